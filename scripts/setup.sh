@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Creates .venv beside this folder and installs qecpipe into it, at the versions in constraints.txt.
+# Usage: scripts/setup.sh [EXTRA...]   e.g. `scripts/setup.sh dev decoders`
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=$(command -v python3.11 || command -v python3 || true)
+if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "qecpipe needs Python 3.11 or newer, found: ${python:-none}; on Debian: apt-get install python3 python3-venv" >&2
+    exit 2
+fi
+if [ ! -x .venv/bin/pip ]; then
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        # Debian ships venv apart from Python.
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
+        else
+            echo "Python has no ensurepip; on Debian: sudo apt-get install python3-venv, then run this again" >&2
+            exit 2
+        fi
+    fi
+    echo "creating .venv with $("$python" --version)"
+    "$python" -m venv .venv
+fi
+
+extras=$(IFS=,; echo "$*")
+wanted=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+stamp=".venv/qecpipe-${extras:-core}-$wanted"
+if [ ! -e "$stamp" ]; then
+    echo "installing qecpipe${extras:+[$extras]} (a few minutes the first time)"
+    .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".${extras:+[$extras]}"
+    touch "$stamp"
+fi
