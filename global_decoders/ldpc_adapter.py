@@ -1,0 +1,88 @@
+"""BP+OSD (arXiv:2005.07016) and BP+LSD (arXiv:2406.18655) from the package `ldpc`.
+
+Both run min-sum belief propagation on the full hypergraph and, where it does not converge,
+finish with ordered or localised statistics.
+"""
+
+import dataclasses
+from typing import Any
+
+import sinter
+import stim
+from ldpc.bplsd_decoder import BpLsdDecoder as LdpcLsd
+from ldpc.bposd_decoder import BpOsdDecoder as LdpcOsd
+
+from global_decoders.faults import Faults, hyperedge_faults
+from global_decoders.packed import ShotByShotDecoder, ShotFormat
+
+
+@dataclasses.dataclass(frozen=True)
+class BpOsdDecoder(sinter.Decoder):
+    """Belief propagation and ordered-statistics decoding.
+
+    Args:
+        max_iter: BP iterations.
+        scaling: min-sum scaling factor.
+        osd_method: 'osd_0', 'osd_e' or 'osd_cs' (combination sweep).
+        osd_order: how many of the least reliable bits the sweep combines; cost grows with its square.
+    """
+
+    max_iter: int = 30
+    scaling: float = 0.625
+    osd_method: str = "osd_cs"
+    osd_order: int = 7
+
+    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
+        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
+        faults = hyperedge_faults(dem)
+        # ldpc reads past its arrays (a segmentation fault) where the order exceeds the free columns.
+        order = max(0, min(self.osd_order, len(faults) - faults.num_detectors))
+        options = {"osd_method": self.osd_method, "osd_order": order}
+        return _compile(LdpcOsd, dem, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class BpLsdDecoder(sinter.Decoder):
+    """Belief propagation and localised-statistics decoding: OSD on clusters around the detections.
+
+    Args:
+        max_iter: BP iterations.
+        scaling: min-sum scaling factor.
+        lsd_method: 'lsd_0', 'lsd_e' or 'lsd_cs'.
+        lsd_order: as `osd_order`, within each cluster.
+    """
+
+    max_iter: int = 30
+    scaling: float = 0.625
+    lsd_method: str = "lsd_0"
+    lsd_order: int = 0
+
+    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
+        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
+        options = {"lsd_method": self.lsd_method, "lsd_order": self.lsd_order}
+        faults = hyperedge_faults(dem)
+        return _compile(LdpcLsd, dem, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+
+def _compile(
+    library_decoder: Any,
+    dem: stim.DetectorErrorModel,
+    faults: Faults,
+    *,
+    max_iter: int,
+    scaling: float,
+    **options: Any,
+) -> ShotByShotDecoder:
+    decoder = library_decoder(
+        faults.check_matrix(),
+        error_channel=faults.probabilities.tolist(),
+        max_iter=max_iter,
+        bp_method="minimum_sum",
+        ms_scaling_factor=scaling,
+        input_vector_type="syndrome",
+        **options,
+    )
+    return ShotByShotDecoder(
+        lambda bits: faults.flips_of(decoder.decode(bits).nonzero()[0]),
+        shot_format=ShotFormat.of_dem(dem),
+    )

@@ -1,0 +1,96 @@
+"""Bit-packed shots in, bit-packed predictions out: the part that all adapters share."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import sinter
+import stim
+
+from global_decoders.faults import mechanisms
+
+
+def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
+    """Returns `packed` if it is uint8 of shape (shots, ceil(num_detectors / 8)).
+
+    Raises:
+        ValueError: another dtype or shape; the message has both sides of the disagreement.
+    """
+    width = -(-num_detectors // 8)
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != width:
+        raise ValueError(
+            f"detections have dtype {packed.dtype} and shape {packed.shape}, but {num_detectors} detectors "
+            f"need bit-packed uint8 of shape (shots, {width}); "
+            "pack with np.packbits(detections, axis=1, bitorder='little')"
+        )
+    return packed
+
+
+@dataclasses.dataclass(frozen=True)
+class ShotFormat:
+    """What shots of a DEM look like, and which of their bits can be set at all.
+
+    Attributes:
+        num_detectors, num_observables: as the DEM counts them.
+        possible: uint8 (ceil(num_detectors/8),), packed: detectors that some mechanism flips.
+            Libraries answer anything else with a panic, a crash or a guess.
+    """
+
+    num_detectors: int
+    num_observables: int
+    possible: np.ndarray
+
+    @staticmethod
+    def of_dem(dem: stim.DetectorErrorModel) -> "ShotFormat":
+        possible = np.zeros(dem.num_detectors, dtype=bool)
+        for _, components in mechanisms(dem):
+            for component in components:
+                possible[[t.val for t in component if t.is_relative_detector_id()]] = True
+        return ShotFormat(
+            num_detectors=dem.num_detectors,
+            num_observables=dem.num_observables,
+            possible=np.packbits(possible, bitorder="little"),
+        )
+
+    def checked(self, packed: np.ndarray) -> np.ndarray:
+        """Returns `packed`, uint8 (shots, ceil(num_detectors/8)).
+
+        Raises:
+            ValueError: another dtype or shape, or a detection that no mechanism of the DEM explains.
+        """
+        checked_packed(packed, num_detectors=self.num_detectors)
+        unexplained: np.ndarray = np.bitwise_and(packed, np.invert(self.possible))
+        if unexplained.any():
+            shot = np.flatnonzero(unexplained.any(axis=1))[0]
+            detector = np.flatnonzero(np.unpackbits(unexplained[shot], bitorder="little"))[0]
+            raise ValueError(
+                f"detector D{detector} fired in shot {shot}, but no mechanism of the DEM flips it"
+            )
+        return packed
+
+    def unpacked(self, packed: np.ndarray) -> np.ndarray:
+        """uint8 (..., ceil(num_detectors/8)) -> uint8 (..., num_detectors) of 0 and 1."""
+        return np.unpackbits(packed, axis=-1, count=self.num_detectors, bitorder="little")
+
+
+class ShotByShotDecoder(sinter.CompiledDecoder):
+    """A compiled decoder over a function that decodes one unpacked shot.
+
+    Args:
+        decode_shot: takes detections, uint8 (num_detectors,) of 0 and 1, and returns observable
+            flips, 0 and 1 of shape (num_observables,).
+        shot_format: of the DEM that `decode_shot` was made for.
+    """
+
+    def __init__(self, decode_shot: Callable[[np.ndarray], np.ndarray], *, shot_format: ShotFormat) -> None:
+        self.decode_shot = decode_shot
+        self.shot_format = shot_format
+
+    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
+        """uint8 (shots, ceil(num_detectors/8)) -> uint8 (shots, ceil(num_observables/8))."""
+        packed = self.shot_format.checked(bit_packed_detection_event_data)
+        flips = np.zeros((len(packed), self.shot_format.num_observables), dtype=np.uint8)
+        if self.shot_format.num_observables:
+            for shot, row in enumerate(packed):
+                flips[shot] = self.decode_shot(self.shot_format.unpacked(row))
+        return np.packbits(flips, axis=1, bitorder="little")

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import stim
+from hypothesis import given
+from hypothesis import strategies as st
+
+from global_decoders.faults import edge_faults, hyperedge_faults, require_edges
+
+MECHANISMS = st.lists(
+    st.tuples(
+        st.floats(0, 0.49),
+        st.lists(st.sampled_from(["D0", "D1", "D2", "D3", "D4", "^", "L0", "L1"]), min_size=1, max_size=6),
+    ),
+    max_size=8,
+)
+
+
+def dem_of(mechanisms) -> stim.DetectorErrorModel:
+    """Random mechanisms as a DEM; separators are kept where Stim allows them."""
+    dem = stim.DetectorErrorModel("detector D4\nlogical_observable L1")
+    for p, targets in mechanisms:
+        kept: list[str] = []
+        for target in targets:
+            if target != "^" or (kept and kept[-1] != "^"):
+                kept.append(target)
+        while kept and kept[-1] == "^":
+            kept.pop()
+        dem.append(stim.DetectorErrorModel(f"error({p}) {' '.join(kept)}")[0])
+    return dem
+
+
+def syndrome_distribution(faults) -> np.ndarray:
+    states = np.arange(1 << 5)
+    distribution = (states == 0).astype(float)
+    for p, detectors in zip(faults.probabilities, faults.detectors, strict=True):
+        mask = sum(1 << d for d in detectors)
+        distribution = (1 - p) * distribution + p * distribution[states ^ mask]
+    return distribution
+
+
+@given(MECHANISMS)
+def test_merging_keeps_the_syndrome_distribution_exactly(mechanisms):
+    dem = dem_of(mechanisms)
+    faults = hyperedge_faults(dem)
+    states = np.arange(1 << 5)
+    expected = (states == 0).astype(float)
+    for instruction in dem:
+        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
+            mask = 0
+            for component in instruction.target_groups():
+                for target in component:
+                    if target.is_relative_detector_id():
+                        mask ^= 1 << target.val
+            (p,) = instruction.args_copy()
+            expected = (1 - p) * expected + p * expected[states ^ mask]
+    np.testing.assert_allclose(syndrome_distribution(faults), expected, atol=1e-12)
+    assert len(set(faults.detectors)) == len(faults)
+    assert all(faults.detectors)
+
+
+@given(MECHANISMS, st.data())
+def test_matrices_and_flips_agree_with_the_lists(mechanisms, data):
+    faults = hyperedge_faults(dem_of(mechanisms))
+    check = faults.check_matrix()
+    assert check.shape == (5, len(faults))
+    assert check.dtype == np.uint8
+    for j, detectors in enumerate(faults.detectors):
+        assert tuple(np.flatnonzero(check[:, [j]].toarray())) == detectors
+    chosen = data.draw(st.lists(st.integers(0, len(faults) - 1), unique=True)) if len(faults) else []
+    flips = faults.flips_of(chosen)
+    assert flips.shape == (2,)
+    np.testing.assert_array_equal(flips, faults.observable_flips[chosen].sum(axis=0) % 2)
+
+
+def test_same_detectors_become_one_fault_with_the_likelier_observable():
+    faults = hyperedge_faults(stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.2) D0\nerror(0.05) D0 L0"))
+    assert faults.detectors == ((0,),)
+    assert faults.observable_flips.tolist() == [[0]]
+    with_flip = 0.1 * 0.95 + 0.05 * 0.9
+    assert faults.probabilities[0] == pytest.approx(with_flip * 0.8 + 0.2 * (1 - with_flip))
+
+
+def test_components_stand_alone_as_edges_and_together_as_hyperedges():
+    dem = stim.DetectorErrorModel("error(0.1) D0 D1 ^ D1 D2 L0\nerror(0) D3\nerror(0.3) L0")
+    edges, whole = edge_faults(dem, decoder="x"), hyperedge_faults(dem)
+    assert edges.detectors == ((0, 1), (1, 2))
+    assert edges.observable_flips.tolist() == [[0], [1]]
+    assert whole.detectors == ((0, 2),)
+    assert whole.observable_flips.tolist() == [[1]]
+    assert whole.num_detectors == 4
+
+
+def test_weights_are_log_odds_and_finite():
+    dem = stim.DetectorErrorModel(
+        "error(0.1) D0\nerror(0.5) D1\nerror(0.9) D2\nerror(1) D3\nerror(1e-200) D4"
+    )
+    weights = hyperedge_faults(dem).weights()
+    np.testing.assert_allclose(weights[:3], [np.log(9), 0, -np.log(9)], atol=1e-12)
+    assert weights[3] < -30
+    assert weights[4] > 400
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "error(0.1) D0 D1 D2",
+        "error(0.1) D0 ^ D1 D2 D3 L0",
+        "repeat 3 {\n    error(0.1) D0 D1 D2 D3\n    shift_detectors 1\n}",
+    ],
+)
+@pytest.mark.parametrize("name", ["pymatching", "pymatching-correlated", "belief-matching", "fusion-blossom"])
+def test_matchers_refuse_undecomposed_mechanisms(name, text, compiled):
+    with pytest.raises(ValueError, match=r"cannot use the mechanism 'error\(0\.1\).*decompose_errors=True"):
+        compiled(name, stim.DetectorErrorModel(text))
+
+
+def test_decomposed_mechanisms_are_accepted():
+    require_edges(
+        stim.DetectorErrorModel("repeat 2 {\n error(0.1) D0 D1 L0 L1 ^ D2\n shift_detectors 1\n}"),
+        decoder="x",
+    )
