@@ -1,0 +1,184 @@
+"""`predecoder+X`: a network in front of any registered decoder X, as a `sinter.Decoder`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import sinter
+import stim
+
+from predecoder.blocking import NetworkInput, unblock
+from predecoder.stencils import ResidualStencil
+from predecoder.weights import WeightsError, load_network, resolve_weights
+from qec.layout import DetectorLayout, LayoutError
+
+if TYPE_CHECKING:
+    import torch
+
+    from predecoder.network import Network
+
+__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning"]
+
+_BLOCKS_PER_BATCH = 4096
+"""Blocks that go through the network at a time: one layer's activations then stay in the cache."""
+
+
+class PredecoderMisfitWarning(UserWarning):
+    """A DEM that the pre-decoder cannot be laid out on is decoded without it."""
+
+
+class PredecodedDecoder(sinter.Decoder):
+    """Removes local errors with a network, then decodes the residual with a global decoder.
+
+    It can be pickled: it holds the weights' path and hash, and loads them where it is compiled.
+    """
+
+    def __init__(
+        self,
+        global_decoder: sinter.Decoder,
+        *,
+        weights: str | Path = "default",
+        device: str = "auto",
+        on_misfit: Literal["warn", "fail"] = "warn",
+        batch_shots: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Finds and hashes the weights.
+
+        Args:
+            global_decoder: decodes the residual syndrome with the unchanged DEM.
+            weights: shipped name or path of a .safetensors file.
+            device: 'auto', 'cpu' or 'cuda'.
+            on_misfit: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
+                decode without the network, or 'fail'.
+            batch_shots: shots that go through the network at a time; by default, what fits the cache.
+            threads: torch's threads; by default left alone.
+
+        Raises:
+            WeightsError: the weights do not exist.
+        """
+        if on_misfit not in ("warn", "fail"):
+            raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
+        if batch_shots is not None and batch_shots < 1:
+            raise ValueError(f"batch_shots={batch_shots} is less than 1")
+        self.global_decoder = global_decoder
+        file = resolve_weights(weights)
+        self.weights_path, self.weights_sha256 = file.path, file.sha256
+        self.device, self.on_misfit = device, on_misfit
+        self.batch_shots, self.threads = batch_shots, threads
+
+    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
+        """Lays out the DEM, loads the network and compiles the global decoder.
+
+        Raises:
+            LayoutError: the DEM does not fit and `on_misfit` is 'fail'.
+            WeightsError: the file changed since it was hashed, or cannot be loaded.
+        """
+        compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
+        try:
+            layout = DetectorLayout.from_dem(dem)
+        except LayoutError as error:
+            if self.on_misfit == "fail":
+                raise
+            message = f"decoding without the pre-decoder: {error}"
+            warnings.warn(message, PredecoderMisfitWarning, stacklevel=2)
+            return compiled
+        return CompiledPredecoded(
+            layout,
+            self._network(),
+            compiled,
+            device=self._device(),
+            batch_shots=self.batch_shots,
+        )
+
+    def _network(self) -> Network:
+        found = resolve_weights(self.weights_path).sha256
+        if found != self.weights_sha256:
+            raise WeightsError(
+                f"{self.weights_path} changed from sha256 {self.weights_sha256[:12]} to {found[:12]} "
+                "while in use; start again"
+            )
+        return load_network(self.weights_path)
+
+    def _device(self) -> torch.device:
+        import torch
+
+        from predecoder.device import select_device
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return select_device(self.device)
+
+
+class CompiledPredecoded(sinter.CompiledDecoder):
+    """A network and a global decoder, ready for the shots of one DEM.
+
+    One shot's way: `propose` (gather to the grid, network, threshold), `apply` (residual and flips),
+    `global_decoder`, XOR. All arrays of shots are bit-packed uint8 `(shots, ceil(n / 8))`, LSB first.
+    """
+
+    def __init__(
+        self,
+        layout: DetectorLayout,
+        network: Network,
+        global_decoder: sinter.CompiledDecoder,
+        *,
+        device: torch.device,
+        batch_shots: int | None = None,
+        threshold: float = 0.0,
+    ) -> None:
+        """See `PredecodedDecoder`; a move is proposed where its logit exceeds `threshold`."""
+        self.layout = layout
+        self.global_decoder = global_decoder
+        self.threshold = threshold
+        blocks = int(np.prod(layout.shape)) // 8
+        self.batch_shots = batch_shots or max(1, _BLOCKS_PER_BATCH // blocks)
+        self._network = network.to(device)
+        self._device = device
+        self._input = NetworkInput(layout)
+        self._stencil = ResidualStencil(layout)
+
+    def propose(self, packed: np.ndarray) -> np.ndarray:
+        """Moves that the network proposes: uint8 0/1 `(shots, 3, T, I, J)`."""
+        import torch
+
+        from predecoder.device import autocast
+
+        inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
+        with torch.inference_mode(), autocast(self._device):
+            logits = self._network(inputs)
+        chosen = (logits > self.threshold).to(torch.uint8).permute(0, 2, 3, 4, 1)
+        return unblock(chosen.cpu().numpy())
+
+    def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""
+        return self._stencil(packed, moves)
+
+    def decode_to_residual(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residual syndrome and observable flips that the network leaves, in cache-sized batches."""
+        residual = np.empty_like(packed)
+        flips = np.empty((len(packed), -(-self.layout.num_observables // 8)), dtype=np.uint8)
+        for start in range(0, len(packed), self.batch_shots):
+            part = slice(start, start + self.batch_shots)
+            residual[part], flips[part] = self.apply(packed[part], self.propose(packed[part]))
+        return residual, flips
+
+    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
+        """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
+
+        Raises:
+            ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot.
+        """
+        width = -(-self.layout.num_detectors // 8)
+        shots = bit_packed_detection_event_data
+        if shots.dtype != np.uint8 or shots.ndim != 2 or shots.shape[1] != width:
+            raise ValueError(
+                f"detection data are {shots.dtype} {shots.shape}, expected uint8 (shots, {width}) for "
+                f"{self.layout.num_detectors} detectors"
+            )
+        residual, flips = self.decode_to_residual(shots)
+        predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
+        return predicted ^ flips

@@ -1,0 +1,118 @@
+"""Which moves a pre-decoder should propose: training labels for any DEM.
+
+Shape legend: B shots, N moves of `MoveSet`. Labels are 0/1 uint8 `(B, N)` with M y = s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pymatching
+import scipy.sparse as sp
+import stim
+
+from qec import gf2
+from qec.dem_tables import DemTables
+from qec.layout import DetectorLayout
+from qec.moves import MoveSet
+
+__all__ = ["SampledLabels", "TeacherLabels"]
+
+_TILT_TIJ = (3.4e-3, 4.0e-3, 2.6e-3)
+"""Slope of the teacher's log-probabilities per layer, row and column: breaks ties, decides nothing else."""
+
+
+class SampledLabels:
+    """The truth: the moves of the mechanisms that fired.
+
+    The same syndrome can come with different labels, so the loss has a floor, but nothing is
+    assumed about any decoder.
+    """
+
+    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
+        tables = DemTables.from_dem(dem)
+        self._dem = dem
+        self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
+
+    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
+        packed, _, fired = self._dem.compile_sampler(seed=seed).sample(
+            shots, bit_packed=True, return_errors=True
+        )
+        assert fired is not None  # asked for by return_errors
+        bits = np.unpackbits(fired, axis=1, count=self._moves_of_mechanism.shape[0], bitorder="little")
+        labels = sp.csr_matrix(bits, dtype=np.int32) @ self._moves_of_mechanism
+        return packed, (labels.toarray() & 1).astype(np.uint8)
+
+
+class TeacherLabels:
+    """The moves that correlated PyMatching picks, made unique.
+
+    They depend on the syndrome alone, so their loss floor is lower than the truth's. Log-probabilities
+    are tilted linearly over the canonical grid, so that among equally likely corrections the same one
+    is picked everywhere and the network need not learn a coin toss.
+    """
+
+    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
+        self._dem = dem
+        self._num_detectors = layout.num_detectors
+        self._graph = pymatching.Matching.from_detector_error_model(
+            _tilted(dem, layout), enable_correlations=True
+        )
+        edges = [_edge_of(e, self._num_detectors) for e in self._graph.edges()]
+        keys = np.array([self._key(*ends) for ends, _ in edges], dtype=np.int64)
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        sets = [edges[k] for k in order]
+        chains = moves.of_detector_sets(
+            gf2.from_columns([[d for d in ends if d >= 0] for ends, _ in sets], rows=self._num_detectors),
+            gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
+        )
+        self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
+
+    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
+        packed, _, _ = self._dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)
+        return packed, self.label(packed)
+
+    def label(self, packed: np.ndarray) -> np.ndarray:
+        """Labels of given detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first."""
+        shots = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+        pointers, indices = [0], []
+        for shot in shots:
+            edges = self._graph.decode_to_edges_array(shot, enable_correlations=True)
+            low, high = np.minimum(edges[:, 0], edges[:, 1]), np.maximum(edges[:, 0], edges[:, 1])
+            indices.append(np.searchsorted(self._keys, self._key(low, high)))
+            pointers.append(pointers[-1] + len(edges))
+        used = np.concatenate([*indices, np.zeros(0, dtype=np.int64)])
+        picked = sp.csr_matrix(
+            (np.ones(len(used), dtype=np.int32), used, pointers), shape=(len(shots), len(self._keys))
+        )
+        return ((picked @ self._moves_of_edge).toarray() & 1).astype(np.uint8)
+
+    def _key(self, low: np.ndarray | int, high: np.ndarray | int) -> np.ndarray | int:
+        """One number per edge; the boundary is end -1, and low <= high."""
+        return (low + 1) * (self._num_detectors + 1) + high + 1
+
+
+def _edge_of(edge: tuple[int, int | None, dict], num_detectors: int) -> tuple[tuple[int, int], list[int]]:
+    """Ends (low, high) of a PyMatching edge, boundary as -1, and its observables."""
+    u, v, attributes = edge
+    ends = sorted(-1 if n is None or n >= num_detectors else n for n in (u, v))
+    return (ends[0], ends[1]), sorted(attributes["fault_ids"])
+
+
+def _tilted(dem: stim.DetectorErrorModel, layout: DetectorLayout) -> stim.DetectorErrorModel:
+    """`dem` with every probability scaled by an exponential of its place on the grid."""
+    slope = np.array(_TILT_TIJ)
+    tilted = stim.DetectorErrorModel()
+    for instruction in dem.flattened():
+        if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
+            continue
+        targets = instruction.targets_copy()
+        detectors = [t.val for t in targets if isinstance(t, stim.DemTarget) and t.is_relative_detector_id()]
+        centre = layout.voxels[detectors].mean(axis=0) if detectors else np.zeros(3)
+        probability = instruction.args_copy()[0] * float(np.exp(-slope @ centre))
+        tilted.append("error", probability, list(targets))
+    # Detectors that no mechanism flips must still be counted.
+    tilted.append("detector", [], [stim.target_relative_detector_id(layout.num_detectors - 1)])
+    return tilted

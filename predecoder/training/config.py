@@ -1,0 +1,155 @@
+"""What `qecpipe train --config FILE.toml` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from predecoder.network import NetworkConfig
+
+__all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
+
+Labels = Literal["sampled", "teacher"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """One family of training shots; every basis and orientation becomes a stream of batches.
+
+    Attributes:
+        distance, rounds: size of the memory experiment.
+        p: physical error rate of `noise`.
+        noise: 'depolarizing', 'si1000', 'uniform-stim', or a TOML file of 25 parameters (p unused).
+        bases: any of 'x' and 'z'.
+        orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
+        dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
+        weight: how often a batch is drawn from this task, relative to the others.
+    """
+
+    distance: int = 9
+    rounds: int = 9
+    p: float = 0.006
+    noise: str = "depolarizing"
+    bases: tuple[str, ...] = ("x", "z")
+    orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
+    dem: str | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"task weight={self.weight!r} is not positive; remove the task instead")
+        if not self.bases or not self.orientations:
+            raise ValueError(
+                f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
+            )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where batches come from.
+
+    Attributes:
+        labels: 'teacher' (correlated PyMatching, made unique) or 'sampled' (the mechanisms that fired).
+        blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
+            all distances cost the same.
+        workers: processes that make batches.
+    """
+
+    labels: Labels = "teacher"
+    blocks_per_batch: int = 16_000
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.labels not in get_args(Labels):
+            raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
+        for name in ("blocks_per_batch", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data {name}={getattr(self, name)!r} is less than 1")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Muon on convolutions, AdamW on biases; warm-up, constant rate, linear decay to zero.
+
+    Attributes:
+        steps: total number of steps.
+        learning_rate: at the plateau.
+        warmup_steps: linear rise from zero.
+        decay_fraction: last part of the steps, over which the rate falls linearly to zero. Raising
+            `steps` before it starts extends a run without a trace.
+        ema_decay: of the averaged weights, the ones that are kept.
+        max_gradient_norm: gradients are clipped to it.
+    """
+
+    steps: int = 20_000
+    learning_rate: float = 4e-3
+    warmup_steps: int = 200
+    decay_fraction: float = 0.35
+    ema_decay: float = 0.998
+    max_gradient_norm: float = 1.0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of step 0, 1, ..., steps - 1."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        fall = min(1.0, (self.steps - step) / max(1.0, self.decay_fraction * self.steps))
+        return self.learning_rate * rise * fall
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        name: of the run and of the weights it makes.
+        seed: of the initial weights and of every batch.
+        init: weights file to start from, or nothing.
+        checkpoint_seconds: time between checkpoints.
+    """
+
+    name: str
+    seed: int = 1
+    init: str | None = None
+    checkpoint_seconds: float = 120.0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Reads a TOML file with the fields of `TrainConfig`; `tasks` is an array of tables.
+
+    Raises:
+        ValueError: not TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    tasks = table.pop("tasks", [{}])
+    parts = {
+        "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
+        "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
+        "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
+        "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),
+    }
+    return _build(TrainConfig, {"name": path.stem, **table, **parts}, str(path))
+
+
+def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    for key in table:
+        if key not in fields:
+            raise ValueError(f"{where}: unknown key {key!r}; known keys are {', '.join(fields)}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    for key, value in values.items():
+        default = fields[key].default
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if number and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{where}: {key}={value!r} is not a number")
+    return kind(**values)

@@ -1,0 +1,185 @@
+"""Training batches, made in worker processes so that the trainer does not wait.
+
+Batch k of a run depends on the configuration, the seed and k alone, so a resumed run sees the same
+batches. Shape legend: B shots, (t, i, j) blocks, channels last, as in `predecoder.blocking`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import stim
+
+from predecoder.blocking import NetworkInput, block
+from predecoder.labels import SampledLabels, TeacherLabels
+from predecoder.training.config import DataConfig, TaskConfig
+from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
+from qec.layout import DetectorLayout
+from qec.moves import MoveSet
+
+__all__ = ["Batch", "Stream", "batches", "expand_tasks"]
+
+_QUEUE_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One circuit (or DEM) with everything needed to make batches from it."""
+
+    task: TaskConfig
+    basis: str
+    orientation: str
+
+    @property
+    def name(self) -> str:
+        """For logs: where the shots come from."""
+        if self.task.dem:
+            return self.task.dem
+        return f"d{self.task.distance}r{self.task.rounds}p{self.task.p:g}"
+
+    @cached_property
+    def dem(self) -> stim.DetectorErrorModel:
+        task = self.task
+        if task.dem:
+            return stim.DetectorErrorModel.from_file(task.dem)
+        size = {"distance": task.distance, "rounds": task.rounds, "basis": self.basis}
+        if task.noise == "uniform-stim":
+            circuit = stim_memory_circuit(**size, p=task.p)
+        else:
+            named = {"depolarizing": depolarizing, "si1000": si1000}
+            noise = named[task.noise](task.p) if task.noise in named else load_noise(task.noise)
+            circuit = memory_circuit(**size, noise=noise, orientation=self.orientation)  # pyright: ignore[reportArgumentType]
+        return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+
+    @cached_property
+    def layout(self) -> DetectorLayout:
+        return DetectorLayout.from_dem(self.dem)
+
+    @cached_property
+    def moves(self) -> MoveSet:
+        return MoveSet.from_layout(self.layout)
+
+    def batch_shots(self, blocks_per_batch: int) -> int:
+        return max(1, blocks_per_batch // (int(np.prod(self.layout.shape)) // 8))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Input float32 `(B, t, i, j, 16)`, labels and mask of existing moves float32 `(B or 1, t, i, j, 24)`."""
+
+    stream: int
+    inputs: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarray]:
+    """All streams of all tasks, and the probability that a batch is drawn from each."""
+    streams, weights = [], []
+    for task in tasks:
+        single = task.dem is not None
+        bases = task.bases[:1] if single else task.bases
+        orientations = task.orientations[:1] if single or task.noise == "uniform-stim" else task.orientations
+        for basis in bases:
+            for orientation in orientations:
+                streams.append(Stream(task, basis, orientation))
+                weights.append(task.weight / (len(bases) * len(orientations)))
+    return streams, np.array(weights) / np.sum(weights)
+
+
+class _Maker:
+    """Makes batch k, bit-packed, in a worker."""
+
+    def __init__(self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int) -> None:
+        self._streams, self._weights = expand_tasks(tasks)
+        self._sources: dict[int, SampledLabels | TeacherLabels] = {}
+        self._data, self._seed = data, seed
+
+    def __call__(self, k: int) -> tuple[int, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self._seed, k])
+        index = int(rng.choice(len(self._streams), p=self._weights))
+        stream = self._streams[index]
+        if index not in self._sources:
+            kind = TeacherLabels if self._data.labels == "teacher" else SampledLabels
+            self._sources[index] = kind(stream.dem, stream.layout, stream.moves)
+        shots = stream.batch_shots(self._data.blocks_per_batch)
+        packed, labels = self._sources[index].sample(shots, seed=int(rng.integers(2**62)))
+        return index, packed, np.packbits(labels, axis=1)
+
+
+def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
+    parent = multiprocessing.parent_process()
+    for k in steps:
+        batch = maker(k)
+        while True:
+            try:
+                out.put(batch, timeout=5)
+                break
+            except queue.Full:
+                if parent is None or not parent.is_alive():
+                    return  # a killed trainer leaves no workers behind
+
+
+def batches(tasks: tuple[TaskConfig, ...], data: DataConfig, *, seed: int, steps: range) -> Iterator[Batch]:
+    """Batches number `steps`, in order, made by `data.workers` spawned processes.
+
+    Raises:
+        RuntimeError: a worker died; its traceback is on stderr.
+    """
+    streams, _ = expand_tasks(tasks)
+    unpackers: dict[int, _Unpacker] = {}
+    context = multiprocessing.get_context("spawn")
+    queues, processes = [], []
+    for w in range(data.workers):
+        out = context.Queue(_QUEUE_DEPTH)
+        share = range(steps.start + w, steps.stop, data.workers)
+        process = context.Process(target=_work, args=(_Maker(tasks, data, seed), share, out), daemon=True)
+        process.start()
+        queues.append(out)
+        processes.append(process)
+    try:
+        for k in steps:
+            w = (k - steps.start) % data.workers
+            index, packed, labels = _get(queues[w], processes[w])
+            if index not in unpackers:
+                unpackers[index] = _Unpacker(streams[index])
+            yield unpackers[index](index, packed, labels)
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _get(
+    source: multiprocessing.Queue, process: multiprocessing.Process
+) -> tuple[int, np.ndarray, np.ndarray]:
+    while True:
+        try:
+            return source.get(timeout=5)
+        except queue.Empty:
+            if not process.is_alive():
+                raise RuntimeError(f"a batch worker ended with exit code {process.exitcode}") from None
+
+
+class _Unpacker:
+    """Turns packed detections and labels into the network's tensors."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._input = NetworkInput(stream.layout)
+        grid = np.full((3, *stream.layout.shape), stream.moves.num_moves, dtype=np.int64)
+        grid.ravel()[stream.moves.positions] = np.arange(stream.moves.num_moves)
+        blocked = block(grid[None])
+        self._num_moves = stream.moves.num_moves
+        self._gather = blocked.ravel()
+        self._shape = blocked.shape[1:]
+        self._mask = (blocked < self._num_moves).astype(np.float32)
+
+    def __call__(self, index: int, packed: np.ndarray, labels: np.ndarray) -> Batch:
+        bits = np.zeros((len(labels), self._num_moves + 1), dtype=np.uint8)
+        bits[:, :-1] = np.unpackbits(labels, axis=1, count=self._num_moves)
+        blocked = bits[:, self._gather].astype(np.float32).reshape(len(labels), *self._shape)
+        return Batch(index, self._input(packed), blocked, self._mask)

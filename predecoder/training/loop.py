@@ -1,0 +1,180 @@
+"""The training loop: resumable, logged as JSON lines, deterministic by seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from predecoder.network import Network
+from predecoder.training.config import TrainConfig
+from predecoder.training.data import Batch, batches, expand_tasks
+from predecoder.training.muon import Muon
+from predecoder.weights import load_network
+
+__all__ = ["StepReport", "TrainingRun", "train"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step, as logged.
+
+    Attributes:
+        step: number of steps done, this one included.
+        samples: shots seen so far.
+        stream: where the batch came from.
+        loss: mean binary cross-entropy (nats) per existing move.
+        learning_rate: of this step.
+        seconds: training time so far, over all resumptions.
+    """
+
+    step: int
+    samples: int
+    stream: str
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+class TrainingRun:
+    """Everything a checkpoint holds: weights, averaged weights, optimizers, counters."""
+
+    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.network = Network(config.network).to(device)
+        if config.init:
+            self.network.load_state_dict(load_network(config.init, expect=config.network).state_dict())
+        parameters = list(self.network.parameters())
+        self.optimizers = (
+            Muon([p for p in parameters if p.ndim > 1], lr=config.optimizer.learning_rate),
+            torch.optim.AdamW(
+                [p for p in parameters if p.ndim == 1],
+                lr=config.optimizer.learning_rate,
+                betas=(0.9, 0.98),
+                weight_decay=0.0,
+            ),
+        )
+        self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.step = self.samples = 0
+        self.seconds = 0.0
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint, replacing an older one only when it is complete."""
+        state = {
+            "config": dataclasses.asdict(self.config),
+            "network": self.network.state_dict(),
+            "ema": self.ema,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "counters": {"step": self.step, "samples": self.samples, "seconds": self.seconds},
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Continues from a checkpoint of the same network and seed; the schedule may differ.
+
+        Raises:
+            ValueError: the checkpoint is of another network, seed or data.
+        """
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        ours = dataclasses.asdict(self.config)
+        for key in ("network", "seed", "tasks", "data"):
+            if state["config"][key] != ours[key]:
+                raise ValueError(
+                    f"checkpoint {path} was made with {key}={state['config'][key]}, the configuration says "
+                    f"{ours[key]}; use another --work-dir or --no-resume"
+                )
+        self.network.load_state_dict(state["network"])
+        self.ema = state["ema"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for key, value in state["counters"].items():
+            setattr(self, key, value)
+
+    def update(self, batch: Batch) -> float:
+        """One step on one batch; returns the loss."""
+        settings = self.config.optimizer
+        rate = settings.rate_at(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+        inputs, labels, mask = (
+            torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3)
+            for a in (batch.inputs, batch.labels, batch.mask)
+        )
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(
+            self.network(inputs), labels, reduction="none"
+        )
+        loss = (losses * mask).sum() / (mask.sum() * len(inputs))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.samples += len(inputs)
+        # The average forgets its random start quickly at first.
+        decay = min(settings.ema_decay, self.step / (self.step + 9))
+        with torch.no_grad():
+            for key, value in self.network.state_dict().items():
+                self.ema[key].lerp_(value, 1 - decay)
+        return float(loss.detach())
+
+
+def train(
+    config: TrainConfig,
+    work_dir: Path,
+    *,
+    device: torch.device,
+    resume: bool = True,
+    on_step: Callable[[StepReport], None] = lambda _: None,
+) -> Network:
+    """Trains to the end of the schedule and returns the network with averaged weights.
+
+    Checkpoints go to `work_dir/checkpoint.pt`, one JSON line a step to `work_dir/log.jsonl`. Killed
+    at any time, a second call continues from the last checkpoint with the batches that would have
+    come next.
+
+    Raises:
+        ValueError: `work_dir` has a checkpoint of another configuration.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = work_dir / "checkpoint.pt"
+    run = TrainingRun(config, device=device)
+    if resume and checkpoint.exists():
+        run.restore(checkpoint)
+    log = work_dir / "log.jsonl"
+    _truncate_log(log, keep=run.step)
+    streams, _ = expand_tasks(config.tasks)
+    started = last_saved = time.monotonic()
+    before = run.seconds
+    with log.open("a") as lines:
+        steps = range(run.step, config.optimizer.steps)
+        for batch in batches(config.tasks, config.data, seed=config.seed, steps=steps):
+            rate = config.optimizer.rate_at(run.step)
+            loss = run.update(batch)
+            now = time.monotonic()
+            run.seconds = before + now - started
+            report = StepReport(run.step, run.samples, streams[batch.stream].name, loss, rate, run.seconds)
+            lines.write(json.dumps(dataclasses.asdict(report)) + "\n")
+            on_step(report)
+            if now - last_saved > config.checkpoint_seconds or run.step == config.optimizer.steps:
+                lines.flush()
+                run.save(checkpoint)
+                last_saved = now
+    run.network.load_state_dict(run.ema)
+    return run.network.eval()
+
+
+def _truncate_log(log: Path, *, keep: int) -> None:
+    """Drops the lines of steps that were logged after the last checkpoint and will be done again."""
+    if log.exists():
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(lines[:keep]))

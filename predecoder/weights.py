@@ -1,0 +1,125 @@
+"""Weight files: safetensors with a JSON card beside them, named by hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from predecoder.network import Network, NetworkConfig
+
+__all__ = [
+    "WeightsError",
+    "WeightsFile",
+    "load_network",
+    "resolve_weights",
+    "save_weights",
+    "shipped_weights",
+]
+
+DEFAULT_WEIGHTS = "first"
+_PACKAGED = Path(str(files("predecoder"))) / "weights"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file on disk.
+
+    Attributes:
+        path: the .safetensors file.
+        sha256: hex digest of its bytes; part of every result that involves it.
+        card: contents of the .json card beside it, empty where there is none.
+    """
+
+    path: Path
+    sha256: str
+    card: dict[str, Any] = field(compare=False, default_factory=dict)
+
+
+def shipped_weights() -> tuple[str, ...]:
+    """Names of the weights in the package."""
+    return tuple(sorted(p.stem for p in _PACKAGED.glob("*.safetensors")))
+
+
+def resolve_weights(name_or_path: str | Path = "default") -> WeightsFile:
+    """Finds weights by shipped name ('default' included) or path, and hashes them.
+
+    Raises:
+        WeightsError: no such file or name, or a card that is not JSON.
+    """
+    name = DEFAULT_WEIGHTS if str(name_or_path) == "default" else str(name_or_path)
+    path = _PACKAGED / f"{name}.safetensors" if name in shipped_weights() else Path(name)
+    if not path.is_file():
+        raise WeightsError(
+            f"weights {name!r} are neither a file nor a shipped name; shipped are: "
+            f"{', '.join(shipped_weights()) or 'none'}"
+        )
+    stat = path.stat()
+    return _read(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache
+def _read(path: Path, mtime_ns: int, size: int) -> WeightsFile:
+    card_path = path.with_suffix(".json")
+    try:
+        card = json.loads(card_path.read_text()) if card_path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"card {card_path} is not JSON: {error}") from None
+    return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), card)
+
+
+def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsFile:
+    """Writes `path` (.safetensors, with the network's configuration inside) and its .json card."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"network": json.dumps(dataclasses.asdict(network.config))})
+    partial.chmod(0o644)  # safetensors writes files that only their owner can read
+    partial.replace(path)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return resolve_weights(path)
+
+
+def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = None) -> Network:
+    """Builds the network that a weights file describes and loads it.
+
+    Raises:
+        WeightsError: not a safetensors file, not of this project, or not of the `expect`ed size.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from predecoder.network import Network, NetworkConfig
+
+    path = resolve_weights(name_or_path).path
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+    if "network" not in metadata:
+        raise WeightsError(f"{path} has no 'network' metadata; only weights written by qecpipe can be used")
+    try:
+        config = NetworkConfig(**json.loads(metadata["network"]))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} describes a network that is not of this version: {error}") from None
+    if expect is not None and config != expect:
+        raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")
+    network = Network(config)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} does not fit the network it describes: {reason}") from None
+    return network.eval()

@@ -1,0 +1,63 @@
+"""Small circuits and networks shared by the pre-decoder's tests."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import stim
+import torch
+
+import qec
+from predecoder.network import Network, NetworkConfig
+from qec.layout import DetectorLayout
+from qec.moves import MoveSet
+
+
+@dataclass(frozen=True)
+class Model:
+    """A circuit at p = 0.01 with what the pre-decoder derives from it."""
+
+    circuit: stim.Circuit
+    dem: stim.DetectorErrorModel
+    layout: DetectorLayout
+    moves: MoveSet
+
+
+@functools.cache
+def _model(distance: int, rounds: int, basis: str, orientation: str) -> Model:
+    circuit = qec.memory_circuit(
+        distance=distance,
+        rounds=rounds,
+        basis=basis,  # pyright: ignore[reportArgumentType]
+        noise=qec.depolarizing(0.01),
+        orientation=orientation,  # pyright: ignore[reportArgumentType]
+    )
+    dem = circuit.detector_error_model(decompose_errors=True)
+    layout = DetectorLayout.from_dem(dem)
+    return Model(circuit, dem, layout, MoveSet.from_layout(layout))
+
+
+@pytest.fixture(scope="session")
+def model() -> Callable[..., Model]:
+    """`model(distance, rounds, basis, orientation)`, made once."""
+
+    def make(distance: int = 3, rounds: int = 3, basis: str = "x", orientation: str = "XV") -> Model:
+        return _model(distance, rounds, basis, orientation)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable[..., Network]:
+    """`random_network(seed)`: a small network with random weights that proposes about half of all moves."""
+
+    def make(seed: int = 0, *, channels: int = 8) -> Network:
+        torch.manual_seed(seed)
+        network = Network(NetworkConfig(channels=channels, residual_blocks=1))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+        return network.eval()
+
+    return make

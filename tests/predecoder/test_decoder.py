@@ -1,0 +1,164 @@
+"""The pre-decoded decoder: consistent, deterministic, picklable, and useful inside sinter."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sinter
+import stim
+import torch
+
+import predecoder
+from global_decoders import make_decoder
+from predecoder import PredecodedDecoder, PredecoderMisfitWarning, WeightsError
+from predecoder.decoder import CompiledPredecoded
+from predecoder.device import select_device
+from predecoder.stencils import ResidualStencil
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, random_network):
+    """A weights file with random weights."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    predecoder.save_weights(random_network(), path, {"trained": False})
+    return path
+
+
+def _compiled(decoder, dem) -> CompiledPredecoded:
+    compiled = decoder.compile_decoder_for_dem(dem=dem)
+    assert isinstance(compiled, CompiledPredecoded)
+    return compiled
+
+
+def _shots(circuit: stim.Circuit, shots: int, seed: int = 1) -> np.ndarray:
+    return np.asarray(circuit.compile_detector_sampler(seed=seed).sample(shots, bit_packed=True))
+
+
+@pytest.mark.parametrize(("size", "basis"), [((3, 3), "x"), ((5, 4), "z")])
+def test_prediction_is_the_global_answer_to_the_residual_xor_the_flips(model, weights, size, basis):
+    """With random weights: every stage recomputed by hand from the sparse matrices."""
+    m = model(*size, basis)
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights)
+    compiled = _compiled(decoder, m.dem)
+    packed = _shots(m.circuit, 40)
+    moves = compiled.propose(packed)
+    assert 0.05 < moves[:, m.layout.move_mask].mean() < 0.95
+    y = moves.reshape(40, -1)[:, m.moves.positions]
+    bits = np.unpackbits(packed, axis=1, count=m.layout.num_detectors, bitorder="little")
+    residual = (bits + (m.moves.matrix.astype(int) @ y.T).T) % 2
+    flips = (m.moves.observables.astype(int) @ y.T).T % 2
+    reference = (
+        make_decoder("pymatching")
+        .compile_decoder_for_dem(dem=m.dem)
+        .decode_shots_bit_packed(
+            bit_packed_detection_event_data=np.packbits(residual, axis=1, bitorder="little").astype(np.uint8)
+        )
+    )
+    expected = reference ^ np.packbits(flips, axis=1, bitorder="little").astype(np.uint8)
+    got = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    assert np.array_equal(got, expected)
+
+
+def test_decoding_is_deterministic_and_a_batch_equals_its_single_shots(model, weights):
+    m = model(5, 5)
+    packed = _shots(m.circuit, 64)
+    compiled = _compiled(PredecodedDecoder(make_decoder("pymatching"), weights=weights), m.dem)
+    together = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    again = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    single = [compiled.decode_shots_bit_packed(bit_packed_detection_event_data=s[None])[0] for s in packed]
+    small = _compiled(PredecodedDecoder(make_decoder("pymatching"), weights=weights, batch_shots=7), m.dem)
+    assert np.array_equal(together, again)
+    assert np.array_equal(together, np.array(single))
+    assert np.array_equal(together, small.decode_shots_bit_packed(bit_packed_detection_event_data=packed))
+
+
+class _Constant(torch.nn.Module):
+    """Outputs the same logit everywhere."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(x), 24, *x.shape[2:]), self.logit)
+
+
+@pytest.mark.parametrize("logit", [1.0, -1.0])
+def test_all_ones_and_all_zeros_are_consistent(model, logit):
+    """All zeros is the plain global decoder; all ones changes the syndrome by M 1 and the answer by L 1."""
+    m = model(3, 3)
+    plain = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
+    compiled = CompiledPredecoded(m.layout, _Constant(logit), plain, device=torch.device("cpu"))  # pyright: ignore
+    packed = _shots(m.circuit, 200)
+    answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    if logit < 0:
+        expected = plain.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    else:
+        ones = np.ones((200, 3, *m.layout.shape), dtype=np.uint8)
+        residual, flips = ResidualStencil(m.layout)(packed, ones)
+        expected = plain.decode_shots_bit_packed(bit_packed_detection_event_data=residual) ^ flips
+    assert np.array_equal(answers, expected)
+
+
+def test_zero_shots_and_wrong_widths(model, weights):
+    m = model(3, 3)
+    compiled = _compiled(PredecodedDecoder(make_decoder("pymatching"), weights=weights), m.dem)
+    empty = np.zeros((0, -(-m.layout.num_detectors // 8)), dtype=np.uint8)
+    assert compiled.decode_shots_bit_packed(bit_packed_detection_event_data=empty).shape == (0, 1)
+    with pytest.raises(ValueError, match=r"expected uint8 \(shots, 3\)"):
+        compiled.decode_shots_bit_packed(bit_packed_detection_event_data=np.zeros((2, 4), dtype=np.uint8))
+
+
+def test_misfit_warns_or_fails(weights):
+    circuit = stim.Circuit.generated(
+        "repetition_code:memory", distance=3, rounds=2, before_round_data_depolarization=0.1
+    )
+    dem = circuit.detector_error_model(decompose_errors=True)
+    with pytest.warns(PredecoderMisfitWarning, match="without the pre-decoder: detector D0"):
+        compiled = PredecodedDecoder(make_decoder("pymatching"), weights=weights).compile_decoder_for_dem(
+            dem=dem
+        )
+    assert not isinstance(compiled, CompiledPredecoded)
+    with pytest.raises(ValueError, match="D0 has coordinates"):
+        PredecodedDecoder(
+            make_decoder("pymatching"), weights=weights, on_misfit="fail"
+        ).compile_decoder_for_dem(dem=dem)
+
+
+def test_runs_in_sinter_workers_after_pickling(model, weights):
+    m = model(3, 3)
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights, threads=1)
+    decoder = pickle.loads(pickle.dumps(decoder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (stats,) = sinter.collect(
+            num_workers=1,
+            tasks=[sinter.Task(circuit=m.circuit, decoder="p")],
+            custom_decoders={"p": decoder},
+            max_shots=300,
+        )
+    assert stats.shots == 300
+    assert stats.errors > 0
+
+
+def test_changed_weights_are_noticed(tmp_path, model, random_network):
+    path = tmp_path / "w.safetensors"
+    predecoder.save_weights(random_network(0), path, {})
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights=path)
+    predecoder.save_weights(random_network(1), path, {})
+    with pytest.raises(WeightsError, match="changed from sha256"):
+        decoder.compile_decoder_for_dem(dem=model().dem)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"on_misfit": "maybe"}, {"batch_shots": 0}, {"weights": "nowhere.safetensors"}]
+)
+def test_bad_arguments_are_named(kwargs, weights):
+    with pytest.raises(ValueError, match="|".join(str(v) for v in kwargs.values())):
+        PredecodedDecoder(make_decoder("pymatching"), **{"weights": weights, **kwargs})
+
+
+def test_unknown_device_is_named():
+    with pytest.raises(ValueError, match="'gpu' is unknown"):
+        select_device("gpu")

@@ -1,0 +1,55 @@
+"""Labels explain the syndrome exactly, and the teacher is correlated PyMatching."""
+
+import numpy as np
+import pymatching
+import pytest
+
+from predecoder.labels import SampledLabels, TeacherLabels
+
+
+@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels])
+@pytest.mark.parametrize(("size", "basis"), [((3, 1), "x"), ((3, 4), "z"), ((5, 5), "x")])
+def test_labels_annihilate_the_syndrome(model, kind, size, basis):
+    m = model(*size, basis)
+    packed, labels = kind(m.dem, m.layout, m.moves).sample(200, seed=3)
+    detections = (m.moves.matrix.astype(int) @ labels.T).T % 2
+    assert np.array_equal(np.packbits(detections, axis=1, bitorder="little"), packed)
+    assert labels.any()
+
+
+@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels])
+def test_labels_are_reproducible_by_seed(model, kind):
+    m = model(3, 3)
+    source = kind(m.dem, m.layout, m.moves)
+    first, again, other = (source.sample(50, seed=s) for s in (5, 5, 6))
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_sampled_labels_flip_the_true_observable(model):
+    m = model(5, 5)
+    packed, labels = SampledLabels(m.dem, m.layout, m.moves).sample(300, seed=9)
+    same, truth, _ = m.dem.compile_sampler(seed=9).sample(300, bit_packed=True, return_errors=True)
+    assert np.array_equal(packed, same)
+    flips = (m.moves.observables.astype(int) @ labels.T).T % 2
+    assert np.array_equal(np.packbits(flips, axis=1, bitorder="little"), truth)
+
+
+def test_teacher_is_correlated_pymatching_but_for_ties(model):
+    """Tilting log-probabilities by a few parts in a thousand changes an answer only at near ties."""
+    m = model(5, 5)
+    packed, labels = TeacherLabels(m.dem, m.layout, m.moves).sample(2000, seed=4)
+    flips = (m.moves.observables.astype(int) @ labels.T).T % 2
+    matching = pymatching.Matching.from_detector_error_model(m.dem, enable_correlations=True)
+    plain = matching.decode_batch(packed, bit_packed_shots=True, enable_correlations=True)
+    assert np.mean(flips != plain) < 0.01
+
+
+def test_teacher_labels_of_equal_syndromes_are_equal(model):
+    m = model(3, 2)
+    packed, labels = TeacherLabels(m.dem, m.layout, m.moves).sample(500, seed=1)
+    seen: dict[bytes, bytes] = {}
+    for shot, label in zip(packed, labels, strict=True):
+        assert seen.setdefault(shot.tobytes(), label.tobytes()) == label.tobytes()
+    assert len(seen) < 500

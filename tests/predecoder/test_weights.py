@@ -1,0 +1,72 @@
+"""Weight files: round trip, hash, and every way a file can be wrong."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from predecoder import WeightsError, load_network, resolve_weights, save_weights
+from predecoder.network import Network, NetworkConfig
+
+
+def test_round_trip(tmp_path, random_network):
+    network = random_network(3)
+    file = save_weights(network, tmp_path / "w.safetensors", {"seed": 3})
+    assert file.card == {"seed": 3}
+    loaded = load_network(file.path)
+    assert loaded.config == network.config
+    for a, b in zip(network.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_hash_is_of_the_bytes(tmp_path, random_network):
+    one = save_weights(random_network(1), tmp_path / "a.safetensors", {})
+    same = save_weights(random_network(1), tmp_path / "b.safetensors", {"other": "card"})
+    other = save_weights(random_network(2), tmp_path / "c.safetensors", {})
+    assert one.sha256 == same.sha256 != other.sha256
+
+
+def test_not_safetensors(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"not weights at all")
+    with pytest.raises(WeightsError, match=r"w\.safetensors is not a safetensors file"):
+        load_network(path)
+
+
+def test_foreign_and_misfitting_files(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match="no 'network' metadata"):
+        load_network(path)
+    save_file(
+        {"a": torch.zeros(2)}, path, metadata={"network": json.dumps({"channels": 4, "residual_blocks": 1})}
+    )
+    with pytest.raises(WeightsError, match="does not fit the network it describes"):
+        load_network(path)
+    save_file({"a": torch.zeros(2)}, path, metadata={"network": json.dumps({"depth": 4})})
+    with pytest.raises(WeightsError, match="not of this version"):
+        load_network(path)
+
+
+def test_expected_size_is_checked(tmp_path, random_network):
+    file = save_weights(random_network(), tmp_path / "w.safetensors", {})
+    with pytest.raises(WeightsError, match="the configuration asks for"):
+        load_network(file.path, expect=NetworkConfig(channels=16, residual_blocks=1))
+
+
+def test_unknown_name_lists_what_is_shipped():
+    with pytest.raises(WeightsError, match="'best' are neither a file nor a shipped name; shipped are:"):
+        resolve_weights("best")
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, 100_000])
+def test_network_sizes_are_checked(value):
+    with pytest.raises(ValueError, match=f"channels={value}"):
+        NetworkConfig(channels=value)
+
+
+def test_operation_count_is_what_the_network_has():
+    config = NetworkConfig(channels=8, residual_blocks=3)
+    weights = sum(p.numel() for p in Network(config).parameters() if p.ndim > 1)
+    assert config.macs_per_block == weights
