@@ -11,6 +11,7 @@ import sinter
 import stim
 
 from predecoder.blocking import NetworkInput, unblock
+from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.stencils import ResidualStencil
 from predecoder.weights import WeightsError, load_network, resolve_weights
 from qec.layout import DetectorLayout, LayoutError
@@ -116,7 +117,7 @@ class PredecodedDecoder(sinter.Decoder):
 class CompiledPredecoded(sinter.CompiledDecoder):
     """A network and a global decoder, ready for the shots of one DEM.
 
-    One shot's way: `propose` (gather to the grid, network, threshold), `apply` (residual and flips),
+    One shot's way: `propose` (gather to the grid, network, decision), `apply` (residual and flips),
     `global_decoder`, XOR. All arrays of shots are bit-packed uint8 `(shots, ceil(n / 8))`, LSB first.
     """
 
@@ -128,30 +129,31 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         *,
         device: torch.device,
         batch_shots: int | None = None,
-        threshold: float = 0.0,
+        decision: DecisionConfig | None = None,
     ) -> None:
-        """See `PredecodedDecoder`; a move is proposed where its logit exceeds `threshold`."""
+        """See `PredecodedDecoder`; `decision` is the network's own unless another is given."""
         self.layout = layout
         self.global_decoder = global_decoder
-        self.threshold = threshold
         blocks = int(np.prod(layout.shape)) // 8
         self.batch_shots = batch_shots or max(1, _BLOCKS_PER_BATCH // blocks)
         self._network = network.to(device)
         self._device = device
         self._input = NetworkInput(layout)
+        self._decision = ChainDecision(layout, decision or network.decision)
         self._stencil = ResidualStencil(layout)
 
     def propose(self, packed: np.ndarray) -> np.ndarray:
-        """Moves that the network proposes: uint8 0/1 `(shots, 3, T, I, J)`."""
+        """Moves that the network proposes and the decision commits: uint8 0/1 `(shots, 3, T, I, J)`."""
         import torch
 
         from predecoder.device import autocast
 
         inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
         with torch.inference_mode(), autocast(self._device):
-            logits = self._network(inputs)
-        chosen = (logits > self.threshold).to(torch.uint8).permute(0, 2, 3, 4, 1)
-        return unblock(chosen.cpu().numpy())
+            logits = self._network(inputs).permute(0, 2, 3, 4, 1).float().cpu().numpy()
+        count = self.layout.num_detectors
+        detections = np.unpackbits(packed, axis=1, count=count, bitorder="little")
+        return unblock(self._decision(logits, detections))
 
     def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""

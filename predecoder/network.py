@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
+from predecoder.decision import DecisionConfig
 
 __all__ = ["Network", "NetworkConfig"]
 
@@ -69,11 +70,14 @@ class Network(nn.Module):
 
     A convolution sees zeros beyond the grid's edge, and the presence channels tell an edge from a
     silent detector, so one set of weights serves every distance, number of rounds and basis.
+
+    `decision` is the rule that its logits were calibrated for; it is stored with the weights.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, decision: DecisionConfig | None = None) -> None:
         super().__init__()
         self.config = config
+        self.decision = decision or DecisionConfig()
         self.embed = nn.Conv3d(INPUT_CHANNELS, config.channels, 3, padding=1)
         self.trunk = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.residual_blocks))
         self.head = nn.Conv3d(config.channels, MOVE_CHANNELS, 3, padding=1)

@@ -79,12 +79,16 @@ def _read(path: Path, mtime_ns: int, size: int) -> WeightsFile:
 
 
 def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsFile:
-    """Writes `path` (.safetensors, with the network's configuration inside) and its .json card."""
+    """Writes `path` (.safetensors, with network and decision configuration inside) and its .json card."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"network": json.dumps(dataclasses.asdict(network.config))})
+    metadata = {
+        "network": json.dumps(dataclasses.asdict(network.config)),
+        "decision": json.dumps(dataclasses.asdict(network.decision)),
+    }
+    save_file(tensors, partial, metadata=metadata)
     partial.chmod(0o644)  # safetensors writes files that only their owner can read
     partial.replace(path)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
@@ -99,6 +103,7 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
     """
     from safetensors import SafetensorError, safe_open
 
+    from predecoder.decision import DecisionConfig
     from predecoder.network import Network, NetworkConfig
 
     path = resolve_weights(name_or_path).path
@@ -112,11 +117,12 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
         raise WeightsError(f"{path} has no 'network' metadata; only weights written by qecpipe can be used")
     try:
         config = NetworkConfig(**json.loads(metadata["network"]))
+        decision = DecisionConfig(**json.loads(metadata.get("decision", "{}")))
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path} describes a network that is not of this version: {error}") from None
     if expect is not None and config != expect:
         raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")
-    network = Network(config)
+    network = Network(config, decision)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

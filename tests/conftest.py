@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Examples share their machine with other work, so their time says nothing.
+settings.register_profile("qecpipe", deadline=None)
+settings.load_profile("qecpipe")
 
 _SYCAMORE = Path(__file__).resolve().parents[2] / "shared" / "data" / "google_sycamore_d3"
 

@@ -12,6 +12,7 @@ import torch
 import predecoder
 from global_decoders import make_decoder
 from predecoder import PredecodedDecoder, PredecoderMisfitWarning, WeightsError
+from predecoder.decision import DecisionConfig
 from predecoder.decoder import CompiledPredecoded
 from predecoder.device import select_device
 from predecoder.stencils import ResidualStencil
@@ -79,6 +80,7 @@ class _Constant(torch.nn.Module):
     def __init__(self, logit: float) -> None:
         super().__init__()
         self.logit = logit
+        self.decision = DecisionConfig()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.full((len(x), 24, *x.shape[2:]), self.logit)

@@ -1,0 +1,109 @@
+"""Which of the network's moves are committed: whole chains, not single voxels.
+
+A wrong commit inside an ambiguous cluster costs more than none at all, and a chain is as sure as its
+weakest link. So proposed moves that share a detector form a group, and a group stands or falls as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from predecoder.blocking import block
+from qec.layout import DetectorLayout
+from qec.moves import MoveSet
+
+__all__ = ["ChainDecision", "DecisionConfig"]
+
+Residue = Literal["any", "none"]
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """The rule by which groups of proposed moves are committed.
+
+    Attributes:
+        propose: a move is proposed where its logit exceeds this.
+        commit: a group is committed where the smallest logit in it reaches this.
+        residue: 'any' commits groups whatever they leave of the syndrome; 'none' only those that
+            explain every detection they touch, which is what correlated matching needs: half an
+            explained cluster hides the other half's correlation.
+    """
+
+    propose: float = 0.0
+    commit: float = 0.0
+    residue: Residue = "any"
+
+    def __post_init__(self) -> None:
+        if self.residue not in get_args(Residue):
+            raise ValueError(f"residue={self.residue!r} is unknown; use one of {get_args(Residue)}")
+        if self.commit < self.propose:
+            raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every proposed move is committed."""
+        return self.commit == self.propose and self.residue == "any"
+
+
+class ChainDecision:
+    """Groups the proposed moves of a batch and drops the groups that are not sure enough."""
+
+    def __init__(self, layout: DetectorLayout, config: DecisionConfig) -> None:
+        moves = MoveSet.from_layout(layout)
+        self._config = config
+        self._num_detectors = layout.num_detectors
+        # The one or two detectors of every move on the grid; a move with one stands in both columns.
+        ends = np.zeros((2, *layout.move_mask.shape), dtype=np.int64)
+        ends[0].ravel()[moves.positions] = moves.matrix.indices[moves.matrix.indptr[:-1]]
+        ends[1].ravel()[moves.positions] = moves.matrix.indices[moves.matrix.indptr[1:] - 1]
+        self._ends = block(ends).reshape(2, -1)
+        self._mask = block(layout.move_mask[None]).ravel()
+
+    def __call__(self, logits: np.ndarray, detections: np.ndarray) -> np.ndarray:
+        """Commits moves.
+
+        Args:
+            logits: float `(B, t, i, j, 24)`, blocked as in `predecoder.blocking`.
+            detections: uint8 0/1 `(B, num_detectors)`.
+
+        Returns:
+            uint8 0/1 `(B, t, i, j, 24)`.
+        """
+        flat = logits.reshape(len(logits), -1)
+        proposed = (flat > self._config.propose) & self._mask
+        if self._config.is_plain:
+            return proposed.astype(np.uint8).reshape(logits.shape)
+        shot, position = np.nonzero(proposed)
+        committed = np.zeros(proposed.shape, dtype=np.uint8)
+        if len(shot):
+            keep = self._kept(flat[shot, position], shot, position, detections)
+            committed[shot[keep], position[keep]] = 1
+        return committed.reshape(logits.shape)
+
+    def _kept(
+        self, logits: np.ndarray, shot: np.ndarray, position: np.ndarray, detections: np.ndarray
+    ) -> np.ndarray:
+        """Which of the proposed moves `(n,)` belong to a group that is committed."""
+        ends = self._ends[:, position] + shot * self._num_detectors
+        nodes, local = np.unique(ends, return_inverse=True)
+        local = local.reshape(ends.shape)
+        edges = sp.coo_matrix(
+            (np.ones(len(shot), dtype=np.uint8), (local[0], local[1])), shape=(len(nodes), len(nodes))
+        )
+        count, group_of_node = connected_components(edges, directed=False)
+        group = group_of_node[local[0]]
+        weakest = np.full(count, np.inf)
+        np.minimum.at(weakest, group, logits)
+        accepted = weakest >= self._config.commit
+        if self._config.residue == "none":
+            flips = np.bincount(local[0], minlength=len(nodes))
+            two = local[0] != local[1]
+            flips += np.bincount(local[1, two], minlength=len(nodes))
+            left = (flips + detections.ravel()[nodes]) % 2 == 1
+            accepted[group_of_node[left]] = False
+        return accepted[group]
