@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "first"
+_METADATA_KEY = "qecpipe"
 _PACKAGED = Path(str(files("predecoder"))) / "weights"
 
 
@@ -84,11 +85,12 @@ def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsF
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     partial = path.with_suffix(".partial")
-    metadata = {
-        "network": json.dumps(dataclasses.asdict(network.config)),
-        "decision": json.dumps(dataclasses.asdict(network.decision)),
+    # One entry: safetensors writes several in random order, and the file's hash is its identity.
+    described = {
+        "network": dataclasses.asdict(network.config),
+        "decision": dataclasses.asdict(network.decision),
     }
-    save_file(tensors, partial, metadata=metadata)
+    save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(described)})
     partial.chmod(0o644)  # safetensors writes files that only their owner can read
     partial.replace(path)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
@@ -113,12 +115,15 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from None
-    if "network" not in metadata:
-        raise WeightsError(f"{path} has no 'network' metadata; only weights written by qecpipe can be used")
+    if _METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
+        )
     try:
-        config = NetworkConfig(**json.loads(metadata["network"]))
-        decision = DecisionConfig(**json.loads(metadata.get("decision", "{}")))
-    except (TypeError, ValueError) as error:
+        described = json.loads(metadata[_METADATA_KEY])
+        config = NetworkConfig(**described["network"])
+        decision = DecisionConfig(**described["decision"])
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} describes a network that is not of this version: {error}") from None
     if expect is not None and config != expect:
         raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")

@@ -37,16 +37,16 @@ def test_not_safetensors(tmp_path):
 def test_foreign_and_misfitting_files(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(WeightsError, match="no 'network' metadata"):
+    with pytest.raises(WeightsError, match="no 'qecpipe' metadata"):
         load_network(path)
-    save_file(
-        {"a": torch.zeros(2)}, path, metadata={"network": json.dumps({"channels": 4, "residual_blocks": 1})}
-    )
-    with pytest.raises(WeightsError, match="does not fit the network it describes"):
-        load_network(path)
-    save_file({"a": torch.zeros(2)}, path, metadata={"network": json.dumps({"depth": 4})})
-    with pytest.raises(WeightsError, match="not of this version"):
-        load_network(path)
+    for network, reason in [
+        ({"channels": 4, "residual_blocks": 1}, "does not fit the network it describes"),
+        ({"depth": 4}, "not of this version"),
+    ]:
+        described = {"network": network, "decision": {}}
+        save_file({"a": torch.zeros(2)}, path, metadata={"qecpipe": json.dumps(described)})
+        with pytest.raises(WeightsError, match=reason):
+            load_network(path)
 
 
 def test_expected_size_is_checked(tmp_path, random_network):
