@@ -1,0 +1,93 @@
+"""The `qecpipe` command: finds the verb, runs it, and turns user errors into one line.
+
+Each verb is a module of this package with `run(arguments: list[str]) -> int` and `RESUME_HINT: str`,
+imported only when it is called, so that `qecpipe --help` needs neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+VERBS = {
+    "sweep": "logical error rates of decoders over distances and physical error rates",
+    "latency": "time per round of every stage, with and without the pre-decoder",
+    "decode": "decode a file of measurements or detection events",
+    "plot": "draw the plots of a sweep again from its CSV files",
+    "train": "train a pre-decoder from a TOML configuration",
+    "doctor": "what is installed here, and from where",
+}
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `qecpipe` command line and return its exit code.
+
+    0 is success, 2 an error in what the user gave (one line on stderr, no traceback), 130 Ctrl-C.
+    `qecpipe --traceback VERB ...` shows the traceback of such an error instead.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    show_traceback = arguments[:1] == ["--traceback"]
+    if show_traceback:
+        arguments = arguments[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version", "version"):
+        print(f"qecpipe {_version()}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        return _fail(_unknown_verb(verb))
+    module = importlib.import_module(f"sims.cli.{verb}")
+    try:
+        return module.run(arguments[1:])
+    except KeyboardInterrupt:
+        print(f"\nqecpipe {verb}: interrupted; {module.RESUME_HINT}", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError, ImportError) as error:
+        if show_traceback:
+            raise
+        return _fail(f"qecpipe {verb}: {_one_line(error)}")
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in VERBS.items())
+    return (
+        "usage: qecpipe VERB [flags]\n\n"
+        "Surface-code decoding: circuits, a CNN pre-decoder, matching, sweeps and latency.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "qecpipe VERB --help lists a verb's flags; qecpipe --version prints the version;\n"
+        "qecpipe --traceback VERB ... shows where an error came from."
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("qecpipe")
+
+
+def _unknown_verb(verb: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(verb, VERBS, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"qecpipe: unknown verb {verb!r}; {guess}the verbs are {', '.join(VERBS)}"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        fix = "check the path" if isinstance(error, FileNotFoundError) else "check its permissions"
+        return f"{error.filename}: {error.strerror}; {fix}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return USAGE_ERROR

@@ -1,0 +1,168 @@
+"""`qecpipe decode`: decode a file of measurements or detection events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import stim
+import tyro
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from qec.shots import SHOT_FORMATS, ShotFormat
+from sims.cli.console import make_console
+from sims.decode_file import DecodeCounts, ShotSource, decode_file
+from sims.decoders import Device, build_decoder
+from sims.statistics import INTERVAL_NAME, error_rate
+from sims.tasks import decoder_dem
+
+RESUME_HINT = "no predictions were written; run the same command again"
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Decode shots from anywhere: detection events or raw measurements, in any of Stim's formats.
+
+    Formats that are left out are taken from the file's suffix. With --obs, or --measurements, the
+    observables are known and the logical error rate (LER) is printed.
+    """
+
+    shots: Path
+    """File of detection events, or of raw measurements with --measurements."""
+    circuit: Path | None = None
+    """Stim circuit that made the shots; --dem alone is enough for detection events."""
+    format: ShotFormat | None = None
+    """Format of --shots."""
+    measurements: bool = False
+    """--shots holds raw measurements."""
+    sweep: Path | None = None
+    """Sweep bits of the measurements, for a circuit that has them."""
+    sweep_format: ShotFormat | None = None
+    """Format of --sweep."""
+    dem: Path | None = None
+    """Detector error model to decode with; left out: the circuit's."""
+    obs: Path | None = None
+    """Observable flips that were measured."""
+    obs_format: ShotFormat | None = None
+    """Format of --obs."""
+    decoder: str = "pymatching"
+    """Name of the decoder; predecoder+NAME puts the network before any of them."""
+    versus: str | None = None
+    """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
+    device: Device = "auto"
+    """Where the network runs."""
+    weights: str = "default"
+    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
+    out: Path | None = None
+    """File for the predicted observable flips; appears when it is complete."""
+    out_format: ShotFormat | None = None
+    """Format of --out."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    config = tyro.cli(DecodeConfig, prog="qecpipe decode", args=arguments)
+    console = make_console()
+    source = _source(config)
+    out_format = _format(config.out, config.out_format, "--out-format") if config.out else "01"
+    circuit, dem = _model(config)
+    compiled = {
+        name: build_decoder(
+            name, weights=config.weights, device=config.device
+        ).decoder.compile_decoder_for_dem(dem=dem)
+        for name in (config.decoder, config.versus)
+        if name is not None
+    }
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("decoding", total=None)
+        counts = decode_file(
+            source.chunks(circuit, dem),
+            compiled[config.decoder],
+            num_observables=dem.num_observables,
+            versus=None if config.versus is None else compiled[config.versus],
+            out=config.out,
+            out_format=out_format,
+            on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
+        )
+    for line in _report(counts, config):
+        console.print(line)
+    return 0
+
+
+def _source(config: DecodeConfig) -> ShotSource:
+    return ShotSource(
+        shots=config.shots,
+        format=_format(config.shots, config.format, "--format"),
+        measurements=config.measurements,
+        sweep=config.sweep,
+        sweep_format=_format(config.sweep, config.sweep_format, "--sweep-format") if config.sweep else "b8",
+        observables=config.obs,
+        observables_format=_format(config.obs, config.obs_format, "--obs-format") if config.obs else "01",
+    )
+
+
+def _format(path: Path, given: ShotFormat | None, flag: str) -> ShotFormat:
+    suffix = path.suffix.removeprefix(".")
+    if given is None and suffix not in SHOT_FORMATS:
+        raise ValueError(
+            f"the suffix of {path} is no shot format; add {flag} with one of {', '.join(SHOT_FORMATS)}"
+        )
+    return given or cast(ShotFormat, suffix)
+
+
+def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErrorModel]:
+    """The circuit, if one was given, and the detector error model to decode with."""
+    circuit = None if config.circuit is None else _parse(config.circuit, stim.Circuit, "circuit")
+    if config.dem is None:
+        if circuit is None:
+            raise ValueError("neither --circuit nor --dem was given; add the circuit that made the shots")
+        return circuit, decoder_dem(circuit)
+    dem = _parse(config.dem, stim.DetectorErrorModel, "detector error model")
+    if circuit is not None and (dem.num_detectors, dem.num_observables) != (
+        circuit.num_detectors,
+        circuit.num_observables,
+    ):
+        raise ValueError(
+            f"{config.dem} has {dem.num_detectors} detectors and {dem.num_observables} observables, "
+            f"{config.circuit} has {circuit.num_detectors} and {circuit.num_observables}; "
+            "give a model of this circuit"
+        )
+    return circuit, dem
+
+
+_Model = TypeVar("_Model", stim.Circuit, stim.DetectorErrorModel)
+
+
+def _parse(path: Path, kind: type[_Model], name: str) -> _Model:
+    try:
+        return kind(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is not a Stim {name} ({reason}); check the file") from error
+
+
+def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:
+    lines = [f"{counts.shots:,} shots decoded with {config.decoder}"]
+    if config.out is not None:
+        lines.append(f"predictions: {config.out}")
+    if counts.judged == 0:
+        return [*lines, "no observables given (--obs): the logical error rate is unknown"]
+    lines.append(f"LER {_rate(counts.wrong, counts.judged)}")
+    rivals = [
+        ("no decoding", counts.nothing_wrong, counts.only_nothing_wrong, counts.only_this_wrong_of_nothing)
+    ]
+    if config.versus is not None:
+        rivals.append(
+            (config.versus, counts.versus_wrong, counts.only_versus_wrong, counts.only_this_wrong_of_versus)
+        )
+    for name, wrong, only_it, only_this in rivals:
+        lines.append(f"{name}: LER {_rate(wrong, counts.judged)}")
+        lines.append(f"  only {name} wrong: {only_it:,} shots; only {config.decoder} wrong: {only_this:,}")
+    return lines
+
+
+def _rate(errors: int, shots: int) -> str:
+    rate = error_rate(errors, shots)
+    return f"{rate.best:.4g} [{rate.low:.4g}, {rate.high:.4g}] ({errors:,} of {shots:,}, {INTERVAL_NAME})"

@@ -1,0 +1,51 @@
+"""`qecpipe plot`: draw the plots of a sweep again from its CSV files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sims.cli.console import make_console
+from sims.plots import draw_sweep
+from sims.results_csv import merge_results, read_results
+from sims.summary import summarize, summary_table
+
+RESUME_HINT = "run the same command again"
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """Draw ler_vs_p.png and ler_vs_distance.png from the CSVs of sweeps, rows of one task added."""
+
+    csv: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("out/sweep/results.csv"),)
+    """Result files of qecpipe sweep."""
+    out: Path | None = None
+    """Folder for the plots; left out: beside the first CSV."""
+    decoder: tuple[str, ...] = ()
+    """Draw these decoders only."""
+    table: bool = True
+    """Print the table of error rates too."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    config = tyro.cli(PlotConfig, prog="qecpipe plot", args=arguments)
+    stats = merge_results(read_results(path) for path in config.csv)
+    if config.decoder:
+        known = sorted({one.decoder for one in stats})
+        absent = [name for name in config.decoder if name not in known]
+        if absent:
+            raise ValueError(
+                f"no rows of decoder {absent[0]!r}; the files have {', '.join(known) or 'no rows'}"
+            )
+        stats = [one for one in stats if one.decoder in config.decoder]
+    out = config.csv[0].parent if config.out is None else config.out
+    figures = draw_sweep(stats, out)
+    console = make_console()
+    if config.table:
+        console.print(summary_table(summarize(stats)))
+    console.print(f"plots: {', '.join(map(str, figures))}")
+    return 0

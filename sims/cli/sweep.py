@@ -1,0 +1,102 @@
+"""`qecpipe sweep`: logical error rates of decoders over distances and physical error rates."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from sims.cli.console import make_console
+from sims.cli.options import positive
+from sims.decoders import Device, build_decoder
+from sims.plots import draw_sweep
+from sims.progress import SweepProgress
+from sims.summary import summarize, summary_table
+from sims.sweep import Limits, collect_sweep, usable_cores
+from sims.tasks import CircuitFamily, sweep_tasks
+
+RESUME_HINT = "what was reported is in the CSV; run the same command again and it goes on from there"
+RESULTS = "results.csv"
+"""Name of the sinter CSV in --out."""
+
+
+@dataclass(frozen=True)
+class SweepConfig(CircuitFamily):
+    """Logical error rates over distances, physical error rates, bases and decoders.
+
+    Kill it at any time and run the same command again: what is in the CSV stays, and nothing is
+    counted twice. A larger --max-shots adds to the shots that are there.
+    """
+
+    decoder: tuple[str, ...] = (
+        "pymatching",
+        "pymatching-correlated",
+        "predecoder+pymatching",
+        "predecoder+pymatching-correlated",
+    )
+    """Names of decoders; predecoder+NAME puts the network before any of them."""
+    max_shots: int = 15_000
+    """Shots of every task."""
+    max_errors: int | None = None
+    """Ends a task early, at this many logical errors."""
+    workers: int | None = None
+    """Processes that sample and decode; left out: one per core."""
+    device: Device = "auto"
+    """Where the network runs."""
+    weights: str = "default"
+    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
+    out: Path = Path("out/sweep")
+    """Folder for results.csv and the plots."""
+    resume: bool = True
+    """Count what is in results.csv already; --no-resume refuses to touch a file that exists."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    config = tyro.cli(SweepConfig, prog="qecpipe sweep", args=arguments)
+    console = make_console()
+    limits = Limits(config.max_shots, config.max_errors)
+    workers = len(usable_cores()) if config.workers is None else positive("--workers", config.workers)
+    csv_path = config.out / RESULTS
+    if csv_path.exists() and not config.resume:
+        raise ValueError(
+            f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
+            "or leave --no-resume out to add to it"
+        )
+    decoders = [
+        build_decoder(
+            name,
+            weights=config.weights,
+            device=config.device,
+            threads=1 if workers > 1 else None,
+        )
+        for name in dict.fromkeys(config.decoder)
+    ]
+    with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
+        tasks = sweep_tasks(config, decoders)
+    progress = SweepProgress(workers=workers, console=console)
+    with progress.live():
+        stats = collect_sweep(
+            tasks,
+            decoders,
+            csv_path=csv_path,
+            limits=limits,
+            workers=workers,
+            on_start=lambda existing: progress.begin(tasks, existing, limits),
+            on_progress=progress.update,
+        )
+    console.print(summary_table(summarize(stats)))
+    figures = draw_sweep(stats, config.out)
+    console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
+    console.print(_advice(config))
+    return 0
+
+
+def _advice(config: SweepConfig) -> str:
+    bounded = "" if config.max_errors is None else f" and --max-errors {4 * config.max_errors}"
+    return (
+        f"Tighter intervals: the same command with --max-shots {4 * config.max_shots}{bounded} halves them "
+        "and adds to these shots; fewer --distance, --p, --basis or --decoder leave the others more time."
+    )

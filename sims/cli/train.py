@@ -1,0 +1,158 @@
+"""`qecpipe train`: train a pre-decoder from a TOML configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from sims.cli.console import make_console
+
+if TYPE_CHECKING:
+    from predecoder.network import Network
+    from predecoder.training import PairedResult, StepReport, TrainConfig
+    from predecoder.weights import WeightsFile
+
+RESUME_HINT = "run the same command again and it goes on from the last checkpoint"
+_SMOOTHING_STEPS = 100
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train a pre-decoder; if killed, run it again and it goes on from the last checkpoint.
+
+    Writes checkpoints and a JSON-lines log to the work folder, and at the end the weights
+    (safetensors) and their card (JSON: data, seed, steps, loss, measured LER table, git revision).
+    """
+
+    config: Path
+    """TOML file that describes network, optimizer, data and tasks (see configs/)."""
+    work_dir: Path | None = None
+    """Checkpoints and log; by default ~/.cache/qecpipe/NAME."""
+    out: Path | None = None
+    """Weights file to write; by default WORK_DIR/NAME.safetensors."""
+    resume: bool = True
+    """Go on from the work folder's checkpoint; --no-resume starts again and overwrites it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    threads: int | None = None
+    """torch's CPU threads; by default torch's choice."""
+    evaluation_shots: float = 1.0
+    """Scales the shots of the LER table on the card; 0 leaves the table out."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    flags = tyro.cli(TrainFlags, prog="qecpipe train", args=arguments)
+    if not flags.config.is_file():
+        raise ValueError(f"no configuration file {flags.config}; give an existing TOML file with --config")
+    if flags.evaluation_shots < 0:
+        raise ValueError(f"--evaluation-shots is {flags.evaluation_shots}; it must be 0 or more")
+    import torch
+
+    from predecoder import save_weights
+    from predecoder.device import select_device
+    from predecoder.training import load_config
+
+    config = load_config(flags.config)
+    device = select_device(flags.device)
+    if flags.threads is not None:
+        torch.set_num_threads(flags.threads)
+    work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / config.name
+    network, last = _train(config, work_dir, device=device, resume=flags.resume)
+    results = _evaluate(network, device=device, scale=flags.evaluation_shots)
+    out = flags.out or work_dir / f"{config.name}.safetensors"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = save_weights(network, out, _card(config, flags.config, last, results))
+    _report(file, results)
+    return 0
+
+
+def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> tuple[Network, dict]:
+    """Trains under a progress bar; returns the network and the counters for the card."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from predecoder.training import train
+
+    losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
+    last: dict = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=make_console(), refresh_per_second=2) as progress:
+        bar = progress.add_task(f"training {config.name}", total=config.optimizer.steps, status="")
+
+        def on_step(report: StepReport) -> None:
+            losses.append(report.loss)
+            mean = sum(losses) / len(losses)
+            last.update(steps=report.step, samples=report.samples, loss=mean, seconds=round(report.seconds))
+            status = f"loss {mean:.5f}  {report.samples / 1e6:.2f} M shots"
+            progress.update(bar, completed=report.step, status=status)
+
+        network = train(config, work_dir, device=device, resume=resume, on_step=on_step)
+    return network, last
+
+
+def _evaluate(network: Network, *, device, scale: float) -> list[PairedResult]:
+    from rich.progress import track
+
+    from predecoder.training import DEFAULT_CASES, evaluate
+
+    if scale == 0:
+        return []
+    results = []
+    for case in track(DEFAULT_CASES, "measuring LER", console=make_console()):
+        sized = dataclasses.replace(case, shots=max(1, round(case.shots * scale)))
+        results += evaluate(network, sized, seed=20_260_000 + case.distance, device=device)
+    return results
+
+
+def _card(config: TrainConfig, source: Path, last: dict, results: list[PairedResult]) -> dict:
+    return {
+        "name": config.name,
+        "command": f"qecpipe train --config {source}",
+        "git_revision": _git_revision(),
+        "training": last,
+        "config": dataclasses.asdict(config),
+        "ler": [
+            {**dataclasses.asdict(r), "ratio": round(r.ratio, 4), "sdr": round(r.sdr, 2)} for r in results
+        ],
+    }
+
+
+def _git_revision() -> str:
+    """Revision of the source tree, '-dirty' if it has changes, 'unknown' outside a checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _report(file: WeightsFile, results: list[PairedResult]) -> None:
+    from rich.table import Table
+
+    console = make_console()
+    table = Table(title="pre-decoded against plain, same shots")
+    names = "d, p, basis, decoder, shots, plain, pre-decoded, only plain, only pre-decoded, ratio, SDR"
+    for name in names.split(", "):
+        table.add_column(name, justify="right")
+    for r in results:
+        table.add_row(
+            *(str(r.case.distance), f"{r.case.p:g}", r.case.basis, r.decoder, str(r.shots)),
+            *(str(r.errors_plain), str(r.errors_predecoded), str(r.only_plain), str(r.only_predecoded)),
+            *(f"{r.ratio:.2f}", f"{r.sdr:.1f}"),
+        )
+    if results:
+        console.print(table)
+    console.print(f"weights: {file.path}\nsha256:  {file.sha256}")

@@ -1,0 +1,159 @@
+"""Decoding a file of shots in chunks: predictions to a file, errors counted where observables are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import sinter
+import stim
+
+from qec.shots import ShotFileError, ShotFormat, detections_from_measurements, iter_shots, write_shots
+
+CHUNK_SHOTS = 4096
+
+Chunk = tuple[np.ndarray, np.ndarray | None]
+"""Detections and, where known, observable flips of some shots, bit-packed uint8 (shots, bytes)."""
+
+
+@dataclass(frozen=True)
+class ShotSource:
+    """Where shots come from.
+
+    `shots` holds detection events, or raw measurements if `measurements`, which need the circuit's
+    `sweep` bits where it has any. `observables` is a file of the flips that were observed; raw
+    measurements imply them, and the file wins where both are there.
+    """
+
+    shots: Path
+    format: ShotFormat
+    measurements: bool = False
+    sweep: Path | None = None
+    sweep_format: ShotFormat = "b8"
+    observables: Path | None = None
+    observables_format: ShotFormat = "01"
+
+    def chunks(self, circuit: stim.Circuit | None, dem: stim.DetectorErrorModel) -> Iterator[Chunk]:
+        """The shots, `CHUNK_SHOTS` at a time."""
+        if self.measurements:
+            if circuit is None:
+                raise ValueError("raw measurements need the circuit that made them; add --circuit")
+            chunks: Iterable[Chunk] = detections_from_measurements(
+                circuit,
+                self.shots,
+                format=self.format,
+                sweep=self.sweep,
+                sweep_format=self.sweep_format,
+                chunk_shots=CHUNK_SHOTS,
+            )
+        else:
+            if self.sweep is not None:
+                raise ValueError(f"sweep bits {self.sweep} have no meaning without --measurements")
+            detections = iter_shots(
+                self.shots, format=self.format, num_detectors=dem.num_detectors, chunk_shots=CHUNK_SHOTS
+            )
+            chunks = ((chunk, None) for chunk in detections)
+        if self.observables is None:
+            return iter(chunks)
+        flips = iter_shots(
+            self.observables,
+            format=self.observables_format,
+            num_observables=dem.num_observables,
+            chunk_shots=CHUNK_SHOTS,
+        )
+        return _with_observables(chunks, flips, names=f"{self.shots} and {self.observables}")
+
+
+def _with_observables(chunks: Iterable[Chunk], flips: Iterable[np.ndarray], *, names: str) -> Iterator[Chunk]:
+    shots = 0
+    for chunk, observed in zip_longest(chunks, flips):
+        if chunk is None or observed is None or len(chunk[0]) != len(observed):
+            shots += min(0 if chunk is None else len(chunk[0]), 0 if observed is None else len(observed))
+            raise ShotFileError(
+                f"of {names}, one ends after {shots} shots and the other does not; give files of the same run"
+            )
+        shots += len(observed)
+        yield chunk[0], observed
+
+
+@dataclass(frozen=True)
+class DecodeCounts:
+    """Counts over shots; the errors cover the `judged` ones, whose observables are known.
+
+    `nothing_wrong` counts errors of predicting no flip, `versus_wrong` those of a second decoder; the
+    `only_*` counts are the shots on which exactly one of the two is wrong.
+    """
+
+    shots: int = 0
+    judged: int = 0
+    wrong: int = 0
+    nothing_wrong: int = 0
+    only_this_wrong_of_nothing: int = 0
+    only_nothing_wrong: int = 0
+    versus_wrong: int = 0
+    only_this_wrong_of_versus: int = 0
+    only_versus_wrong: int = 0
+
+    def __add__(self, other: DecodeCounts) -> DecodeCounts:
+        return DecodeCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def decode_file(
+    chunks: Iterable[Chunk],
+    decoder: sinter.CompiledDecoder,
+    *,
+    num_observables: int,
+    versus: sinter.CompiledDecoder | None = None,
+    out: Path | None = None,
+    out_format: ShotFormat = "01",
+    on_chunk: Callable[[DecodeCounts], None] = lambda counts: None,
+) -> DecodeCounts:
+    """Decode all chunks; predictions go to `out`, which appears only when it is complete.
+
+    `on_chunk` is given the counts so far. Raises `ShotFileError` for files that do not fit or hold
+    no shots.
+    """
+    counts = DecodeCounts()
+
+    def predictions() -> Iterator[np.ndarray]:
+        nonlocal counts
+        for detections, observed in chunks:
+            predicted = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
+            other = None
+            if versus is not None and observed is not None:
+                other = versus.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
+            counts += _judge(predicted, observed, other)
+            on_chunk(counts)
+            yield predicted
+        if counts.shots == 0:
+            raise ShotFileError("the shot file is empty; give one with at least one shot")
+
+    if out is None:
+        for _ in predictions():
+            pass
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_shots(out, predictions(), format=out_format, num_observables=num_observables)
+    return counts
+
+
+def _judge(predicted: np.ndarray, observed: np.ndarray | None, other: np.ndarray | None) -> DecodeCounts:
+    if observed is None:
+        return DecodeCounts(shots=len(predicted))
+    wrong = (predicted != observed).any(axis=1)
+    nothing_wrong = observed.any(axis=1)
+    versus_wrong = wrong if other is None else (other != observed).any(axis=1)
+    return DecodeCounts(
+        shots=len(predicted),
+        judged=len(predicted),
+        wrong=int(wrong.sum()),
+        nothing_wrong=int(nothing_wrong.sum()),
+        only_this_wrong_of_nothing=int((wrong & ~nothing_wrong).sum()),
+        only_nothing_wrong=int((nothing_wrong & ~wrong).sum()),
+        versus_wrong=int(versus_wrong.sum()),
+        only_this_wrong_of_versus=int((wrong & ~versus_wrong).sum()),
+        only_versus_wrong=int((versus_wrong & ~wrong).sum()),
+    )

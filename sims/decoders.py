@@ -1,0 +1,71 @@
+"""Decoders by the names that the command line, the CSV and the plots use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import sinter
+
+PREDECODER_PREFIX = "predecoder+"
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class NamedDecoder:
+    """A decoder, its name, and what must not be mixed in one row of results.
+
+    `weights` is the sha256 of the network's file, `device` where it runs ('cpu' or 'cuda'); both are
+    None without a pre-decoder.
+    """
+
+    name: str
+    decoder: sinter.Decoder
+    weights: str | None = None
+    device: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The entries for `json_metadata`."""
+        if self.weights is None or self.device is None:
+            return {}
+        return {"weights": self.weights, "device": self.device}
+
+
+def build_decoder(
+    name: str,
+    *,
+    weights: str | Path = "default",
+    device: Device = "auto",
+    threads: int | None = None,
+    on_misfit: Literal["warn", "fail"] = "fail",
+) -> NamedDecoder:
+    """The decoder called `name`: a registered global decoder, or `predecoder+` one of them.
+
+    `threads` limits the network's CPU threads (None: torch's choice). Raises `UnknownDecoderError`,
+    `MissingDecoderError` or `WeightsError`.
+    """
+    from global_decoders import make_decoder
+
+    if not name.startswith(PREDECODER_PREFIX):
+        return NamedDecoder(name, make_decoder(name))
+    global_decoder = make_decoder(name.removeprefix(PREDECODER_PREFIX))
+    from predecoder import PredecodedDecoder, resolve_weights
+    from predecoder.device import select_device
+
+    decoder = PredecodedDecoder(
+        global_decoder, weights=weights, device=device, on_misfit=on_misfit, threads=threads
+    )
+    return NamedDecoder(
+        name, decoder, weights=resolve_weights(weights).sha256, device=select_device(device).type
+    )
+
+
+def all_decoders() -> dict[str, sinter.Decoder]:
+    """Every installed global decoder, and each with the default pre-decoder in front of it."""
+    from global_decoders import decoder_names, is_available
+
+    names = [name for name in decoder_names() if is_available(name)]
+    names += [PREDECODER_PREFIX + name for name in names]
+    return {name: build_decoder(name, on_misfit="warn").decoder for name in names}

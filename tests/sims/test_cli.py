@@ -1,0 +1,104 @@
+"""The command line itself: what it imports, what it says, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import sims.cli
+import sims.cli.doctor
+from sims.cli import VERBS, main
+
+HEAVY = ("numpy", "torch", "stim", "sinter", "rich", "tyro", "matplotlib", "polars", "scipy")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version", "-h", "-V"])
+def test_help_and_version_import_nothing_heavy(flag: str) -> None:
+    script = (
+        "import json, sys; from sims.cli import main; code = main(sys.argv[1:]); "
+        "print(json.dumps([code, sorted(sys.modules)]))"
+    )
+    run = subprocess.run([sys.executable, "-c", script, flag], capture_output=True, text=True, check=True)
+    code, modules = json.loads(run.stdout.splitlines()[-1])
+    assert code == 0
+    assert not set(HEAVY) & set(modules)
+
+
+def test_help_lists_every_verb_and_version_is_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {verb}" in text for verb in VERBS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"qecpipe {version('qecpipe')}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"qecpipe {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verb_is_one_line_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["swep"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "unknown verb 'swep'; did you mean 'sweep'?" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("p is 2\nchoose less"), "qecpipe doctor: p is 2 choose less\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.stim"),
+            "x.stim: No such file or directory; check",
+        ),
+        (
+            PermissionError(13, "Permission denied", "x.csv"),
+            "x.csv: Permission denied; check its permissions",
+        ),
+        (
+            ModuleNotFoundError("install ldpc: pip install ldpc"),
+            "qecpipe doctor: install ldpc: pip install ldpc\n",
+        ),
+    ],
+)
+def test_user_errors_are_one_line(
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(sims.cli.doctor, "run", fail)
+    assert main(["doctor"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert expected in captured.err
+    with pytest.raises(type(error)):
+        main(["--traceback", "doctor"])
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(sims.cli.doctor, "run", fail)
+    with pytest.raises(KeyError):
+        main(["doctor"])
+
+
+def test_interrupt_is_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sims.cli.doctor, "run", interrupt)
+    assert main(["doctor"]) == 130
+    assert f"interrupted; {sims.cli.doctor.RESUME_HINT}" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+"""The numbers of the table that ends a sweep, worked out by hand."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pytest
+import sinter
+from rich.console import Console
+
+from sims.statistics import Estimate
+from sims.summary import format_estimate, summarize, summary_table
+
+
+def _stats(
+    decoder: str, *, errors: int, p: float = 0.01, shots: int = 1000, **counts: int
+) -> sinter.TaskStats:
+    meta: dict[str, object] = {"d": 3, "rounds": 3, "p": p, "basis": "x", "noise": "depolarizing"}
+    if decoder.startswith("predecoder"):
+        meta |= {"weights": "w" * 64, "device": "cpu"}
+    return sinter.TaskStats(
+        strong_id=f"{decoder}{p}",
+        decoder=decoder,
+        json_metadata=meta,
+        shots=shots,
+        errors=errors,
+        custom_counts=Counter(counts),
+    )
+
+
+def test_rows_compare_with_pymatching_of_the_same_circuit() -> None:
+    stats = [
+        _stats("pymatching", errors=200),
+        _stats("pymatching", errors=400, p=0.02),
+        _stats(
+            "predecoder+pymatching",
+            errors=100,
+            detectors=24_000,
+            detection_events=2400,
+            residual_events=240,
+            predecode_ns=6_000_000,
+            decode_ns=3_000_000,
+        ),
+    ]
+    plain, other, ours = summarize(stats)
+    assert plain.ratio is None
+    assert other.ratio is None
+    assert ours.ratio is not None
+    assert ours.ratio.best == pytest.approx(2.0)
+    assert not ours.few_errors
+    assert (ours.density_before, ours.density_after) == (0.1, 0.01)
+    assert ours.predecode_us_per_round == pytest.approx(2.0)
+    assert ours.us_per_round == pytest.approx(3.0)
+
+
+def test_few_errors_are_marked_and_empty_tasks_left_out() -> None:
+    rows = summarize([_stats("pymatching", errors=99), _stats("predecoder+pymatching", errors=500)])
+    assert rows[1].few_errors
+    assert summarize([_stats("pymatching", errors=0, shots=0)]) == []
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(0.0231, 0.024, 0.0249), "2.40 [2.31, 2.49]e-02"),
+        (Estimate(0.0, 0.0, 0.00037), "0.00 [0.00, 3.70]e-04"),
+        (Estimate(1e-5, 2e-5, 1.234e-4), "2.00 [1.00, 12.34]e-05"),
+    ],
+)
+def test_estimates_share_an_exponent(estimate: Estimate, text: str) -> None:
+    assert format_estimate(estimate) == text
+
+
+def test_table_says_how_to_read_it() -> None:
+    rows = summarize([_stats("pymatching", errors=99), _stats("predecoder+pymatching", errors=0)])
+    stream = io.StringIO()
+    Console(file=stream, width=160).print(summary_table(rows))
+    text = stream.getvalue()
+    assert "95% Clopper-Pearson" in text
+    assert "d=3 rounds=3 p=0.01 basis=x" in text
+    assert "inf [26.34, inf]*" in text
+    assert "under 100 errors" in text
