@@ -55,7 +55,9 @@ class DetectorLayout:
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DetectorLayout:
         """Layout of the circuit's DEM; see `from_dem`."""
-        return cls.from_dem(circuit.detector_error_model(decompose_errors=True))
+        return cls.from_dem(
+            circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+        )
 
     @classmethod
     def from_dem(cls, dem: stim.DetectorErrorModel, *, tables: DemTables | None = None) -> DetectorLayout:

@@ -1,0 +1,50 @@
+"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
+
+from qec.circuits import memory_circuit, stim_memory_circuit
+from qec.dem_tables import DemTables
+from qec.layout import DetectorLayout, LayoutError
+from qec.moves import MoveSet
+from qec.noise import (
+    NOISE_PARAMETERS,
+    CircuitNoise,
+    LocationVariation,
+    depolarizing,
+    dump_noise,
+    load_noise,
+    si1000,
+)
+from qec.patch import BASES, ORIENTATIONS, Basis, Orientation
+from qec.shots import (
+    SHOT_FORMATS,
+    ShotFileError,
+    ShotFormat,
+    detections_from_measurements,
+    iter_shots,
+    write_shots,
+)
+
+__all__ = [
+    "BASES",
+    "NOISE_PARAMETERS",
+    "ORIENTATIONS",
+    "SHOT_FORMATS",
+    "Basis",
+    "CircuitNoise",
+    "DemTables",
+    "DetectorLayout",
+    "LayoutError",
+    "LocationVariation",
+    "MoveSet",
+    "Orientation",
+    "ShotFileError",
+    "ShotFormat",
+    "depolarizing",
+    "detections_from_measurements",
+    "dump_noise",
+    "iter_shots",
+    "load_noise",
+    "memory_circuit",
+    "si1000",
+    "stim_memory_circuit",
+    "write_shots",
+]
