@@ -1,16 +1,16 @@
 """Training a pre-decoder: configuration, batches, the loop, and paired evaluation."""
 
 from predecoder.training.config import TrainConfig, load_config
-from predecoder.training.evaluation import DEFAULT_CASES, EvaluationCase, PairedResult, evaluate
+from predecoder.training.evaluation import DEFAULT_CASES, EvaluationCase, PairedCounts, PairedEvaluator
 from predecoder.training.loop import StepReport, train
 
 __all__ = [
     "DEFAULT_CASES",
     "EvaluationCase",
-    "PairedResult",
+    "PairedCounts",
+    "PairedEvaluator",
     "StepReport",
     "TrainConfig",
-    "evaluate",
     "load_config",
     "train",
 ]

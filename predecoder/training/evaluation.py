@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 import sinter
 import torch
 
 from global_decoders import make_decoder
+from predecoder.decision import DecisionConfig
 from predecoder.decoder import CompiledPredecoded
 from predecoder.network import Network
 from qec import depolarizing, memory_circuit
 from qec.layout import DetectorLayout
 
-__all__ = ["DEFAULT_CASES", "EvaluationCase", "PairedResult", "evaluate"]
+__all__ = ["DEFAULT_CASES", "EvaluationCase", "PairedCounts", "PairedEvaluator"]
+
+_CHUNK_SHOTS = 4096
 
 
 @dataclass(frozen=True)
 class EvaluationCase:
-    """A memory experiment of `distance` rounds under uniform depolarizing noise."""
+    """A memory experiment of `distance` rounds under uniform depolarizing noise.
+
+    `perfect_last_round` counts rounds as the paper's reference does; see `qec.memory_circuit`.
+    """
 
     distance: int
     p: float
     basis: str
     shots: int
+    perfect_last_round: bool = False
 
 
 DEFAULT_CASES = (
@@ -38,81 +46,98 @@ DEFAULT_CASES = (
 
 
 @dataclass(frozen=True)
-class PairedResult:
-    """One global decoder with and without the network, on the same shots.
+class PairedCounts:
+    """One global decoder with and without the network, on the same shots; counts add.
 
     Attributes:
-        decoder: name of the global decoder.
         shots: number of shots, all decoded both ways.
         errors_plain, errors_predecoded: logical errors without and with the network.
         only_plain, only_predecoded: discordant shots, wrong in one way only.
-        density, residual_density: detection events per detector, before and after the network.
+        detectors: number of detectors times shots.
+        events, residual_events: detection events before and after the network.
     """
 
-    case: EvaluationCase
-    decoder: str
-    shots: int
-    errors_plain: int
-    errors_predecoded: int
-    only_plain: int
-    only_predecoded: int
-    density: float
-    residual_density: float
+    shots: int = 0
+    errors_plain: int = 0
+    errors_predecoded: int = 0
+    only_plain: int = 0
+    only_predecoded: int = 0
+    detectors: int = 0
+    events: int = 0
+    residual_events: int = 0
+
+    def __add__(self, other: PairedCounts) -> PairedCounts:
+        return PairedCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     @property
     def ratio(self) -> float:
-        """LER(plain) / LER(pre-decoded): above 1 the network helps."""
-        return self.errors_plain / max(1, self.errors_predecoded)
+        """LER(plain) / LER(pre-decoded): above 1 the network helps. NaN without errors."""
+        return self.errors_plain / self.errors_predecoded if self.errors_predecoded else math.nan
+
+    @property
+    def ratio_interval(self) -> tuple[float, float]:
+        """95 % interval of `ratio` from the discordant shots (delta method on its logarithm)."""
+        if not (self.errors_plain and self.errors_predecoded):
+            return math.nan, math.nan
+        variance = (self.only_plain + self.only_predecoded) / (self.errors_plain * self.errors_predecoded)
+        factor = math.exp(1.96 * math.sqrt(variance))
+        return self.ratio / factor, self.ratio * factor
 
     @property
     def sdr(self) -> float:
         """Syndrome density reduction: density before over after."""
-        return self.density / max(self.residual_density, 1e-12)
+        return self.events / max(1, self.residual_events)
 
 
-def evaluate(
-    network: Network,
-    case: EvaluationCase,
-    *,
-    seed: int,
-    device: torch.device,
-    decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
-) -> list[PairedResult]:
-    """Decodes `case.shots` shots with each decoder, plain and behind the network."""
-    circuit = memory_circuit(
-        distance=case.distance,
-        rounds=case.distance,
-        basis=case.basis,  # pyright: ignore[reportArgumentType]
-        noise=depolarizing(case.p),
-    )
-    dem = circuit.detector_error_model(decompose_errors=True)
-    packed, truth = circuit.compile_detector_sampler(seed=seed).sample(
-        case.shots, separate_observables=True, bit_packed=True
-    )
-    plain = {n: make_decoder(n).compile_decoder_for_dem(dem=dem) for n in decoders}
-    first = plain[decoders[0]]
-    compiled = CompiledPredecoded(DetectorLayout.from_dem(dem), network, first, device=device)
-    residual, flips = compiled.decode_to_residual(packed)
-    detectors = case.shots * dem.num_detectors
-    densities = [float(np.bitwise_count(s).sum()) / detectors for s in (packed, residual)]
-    results = []
-    for name, decoder in plain.items():
-        wrong_plain = _wrong(decoder, packed, truth)
-        wrong_predecoded = _wrong(decoder, residual, truth ^ flips)
-        results.append(
-            PairedResult(
-                case=case,
-                decoder=name,
-                shots=case.shots,
-                errors_plain=int(wrong_plain.sum()),
-                errors_predecoded=int(wrong_predecoded.sum()),
-                only_plain=int((wrong_plain & ~wrong_predecoded).sum()),
-                only_predecoded=int((wrong_predecoded & ~wrong_plain).sum()),
-                density=densities[0],
-                residual_density=densities[1],
-            )
+class PairedEvaluator:
+    """Decodes one case's shots with each global decoder, plain and behind the network."""
+
+    def __init__(
+        self,
+        network: Network,
+        case: EvaluationCase,
+        *,
+        device: torch.device,
+        decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
+        decision: DecisionConfig | None = None,
+    ) -> None:
+        """Compiles everything once; `decision` replaces the network's own."""
+        self._circuit = memory_circuit(
+            distance=case.distance,
+            rounds=case.distance,
+            basis=case.basis,  # pyright: ignore[reportArgumentType]
+            noise=depolarizing(case.p),
+            perfect_last_round=case.perfect_last_round,
         )
-    return results
+        dem = self._circuit.detector_error_model(decompose_errors=True)
+        self._num_detectors = dem.num_detectors
+        self._plain = {n: make_decoder(n).compile_decoder_for_dem(dem=dem) for n in decoders}
+        layout, first = DetectorLayout.from_dem(dem), self._plain[decoders[0]]
+        self._network = CompiledPredecoded(layout, network, first, device=device, decision=decision)
+
+    def run(self, shots: int, *, seed: int) -> dict[str, PairedCounts]:
+        """Counts by global decoder, all on the same `shots` shots."""
+        sampler = self._circuit.compile_detector_sampler(seed=seed)
+        totals = dict.fromkeys(self._plain, PairedCounts())
+        for start in range(0, shots, _CHUNK_SHOTS):
+            packed, truth = sampler.sample(
+                min(_CHUNK_SHOTS, shots - start), separate_observables=True, bit_packed=True
+            )
+            residual, flips = self._network.decode_to_residual(packed)
+            for name, decoder in self._plain.items():
+                plain = _wrong(decoder, packed, truth)
+                predecoded = _wrong(decoder, residual, truth ^ flips)
+                totals[name] += PairedCounts(
+                    shots=len(packed),
+                    errors_plain=int(plain.sum()),
+                    errors_predecoded=int(predecoded.sum()),
+                    only_plain=int((plain & ~predecoded).sum()),
+                    only_predecoded=int((predecoded & ~plain).sum()),
+                    detectors=len(packed) * self._num_detectors,
+                    events=int(np.bitwise_count(packed).sum()),
+                    residual_events=int(np.bitwise_count(residual).sum()),
+                )
+        return totals
 
 
 def _wrong(decoder: sinter.CompiledDecoder, packed: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -15,11 +15,12 @@ from sims.cli.console import make_console
 
 if TYPE_CHECKING:
     from predecoder.network import Network
-    from predecoder.training import PairedResult, StepReport, TrainConfig
+    from predecoder.training import StepReport, TrainConfig
     from predecoder.weights import WeightsFile
 
 RESUME_HINT = "run the same command again and it goes on from the last checkpoint"
 _SMOOTHING_STEPS = 100
+_EVALUATION_SEED = 20_260_000
 
 
 @dataclass(frozen=True)
@@ -102,30 +103,36 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> tupl
     return network, last
 
 
-def _evaluate(network: Network, *, device, scale: float) -> list[PairedResult]:
+def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
+    """The LER table of the card: one row a case and global decoder."""
     from rich.progress import track
 
-    from predecoder.training import DEFAULT_CASES, evaluate
+    from predecoder.training import DEFAULT_CASES, PairedEvaluator
 
-    if scale == 0:
-        return []
-    results = []
-    for case in track(DEFAULT_CASES, "measuring LER", console=make_console()):
-        sized = dataclasses.replace(case, shots=max(1, round(case.shots * scale)))
-        results += evaluate(network, sized, seed=20_260_000 + case.distance, device=device)
-    return results
+    rows = []
+    for case in track(DEFAULT_CASES if scale else (), "measuring LER", console=make_console()):
+        counts = PairedEvaluator(network, case, device=device).run(
+            max(1, round(case.shots * scale)), seed=_EVALUATION_SEED + case.distance
+        )
+        for decoder, c in counts.items():
+            rows.append(
+                {"distance": case.distance, "rounds": case.distance, "p": case.p, "basis": case.basis}
+                | {"decoder": decoder}
+                | dataclasses.asdict(c)
+                | {"ratio": round(c.ratio, 4), "ratio_interval": [round(x, 4) for x in c.ratio_interval]}
+                | {"sdr": round(c.sdr, 2)}
+            )
+    return rows
 
 
-def _card(config: TrainConfig, source: Path, last: dict, results: list[PairedResult]) -> dict:
+def _card(config: TrainConfig, source: Path, last: dict, results: list[dict]) -> dict:
     return {
         "name": config.name,
         "command": f"qecpipe train --config {source}",
         "git_revision": _git_revision(),
         "training": last,
         "config": dataclasses.asdict(config),
-        "ler": [
-            {**dataclasses.asdict(r), "ratio": round(r.ratio, 4), "sdr": round(r.sdr, 2)} for r in results
-        ],
+        "ler": results,
     }
 
 
@@ -139,20 +146,18 @@ def _git_revision() -> str:
         return "unknown"
 
 
-def _report(file: WeightsFile, results: list[PairedResult]) -> None:
+def _report(file: WeightsFile, results: list[dict]) -> None:
     from rich.table import Table
 
     console = make_console()
     table = Table(title="pre-decoded against plain, same shots")
-    names = "d, p, basis, decoder, shots, plain, pre-decoded, only plain, only pre-decoded, ratio, SDR"
-    for name in names.split(", "):
+    shown = {"distance": "d", "p": "p", "basis": "basis", "decoder": "decoder", "shots": "shots"}
+    shown |= {"errors_plain": "plain", "errors_predecoded": "pre-decoded", "only_plain": "only plain"}
+    shown |= {"only_predecoded": "only pre-decoded", "ratio": "ratio", "sdr": "SDR"}
+    for name in shown.values():
         table.add_column(name, justify="right")
-    for r in results:
-        table.add_row(
-            *(str(r.case.distance), f"{r.case.p:g}", r.case.basis, r.decoder, str(r.shots)),
-            *(str(r.errors_plain), str(r.errors_predecoded), str(r.only_plain), str(r.only_predecoded)),
-            *(f"{r.ratio:.2f}", f"{r.sdr:.1f}"),
-        )
+    for row in results:
+        table.add_row(*(str(row[key]) for key in shown))
     if results:
         console.print(table)
     console.print(f"weights: {file.path}\nsha256:  {file.sha256}")

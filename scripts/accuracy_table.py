@@ -1,0 +1,113 @@
+"""LER(PyMatching) / LER(pre-decoded PyMatching) from the shipped weights, paired, as a Markdown table.
+
+    .venv/bin/python scripts/accuracy_table.py --out out/accuracy [--distance 5 9 13] [--p 0.006 0.003]
+
+Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
+the same shots. A cell runs in chunks until both sides have --min-errors errors or it has had
+--max-shots; each chunk is one line of cells.jsonl, so that a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+import tyro
+
+from predecoder import load_network, resolve_weights
+from predecoder.device import select_device
+from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
+
+SEED = 7_000_000
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Reproduce the accuracy table."""
+
+    out: Path
+    weights: str = "default"
+    distance: tuple[int, ...] = (5, 9, 13, 17, 21)
+    p: tuple[float, ...] = (0.006, 0.003)
+    basis: tuple[str, ...] = ("x", "z")
+    min_errors: int = 100
+    max_shots: int = 100_000
+    chunk_shots: int = 4096
+    device: str = "auto"
+    threads: int | None = None
+
+
+def main() -> None:
+    """Runs every cell to its end and prints the table."""
+    flags = tyro.cli(Flags)
+    if flags.threads:
+        torch.set_num_threads(flags.threads)
+    weights = resolve_weights(flags.weights)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    log = flags.out / "cells.jsonl"
+    done = _read(log, weights.sha256)
+    network, device = load_network(weights.path), select_device(flags.device)
+    for p, distance, basis in product(flags.p, flags.distance, flags.basis):
+        case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True)
+        evaluator = None
+        while not _finished(done, case, flags):
+            evaluator = evaluator or PairedEvaluator(network, case, device=device)
+            chunk = _chunks(done, case)
+            counts = evaluator.run(case.shots, seed=SEED + 1000 * distance + chunk)
+            with log.open("a") as lines:
+                for decoder, c in counts.items():
+                    key = {"distance": distance, "p": p, "basis": basis, "decoder": decoder}
+                    row = key | {"weights": weights.sha256, "counts": dataclasses.asdict(c)}
+                    lines.write(json.dumps(row) + "\n")
+                    done.setdefault(_key(row), []).append(c)
+            plain = sum(done[(distance, p, basis, "pymatching")], PairedCounts())
+            print(f"d={distance} p={p:g} {basis}: {plain.shots} shots, ratio {plain.ratio:.3f}", flush=True)
+    _print(done, flags, weights.sha256)
+
+
+def _key(row: dict) -> tuple:
+    return row["distance"], row["p"], row["basis"], row["decoder"]
+
+
+def _read(log: Path, sha256: str) -> dict[tuple, list[PairedCounts]]:
+    done: dict[tuple, list[PairedCounts]] = {}
+    for line in log.read_text().splitlines() if log.exists() else []:
+        row = json.loads(line)
+        if row["weights"] == sha256:
+            done.setdefault(_key(row), []).append(PairedCounts(**row["counts"]))
+    return done
+
+
+def _chunks(done: dict[tuple, list[PairedCounts]], case: EvaluationCase) -> int:
+    return len(done.get((case.distance, case.p, case.basis, "pymatching-correlated"), []))
+
+
+def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags: Flags) -> bool:
+    total = sum(done.get((case.distance, case.p, case.basis, "pymatching"), []), PairedCounts())
+    enough = min(total.errors_plain, total.errors_predecoded) >= flags.min_errors
+    return enough or total.shots >= flags.max_shots
+
+
+def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
+    print(f"\nweights sha256 {sha256[:12]}; paired, perfect last round, 95 % intervals\n")
+    print("| p | d | basis | decoder | shots | errors plain / pre | only plain / only pre | ratio | SDR |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for p, distance, basis in product(flags.p, flags.distance, flags.basis):
+        for decoder in ("pymatching", "pymatching-correlated"):
+            c = sum(done[(distance, p, basis, decoder)], PairedCounts())
+            low, high = c.ratio_interval
+            few = "*" if min(c.errors_plain, c.errors_predecoded) < 100 else ""
+            print(
+                f"| {p:g} | {distance} | {basis} | {decoder} | {c.shots} "
+                f"| {c.errors_plain} / {c.errors_predecoded} | {c.only_plain} / {c.only_predecoded} "
+                f"| {c.ratio:.2f} [{low:.2f}, {high:.2f}]{few} | {c.sdr:.1f} |"
+            )
+    print("\n\\* fewer than 100 errors on a side: not a result.")
+
+
+if __name__ == "__main__":
+    main()
