@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from predecoder.decision import DecisionConfig
 from predecoder.network import NetworkConfig
 
 __all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
@@ -108,6 +109,7 @@ class TrainConfig:
         seed: of the initial weights and of every batch.
         init: weights file to start from, or nothing.
         checkpoint_seconds: time between checkpoints.
+        decision: stored with the weights; it has no part in training.
     """
 
     name: str
@@ -115,6 +117,7 @@ class TrainConfig:
     init: str | None = None
     checkpoint_seconds: float = 120.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
@@ -134,6 +137,7 @@ def load_config(path: str | Path) -> TrainConfig:
     tasks = table.pop("tasks", [{}])
     parts = {
         "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
+        "decision": _build(DecisionConfig, table.pop("decision", {}), f"{path} [decision]"),
         "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
         "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
         "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 from collections import deque
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def run(arguments: list[str]) -> int:
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / config.name
-    network, last = _train(config, work_dir, device=device, resume=flags.resume)
+    network = _train(config, work_dir, device=device, resume=flags.resume)
+    last = _last_steps(work_dir / "log.jsonl")
     results = _evaluate(network, device=device, scale=flags.evaluation_shots)
     out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -74,14 +76,13 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> tuple[Network, dict]:
-    """Trains under a progress bar; returns the network and the counters for the card."""
+def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> Network:
+    """Trains under a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from predecoder.training import train
 
     losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
-    last: dict = {}
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -95,12 +96,17 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> tupl
         def on_step(report: StepReport) -> None:
             losses.append(report.loss)
             mean = sum(losses) / len(losses)
-            last.update(steps=report.step, samples=report.samples, loss=mean, seconds=round(report.seconds))
             status = f"loss {mean:.5f}  {report.samples / 1e6:.2f} M shots"
             progress.update(bar, completed=report.step, status=status)
 
-        network = train(config, work_dir, device=device, resume=resume, on_step=on_step)
-    return network, last
+        return train(config, work_dir, device=device, resume=resume, on_step=on_step)
+
+
+def _last_steps(log: Path) -> dict:
+    """Counters of the last step and the loss over the last ones, for the card."""
+    steps = [json.loads(line) for line in log.read_text().splitlines()[-_SMOOTHING_STEPS:]]
+    loss = sum(step["loss"] for step in steps) / len(steps)
+    return {key: steps[-1][key] for key in ("step", "samples", "seconds")} | {"loss": loss}
 
 
 def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
