@@ -23,7 +23,7 @@ def test_cuda_stays_a_namespace_package() -> None:
     assert spec is not None
     assert spec.origin is None, f"{spec.origin} hides cuda.bindings and cuda.core: delete it"
     assert not (ROOT / "cuda" / "__init__.py").exists()
-    assert Path(cuda.core.__file__).parents[1] != Path(cuda.qecpipe.__file__).parents[1]
+    assert Path(str(cuda.core.__file__)).parents[1] != Path(cuda.qecpipe.__file__).parents[1]
 
 
 def test_importing_the_package_needs_neither_torch_nor_the_cuda_packages() -> None:
