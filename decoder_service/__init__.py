@@ -1,0 +1,1 @@
+"""Streaming decoding for experiment control. Nothing is public yet."""

@@ -1,0 +1,1 @@
+"""A DEM with error bars from detection statistics. Nothing is public yet."""
