@@ -1,0 +1,49 @@
+"""Windowed decoding: streams of any length through PyMatching, a few rounds at a time.
+
+A window decodes some layers of detectors and commits fewer; what its committed edges flip beyond
+the commit region (the seam) is handed to the next window's syndrome. Every component of the error
+model is committed by exactly one window, and windows with equal error models share one graph.
+
+    WindowedDecoder(inner=, commit=, buffer=, mode=)   a picklable sinter.Decoder
+    LayeredDem.from_dem(dem)                           the DEM by layers, of any length
+    windows_of(num_layers, ...), Window                which layers each window decodes and commits
+    cut(layers, window), WindowDem                     the DEM of one window
+    WindowGraphs, WindowMatcher                        warm matching graphs, shared by equal windows
+"""
+
+from global_decoders.windows.cut import WindowDem, cut, cut_key
+from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_span
+from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism
+from global_decoders.windows.matcher import INNER_DECODERS, WindowGraphs, WindowMatcher
+from global_decoders.windows.plan import (
+    Mode,
+    Window,
+    assert_owned_once,
+    check_sizes,
+    parallel_windows,
+    sliding_windows,
+    windows_of,
+)
+
+__all__ = [
+    "INNER_DECODERS",
+    "CompiledWindows",
+    "Component",
+    "LayerKind",
+    "LayeredDem",
+    "Mechanism",
+    "Mode",
+    "Window",
+    "WindowDem",
+    "WindowGraphs",
+    "WindowMatcher",
+    "WindowedDecoder",
+    "assert_owned_once",
+    "check_sizes",
+    "check_span",
+    "cut",
+    "cut_key",
+    "parallel_windows",
+    "sliding_windows",
+    "windows_of",
+]

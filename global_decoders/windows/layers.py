@@ -1,0 +1,257 @@
+"""A detector error model as a sequence of layers in time, of any length, each layer kind stored once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import stim
+from scipy.sparse import csc_matrix
+
+from global_decoders.faults import require_edges
+from global_decoders.windows.repeats import shortened
+from qec.dem_tables import DemTables, detector_coordinates
+
+__all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism"]
+
+_MAX_PERIOD = 8
+
+
+@dataclass(frozen=True)
+class Component:
+    """Detectors as (layer relative to the mechanism's, site), ascending, at least one; observables."""
+
+    detectors: tuple[tuple[int, int], ...]
+    observables: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """Components that fire together with a probability."""
+
+    probability: float
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """What a layer holds: its sites, in the order of their detectors, and the mechanisms whose
+    earliest detector it has."""
+
+    sites: tuple[int, ...]
+    mechanisms: tuple[Mechanism, ...]
+
+    @cached_property
+    def footprints(self) -> frozenset[tuple[int, ...]]:
+        """The distinct sets of relative layers that components touch."""
+        return frozenset(
+            tuple(sorted({layer for layer, _ in component.detectors}))
+            for mechanism in self.mechanisms
+            for component in mechanism.components
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayeredDem:
+    """Layers 0 to num_layers - 1: the source's first `cut`, its `cycle` repeated, the source's rest.
+
+    Attributes:
+        kinds: the distinct layers.
+        source: kind of each layer of the DEM that was read.
+        source_detectors: per layer of that DEM its detectors, in the order of the kind's sites.
+        num_observables: as the DEM counts them.
+        cut, cycle: layers [cut - cycle, cut) repeat; cycle is 0 where nothing does.
+        num_layers: of this experiment: len(source) plus or minus a multiple of `cycle`.
+    """
+
+    kinds: tuple[LayerKind, ...]
+    source: tuple[int, ...]
+    source_detectors: tuple[np.ndarray, ...]
+    num_observables: int
+    cut: int
+    cycle: int
+    num_layers: int
+
+    @classmethod
+    def from_dem(cls, dem: stim.DetectorErrorModel) -> LayeredDem:
+        """Reads a DEM; of a long REPEAT block only a few iterations.
+
+        Layers are the distinct values of the detectors' third coordinate (the last one, where
+        there are fewer).
+
+        Raises:
+            ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
+        """
+        require_edges(dem, decoder="windowed decoding")
+        short = shortened(dem)
+        if short is not None:
+            layers = _read(short)
+            missing, per_cycle = dem.num_detectors - short.num_detectors, layers.detectors_per_cycle
+            wanted = layers.num_layers + missing // max(per_cycle, 1) * layers.cycle
+            if layers.can_have(wanted):
+                long = layers.with_layers(wanted)
+                if np.array_equal(np.sort(long.detector_order()), np.arange(dem.num_detectors)):
+                    return long
+        return _read(dem)
+
+    def can_have(self, num_layers: int) -> bool:
+        """Whether `with_layers(num_layers)` succeeds."""
+        added = num_layers - len(self.source)
+        if added == 0 or not self.cycle or added % self.cycle:
+            return added == 0
+        # Layers can be left out where those that then meet are a cycle apart.
+        run = self.source[max(0, self.cut + added - self.cycle) : self.cut]
+        return added > 0 or (self.cut + added >= self.cycle and run[: -self.cycle] == run[self.cycle :])
+
+    def with_layers(self, num_layers: int) -> LayeredDem:
+        """The same experiment with more, or fewer, of its repeating layers.
+
+        Raises:
+            ValueError: the layers do not repeat, or not in that number.
+        """
+        if self.can_have(num_layers):
+            return dataclasses.replace(self, num_layers=num_layers)
+        why = (
+            f"repeat every {self.cycle} after the first {self.cut - self.cycle} of {len(self.source)}"
+            if self.cycle
+            else "show no repetition; give a circuit or DEM with more rounds"
+        )
+        raise ValueError(f"num_layers={num_layers} detector layers cannot be made: the layers {why}")
+
+    @property
+    def detectors_per_cycle(self) -> int:
+        return sum(len(self.kinds[k].sites) for k in self.source[self.cut - self.cycle : self.cut])
+
+    @cached_property
+    def span(self) -> int:
+        """The largest number of layers from a component's first detector to its last."""
+        return max((f[-1] - f[0] for kind in self.kinds for f in kind.footprints), default=0)
+
+    @cached_property
+    def reach(self) -> int:
+        """The largest number of layers from a mechanism's first detector to its last."""
+        return max((f[-1] for kind in self.kinds for f in kind.footprints), default=0)
+
+    def source_layer(self, layer: int) -> tuple[int, int]:
+        """The layer of the source that looks the same, and how many cycles later this one is."""
+        added = self.num_layers - len(self.source)
+        if layer < min(self.cut, self.cut + added):
+            return layer, 0
+        if layer >= self.cut + added:
+            return layer - added, added // self.cycle if added else 0
+        cycles, phase = divmod(layer - self.cut, self.cycle)
+        return self.cut - self.cycle + phase, cycles + 1
+
+    def kind_id(self, layer: int) -> int:
+        """Index into `kinds`; -1 before the first layer and after the last."""
+        return self.source[self.source_layer(layer)[0]] if 0 <= layer < self.num_layers else -1
+
+    def kind(self, layer: int) -> LayerKind:
+        return self.kinds[self.kind_id(layer)]
+
+    def detectors(self, layer: int) -> np.ndarray:
+        """int64: the DEM's detectors in this layer, in the order of the kind's sites."""
+        source, cycles = self.source_layer(layer)
+        return self.source_detectors[source] + cycles * self.detectors_per_cycle
+
+    def detector_order(self) -> np.ndarray:
+        """int64 (num_detectors,): detectors of layer 0, then layer 1, ..."""
+        return np.concatenate([self.detectors(layer) for layer in range(self.num_layers)])
+
+    def footprints(self) -> Iterator[tuple[int, ...]]:
+        """The distinct sets of layers that components touch."""
+        for layer in range(self.num_layers):
+            for footprint in self.kind(layer).footprints:
+                yield tuple(layer + offset for offset in footprint)
+
+
+def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
+    times, sites = _times_and_sites(detector_coordinates(dem))
+    _, layer_of = np.unique(times, return_inverse=True)
+    num_layers = int(layer_of.max(initial=-1)) + 1
+    mechanisms = _mechanisms_by_layer(DemTables.from_dem(dem), layer_of, sites, num_layers)
+    detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
+    index: dict[LayerKind, int] = {}
+    source = tuple(
+        index.setdefault(LayerKind(tuple(sites[here].tolist()), tuple(found)), len(index))
+        for here, found in zip(detectors, mechanisms, strict=True)
+    )
+    cut, cycle = _repetition(source)
+    return LayeredDem(
+        kinds=tuple(index),
+        source=source,
+        source_detectors=detectors,
+        num_observables=dem.num_observables,
+        cut=cut,
+        cycle=cycle,
+        num_layers=num_layers,
+    )
+
+
+def _times_and_sites(coordinates: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """float64 and int64 (num_detectors,): time, and a number for the position in space."""
+    times = np.empty(len(coordinates))
+    sites = np.empty(len(coordinates), dtype=np.int64)
+    index: dict[tuple[float, ...], int] = {}
+    seen: dict[tuple[float, ...], int] = {}
+    for detector, where in enumerate(coordinates):
+        if not where:
+            raise ValueError(f"detector D{detector} has no coordinates, so its round is unknown")
+        axis = min(2, len(where) - 1)
+        times[detector] = where[axis]
+        # Detectors at one point of space-time are told apart by their order.
+        twin = seen[tuple(where)] = seen.get(tuple(where), -1) + 1
+        sites[detector] = index.setdefault((*where[:axis], *where[axis + 1 :], twin), len(index))
+    return times, sites
+
+
+def _mechanisms_by_layer(
+    tables: DemTables, layer_of: np.ndarray, sites: np.ndarray, num_layers: int
+) -> list[list[Mechanism]]:
+    """Mechanisms that can happen and be seen, at their earliest layer."""
+    parts = tables.components
+    found: list[list[Mechanism]] = [[] for _ in range(num_layers)]
+    for j, probability in enumerate(tables.probabilities.tolist()):
+        symptoms = []
+        for k in parts.indices[parts.indptr[j] : parts.indptr[j + 1]]:
+            flipped, flips = (
+                _column(m, k) for m in (tables.component_detectors, tables.component_observables)
+            )
+            if len(flipped):
+                symptoms.append((layer_of[flipped].tolist(), sites[flipped].tolist(), sorted(flips.tolist())))
+        if symptoms and probability > 0:
+            first = min(min(layers) for layers, _, _ in symptoms)
+            components = tuple(
+                Component(
+                    tuple(sorted((t - first, site) for t, site in zip(layers, where, strict=True))),
+                    tuple(flips),
+                )
+                for layers, where, flips in symptoms
+            )
+            found[first].append(Mechanism(probability, components))
+    # Stim orders mechanisms by detector number, which differs at the ends; equal layers must look equal.
+    for group in found:
+        group.sort(key=lambda m: ([c.detectors for c in m.components], m.probability))
+    return found
+
+
+def _column(matrix: csc_matrix, j: int) -> np.ndarray:
+    return matrix.indices[matrix.indptr[j] : matrix.indptr[j + 1]]
+
+
+def _repetition(source: tuple[int, ...]) -> tuple[int, int]:
+    """(cut, cycle): the smallest period of the longest stretch that repeats, and a place inside it."""
+    for cycle in range(1, _MAX_PERIOD + 1):
+        best = (0, 0)
+        start = 0
+        for t in range(cycle, len(source) + 1):
+            if t == len(source) or source[t] != source[t - cycle]:
+                best = max(best, (t - start, start))
+                start = t - cycle + 1
+        length, start = best
+        if length >= 2 * cycle and length >= 3:
+            return start + length - length % cycle, cycle
+    return 0, 0
