@@ -1,1 +1,4 @@
-"""Streaming decoding for experiment control. Nothing is public yet."""
+"""Streaming decoding for experiment control.
+
+So far in process only: `decoder_service.stream_decoder.StreamDecoder`.
+"""

@@ -1,0 +1,107 @@
+"""The state of one shot between two rounds: bounded, whatever its length."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from decoder_service.commits import Flag
+from global_decoders.windows import Mechanism, Window, WindowMatcher
+
+__all__ = ["Edges", "ShotState", "seen_by"]
+
+Edges = tuple[tuple[int, Mechanism], ...]
+"""Mechanisms, each with its layer."""
+
+
+def seen_by(window: Window, edges: Edges) -> Edges:
+    """Those of one component that a window neither drops nor deletes."""
+
+    def seen(layer: int, mechanism: Mechanism) -> bool:
+        touched = [layer + offset for offset, _ in mechanism.components[0].detectors]
+        return not window.drops(touched) and any(window.start <= t < window.stop for t in touched)
+
+    return tuple((layer, mechanism) for layer, mechanism in edges if seen(layer, mechanism))
+
+
+@dataclass(eq=False)
+class ShotState:
+    """Layers that some window still reads, and what was committed.
+
+    Attributes:
+        shot: its number.
+        windows: of a shot whose end is not known, in decoding order.
+        num_observables: of the experiment.
+        received: layers that arrived, 0 to received - 1.
+        upto: layers [0, upto) are committed.
+        flags: so far.
+        recent: measurements of the last rounds, newest last.
+        erased: edges of erased rounds that some window may still read, by round.
+        frame: uint8 0/1 (num_observables,).
+        window: the next to decode.
+    """
+
+    shot: int
+    windows: Iterator[Window]
+    num_observables: int
+    received: int = 0
+    upto: int = 0
+    flags: Flag = Flag.NONE
+    recent: list[np.ndarray] = field(default_factory=list)
+    erased: dict[int, Edges] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.frame = np.zeros(self.num_observables, dtype=np.uint8)
+        self.window = next(self.windows)
+        self._layers: dict[int, np.ndarray] = {}
+        self._seam: set[tuple[int, int]] = set()
+        self._decoded = 0
+        self._ahead = 0
+
+    def add_layer(self, detections: np.ndarray) -> None:
+        """The next layer, uint8 0/1 (detectors,)."""
+        self._layers[self.received] = detections
+        self.received += 1
+
+    def replan(self, windows: Iterator[Window]) -> None:
+        """The windows are these from now on; those decoded already come first among them."""
+        self.windows = itertools.islice(windows, self._decoded, None)
+        self.window = next(self.windows)
+
+    def edges_in(self, window: Window) -> Edges:
+        """What erased rounds add to a window."""
+        return tuple(edge for edges in self.erased.values() for edge in seen_by(window, edges))
+
+    def decode(self, matcher: WindowMatcher) -> None:
+        """Decodes `window`: corrects the frame and hands its seam on."""
+        window = self.window
+        bits = np.concatenate([self._layers[t] for t in range(window.start, window.stop)])
+        for layer, site in self._seam:
+            if window.start <= layer < window.stop:
+                bits[matcher.input_index[layer - window.start, site]] ^= 1
+        flips = matcher.decode(bits[None])[0]
+        self.frame ^= flips[: self.num_observables]
+        handed_on = np.flatnonzero(flips[self.num_observables :])
+        places = (matcher.window_dem.seam[k] for k in handed_on)
+        self._seam ^= {(window.start + layer, site) for layer, site in places}
+
+    def advance(self) -> bool:
+        """On to the next window; whether what is committed now is contiguous, and more than before."""
+        window = self.window
+        self._decoded += 1
+        self._ahead = max(self._ahead, window.hi)
+        contiguous = window.lo == self.upto
+        if contiguous:
+            self.upto = self._ahead
+            self._layers = {t: bits for t, bits in self._layers.items() if t >= self.upto}
+            self._seam = {place for place in self._seam if place[0] >= self.upto}
+            self.erased = {t: edges for t, edges in self.erased.items() if t >= self.upto - 1}
+        self.window = next(self.windows, window)
+        return contiguous
+
+    def packed_frame(self) -> bytes:
+        """ceil(num_observables / 8) bytes, LSB first."""
+        return np.packbits(self.frame, bitorder="little").tobytes()
