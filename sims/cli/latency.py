@@ -44,7 +44,7 @@ class LatencyConfig(CircuitFamily):
     """Shots decoded in batches; they give the logical error rate too."""
     batch_shots: int | None = None
     """Shots in a batch; left out: as many as fit the cache, fewer at larger distances."""
-    seconds: float = 60.0
+    seconds: float = 15.0
     """Stops either mode of a circuit and decoder after this long, with the samples it has."""
     threads: int | None = None
     """CPU threads of the network; left out: torch's choice."""
