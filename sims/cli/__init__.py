@@ -18,6 +18,8 @@ VERBS = {
     "decode": "decode a file of measurements or detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
     "train": "train a pre-decoder from a TOML configuration",
+    "serve": "decode streams of syndromes for experiment control, over a socket",
+    "stream": "open-loop load on a decoder service, with latency histograms",
     "doctor": "what is installed here, and from where",
 }
 USAGE_ERROR = 2

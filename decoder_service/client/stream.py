@@ -1,0 +1,192 @@
+"""The client's side of one stream: what was sent and not acknowledged, and what came back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from decoder_service.session import StreamShape
+from decoder_service.wire import (
+    CommitPayload,
+    Error,
+    ErrorCode,
+    Flag,
+    Frame,
+    FrameType,
+    Open,
+    Opened,
+    decode_commit,
+    decode_credit,
+    decode_message,
+    decode_nack,
+    packed_bytes,
+)
+
+
+class ServiceError(RuntimeError):
+    """The server refused something; `code` says what."""
+
+    def __init__(self, code: ErrorCode, message: str, *, epoch: int = 0, sequence: int = 0) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.epoch = epoch
+        self.sequence = sequence
+
+
+class StreamOutput(NamedTuple):
+    """A COMMIT or RESULT, in order, each once."""
+
+    epoch: int
+    final: bool
+    flags: Flag
+    commit: CommitPayload
+
+
+class ClientStream:
+    """Positions, credits and unacknowledged frames of a stream. Its `DecoderClient` does the talking."""
+
+    def __init__(self, number: int, options: Open) -> None:
+        self.number = number
+        self.options = options
+        self.opened: Opened | None = None
+        self.outputs: deque[StreamOutput] = deque()
+        """COMMITs and RESULTs that were not taken yet."""
+        self.errors: list[ServiceError] = []
+        """ERRORs that were not taken yet."""
+        self.received = 0
+        self.closed = False
+        self.reloaded = 0
+        """RELOADs that took effect."""
+        self.shape = StreamShape(layers=((1, 0),), final_bits=0, num_observables=0)
+        self._acknowledged = 0
+        self._next = 0
+        self._window = 0
+        self._unacknowledged: dict[int, Frame] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The shot that the next data frame belongs to."""
+        return self.shape.place(self._next)[0]
+
+    @property
+    def credit(self) -> int:
+        """Data frames that may be sent now."""
+        return self._acknowledged + self._window - self._next
+
+    @property
+    def in_flight(self) -> int:
+        """Data frames sent and not acknowledged."""
+        return len(self._unacknowledged)
+
+    def data(self, bits: bytes, erased: bytes | None = None) -> Frame:
+        """The next ROUND, or FINAL, as a frame to send.
+
+        Args:
+            bits: packed LSB-first, as many as `shape.bits` says.
+            erased: mask of the same length, of bits that carry no information.
+
+        Raises:
+            ValueError: the row has another length.
+        """
+        epoch, sequence = self.shape.place(self._next)
+        width = self.shape.bits(sequence)
+        if len(bits) != packed_bytes(width) or (erased is not None and len(erased) != len(bits)):
+            raise ValueError(
+                f"round {sequence} has {len(bits)} bytes; its {width} bits need {packed_bytes(width)}"
+            )
+        final = sequence == self.shape.rounds
+        frame = Frame(
+            FrameType.FINAL if final else FrameType.ROUND,
+            self.number,
+            epoch,
+            sequence,
+            bits if erased is None else bits + erased,
+            0 if erased is None else Flag.ERASED,
+        )
+        self._unacknowledged[self._next] = frame
+        self._next += 1
+        return frame
+
+    def reset(self) -> Frame:
+        """Gives the shot up that was begun; the next data frame is the first of another one."""
+        epoch, sequence = self.shape.place(self._next)
+        epoch += sequence > 0
+        self._unacknowledged = {
+            ordinal: frame
+            for ordinal, frame in self._unacknowledged.items()
+            if ordinal < self.shape.ordinal(epoch - 1, 0)
+        }
+        self._next = self.shape.ordinal(epoch, 0)
+        return Frame(FrameType.RESET, self.number, epoch)
+
+    def handle(self, frame: Frame) -> list[Frame]:
+        """Takes a frame of this stream from the server; returns what must be sent again."""
+        if frame.type in (FrameType.COMMIT, FrameType.RESULT):
+            self._output(frame)
+        elif frame.type == FrameType.CREDIT:
+            self._window = decode_credit(frame.payload).window
+            self._acknowledge(self.shape.ordinal(frame.epoch, frame.sequence))
+        elif frame.type == FrameType.NACK:
+            first = self.shape.ordinal(frame.epoch, frame.sequence)
+            return self._again(range(first, first + decode_nack(frame.payload).count))
+        elif frame.type == FrameType.ERROR:
+            return self._error(frame)
+        elif frame.type == FrameType.OPENED:
+            return self._open(decode_message(frame.payload, Opened))
+        elif frame.type == FrameType.RELOAD:
+            self.reloaded += 1
+        elif frame.type == FrameType.CLOSE:
+            self.closed = True
+        return []
+
+    def unacknowledged(self) -> list[Frame]:
+        """Everything the server may not have, oldest first."""
+        return self._again(sorted(self._unacknowledged))
+
+    def _open(self, opened: Opened) -> list[Frame]:
+        first = self.opened is None
+        self.opened = opened
+        if first:
+            self.shape = StreamShape(
+                layers=tuple((count, bits) for count, bits in opened.layers),
+                final_bits=opened.final_bits,
+                num_observables=opened.num_observables,
+            )
+        ordinal = self.shape.ordinal(opened.epoch, opened.sequence)
+        self._window = opened.window
+        self._next = max(self._next, ordinal)
+        self._acknowledge(ordinal)
+        return self.unacknowledged()
+
+    def _output(self, frame: Frame) -> None:
+        if frame.sequence != self.received:
+            if frame.sequence < self.received:
+                return
+            message = f"output {frame.sequence} came where {self.received} was due"
+            self.errors.append(ServiceError(ErrorCode.RESUME_LOST, message))
+        self.received = frame.sequence + 1
+        final = frame.type == FrameType.RESULT
+        if final:
+            self._acknowledge(self.shape.ordinal(frame.epoch + 1, 0))
+        flags = Flag(frame.flags) & ~Flag.RESENT
+        self.outputs.append(StreamOutput(frame.epoch, final, flags, decode_commit(frame.payload)))
+
+    def _acknowledge(self, ordinal: int) -> None:
+        for done in range(self._acknowledged, min(ordinal, self._next)) if self._unacknowledged else ():
+            self._unacknowledged.pop(done, None)
+        self._acknowledged = max(self._acknowledged, ordinal)
+        self._next = max(self._next, ordinal)
+
+    def _again(self, ordinals: Iterable[int]) -> list[Frame]:
+        frames = [self._unacknowledged[ordinal] for ordinal in ordinals if ordinal in self._unacknowledged]
+        return [frame._replace(flags=frame.flags | Flag.RESENT) for frame in frames]
+
+    def _error(self, frame: Frame) -> list[Frame]:
+        error = decode_message(frame.payload, Error)
+        if error.code in (ErrorCode.LATE, ErrorCode.STALE_EPOCH):
+            return []  # the answer to a frame sent again that was not needed any more
+        self.errors.append(
+            ServiceError(error.code, error.message, epoch=frame.epoch, sequence=frame.sequence)
+        )
+        return []

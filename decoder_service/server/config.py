@@ -1,0 +1,118 @@
+"""What a server is started with, and the rules of where it may listen."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from pathlib import Path
+
+import msgspec
+
+from decoder_service.wire import Limits
+
+MIN_TOKEN = 16
+"""Characters of a token, at least."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TcpAddress:
+    """A TCP address to listen on; loopback needs nothing more, any other one TLS and a token."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect. A name other than localhost counts as not loopback."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclasses.dataclass(frozen=True)
+class TlsFiles:
+    """Certificate chain and private key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class WorkerConfig(msgspec.Struct, frozen=True):
+    """What a worker process needs to know; times are in seconds.
+
+    Args:
+        factory: 'module:function' that makes decoders (`decoding.build_decoder`).
+        state: folder of models and journals.
+        prune: keep only the journal segments that recovery needs.
+        window: data frames in flight of a stream.
+        linger: how long a session without a connection stays in memory.
+        slow_reader: how long a client may leave a full output buffer unread.
+        row_budget: rows decoded of one stream before the next stream has its turn.
+    """
+
+    state: str
+    factory: str = "decoder_service.server.decoding:build_decoder"
+    prune: bool = True
+    window: int = 256
+    gap_deadline: float = 0.05
+    model_bytes: int = 1 << 26
+    models: int = 256
+    streams: int = 64
+    faults: int = 1000
+    output_bytes: int = 1 << 20
+    linger: float = 600.0
+    slow_reader: float = 30.0
+    drain: float = 5.0
+    segment_bytes: int = 1 << 23
+    row_budget: int = 32
+    limits: Limits = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerConfig:
+    """Where to listen, for whom, and with how many workers.
+
+    Args:
+        unix: path of the Unix socket, created with mode 0600; None for TCP only.
+        tcp: TCP address; None for the Unix socket only.
+        tls: makes the TCP socket speak TLS.
+        token: shared secret that HELLO must carry; "" for none.
+        workers: decode processes; sessions are shared out over them.
+        spares: processes that wait, imported, to take the place of one that dies.
+        connections: at most this many at a time.
+        sessions: at most this many, those that wait for their client to come back included.
+        handshake: seconds from a connection to its HELLO.
+        http: loopback port of metrics and the status page; None for none, 0 for any free one.
+    """
+
+    worker: WorkerConfig
+    unix: Path | None = None
+    tcp: TcpAddress | None = None
+    tls: TlsFiles | None = None
+    token: str = ""
+    workers: int = 1
+    spares: int = 1
+    connections: int = 64
+    sessions: int = 256
+    handshake: float = 5.0
+    http: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.unix is None and self.tcp is None:
+            raise ValueError("unix and tcp are both None; give the server an address to listen on")
+        if self.workers < 1 or self.spares < 0 or self.connections < 1:
+            raise ValueError(
+                f"{self.workers=} and {self.connections=} must be at least 1, {self.spares=} at least 0"
+            )
+        if self.token and len(self.token) < MIN_TOKEN:
+            raise ValueError(f"the token has {len(self.token)} characters; use at least {MIN_TOKEN}")
+        if self.tls is not None and self.tcp is None:
+            raise ValueError("tls is given without tcp; the Unix socket is protected by its mode 0600")
+        if self.tcp is not None and not self.tcp.loopback and (self.tls is None or not self.token):
+            raise ValueError(
+                f"refusing to listen on {self.tcp.host}:{self.tcp.port}: anything but loopback needs TLS "
+                "(a certificate and a key) and a token"
+            )

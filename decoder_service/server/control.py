@@ -1,0 +1,101 @@
+"""Between the front and its workers: small messages and file descriptors over a SOCK_SEQPACKET pair."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+
+from decoder_service.server.metrics import Snapshot
+
+MAX_MESSAGE = 1 << 17
+
+
+class Adopt(msgspec.Struct, tag=True):
+    """Front: serve this connection, whose HELLO was accepted; its file descriptor comes along."""
+
+    connection: int
+    session: str
+
+
+class Drain(msgspec.Struct, tag=True):
+    """Front: finish what is in flight and end."""
+
+
+class Standby(msgspec.Struct, tag=True):
+    """Front, to a spare: keep this many decoders of a kind (`standby.key_of`) warm."""
+
+    key: bytes
+    count: int
+
+
+class Holds(msgspec.Struct, tag=True):
+    """Worker: it has a stream of this kind now, or, with an empty key, no longer has the stream."""
+
+    session: str
+    stream: int
+    key: bytes
+
+
+class Ready(msgspec.Struct, tag=True):
+    """Worker: imported and waiting."""
+
+    pid: int
+
+
+class Closed(msgspec.Struct, tag=True):
+    """Worker: the connection is over."""
+
+    connection: int
+
+
+class Gone(msgspec.Struct, tag=True):
+    """Worker: the session is over; a HELLO with its name begins another."""
+
+    session: str
+
+
+class Report(msgspec.Struct, tag=True):
+    """Worker: what it did since its last report, and what it holds now."""
+
+    snapshot: Snapshot
+
+
+ToWorker = Adopt | Drain | Standby
+ToFront = Ready | Closed | Gone | Report | Holds
+_TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
+_TO_FRONT = msgspec.msgpack.Decoder(ToFront)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Front's and worker's end."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(end: socket.socket, message: msgspec.Struct, *, descriptor: int | None = None) -> None:
+    """Sends a message; the receiver gets its own copy of the descriptor."""
+    data = msgspec.msgpack.encode(message)
+    if descriptor is None:
+        end.sendall(data)
+    else:
+        socket.send_fds(end, [data], [descriptor])
+
+
+def receive_as_worker(end: socket.socket) -> tuple[ToWorker | None, int | None]:
+    """The next message and its descriptor; None once the front is gone."""
+    data, descriptors, _, _ = socket.recv_fds(end, MAX_MESSAGE, 4)
+    if not data:
+        return None, None
+    for extra in descriptors[1:]:
+        os.close(extra)
+    return _TO_WORKER.decode(data), (descriptors[0] if descriptors else None)
+
+
+def receive_as_front(end: socket.socket) -> ToFront | None:
+    """The next message; None once the worker is gone."""
+    try:
+        data = end.recv(MAX_MESSAGE)
+    except ConnectionResetError:
+        return None
+    return _TO_FRONT.decode(data) if data else None

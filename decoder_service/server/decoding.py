@@ -1,0 +1,199 @@
+"""The decoder behind a stream: packed rows in, outcomes out, models prepared off the hot path."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import stim
+
+from decoder_service.commits import Commit
+from decoder_service.commits import Flag as CommitFlag
+from decoder_service.model import StreamModel
+from decoder_service.rounds import shortened_circuit
+from decoder_service.session import Outcome, StreamShape
+from decoder_service.stream_decoder import StreamDecoder, _check_same_detectors
+from decoder_service.wire import Flag, Open
+
+Kind = Literal["circuit", "dem"]
+LISTED_ROUNDS = 4096
+"""Widths of this many rounds are asked for; a longer shot must have settled to one width by then."""
+SETTLED_ROUNDS = 64
+_COUNTED_DETECTORS = 1_000_000
+
+
+class RoundDecoder(Protocol):
+    """What the worker asks of a decoder. A ValueError of any method fails the shot, not the stream."""
+
+    shape: StreamShape
+
+    @property
+    def model_id(self) -> bytes:
+        """8 bytes that name the model of new windows."""
+        ...
+
+    def open(self, epoch: int) -> None:
+        """Begins a shot, whatever state the one before was in."""
+        ...
+
+    def push(self, sequence: int, bits: bytes, erased: bytes | None, arrived: int) -> list[Outcome]:
+        """A round, packed LSB-first; any bit set in `erased` erases the round."""
+        ...
+
+    def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
+        """The last row of the shot; the last outcome is the result."""
+        ...
+
+    def prepare(self, text: str, kind: Kind) -> Any:
+        """Builds and warms another model, in another thread than the one that decodes."""
+        ...
+
+    def adopt(self, prepared: Any, at_round: int) -> None:
+        """Decodes windows that commit from `at_round` on with a prepared model."""
+        ...
+
+
+def load_factory(name: str) -> Callable[[Open, str], RoundDecoder]:
+    """The function behind 'module:function'."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def build_decoder(options: Open, text: str) -> RoundDecoder:
+    """A warm decoder of a stream.
+
+    Raises:
+        ValueError: the text does not parse, or what it says and the options do not fit each other.
+    """
+    return ServedDecoder(options, _parse(text, options.kind))
+
+
+def _parse(text: str, kind: Kind) -> stim.Circuit | stim.DetectorErrorModel:
+    return stim.Circuit(text) if kind == "circuit" else stim.DetectorErrorModel(text)
+
+
+class ReloadableDecoder(StreamDecoder):
+    """`reload` in two halves, so that the long one runs beside the decoding."""
+
+    def prepare(self, dem: stim.DetectorErrorModel) -> StreamModel:
+        """Builds and warms a model; changes nothing here. Raises ValueError as `reload` does."""
+        model = StreamModel.build(dem, sizes=self._sizes, decoder=self._decoder)
+        _check_same_detectors(self._shape.layers, model.layers)
+        self._warm(model, erasures=True)
+        return model
+
+    def adopt(self, model: StreamModel, at_round: int) -> None:
+        """Uses a prepared model for windows that commit from `at_round` on, and for later shots."""
+        if self._state is None:
+            self._model, self._next_model = model, None
+        else:
+            self._next_model = (at_round, model)
+
+
+class ServedDecoder:
+    """A StreamDecoder in rows of the wire; a `RoundDecoder`."""
+
+    def __init__(self, options: Open, model: stim.Circuit | stim.DetectorErrorModel) -> None:
+        if options.commit is None or options.buffer is None:
+            raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
+        self._inner = ReloadableDecoder(
+            model,
+            commit=options.commit,
+            buffer=options.buffer,
+            mode=options.mode,
+            decoder=options.decoder,
+            predecoder=options.predecoder,
+            input=options.input if isinstance(model, stim.Circuit) else "detectors",
+        )
+        self._inner.warm()
+        rounds = options.rounds or _layers_in(model) - 1
+        self.shape = StreamShape(
+            layers=_layers(self._inner, rounds),
+            final_bits=self._inner.width(rounds, final=True),
+            num_observables=model.num_observables,
+            commit=options.commit,
+        )
+        self._model_id = bytes.fromhex(self._inner.model)
+
+    @property
+    def model_id(self) -> bytes:
+        return self._model_id
+
+    def open(self, epoch: int) -> None:
+        self._inner.reset()
+        self._inner.open(epoch)
+
+    def push(self, sequence: int, bits: bytes, erased: bytes | None, arrived: int) -> list[Outcome]:
+        lost = erased is not None and any(erased)
+        row = None if lost else _unpacked(bits, self.shape.bits(sequence))
+        return _outcomes(self._inner.push(sequence, row, lost), arrived)
+
+    def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
+        result = self._inner.finish(_unpacked(bits, self.shape.final_bits))
+        outcomes = _outcomes(result.commits, arrived)
+        last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
+        return [*outcomes, last]
+
+    def prepare(self, text: str, kind: Kind) -> StreamModel:
+        model = _parse(text, kind)
+        if isinstance(model, stim.Circuit):
+            short = shortened_circuit(model)
+            model = short.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+            model = model.flattened()
+        return self._inner.prepare(model)
+
+    def adopt(self, prepared: StreamModel, at_round: int) -> None:
+        self._inner.adopt(prepared, at_round)
+        self._model_id = bytes.fromhex(prepared.id)
+
+
+def _unpacked(row: bytes, bits: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(row, dtype=np.uint8), count=bits, bitorder="little")
+
+
+def _outcomes(commits: Sequence[Commit], arrived: int) -> list[Outcome]:
+    done = time.monotonic_ns()
+    return [
+        Outcome(
+            upto_round=commit.upto_round,
+            frame_bits=commit.frame,
+            model=bytes.fromhex(commit.model),
+            time_in=arrived,
+            time_out=done,
+            flags=_WIRE_FLAGS[int(commit.flags)],
+        )
+        for commit in commits
+    ]
+
+
+_WIRE_FLAGS = [
+    int((flags & CommitFlag.DEGRADED and Flag.DEGRADED) | (flags & CommitFlag.RELOADED and Flag.RELOADED))
+    for flags in range(4)
+]
+"""The wire's flags by those of a Commit."""
+
+
+def _layers_in(model: stim.Circuit | stim.DetectorErrorModel) -> int:
+    """Detector layers of the model as it is written; detectors count time in their last coordinate."""
+    if model.num_detectors > _COUNTED_DETECTORS:
+        raise ValueError(
+            f"the model has {model.num_detectors} detectors; say how many rounds a shot has, "
+            "and let the model itself be short: its rounds repeat"
+        )
+    times = {at[-1] for at in model.get_detector_coordinates().values() if at}
+    return len(times)
+
+
+def _layers(decoder: StreamDecoder, rounds: int) -> tuple[tuple[int, int], ...]:
+    """Runs of (rounds, bits of each)."""
+    widths = [decoder.width(round) for round in range(min(rounds, LISTED_ROUNDS))]
+    runs = [(len(list(run)), bits) for bits, run in groupby(widths)]
+    more = rounds - len(widths)
+    if more and runs[-1][0] < SETTLED_ROUNDS:
+        raise ValueError(f"shots of {rounds} rounds need rounds of one width; the last have {widths[-4:]}")
+    runs[-1] = (runs[-1][0] + more, runs[-1][1])
+    return tuple(runs)

@@ -1,0 +1,283 @@
+"""The front: listens, checks who is there, and hands connections to workers.
+
+After its HELLO a connection belongs to a worker; no data frame passes through this process, except those
+of TLS connections, which it decrypts and relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+
+from decoder_service.server.config import ServerConfig
+from decoder_service.server.hosting import error_frame
+from decoder_service.server.supervisor import Supervisor
+from decoder_service.wire import (
+    HEADER_BYTES,
+    ErrorCode,
+    FrameParser,
+    FrameType,
+    Hello,
+    PayloadError,
+    WireFault,
+    decode_message,
+    encode_frame,
+)
+from decoder_service.wire.frame import HEADER
+
+log = logging.getLogger("decoder_service")
+RELAY_BYTES = 1 << 16
+LAST_WORDS = 0.5
+"""Seconds in which a peer that was turned away can read why."""
+DRAIN_GRACE = 2.0
+"""Seconds beyond the workers' own drain time before they are killed."""
+
+
+class HandshakeError(Exception):
+    """The peer did not say HELLO as it must."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Front:
+    """A running server: `async with Front(config) as front: await front.serve_until(event)`."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.supervisor = Supervisor(config.worker, workers=config.workers, spares=config.spares)
+        self.refused = 0
+        self.tcp_port: int | None = None
+        """The port in use, once listening."""
+        self.http_port: int | None = None
+        self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes = 0
+        self._numbers = iter(range(1, 1 << 62))
+
+    async def __aenter__(self) -> Front:
+        await self.supervisor.start()
+        try:
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops listening, lets the shots in flight end, and ends the workers."""
+        for listener in self._listeners:
+            listener.close()
+        for server in self._servers:
+            server.close()
+        await self.supervisor.drain(self.config.worker.drain + DRAIN_GRACE)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.config.unix is not None:
+            self.config.unix.unlink(missing_ok=True)
+
+    async def _listen(self) -> None:
+        config = self.config
+        if config.http is not None:
+            from decoder_service.server.http import start_http  # it loads prometheus_client
+
+            server = await start_http(self, config.http)
+            self.http_port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+        if config.unix is not None:
+            self._accept_from(listen_unix(config.unix))
+        if config.tcp is not None and config.tls is None:
+            listener = socket.create_server((config.tcp.host, config.tcp.port))
+            self.tcp_port = listener.getsockname()[1]
+            self._accept_from(listener)
+        elif config.tcp is not None and config.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.load_cert_chain(config.tls.certificate, config.tls.key)
+            server = await asyncio.start_server(
+                self._relay,
+                config.tcp.host,
+                config.tcp.port,
+                ssl=context,
+                ssl_handshake_timeout=config.handshake,
+            )
+            self.tcp_port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+
+    def _accept_from(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listeners.append(listener)
+        self._keep(self._accept(listener))
+
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                if listener.fileno() < 0:
+                    return
+                log.warning("accept failed", extra={"error": str(error)})
+                await asyncio.sleep(0.1)
+                continue
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._keep(self._handshake(sock))
+
+    @property
+    def connections(self) -> int:
+        """Open now, those in their handshake included."""
+        return self._handshakes + sum(len(worker.connections) for worker in self.supervisor.workers)
+
+    async def _handshake(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._handshakes += 1
+        with sock:
+            try:
+                async with asyncio.timeout(self.config.handshake):
+                    hello = await self._hello(lambda size: _exactly(loop, sock, size))
+                self._hand_over(hello, sock)
+            except HandshakeError as error:
+                self.refused += 1
+                await _turn_away(loop, sock, error)
+            except (OSError, EOFError, TimeoutError) as error:
+                self.refused += 1
+                log.info("handshake failed", extra={"error": repr(error)})
+            finally:
+                self._handshakes -= 1
+
+    async def _hello(self, read: Callable[[int], Awaitable[bytes]]) -> Hello:
+        if self.connections > self.config.connections:
+            limit = self.config.connections
+            raise HandshakeError(ErrorCode.LIMIT, f"{limit} connections are open, which is the limit")
+        parser = FrameParser(limits=self.config.worker.limits)
+        header = await read(HEADER_BYTES)
+        length = HEADER.unpack(header)[5]
+        items = parser.feed(header)
+        if not items and length and parser.buffered == HEADER_BYTES:
+            items = parser.feed(await read(length))
+        if not items or isinstance(items[0], WireFault) or items[0].type != FrameType.HELLO:
+            raise HandshakeError(ErrorCode.HANDSHAKE, "a connection begins with HELLO")
+        try:
+            hello = decode_message(items[0].payload, Hello)
+        except PayloadError as error:
+            raise HandshakeError(ErrorCode.HANDSHAKE, str(error)) from error
+        known = [name for worker in self.supervisor.workers for name in worker.sessions]
+        if hello.session not in known and len(known) >= self.config.sessions:
+            raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
+        if self.config.token and not hmac.compare_digest(hello.token.encode(), self.config.token.encode()):
+            raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
+        return hello
+
+    def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
+        worker = self.supervisor.choose(hello.session)
+        try:
+            worker.adopt(next(self._numbers), hello.session, sock)
+        except OSError as error:
+            message = f"the worker of this session just ended, connect again ({error})"
+            raise HandshakeError(ErrorCode.INTERNAL, message) from error
+        log.info("connected", extra={"client": hello.client, "pid": worker.process.pid})
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A TLS connection: its bytes go to a worker, and back, through a socket pair."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._handshakes += 1
+                try:
+                    async with asyncio.timeout(self.config.handshake):
+                        hello = await self._hello(reader.readexactly)
+                    self._hand_over(hello, theirs)
+                finally:
+                    self._handshakes -= 1
+            inner_reader, inner_writer = await asyncio.open_unix_connection(sock=ours)
+            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        except HandshakeError as error:
+            self.refused += 1
+            writer.write(_refusal(error))
+        except (OSError, EOFError, TimeoutError) as error:
+            log.info("TLS connection ended", extra={"error": repr(error)})
+        finally:
+            ours.close()
+            writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket with mode 0600; a socket that nobody listens on any more is replaced.
+
+    Raises:
+        ValueError: the path is in use, or is something else than a socket.
+    """
+    if path.exists():
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise ValueError(f"{path} exists and is not a socket; choose another path")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise ValueError(f"a server listens on {path} already; stop it or choose another path")
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    old = os.umask(0o177)  # from the first moment, not after a chmod
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise ValueError(f"cannot listen on {path}: {error.strerror or error}") from error
+    finally:
+        os.umask(old)
+    listener.listen(64)
+    return listener
+
+
+def _refusal(error: HandshakeError) -> bytes:
+    return encode_frame(error_frame(0, error.code, "connection", str(error)))
+
+
+async def _turn_away(loop: asyncio.AbstractEventLoop, sock: socket.socket, error: HandshakeError) -> None:
+    """Says why, and reads on for a moment: closing with unread input would throw the answer away."""
+    with contextlib.suppress(OSError, TimeoutError):
+        sock.send(_refusal(error))
+        sock.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(LAST_WORDS):
+            while await loop.sock_recv(sock, RELAY_BYTES):
+                pass
+
+
+async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError(f"the peer left after {len(data)} of {size} bytes")
+        data += part
+    return data
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(RELAY_BYTES):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()

@@ -1,0 +1,264 @@
+"""The streams of one client: OPEN, CLOSE, UPLOAD and RELOAD, and who gets the other frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from decoder_service.server.config import WorkerConfig
+from decoder_service.server.connection import Connection
+from decoder_service.server.decoding import RoundDecoder
+from decoder_service.server.hosted import HostedStream, journal_folder
+from decoder_service.server.journal import Journal, JournalError
+from decoder_service.server.models import ModelLimitError, ModelStore, Upload
+from decoder_service.session import IntakeConfig, StreamSession
+from decoder_service.wire import (
+    PING_BYTES,
+    Close,
+    Error,
+    ErrorCode,
+    Frame,
+    FrameType,
+    Open,
+    PayloadError,
+    Reload,
+    Scope,
+    UploadPayload,
+    WireFault,
+    decode_message,
+    decode_upload,
+    encode_message,
+    encode_upload,
+)
+
+WHOLE_SESSION = 0xFFFFFFFF
+"""Stream number of a CLOSE that ends the session."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Services:
+    """What a session uses of its worker.
+
+    Args:
+        config: of the worker.
+        models: texts by digest.
+        build: makes a decoder; slow.
+        later: runs the first function in the builder's thread, then the second, in the loop, with its
+            result and its error, one of which is None.
+        opened: told of a stream that began, and `closed` of one that is over.
+    """
+
+    config: WorkerConfig
+    models: ModelStore
+    build: Callable[[Open, str], RoundDecoder]
+    later: Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
+    opened: Callable[[str, HostedStream], None]
+    closed: Callable[[str, HostedStream], None]
+
+
+class Session:
+    """All streams under one session name, with the connection they are on at the moment."""
+
+    def __init__(self, name: str, services: Services) -> None:
+        self.name = name
+        self.streams: dict[int, HostedStream] = {}
+        self.connection: Connection | None = None
+        self.detached_since = 0
+        self.over = False
+        self.draining = False
+        self._services = services
+        self._opening: set[int] = set()
+        self._upload = Upload(services.models)
+        self.outbox: list[Frame] = []
+        """Frames that are ready at a time when no frame of the client is being answered."""
+
+    def handle(self, item: Frame | WireFault, now: int) -> list[Frame]:
+        """The answers to what arrived."""
+        hosted = self.streams.get(item.stream)
+        if isinstance(item, WireFault):
+            if hosted is None or item.fatal:
+                return [error_frame(item.stream, ErrorCode.BAD_FRAME, "frame", item.detail)]
+            return hosted.session.fault(item, now)
+        if item.type in _CONTROL:
+            return self._control(item)
+        if hosted is not None:
+            return hosted.session.receive(item, now)
+        message = f"{item.type.name} for stream {item.stream}, which is not open"
+        return [error_frame(item.stream, ErrorCode.UNKNOWN_STREAM, "frame", message)]
+
+    def add(self, hosted: HostedStream) -> None:
+        """Takes in a stream that was opened or restored."""
+        self.streams[hosted.session.stream] = hosted
+        self._services.opened(self.name, hosted)
+
+    def attach(self, connection: Connection, now: int) -> None:
+        """Goes on over this connection."""
+        self.connection = connection
+        connection.session = self.name
+        for hosted in self.streams.values():
+            hosted.session.heard_again(now)
+
+    def close_stream(self, hosted: HostedStream, *, over: bool) -> None:
+        """Takes a stream out; `over` if it is not to be resumed. Raises JournalError."""
+        del self.streams[hosted.session.stream]
+        self._services.closed(self.name, hosted)
+        hosted.close(over=over)
+        if over and hosted.journal is not None and self._services.config.prune:
+            hosted.journal.remove()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every stream is between two shots with nothing in flight."""
+        return not self._opening and all(
+            hosted.session.intake.in_flight == 0 and hosted.session.at_boundary
+            for hosted in self.streams.values()
+        )
+
+    def _control(self, frame: Frame) -> list[Frame]:
+        try:
+            return _CONTROL[frame.type](self, frame)
+        except PayloadError as error:
+            return [error_frame(frame.stream, ErrorCode.BAD_FRAME, "frame", str(error))]
+        except ModelLimitError as error:
+            return [error_frame(frame.stream, ErrorCode.LIMIT, "frame", str(error))]
+        except JournalError as error:
+            return [error_frame(frame.stream, ErrorCode.JOURNAL_FAILED, "stream", str(error))]
+        except OSError as error:
+            return [error_frame(frame.stream, ErrorCode.INTERNAL, "frame", str(error))]
+
+    def _open(self, frame: Frame) -> list[Frame]:
+        options = decode_message(frame.payload, Open)
+        stream = frame.stream
+        hosted = self.streams.get(stream)
+        refusal = self._refusal(stream, options, hosted)
+        if refusal is not None:
+            return [error_frame(stream, refusal[0], "stream", refusal[1])]
+        if hosted is not None and options.resume_after is not None:
+            resent = hosted.session.resend(options.resume_after)
+            if resent is None:
+                message = f"outputs after {options.resume_after} of {hosted.session.outputs} are not kept"
+                return [error_frame(stream, ErrorCode.RESUME_LOST, "stream", message)]
+            return [hosted.head()[1], *resent]
+        text = self._services.models.get(options.model)
+        if text is None:
+            message = f"model {options.model[:16]} was never uploaded"
+            return [error_frame(stream, ErrorCode.UNKNOWN_MODEL, "stream", message)]
+        self._opening.add(stream)
+        self._services.later(
+            lambda: self._services.build(options, text),
+            lambda decoder, error: self._opened(stream, options, decoder, error),
+        )
+        return []
+
+    def _refusal(
+        self, stream: int, options: Open, hosted: HostedStream | None
+    ) -> tuple[ErrorCode, str] | None:
+        limit = self._services.config.streams
+        if stream == WHOLE_SESSION:
+            return ErrorCode.UNKNOWN_STREAM, f"stream {stream} stands for the session"
+        if stream in self._opening or (hosted is not None and options.resume_after is None):
+            return ErrorCode.STREAM_EXISTS, f"stream {stream} is open already"
+        if hosted is None and options.resume_after is not None:
+            return ErrorCode.RESUME_LOST, f"stream {stream} is not known any more"
+        if hosted is None and self.draining:
+            return ErrorCode.DRAINING, "the server is about to end"
+        if hosted is None and len(self.streams) + len(self._opening) >= limit:
+            return ErrorCode.LIMIT, f"{limit} streams are open, which is the limit"
+        return None
+
+    def _opened(
+        self, stream: int, options: Open, decoder: RoundDecoder | None, error: BaseException | None
+    ) -> None:
+        self._opening.discard(stream)
+        if decoder is None:
+            self.outbox.append(error_frame(stream, ErrorCode.BAD_MODEL, "stream", str(error)))
+            return
+        config = self._services.config
+        intake = IntakeConfig(
+            window=config.window, gap_deadline=round(config.gap_deadline * 1e9), on_gap=options.on_gap
+        )
+        session = StreamSession(stream, decoder.shape, intake, model=options.model, model_id=decoder.model_id)
+        try:
+            folder = journal_folder(Path(config.state))
+            journal = Journal(folder, self.name, stream, prune=config.prune)
+            hosted = HostedStream(session, options, decoder, journal, segment_bytes=config.segment_bytes)
+            hosted.begin_journal()
+        except OSError as failure:
+            self.outbox.append(error_frame(stream, ErrorCode.JOURNAL_FAILED, "stream", str(failure)))
+            return
+        self.add(hosted)
+        self.outbox.append(hosted.head()[1])
+
+    def _reload(self, frame: Frame) -> list[Frame]:
+        hosted = self.streams.get(frame.stream)
+        if hosted is None:
+            message = f"RELOAD for stream {frame.stream}, which is not open"
+            return [error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message)]
+        reload = decode_message(frame.payload, Reload)
+        replies = hosted.session.request_reload(reload)
+        if replies:
+            return replies
+        text = self._services.models.get(reload.model)
+        if text is None:
+            return hosted.session.reload_failed("it was never uploaded")
+        self._services.later(
+            lambda: hosted.decoder.prepare(text, reload.kind),
+            lambda prepared, error: self._prepared(hosted, prepared, error),
+        )
+        return []
+
+    def _prepared(self, hosted: HostedStream, prepared: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self.outbox += hosted.session.reload_failed(str(error))
+            return
+        hosted.prepared = prepared
+        hosted.session.reload_prepared()
+
+    def _close(self, frame: Frame) -> list[Frame]:
+        if frame.stream == WHOLE_SESSION:
+            self.over = True
+            return [Frame(FrameType.CLOSE, WHOLE_SESSION, payload=encode_message(Close()))]
+        hosted = self.streams.get(frame.stream)
+        if hosted is None:
+            message = f"CLOSE of stream {frame.stream}, which is not open"
+            return [error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message)]
+        replies = hosted.work(hosted.session.intake.config.window)
+        self.close_stream(hosted, over=True)
+        closed = Close(outputs=hosted.session.outputs)
+        return [*replies, Frame(FrameType.CLOSE, frame.stream, payload=encode_message(closed))]
+
+    def _uploaded(self, frame: Frame) -> list[Frame]:
+        part = decode_upload(frame.payload)
+        if self._upload.add(part) is None:
+            return []
+        stored = UploadPayload(part.digest, part.total, part.total, b"")
+        return [Frame(FrameType.UPLOAD, payload=encode_upload(stored))]
+
+    def _ping(self, frame: Frame) -> list[Frame]:
+        """What came before it is decoded first, so that the CREDIT in the answer speaks of all of it."""
+        echo = frame._replace(payload=frame.payload[:PING_BYTES])
+        hosted = self.streams.get(frame.stream)
+        if hosted is None:
+            return [echo]
+        outputs = hosted.work(hosted.session.intake.config.window)
+        return [*outputs, echo, *hosted.session.credit(force=True)]
+
+    def _hello(self, frame: Frame) -> list[Frame]:
+        return [error_frame(frame.stream, ErrorCode.BAD_FRAME, "frame", "HELLO was said already")]
+
+
+_CONTROL: dict[FrameType, Callable[[Session, Frame], list[Frame]]] = {
+    FrameType.OPEN: Session._open,
+    FrameType.RELOAD: Session._reload,
+    FrameType.CLOSE: Session._close,
+    FrameType.UPLOAD: Session._uploaded,
+    FrameType.HELLO: Session._hello,
+    FrameType.PING: Session._ping,
+}
+
+
+def error_frame(stream: int, code: ErrorCode, scope: Scope, message: str) -> Frame:
+    """An ERROR about a stream, or, with stream 0 and scope connection, about all."""
+    return Frame(FrameType.ERROR, stream, payload=encode_message(Error(code, scope, message[:1000])))

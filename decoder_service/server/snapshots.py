@@ -1,0 +1,51 @@
+"""The state of a worker, for the front's metrics and status page."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from decoder_service.server.metrics import STAGES, Snapshot, StreamGauge
+
+if TYPE_CHECKING:
+    from decoder_service.server.worker import Worker
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def snapshot(worker: Worker) -> Snapshot:
+    """Totals and gauges, as of now; begins the next interval of `busy` and of the densities."""
+    metrics = worker.metrics
+    live = [hosted for session in worker.sessions.values() for hosted in session.streams.values()]
+    gauges = [
+        StreamGauge(
+            session=session.name,
+            stream=number,
+            model_id=hosted.session.model_id.hex(),
+            model_age=hosted.model_age(),
+            in_flight=hosted.session.intake.in_flight,
+            window=hosted.session.intake.config.window,
+            connected=session.connection is not None,
+            density=hosted.take_density(),
+        )
+        for session in worker.sessions.values()
+        for number, hosted in session.streams.items()
+    ]
+    return Snapshot(
+        pid=os.getpid(),
+        busy=worker.take_busy(time.monotonic_ns()),
+        resident_bytes=_resident(),
+        connections=len(worker.wires.connections),
+        sessions=len(worker.sessions),
+        counters=metrics.totals([hosted.session.stats for hosted in live]),
+        wire_faults=metrics.wire_faults,
+        buckets=metrics.buckets,
+        sums_us={stage: metrics.sums_ns[stage] / 1000 for stage in STAGES},
+        streams=gauges,
+    )
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * _PAGE

@@ -1,0 +1,184 @@
+"""Worker processes as the front sees them: started, replaced when they die, told to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from decoder_service.server import control
+from decoder_service.server.config import WorkerConfig
+from decoder_service.server.metrics import Snapshot
+
+log = logging.getLogger("decoder_service")
+MODULE = "decoder_service.server.worker"
+
+
+class WorkerHandle:
+    """One worker process and the front's end of its control pair."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.end, theirs = control.pair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.end.sendall(msgspec.msgpack.encode(config))
+        self.ready = False
+        self.snapshot: Snapshot | None = None
+        self.connections: set[int] = set()
+        self.sessions: set[str] = set()
+        self.inherited: set[str] = set()
+        """Sessions of the worker whose place it took, which may come back."""
+        self.holds: dict[tuple[str, int], bytes] = {}
+        """Kinds of its streams, by session and number."""
+
+    def adopt(self, connection: int, session: str, sock: socket.socket) -> None:
+        """Hands a connection over; the caller closes its own copy. Raises OSError if the worker is gone."""
+        control.send(self.end, control.Adopt(connection, session), descriptor=sock.fileno())
+        self.connections.add(connection)
+        self.sessions.add(session)
+        self.inherited.discard(session)
+
+
+class Supervisor:
+    """Keeps `workers` slots filled, with `spares` started processes ready to step in.
+
+    Args:
+        config: of each worker.
+        on_loss: told of the sessions that lost their worker's memory.
+    """
+
+    def __init__(self, config: WorkerConfig, *, workers: int, spares: int) -> None:
+        self._config = config
+        self._slots: list[WorkerHandle] = []
+        self._spares: list[WorkerHandle] = []
+        self._wanted = (workers, spares)
+        self._ending = False
+        self._changed = asyncio.Event()
+        self.restarts = 0
+
+    async def start(self) -> None:
+        """Starts the processes and waits until all slots are ready.
+
+        Raises:
+            RuntimeError: a worker ended before it was ready.
+        """
+        workers, spares = self._wanted
+        self._slots = [self._spawn() for _ in range(workers)]
+        self._spares = [self._spawn() for _ in range(spares)]
+        while not all(handle.ready for handle in self._slots):
+            if self.restarts:
+                raise RuntimeError("a worker process ended while it started; its error is above")
+            await self._wait()
+
+    def choose(self, session: str) -> WorkerHandle:
+        """The worker that has the session, or the one with the fewest."""
+        for handle in self._slots:
+            if session in handle.sessions or session in handle.inherited:
+                return handle
+        return min(self._slots, key=lambda handle: len(handle.sessions))
+
+    @property
+    def workers(self) -> list[WorkerHandle]:
+        """Those that serve."""
+        return self._slots
+
+    async def drain(self, timeout: float) -> None:
+        """Tells all workers to finish and waits for their ends; what remains is killed."""
+        self._ending = True
+        handles = [*self._slots, *self._spares]
+        for handle in handles:
+            _try(lambda handle=handle: control.send(handle.end, control.Drain()))
+        deadline = asyncio.get_running_loop().time() + timeout
+        while any(handle.process.poll() is None for handle in handles):
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        for handle in handles:
+            if handle.process.poll() is None:
+                log.warning("worker did not end in time", extra={"pid": handle.process.pid})
+                handle.process.kill()
+            handle.process.wait()
+            asyncio.get_running_loop().remove_reader(handle.end)
+            handle.end.close()
+
+    def _spawn(self) -> WorkerHandle:
+        handle = WorkerHandle(self._config)
+        asyncio.get_running_loop().add_reader(handle.end, self._message, handle)
+        return handle
+
+    def _message(self, handle: WorkerHandle) -> None:
+        message = control.receive_as_front(handle.end)
+        if message is None:
+            self._lost(handle)
+        elif isinstance(message, control.Ready):
+            handle.ready = True
+            if handle in self._spares:
+                self._prepare(handle, set(self._kinds()))
+            self._changed.set()
+        elif isinstance(message, control.Closed):
+            handle.connections.discard(message.connection)
+        elif isinstance(message, control.Gone):
+            handle.sessions.discard(message.session)
+        elif isinstance(message, control.Holds):
+            self._holds(handle, message)
+        else:
+            handle.snapshot = message.snapshot
+
+    def _lost(self, handle: WorkerHandle) -> None:
+        asyncio.get_running_loop().remove_reader(handle.end)
+        if self._ending:
+            return
+        handle.end.close()
+        handle.process.kill()
+        code = handle.process.wait()
+        self.restarts += 1
+        log.error("worker lost", extra={"pid": handle.process.pid, "exit_code": code})
+        if handle in self._spares:
+            self._spares[self._spares.index(handle)] = self._spawn()
+        else:
+            spare = self._spares.pop(0) if self._spares else self._spawn()
+            spare.inherited = handle.sessions
+            self._slots[self._slots.index(handle)] = spare
+            if self._wanted[1]:
+                self._spares.append(self._spawn())
+        self._changed.set()
+
+    def _holds(self, handle: WorkerHandle, message: control.Holds) -> None:
+        where = (message.session, message.stream)
+        key = message.key or handle.holds.get(where, b"")
+        if message.key:
+            handle.holds[where] = message.key
+        else:
+            handle.holds.pop(where, None)
+        for spare in self._spares:
+            if spare.ready and key:
+                self._prepare(spare, {key})
+
+    def _kinds(self) -> list[bytes]:
+        return [key for handle in self._slots for key in handle.holds.values()]
+
+    def _prepare(self, spare: WorkerHandle, keys: set[bytes]) -> None:
+        kinds = self._kinds()
+        for key in keys:
+            message = control.Standby(key, kinds.count(key))
+            _try(lambda message=message: control.send(spare.end, message))
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+def _try(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError as error:
+        log.warning("worker does not listen", extra={"error": str(error)})

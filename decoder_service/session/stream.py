@@ -1,0 +1,359 @@
+"""One stream of the protocol, without sockets, clocks or decoders: frames and times in, frames out.
+
+The server's loop is the other half:
+
+    replies = session.receive(frame, now)        # judged, put in order, answered where it must be
+    while (item := session.take()) is not None:  # rows to decode, shots to give up, models to swap
+        replies += session.decoded(item, outcomes) | session.skipped(item) | session.swapped(item)
+    replies += session.credit(force=idle); session.tick(now) at session.next_deadline()
+
+The Semantics section of decoder_service/PROTOCOL.md is the specification of this file and `intake`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal, NamedTuple
+
+from decoder_service.session.intake import LAST_EPOCH, Gap, Intake, IntakeConfig, Row, Skip, Verdict
+from decoder_service.session.shape import StreamShape
+from decoder_service.wire import (
+    CommitPayload,
+    CreditPayload,
+    Error,
+    ErrorCode,
+    Flag,
+    Frame,
+    FrameType,
+    NackPayload,
+    Reload,
+    Reloaded,
+    Scope,
+    Stats,
+    WireFault,
+    encode_commit,
+    encode_credit,
+    encode_message,
+    encode_nack,
+    packed_bytes,
+)
+
+KEPT_OUTPUTS = 8192
+"""COMMIT and RESULT frames kept for a client that comes back."""
+
+_DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
+_CONFLICT = int(Flag.CONFLICT)
+_SYNTHETIC = int(Flag.SYNTHETIC)
+_INHERITED = _DEGRADED | _CONFLICT
+
+_REFUSALS = {
+    Verdict.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
+    Verdict.LATE: (ErrorCode.LATE, "the round was lost and decoded as erased"),
+    Verdict.CONFLICT: (ErrorCode.CONFLICT, "another frame was accepted here; the first one is used"),
+    Verdict.BAD_PAYLOAD: (ErrorCode.BAD_PAYLOAD, "length, padding bits or flags do not fit this round"),
+    Verdict.BAD_SEQUENCE: (ErrorCode.BAD_SEQUENCE, "no such round, or FINAL not at the last one"),
+    Verdict.OVERLOAD: (ErrorCode.OVERLOAD, "past the credit window; not accepted, send it again"),
+}
+
+
+class Outcome(NamedTuple):
+    """What a decoder committed; see `wire.CommitPayload`. `flags` are DEGRADED and RELOADED."""
+
+    upto_round: int
+    frame_bits: bytes
+    model: bytes
+    time_in: int
+    time_out: int
+    flags: int = 0
+    readout: bytes = b""
+
+
+class Swap(NamedTuple):
+    """The prepared model takes over at this window boundary."""
+
+    epoch: int
+    at_round: int
+    model: str
+    kind: Literal["circuit", "dem"]
+
+
+class StreamSession:
+    """A stream from OPEN to CLOSE, over any number of connections.
+
+    Args:
+        stream: the number in the header of its frames.
+        shape: widths of the data frames.
+        config: window, deadline and gap policy.
+        model: SHA-256 of the model's text, in hex, and `model_id` what COMMITs call it.
+        start: (epoch, sequence) of the first data frame, and `outputs` the number of frames sent
+            before, for a stream that is restored from a journal.
+    """
+
+    def __init__(
+        self,
+        stream: int,
+        shape: StreamShape,
+        config: IntakeConfig,
+        *,
+        model: str,
+        model_id: bytes,
+        start: tuple[int, int] = (0, 0),
+        outputs: int = 0,
+    ) -> None:
+        self.stream = stream
+        self.shape = shape
+        self.model = model
+        self.model_id = model_id
+        self.outputs = outputs
+        self.stats = Stats()
+        self.intake = Intake(shape, config, start=shape.ordinal(*start))
+        self.reload_wanted: Reload | None = None
+        """A RELOAD to be built and warmed; `reload_prepared` or `reload_failed` ends it."""
+        self._reload: Reload | None = None
+        self._swap: Reload | None = None
+        self._next: Row | Skip | None = None
+        self._kept: deque[Frame] = deque(maxlen=KEPT_OUTPUTS)
+        self._degraded: int | None = None
+        self._last_reset: int | None = None
+        self._told = self.intake.decoded
+        self._clock = 0
+
+    def receive(self, frame: Frame, now: int) -> list[Frame]:
+        """Takes a ROUND, FINAL, RESET or STATS of this stream; returns the answers."""
+        now = self._forward(now)
+        if frame.type in (FrameType.ROUND, FrameType.FINAL):
+            verdict = self.intake.accept(frame, now)
+            if verdict is not Verdict.ACCEPTED:
+                return self._refuse(frame, verdict)
+            return [] if self.intake.next_deadline() is None else self._nacks(now)
+        if frame.type == FrameType.RESET:
+            return self._reset(frame)
+        if frame.type == FrameType.STATS:
+            self.stats.in_flight = self.intake.in_flight
+            return [Frame(FrameType.STATS, self.stream, payload=encode_message(self.stats))]
+        message = f"{frame.type.name} is not for the server, or not for an open stream"
+        return [self.error(ErrorCode.BAD_FRAME, "frame", message, frame.epoch, frame.sequence)]
+
+    def fault(self, fault: WireFault, now: int) -> list[Frame]:
+        """A damaged frame of this stream: asked for again at once if it was data."""
+        now = self._forward(now)
+        if fault.type in (FrameType.ROUND, FrameType.FINAL):
+            self.intake.damaged(fault.epoch, fault.sequence, now)
+            return self._nacks(now)
+        return [self.error(ErrorCode.BAD_FRAME, "frame", fault.detail, fault.epoch, fault.sequence)]
+
+    def request_reload(self, reload: Reload) -> list[Frame]:
+        """Starts a RELOAD, one at a time."""
+        if self._reload is not None:
+            message = f"the reload of {self._reload.model[:16]} is not finished"
+            return [self.error(ErrorCode.RELOAD_BUSY, "frame", message)]
+        self._reload = self.reload_wanted = reload
+        return []
+
+    def reload_prepared(self) -> None:
+        """The wanted model is built and warm; `take` gives a Swap at the next window boundary."""
+        self._swap, self.reload_wanted = self._reload, None
+
+    def reload_failed(self, reason: str) -> list[Frame]:
+        """The wanted model makes no decoder; the old one goes on as if nothing had been asked."""
+        model = "" if self._reload is None else self._reload.model[:16]
+        self._reload = self._swap = self.reload_wanted = None
+        return [self.error(ErrorCode.RELOAD_REJECTED, "frame", f"model {model}: {reason}")]
+
+    def tick(self, now: int) -> list[Frame]:
+        """NACKs again, and deals with gaps whose deadline has passed."""
+        now = self._forward(now)
+        while (gap := self.intake.overdue(now)) is not None:
+            self._expire(gap, now)
+        return self._nacks(now)
+
+    def heard_again(self, now: int) -> None:
+        """The client is back after a time in which its frames were not read."""
+        self.intake.heard_again(self._forward(now))
+
+    def next_deadline(self) -> int | None:
+        """When `tick` is due."""
+        return self.intake.next_deadline()
+
+    def take(self) -> Row | Skip | Swap | None:
+        """The next thing to do, in order. A row's flags say all that its outputs' flags depend on."""
+        item = self._next if self._next is not None else self.intake.take()
+        self._next = None
+        if isinstance(item, Row):
+            item = self._marked(item)
+        if self._swap is None or isinstance(item, Skip):
+            return item
+        epoch, sequence = self.shape.place(self.intake.decoded)
+        if sequence % self.shape.commit or sequence == self.shape.rounds:
+            return item
+        self._next = item
+        swap, self._swap = self._swap, None
+        return Swap(epoch, sequence, swap.model, swap.kind)
+
+    def decoded(self, row: Row, outcomes: list[Outcome]) -> list[Frame]:
+        """The row was decoded: COMMITs of a round, or, for FINAL, COMMITs and the RESULT (last)."""
+        final = row.sequence == self.shape.rounds
+        flags = row.flags & _INHERITED
+        if flags & _DEGRADED:
+            self._degraded = row.epoch
+        self.intake.done(row)
+        self.stats.erased += bool(row.flags & _SYNTHETIC)
+        self.stats.rounds += not final
+        self.stats.shots += final
+        last = len(outcomes) - 1 if final else -1
+        kinds = (FrameType.COMMIT, FrameType.RESULT)
+        return [
+            self._output(kinds[at == last], row.epoch, row.sequence, outcome, flags)
+            for at, outcome in enumerate(outcomes)
+        ]
+
+    def failed(self, row: Row, reason: str) -> None:
+        """The decoder refused the row: its shot is given up, the next one starts clean."""
+        self._give_up(Skip(row.epoch, row.epoch + 1, reason, asked=False))
+
+    def skipped(self, skip: Skip, now: int) -> list[Frame]:
+        """The shots were given up: a RESULT with FAILED for each, or the answer to RESET."""
+        self.intake.done(skip)
+        if skip.asked:
+            return [Frame(FrameType.RESET, self.stream, skip.next_epoch)]
+        frames: list[Frame] = []
+        for epoch in range(skip.epoch, skip.next_epoch):
+            frames.append(self.error(ErrorCode.SHOT_FAILED, "shot", skip.reason, epoch))
+            nothing = Outcome(0, bytes(packed_bytes(self.shape.num_observables)), self.model_id, now, now)
+            frames.append(self._output(FrameType.RESULT, epoch, 0, nothing, Flag.FAILED))
+            self.stats.failed += 1
+        return frames
+
+    def swapped(self, swap: Swap, model_id: bytes) -> list[Frame]:
+        """The new model decodes from here on."""
+        self.model, self.model_id = swap.model, model_id
+        self._reload = None
+        payload = encode_message(Reloaded(swap.model, model_id.hex(), swap.at_round))
+        return [Frame(FrameType.RELOAD, self.stream, swap.epoch, payload=payload)]
+
+    def credit(self, *, force: bool = False) -> list[Frame]:
+        """CREDIT, if the window moved by a quarter since the last one, or moved at all and `force`."""
+        moved = self.intake.decoded - self._told
+        if not force and moved * 4 < self.intake.config.window:
+            return []
+        self._told = self.intake.decoded
+        epoch, sequence = self.shape.place(self.intake.decoded)
+        payload = encode_credit(CreditPayload(self.intake.config.window, self.intake.in_flight))
+        return [Frame(FrameType.CREDIT, self.stream, epoch, sequence, payload)]
+
+    @property
+    def owes_credit(self) -> bool:
+        """Whether the window moved since the last CREDIT."""
+        return self.intake.decoded != self._told
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the next row to decode is the first of a shot."""
+        return self.shape.place(self.intake.decoded)[1] == 0
+
+    def resend(self, after: int) -> list[Frame] | None:
+        """The outputs from number `after` on, or None if they are no longer kept, or were never made."""
+        missing = self.outputs - after
+        if not 0 <= missing <= len(self._kept):
+            return None
+        kept = list(self._kept)[len(self._kept) - missing :]
+        return [frame._replace(flags=frame.flags | Flag.RESENT) for frame in kept]
+
+    def keep(self, frame: Frame) -> None:
+        """Restores an output from a journal."""
+        self._kept.append(frame)
+        self.outputs = frame.sequence + 1
+
+    def error(self, code: ErrorCode, scope: Scope, message: str, epoch: int = 0, sequence: int = 0) -> Frame:
+        """An ERROR about this stream."""
+        payload = encode_message(Error(code, scope, message))
+        return Frame(FrameType.ERROR, self.stream, epoch, sequence, payload)
+
+    def restart_intake(self, *, conflict: bool) -> None:
+        """After rows of a journal went through `decoded`: goes on live from the place they reached."""
+        decoded = self.intake.decoded
+        self.intake = Intake(self.shape, self.intake.config, start=decoded)
+        self._told = decoded
+        epoch, sequence = self.shape.place(decoded)
+        if conflict and sequence:
+            self.intake.conflicts.add(epoch)
+
+    def _marked(self, row: Row) -> Row:
+        flags = _DEGRADED if self._degraded == row.epoch else 0
+        flags |= _CONFLICT if row.epoch in self.intake.conflicts else 0
+        return row._replace(flags=row.flags | flags) if flags else row
+
+    def _forward(self, now: int) -> int:
+        """A clock that is set back stands still here until it has caught up."""
+        self._clock = max(self._clock, now)
+        return self._clock
+
+    def _output(self, kind: FrameType, epoch: int, after: int, outcome: Outcome, flags: int) -> Frame:
+        payload = encode_commit(
+            CommitPayload(
+                outcome.upto_round,
+                after,
+                outcome.time_in,
+                outcome.time_out,
+                outcome.model,
+                self.shape.num_observables,
+                outcome.frame_bits,
+                outcome.readout,
+            )
+        )
+        frame = Frame(kind, self.stream, epoch, self.outputs, payload, flags | outcome.flags)
+        self.outputs += 1
+        self.stats.commits += 1
+        self._kept.append(frame)
+        return frame
+
+    def _refuse(self, frame: Frame, verdict: Verdict) -> list[Frame]:
+        stats = self.stats
+        stats.duplicates += verdict is Verdict.DUPLICATE
+        stats.conflicts += verdict is Verdict.CONFLICT
+        stats.late += verdict is Verdict.LATE
+        stats.overloads += verdict is Verdict.OVERLOAD
+        if verdict is Verdict.DUPLICATE:
+            return []
+        code, message = _REFUSALS[verdict]
+        return [self.error(code, "frame", message, frame.epoch, frame.sequence)]
+
+    def _nacks(self, now: int) -> list[Frame]:
+        gaps = self.intake.nacks_due(now)
+        self.stats.nacks += len(gaps)
+        left = self.intake.deadline_left(now)
+        return [
+            Frame(
+                FrameType.NACK,
+                self.stream,
+                *self.shape.place(gap.first),
+                encode_nack(NackPayload(gap.stop - gap.first, left)),
+            )
+            for gap in gaps
+        ]
+
+    def _expire(self, gap: Gap, now: int) -> None:
+        epoch, sequence = self.shape.place(gap.first)
+        last = self.shape.place(gap.stop - 1)
+        if self.intake.config.on_gap == "erase" and last[0] == epoch and last[1] < self.shape.rounds:
+            self.intake.erase(gap, now)
+            return
+        what = "FINAL" if sequence == self.shape.rounds else f"round {sequence}"
+        self._give_up(Skip(epoch, epoch + 1, f"{what} was lost", asked=False))
+
+    def _reset(self, frame: Frame) -> list[Frame]:
+        epoch, sequence = self.shape.place(self.intake.expected)
+        first = epoch + (sequence > 0 or bool(self.intake.gaps()))
+        if frame.epoch == self._last_reset and frame.epoch >= epoch:
+            return [Frame(FrameType.RESET, self.stream, frame.epoch)]
+        if not first <= frame.epoch < LAST_EPOCH:
+            message = f"RESET to epoch {frame.epoch}; the next one is {first}, the last {LAST_EPOCH - 1}"
+            return [self.error(ErrorCode.STALE_EPOCH, "frame", message, frame.epoch)]
+        self._last_reset = frame.epoch
+        self._give_up(Skip(epoch, frame.epoch, "RESET", asked=True))
+        return []
+
+    def _give_up(self, skip: Skip) -> None:
+        self.intake.give_up(skip)
+        if self._next is not None and skip.epoch <= self._next.epoch < skip.next_epoch:
+            self._next = None

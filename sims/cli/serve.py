@@ -1,0 +1,155 @@
+"""`qecpipe serve`: the decoder service, for experiment control."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import tyro
+
+from decoder_service.server import Front, ServerConfig, TcpAddress, TlsFiles, WorkerConfig
+from sims.cli.options import positive
+
+RESUME_HINT = "start it again with the same --state, and clients take up their sessions"
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Decode streams of syndromes and send corrections back (decoder_service/PROTOCOL.md).
+
+    Ends on SIGTERM or Ctrl-C once the shots in flight are done.
+    """
+
+    socket: Path | None = Path("qecpipe.sock")
+    """Unix socket to listen on, mode 0600; None for none."""
+    tcp: str | None = None
+    """HOST:PORT to listen on too; anything but loopback needs --tls-certificate, --tls-key, --token-file."""
+    tls_certificate: Path | None = None
+    """Certificate chain, PEM."""
+    tls_key: Path | None = None
+    """Private key, PEM."""
+    token_file: Path | None = None
+    """File with the token that clients must present; at least 16 characters."""
+    workers: int = 1
+    """Decode processes; sessions are shared out over them."""
+    spares: int = 1
+    """Processes kept ready to replace one that dies."""
+    state: Path | None = None
+    """Folder for models and journals; left out: a temporary one that goes with the server."""
+    window: int = 256
+    """Rounds in flight of a stream."""
+    gap_deadline: float = 0.05
+    """Seconds after which a lost round is decoded as erased, or its shot given up."""
+    streams: int = 64
+    """Streams of a session."""
+    connections: int = 64
+    """Connections at a time."""
+    drain: float = 5.0
+    """Seconds that shots in flight have to end at SIGTERM."""
+    http: int | None = 9464
+    """Loopback port of /metrics and the status page; None for none, 0 for any free one."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    config = tyro.cli(ServeConfig, prog="qecpipe serve", args=arguments)
+    with tempfile.TemporaryDirectory(prefix="qecpipe-") as temporary:
+        server = server_config(config, state=config.state or Path(temporary))
+        _configure_logs(config.log_level)
+        asyncio.run(_serve(server))
+    return 0
+
+
+def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
+    """The server's settings from the flags. Raises ValueError for those that do not go together."""
+    if (config.tls_certificate is None) != (config.tls_key is None):
+        raise ValueError("--tls-certificate and --tls-key go together; one of them is missing")
+    tls = None
+    if config.tls_certificate is not None and config.tls_key is not None:
+        tls = TlsFiles(config.tls_certificate, config.tls_key)
+    token = ""
+    if config.token_file is not None:
+        if os.stat(config.token_file).st_mode & 0o077:
+            raise ValueError(f"{config.token_file} can be read by others; chmod 600 it")
+        token = config.token_file.read_text().strip()
+    return ServerConfig(
+        worker=WorkerConfig(
+            state=str(state.resolve()),
+            prune=config.state is None,
+            window=positive("--window", config.window),
+            gap_deadline=config.gap_deadline,
+            streams=positive("--streams", config.streams),
+            drain=config.drain,
+        ),
+        unix=config.socket,
+        tcp=None if config.tcp is None else _address(config.tcp),
+        tls=tls,
+        token=token,
+        workers=positive("--workers", config.workers),
+        spares=config.spares,
+        connections=config.connections,
+        http=config.http,
+    )
+
+
+async def _serve(config: ServerConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log = structlog.get_logger("decoder_service")
+    async with Front(config) as front:
+        log.info(
+            "ready",
+            socket=str(config.unix) if config.unix else None,
+            tcp_port=front.tcp_port,
+            status=f"http://127.0.0.1:{front.http_port}/" if front.http_port else None,
+            workers=[handle.process.pid for handle in front.supervisor.workers],
+        )
+        await stop.wait()
+        log.info("draining")
+    log.info("ended")
+
+
+def _address(text: str) -> TcpAddress:
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"--tcp is {text!r}; it is HOST:PORT, like 127.0.0.1:7464")
+    return TcpAddress(host.strip("[]"), int(port))
+
+
+def _configure_logs(level: str) -> None:
+    """One JSON object a line on stderr, from this process and the library's loggers."""
+    known = logging.getLevelNamesMapping()
+    if level.upper() not in known:
+        raise ValueError(f"--log-level is {level!r}; it is debug, info, warning or error")
+    shared = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=known[level.upper()], handlers=[handler], force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )

@@ -1,0 +1,169 @@
+"""A stream restored from its journal goes on as if nothing had happened, wherever the crash was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from decoder_service.server.decoding import build_decoder
+from decoder_service.server.hosted import HostedStream
+from decoder_service.server.journal import Journal, JournalError, read_frames, segments
+from decoder_service.server.restore import ReplayError, replay, restore
+from decoder_service.session import IntakeConfig, StreamSession
+from decoder_service.wire import Flag, Frame, FrameType, Open, Reload, encode_frame, without_times
+
+SESSION = "0123456789abcdef" * 2
+DIGEST = "11" * 32
+_OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
+
+
+class Bench:
+    """A hosted stream without a worker, and frames to feed it."""
+
+    def __init__(
+        self, folder: Path, kit, *, segment_bytes: int = 1 << 30, on_gap: Literal["erase", "fail"] = "erase"
+    ) -> None:
+        self.folder, self.kit, self.segment_bytes, self.on_gap = folder, kit, segment_bytes, on_gap
+        self.options = Open(model=DIGEST, on_gap=on_gap, **kit.options)
+        self.models = {DIGEST: kit.text, "22" * 32: str(kit.other)}
+        self.decoder = build_decoder(self.options, kit.text)
+        self.now = 0
+
+    def fresh(self, name: str) -> HostedStream:
+        config = IntakeConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
+        session = StreamSession(0, self.decoder.shape, config, model=DIGEST, model_id=self.decoder.model_id)
+        journal = Journal(self.folder / name, SESSION, 0, prune=False)
+        hosted = HostedStream(session, self.options, self.decoder, journal, segment_bytes=self.segment_bytes)
+        hosted.begin_journal()
+        return hosted
+
+    def feed(self, hosted: HostedStream, frames: list[Frame]) -> list[Frame]:
+        """One frame at a time, each with its own write, gaps erased at once."""
+        out = []
+        for frame in frames:
+            self.now += 10
+            hosted.session.receive(frame, self.now)
+            hosted.session.tick(self.now + 5)
+            out += [f for f in hosted.work(1000) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
+        return out
+
+    def frames(self, shots: int, *, lost: frozenset[tuple[int, int]] = frozenset()) -> list[Frame]:
+        out = []
+        for epoch, shot in enumerate(self.kit.sample(shots, seed=3)):
+            for sequence, row in enumerate(self.kit.rows(shot, self.decoder.shape)):
+                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUND
+                if (epoch, sequence) not in lost:
+                    out.append(Frame(kind, 0, epoch, sequence, row))
+        return out
+
+    def restore(self, name: str) -> HostedStream | None:
+        return restore(
+            self.folder / name,
+            SESSION,
+            0,
+            build=lambda options, text: self.decoder,
+            models=self.models.get,
+            gap_deadline=1,
+            segment_bytes=self.segment_bytes,
+            prune=False,
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kit) -> Bench:
+    return Bench(tmp_path, kit)
+
+
+def untimed(frames: list[Frame]) -> list[Frame]:
+    return list(map(without_times, frames))
+
+
+def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
+    """Every cut of the file, in the middle of a record too; the client sends again from where it is told."""
+    frames = bench.frames(3, lost=frozenset({(1, 2), (2, 4)}))
+    whole = bench.fresh("whole")
+    expected = bench.feed(whole, frames)
+    whole.close(over=False)
+    data = segments(bench.folder / "whole", SESSION, 0)[0].read_bytes()
+    start = _bytes_of_head(bench.folder / "whole")
+    for cut in range(start, len(data) + 1, 11):
+        name = f"cut{cut}"
+        folder = bench.folder / name
+        folder.mkdir()
+        (folder / f"{SESSION}-0.000000.qdj").write_bytes(data[:cut])
+        hosted = bench.restore(name)
+        assert hosted is not None
+        kept = hosted.session.resend(0)
+        assert kept is not None
+        reached = hosted.session.shape.place(hosted.session.intake.decoded)
+        rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= reached]
+        assert untimed(kept) + untimed(bench.feed(hosted, rest)) == untimed(expected)
+        hosted.close(over=False)
+        again = [f for f in read_frames(segments(folder, SESSION, 0)[0]) if f.type in _OUTPUTS]
+        assert untimed(again) == untimed(expected)
+
+
+def _bytes_of_head(folder: Path) -> int:
+    path = segments(folder, SESSION, 0)[0]
+    return sum(len(encode_frame(f)) for f in list(read_frames(path))[:2])
+
+
+def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> None:
+    bench = Bench(tmp_path, kit, segment_bytes=1500, on_gap="fail")
+    hosted = bench.fresh("all")
+    frames = bench.frames(9, lost=frozenset({(4, 2)}))
+    made = bench.feed(hosted, [f for f in frames if f.epoch < 2 or (f.epoch == 2 and f.sequence < 3)])
+    bench.feed(hosted, [Frame(FrameType.RESET, 0, 3)])
+    made += bench.feed(hosted, [f for f in frames if 3 <= f.epoch < 6])
+    hosted.session.request_reload(Reload("22" * 32, "circuit"))
+    hosted.prepared = bench.decoder.prepare(str(kit.other), "circuit")
+    hosted.session.reload_prepared()
+    made += bench.feed(hosted, [f for f in frames if f.epoch >= 6])
+    hosted.close(over=True)
+    assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
+    paths = segments(tmp_path / "all", SESSION, 0)
+    assert len(paths) >= 3
+    pairs = [pair for path in paths for pair in replay(path, build=build_decoder, models=bench.models.get)]
+    assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
+    assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
+    assert bench.restore("all") is None
+
+
+def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) -> None:
+    hosted = bench.fresh("full")
+    frames = bench.frames(2)
+    bench.feed(hosted, frames[:10])
+    assert hosted.journal is not None
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, hosted.journal._fd)
+    os.close(full)
+    with pytest.raises(JournalError, match="No space left"):
+        bench.feed(hosted, frames[10:12])
+    with pytest.raises(OSError, match="Invalid argument"):  # /dev/full cannot be synced
+        hosted.journal.close()
+
+
+def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> None:
+    hosted = bench.fresh("forged")
+    bench.feed(hosted, bench.frames(1)[:6])
+    hosted.close(over=False)
+    path = segments(bench.folder / "forged", SESSION, 0)[0]
+    frames = list(read_frames(path))
+    commit = next(at for at, frame in enumerate(frames) if frame.type == FrameType.COMMIT)
+    payload = bytearray(frames[commit].payload)
+    payload[-1] ^= 1
+    frames[commit] = frames[commit]._replace(payload=bytes(payload))
+    path.write_bytes(b"".join(map(encode_frame, frames)))
+    with pytest.raises(ReplayError, match="other frames"):
+        bench.restore("forged")
+
+
+def test_files_are_private(bench: Bench) -> None:
+    hosted = bench.fresh("mode")
+    assert hosted.journal is not None
+    assert hosted.journal.path.stat().st_mode & 0o777 == 0o600
+    assert hosted.journal.path.parent.stat().st_mode & 0o777 == 0o700
+    hosted.close(over=False)
