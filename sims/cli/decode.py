@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
 
 import stim
 import tyro
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from qec.shots import SHOT_FORMATS, ShotFormat
+from qec.shots import ShotFormat
 from sims.cli.console import make_console
+from sims.cli.files import parse_stim, shot_format
 from sims.decode_file import DecodeCounts, ShotSource, decode_file
 from sims.decoders import Device, build_decoder
 from sims.statistics import INTERVAL_NAME, error_rate
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
     config = tyro.cli(DecodeConfig, prog="qecpipe decode", args=arguments)
     console = make_console()
     source = _source(config)
-    out_format = _format(config.out, config.out_format, "--out-format") if config.out else "01"
+    out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = _model(config)
     compiled = {
         name: build_decoder(
@@ -94,32 +94,25 @@ def run(arguments: list[str]) -> int:
 def _source(config: DecodeConfig) -> ShotSource:
     return ShotSource(
         shots=config.shots,
-        format=_format(config.shots, config.format, "--format"),
+        format=shot_format(config.shots, config.format, "--format"),
         measurements=config.measurements,
         sweep=config.sweep,
-        sweep_format=_format(config.sweep, config.sweep_format, "--sweep-format") if config.sweep else "b8",
+        sweep_format=shot_format(config.sweep, config.sweep_format, "--sweep-format")
+        if config.sweep
+        else "b8",
         observables=config.obs,
-        observables_format=_format(config.obs, config.obs_format, "--obs-format") if config.obs else "01",
+        observables_format=shot_format(config.obs, config.obs_format, "--obs-format") if config.obs else "01",
     )
-
-
-def _format(path: Path, given: ShotFormat | None, flag: str) -> ShotFormat:
-    suffix = path.suffix.removeprefix(".")
-    if given is None and suffix not in SHOT_FORMATS:
-        raise ValueError(
-            f"the suffix of {path} is no shot format; add {flag} with one of {', '.join(SHOT_FORMATS)}"
-        )
-    return given or cast(ShotFormat, suffix)
 
 
 def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErrorModel]:
     """The circuit, if one was given, and the detector error model to decode with."""
-    circuit = None if config.circuit is None else _parse(config.circuit, stim.Circuit, "circuit")
+    circuit = None if config.circuit is None else parse_stim(config.circuit, stim.Circuit, "circuit")
     if config.dem is None:
         if circuit is None:
             raise ValueError("neither --circuit nor --dem was given; add the circuit that made the shots")
         return circuit, decoder_dem(circuit)
-    dem = _parse(config.dem, stim.DetectorErrorModel, "detector error model")
+    dem = parse_stim(config.dem, stim.DetectorErrorModel, "detector error model")
     if circuit is not None and (dem.num_detectors, dem.num_observables) != (
         circuit.num_detectors,
         circuit.num_observables,
@@ -130,17 +123,6 @@ def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErro
             "give a model of this circuit"
         )
     return circuit, dem
-
-
-_Model = TypeVar("_Model", stim.Circuit, stim.DetectorErrorModel)
-
-
-def _parse(path: Path, kind: type[_Model], name: str) -> _Model:
-    try:
-        return kind(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} is not a Stim {name} ({reason}); check the file") from error
 
 
 def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:

@@ -1,0 +1,31 @@
+"""Reading what the files of flags hold, with errors that name the file and the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar, cast
+
+import stim
+
+from qec.shots import SHOT_FORMATS, ShotFormat
+
+Model = TypeVar("Model", stim.Circuit, stim.DetectorErrorModel)
+
+
+def shot_format(path: Path, given: ShotFormat | None, flag: str) -> ShotFormat:
+    """The format of a shot file: what `flag` says, else the suffix of `path`."""
+    suffix = path.suffix.removeprefix(".")
+    if given is None and suffix not in SHOT_FORMATS:
+        raise ValueError(
+            f"the suffix of {path} is no shot format; add {flag} with one of {', '.join(SHOT_FORMATS)}"
+        )
+    return given or cast(ShotFormat, suffix)
+
+
+def parse_stim(path: Path, kind: type[Model], name: str) -> Model:
+    """The circuit or detector error model (called `name` in an error) that a text file holds."""
+    try:
+        return kind(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is not a Stim {name} ({reason}); check the file") from error
