@@ -1,1 +1,40 @@
-"""A DEM with error bars from detection statistics. Nothing is public yet."""
+"""A DEM with error bars from detection statistics: no labels, no assumption on the size of the noise.
+
+Detection events x, moments m_T = E[prod over i in T of (1 - 2 x_i)], b_T = -ln m_T, and for a mechanism
+with detector set S the strength a_S = -ln(1 - 2 p_S). Independent mechanisms give linear equations,
+
+    b_T = sum of a_S over the S that share an odd number of detectors with T.
+
+    structure = Structure.from_circuit(circuit)            # what can go wrong where
+    moments = Moments.from_shots(structure.subsets, shots)  # bit-packed, streamed; moments add
+    fit = fit_closed_form(moments, structure)              # no noise model
+    model = TiedModel.of_memory(distance=5, rounds=5)      # or of_circuit: few parameters for all mechanisms
+    fit = fit_tied(moments, model)
+    fit.dem()                                              # for any decoder
+"""
+
+from noise_learning.closed_form import fit_closed_form
+from noise_learning.fit import NoiseFit, TiedParameters, assemble
+from noise_learning.locations import Location, by_place, by_role
+from noise_learning.moments import Moments
+from noise_learning.structure import Mechanism, Structure, probability, strength
+from noise_learning.subsets import Subsets
+from noise_learning.tied import TiedModel, fit_tied
+
+__all__ = [
+    "Location",
+    "Mechanism",
+    "Moments",
+    "NoiseFit",
+    "Structure",
+    "Subsets",
+    "TiedModel",
+    "TiedParameters",
+    "assemble",
+    "by_place",
+    "by_role",
+    "fit_closed_form",
+    "fit_tied",
+    "probability",
+    "strength",
+]
