@@ -22,6 +22,7 @@ from qec.lattice import (
     space_time_coordinates,
 )
 from qec.observable_masks import infer_observable_masks
+from qec.schedule import schedule_direction
 
 __all__ = ["MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
 
@@ -35,13 +36,18 @@ class DetectorLayout:
 
     Whatever the circuit's basis, orientation and coordinate system, the grid is turned so that
     stabilizers of MEMORY type are the ancillas with even i + j and the two-body stabilizers on
-    the edge i = 0 are of MEMORY type. What is left is a rotation by 180 degrees, so one network
-    serves both bases and all orientations.
+    the edge i = 0 are of MEMORY type. What that leaves open is decided by the syndrome-extraction
+    schedule: the grid is turned, and mirrored if need be, until most of the probability of a data
+    flip in the middle of a round goes from (t, i, j) to (t + 1, i + 1, j - 1). In the bulk, the
+    DEMs of both bases and all orientations are then one and the same, and a network need not
+    guess the schedule from the syndrome.
 
     Attributes:
         voxels: int64 `(num_detectors, 3)`: layer t, row i, column j of each detector.
         layers: number of detector layers (rounds + 1 in a memory experiment), before padding.
         rows, columns: number of ancilla rows and columns (distance + 1), before padding.
+        first_column: where the patch begins; 1 if it was mirrored (which exchanges the parities
+            of i + j, so that it has to move by one column), else 0.
         observable_masks: bool `(O, 2, I, J)`: whether a data flip that MEMORY (0) or OTHER (1)
             stabilizers see, on data site (i, j), flips observable o.
     """
@@ -50,6 +56,7 @@ class DetectorLayout:
     layers: int
     rows: int
     columns: int
+    first_column: int
     observable_masks: np.ndarray
 
     @classmethod
@@ -82,16 +89,24 @@ class DetectorLayout:
             except LayoutError:
                 raise error from None
         voxels = np.column_stack([t, ij])
-        masks = np.zeros((tables.num_observables, 2, _even(rows), _even(columns)), dtype=bool)
-        masks[:, :, : rows - 1, : columns - 1] = infer_observable_masks(
-            voxels, tables, rows=rows, columns=columns
-        )
-        return cls(voxels, int(t.max()) + 1, rows, columns, masks)
+        support = infer_observable_masks(voxels, tables, rows=rows, columns=columns)
+        step = schedule_direction(voxels, tables)
+        if step[0] < 0:  # turned by 180 degrees
+            step = -step
+            ij = np.array([rows - 1, columns - 1]) - ij
+            support = support[:, :, ::-1, ::-1]
+        first = int(step[1] > 0)
+        if first:
+            ij = np.column_stack([ij[:, 0], columns - ij[:, 1]])
+            support = support[:, :, :, ::-1]
+        masks = np.zeros((tables.num_observables, 2, _even(rows), _even(first + columns)), dtype=bool)
+        masks[:, :, : rows - 1, first : first + columns - 1] = support
+        return cls(np.column_stack([t, ij]), int(t.max()) + 1, rows, columns, first, masks)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, I, J): the grid, padded to even numbers."""
-        return _even(self.layers), _even(self.rows), _even(self.columns)
+        return _even(self.layers), _even(self.rows), _even(self.first_column + self.columns)
 
     @property
     def num_detectors(self) -> int:
@@ -133,7 +148,8 @@ class DetectorLayout:
                 seen[:, :-1, :-1] | seen[:, 1:, :-1] | seen[:, :-1, 1:] | seen[:, 1:, 1:]
             )
             mask[kind, :, self.rows - 1 :] = False
-            mask[kind, :, :, self.columns - 1 :] = False
+            mask[kind, :, :, : self.first_column] = False
+            mask[kind, :, :, self.first_column + self.columns - 1 :] = False
         last = self.layers - 1
         now, later = present[:last], present[1 : last + 1]
         ends_open = (parity == OTHER) & (not self.observable_masks[:, OTHER].any())
