@@ -9,17 +9,20 @@ with detector set S the strength a_S = -ln(1 - 2 p_S). Independent mechanisms gi
     moments = Moments.from_shots(structure.subsets, shots)  # bit-packed, streamed; moments add
     fit = fit_closed_form(moments, structure)              # no noise model
     model = TiedModel.of_memory(distance=5, rounds=5)      # or of_circuit: few parameters for all mechanisms
-    fit = fit_tied(moments, model)
+    fit = learn(moments, model)                            # fit_tied, or fit_hybrid where chi^2 asks for it
     fit.dem()                                              # for any decoder
 """
 
 from noise_learning.closed_form import fit_closed_form
 from noise_learning.fit import NoiseFit, TiedParameters, assemble
+from noise_learning.hybrid import fit_hybrid
+from noise_learning.learn import learn
 from noise_learning.locations import Location, by_place, by_role
 from noise_learning.moments import Moments
 from noise_learning.structure import Mechanism, Structure, probability, strength
 from noise_learning.subsets import Subsets
-from noise_learning.tied import TiedModel, fit_tied
+from noise_learning.tied import fit_tied, predict_tied
+from noise_learning.tied_model import TiedModel
 
 __all__ = [
     "Location",
@@ -34,7 +37,10 @@ __all__ = [
     "by_place",
     "by_role",
     "fit_closed_form",
+    "fit_hybrid",
     "fit_tied",
+    "learn",
+    "predict_tied",
     "probability",
     "strength",
 ]

@@ -13,10 +13,19 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.equations import Equations, dropped_notes, sparse_covariance, variances
-from noise_learning.fit import NoiseFit, bounded_probability, clipped, prior_scale
+from noise_learning.equations import Equations, dropped_notes, sparse_covariance
+from noise_learning.fit import (
+    NoiseFit,
+    bounded_probability,
+    chi_squared,
+    clipped,
+    mechanism_sigma,
+    prior_scale,
+)
 from noise_learning.moments import Moments
-from noise_learning.structure import Structure, probability
+from noise_learning.structure import Structure
+
+_BLOCK = 1000  # detector sets at a time: bounds the memory of the covariance
 
 
 def closed_form_matrix(structure: Structure) -> sp.csr_matrix:
@@ -52,10 +61,8 @@ def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
     spread = np.sqrt(closed_form_variances(structure, matrix, a, shots=equations.shots))
     spread = np.where(known, spread, prior)
     split = structure.split(a)
-    residual = equations.b - structure.parity @ a
-    rows = equations.valid
-    chi2 = float(np.sum(residual[rows] ** 2 / variances(structure.parity, a, shots=equations.shots)[rows]))
-    notes = dropped_notes(structure, rows)
+    chi2, rows = chi_squared(structure, equations, a)
+    notes = dropped_notes(structure, equations.valid)
     if not known.all():
         notes += (f"{np.count_nonzero(~known)} detector sets keep the prior, scaled by {scale:.3g}",)
     return NoiseFit(
@@ -65,9 +72,9 @@ def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
         sigma=mechanism_sigma(structure, split, a, spread),
         assumed=structure.prior,
         chi2=chi2,
-        dof=int(rows.sum()) - len(a),
+        dof=max(rows - len(a), 0),
         shots=equations.shots,
-        dropped=tuple(structure.subsets.detectors(k) for k in np.flatnonzero(~rows)),
+        dropped=tuple(structure.subsets.detectors(k) for k in np.flatnonzero(~equations.valid)),
         notes=notes,
     )
 
@@ -76,22 +83,17 @@ def closed_form_variances(
     structure: Structure, matrix: sp.csr_matrix, a: np.ndarray, *, shots: float
 ) -> np.ndarray:
     """Var(a_S), float64 (detector sets,): the moments' covariance carried through `matrix`."""
-    noise = matrix @ sparse_covariance(structure.parity, a, shots=shots)
-    return np.asarray(noise.multiply(matrix).sum(axis=1)).ravel()
-
-
-def mechanism_sigma(
-    structure: Structure, split: np.ndarray, a: np.ndarray, set_sigma: np.ndarray
-) -> np.ndarray:
-    """Standard errors of probabilities, float64 (mechanisms,), from those of the sets' strengths.
-
-    A mechanism without detectors cannot be learned: its error is its probability.
-    """
-    seen = structure.set_of >= 0
-    sigma = probability(split)
-    share = split[seen] / a[structure.set_of[seen]]
-    sigma[seen] = share * set_sigma[structure.set_of[seen]] * np.exp(-split[seen]) / 2
-    return sigma
+    result = np.empty(matrix.shape[0])
+    # Neighbours in space and time share moments, so a block needs the covariance of few of them.
+    order = np.argsort([detectors[0] for detectors in structure.detector_sets], kind="stable")
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        rows = matrix[block]
+        used = np.unique(rows.indices)
+        rows = rows[:, used]
+        noise = rows @ sparse_covariance(structure.parity[used], a, shots=shots)
+        result[block] = np.asarray(noise.multiply(rows).sum(axis=1)).ravel()
+    return result
 
 
 def _transform(structure: Structure) -> sp.csr_matrix:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import stim
 
+from noise_learning.equations import Equations, variances
 from noise_learning.structure import Structure, probability, strength
 
 EstimatorName = Literal["closed-form", "tied", "hybrid"]
@@ -141,6 +142,32 @@ def clipped(set_strength: np.ndarray, *, towards: np.ndarray) -> np.ndarray:
 def bounded_probability(a: np.ndarray) -> np.ndarray:
     """Probabilities of strengths, within (0, MAX_PROBABILITY]."""
     return np.clip(probability(a), 1e-12, MAX_PROBABILITY)
+
+
+def mechanism_sigma(
+    structure: Structure, split: np.ndarray, a: np.ndarray, set_sigma: np.ndarray
+) -> np.ndarray:
+    """Standard errors of probabilities, float64 (mechanisms,), from those of the sets' strengths.
+
+    A mechanism without detectors cannot be learned: its error is its probability.
+    """
+    seen = structure.set_of >= 0
+    sigma = probability(split)
+    share = split[seen] / a[structure.set_of[seen]]
+    sigma[seen] = share * set_sigma[structure.set_of[seen]] * np.exp(-split[seen]) / 2
+    return sigma
+
+
+def chi_squared(structure: Structure, equations: Equations, set_strength: np.ndarray) -> tuple[float, int]:
+    """Sum of squared residuals over their variances, and the number of equations that have a variance.
+
+    Args:
+        set_strength: float64 (detector sets,), as fitted.
+    """
+    spread = variances(structure.parity, set_strength, shots=equations.shots)
+    rows = equations.valid & (spread > 0)
+    residual = equations.b - structure.parity @ set_strength
+    return float(np.sum(residual[rows] ** 2 / spread[rows])), int(rows.sum())
 
 
 def _combination(names: tuple[str, ...], row: np.ndarray) -> str:
