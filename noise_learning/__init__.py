@@ -15,7 +15,7 @@ with detector set S the strength a_S = -ln(1 - 2 p_S). Independent mechanisms gi
 
 from noise_learning.closed_form import fit_closed_form
 from noise_learning.fit import NoiseFit, TiedParameters, assemble
-from noise_learning.hybrid import fit_hybrid
+from noise_learning.hybrid import Shrinkage, fit_hybrid
 from noise_learning.learn import learn
 from noise_learning.locations import Location, by_place, by_role
 from noise_learning.moments import Moments
@@ -29,6 +29,7 @@ __all__ = [
     "Mechanism",
     "Moments",
     "NoiseFit",
+    "Shrinkage",
     "Structure",
     "Subsets",
     "TiedModel",
