@@ -19,7 +19,6 @@ from global_decoders.windows import (
     assert_owned_once,
     check_sizes,
     check_span,
-    cut,
     windows_of,
 )
 
@@ -106,7 +105,8 @@ class StreamModel:
         for distance in range(1, tail + 1):
             stop = layers.num_layers - distance
             window = self._bulk_window(stop)
-            if cut(layers, window) != cut(self.open_layers, window):
+            bulk = self.graphs.window_dem(self.open_layers, window)
+            if self.graphs.window_dem(layers, window) != bulk:
                 slack = distance + 1
         return slack
 

@@ -7,14 +7,15 @@ model is committed by exactly one window, and windows with equal error models sh
     WindowedDecoder(inner=, commit=, buffer=, mode=)   a picklable sinter.Decoder
     LayeredDem.from_dem(dem)                           the DEM by layers, of any length
     windows_of(num_layers, ...), Window                which layers each window decodes and commits
-    cut(layers, window), WindowDem                     the DEM of one window
+    cut(layers, window), WindowEdges, WindowDem        the DEM of one window
     WindowGraphs, WindowMatcher                        warm matching graphs, shared by equal windows
 """
 
-from global_decoders.windows.cut import WindowDem, cut, cut_key
+from global_decoders.windows.cut import WindowDem, WindowEdges, cut, cut_key
 from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_span
+from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism
-from global_decoders.windows.matcher import INNER_DECODERS, WindowGraphs, WindowMatcher
+from global_decoders.windows.matcher import INNER_DECODERS, WindowMatcher
 from global_decoders.windows.plan import (
     Mode,
     Window,
@@ -35,6 +36,7 @@ __all__ = [
     "Mode",
     "Window",
     "WindowDem",
+    "WindowEdges",
     "WindowGraphs",
     "WindowMatcher",
     "WindowedDecoder",

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from global_decoders.windows.layers import LayeredDem, Mechanism
+from global_decoders.windows.layers import Component, LayeredDem, Mechanism
 from global_decoders.windows.plan import Window
 
-__all__ = ["WindowDem", "cut", "cut_key"]
+__all__ = ["WindowDem", "WindowEdges", "cut", "cut_key"]
 
 Place = tuple[int, int]
 """A detector as (layer relative to the window's first, site)."""
 
+Edge = tuple[int, ...]
+"""Detectors of a window that a component flips, by their numbers in it, ascending."""
+
 Label = tuple[tuple[int, ...], tuple[Place, ...]]
 """Observables and seam detectors that an edge flips."""
+
+_NOT_OWNED: Label = ((), ())
 
 
 @dataclass(frozen=True)
@@ -58,68 +63,102 @@ def cut(layers: LayeredDem, window: Window, *, more: Iterable[tuple[int, Mechani
         window: which part of it.
         more: mechanisms that the experiment has besides, each with its layer.
     """
-    inputs = tuple(
-        (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
-    )
-    labels: dict[tuple[Place, ...], dict[Label, float]] = {}
-    fired: dict[tuple[tuple[Place, ...], ...], float] = {}
-    everything = [(t, m) for t in _anchors(layers, window) for m in layers.kind(t).mechanisms]
-    for t, mechanism in [*everything, *more]:
-        edges: dict[tuple[Place, ...], None] = {}
-        for component in mechanism.components:
-            places = tuple((t + offset - window.start, site) for offset, site in component.detectors)
-            touched = [layer + window.start for layer, _ in places]
-            kept = tuple(p for p in places if 0 <= p[0] < window.stop - window.start)
-            if not kept or window.drops(touched):
-                continue
-            label = _label(places, component.observables, window) if window.owns(touched) else ((), ())
-            likelihoods = labels.setdefault(kept, {})
-            likelihoods[label] = _odd(likelihoods.get(label, 0.0), mechanism.probability)
+    return WindowEdges.of(layers, window).plus(more, window).window_dem()
+
+
+@dataclass(frozen=True, eq=False)
+class WindowEdges:
+    """What is left of the mechanisms in a window: edges, and what each may flip.
+
+    Attributes:
+        inputs: detectors that the window reads.
+        num_observables: of the experiment.
+        fired: probability that exactly these edges fire together.
+        labels: per edge, likelihood of each label that its components give it.
+    """
+
+    inputs: tuple[Place, ...]
+    num_observables: int
+    fired: dict[tuple[Edge, ...], float]
+    labels: dict[Edge, dict[Label, float]]
+
+    @classmethod
+    def of(cls, layers: LayeredDem, window: Window) -> WindowEdges:
+        """Those of a window of the experiment."""
+        inputs = tuple(
+            (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
+        )
+        edges = cls(inputs, layers.num_observables, {}, {})
+        number = {place: k for k, place in enumerate(inputs)}
+        for t in range(max(0, window.start - layers.reach), window.stop):
+            components, mechanisms = layers.kind(t).by_component
+            seen = [_seen(component, t, window=window, number=number) for component in components]
+            for probability, members in mechanisms:
+                edges._add(probability, [found for k in members if (found := seen[k]) is not None])
+        return edges
+
+    def plus(self, more: Iterable[tuple[int, Mechanism]], window: Window) -> WindowEdges:
+        """The same window with more mechanisms, each with its layer; `self` stays as it is."""
+        number = {place: k for k, place in enumerate(self.inputs)}
+        labels = {edge: dict(choices) for edge, choices in self.labels.items()}
+        edges = WindowEdges(self.inputs, self.num_observables, dict(self.fired), labels)
+        for t, mechanism in more:
+            seen = [_seen(c, t, window=window, number=number) for c in mechanism.components]
+            edges._add(mechanism.probability, [found for found in seen if found is not None])
+        return edges
+
+    def window_dem(self) -> WindowDem:
+        """As a DEM, every edge with its likeliest label."""
+        chosen = {edge: max(choices, key=choices.__getitem__) for edge, choices in self.labels.items()}
+        seam = tuple(sorted({place for _, places in chosen.values() for place in places}))
+        fault_id = {place: self.num_observables + k for k, place in enumerate(seam)}
+        targets = {
+            edge: _targets(edge, [*observables, *(fault_id[place] for place in places)])
+            for edge, (observables, places) in chosen.items()
+        }
+        # PyMatching breaks ties by the order of edges: keep Stim's, which is that of the detectors.
+        # Twelve digits: sums of the same probabilities in another order must give the same text.
+        lines = [
+            f"error({self.fired[together]:.12g}) " + " ^ ".join(targets[edge] for edge in together)
+            for together in sorted(self.fired)
+        ]
+        ends = [f"detector D{len(self.inputs) - 1}"] if self.inputs else []
+        if self.num_observables + len(seam):
+            ends.append(f"logical_observable L{self.num_observables + len(seam) - 1}")
+        return WindowDem("\n".join([*lines, *ends]), self.inputs, seam, self.num_observables)
+
+    def _add(self, probability: float, seen: Sequence[tuple[Edge, Label]]) -> None:
+        """A mechanism of which these components are seen."""
+        together: dict[Edge, None] = {}
+        for edge, label in seen:
+            likelihoods = self.labels.setdefault(edge, {})
+            likelihoods[label] = _odd(likelihoods.get(label, 0.0), probability)
             # Two components that look the same from here undo each other.
-            if edges.pop(kept, False) is False:
-                edges[kept] = None
-        if edges:
-            together = tuple(edges)
-            fired[together] = _odd(fired.get(together, 0.0), mechanism.probability)
-    chosen = {kept: max(choices, key=choices.__getitem__) for kept, choices in labels.items()}
-    seam = tuple(sorted({place for _, places in chosen.values() for place in places}))
-    text = _text(fired, chosen, inputs=inputs, seam=seam, num_observables=layers.num_observables)
-    return WindowDem(text, inputs, seam, layers.num_observables)
+            if together.pop(edge, False) is False:
+                together[edge] = None
+        if together:
+            fired = tuple(together)
+            self.fired[fired] = _odd(self.fired.get(fired, 0.0), probability)
 
 
-def _anchors(layers: LayeredDem, window: Window) -> range:
-    return range(max(0, window.start - layers.reach), window.stop)
-
-
-def _label(places: Sequence[Place], observables: tuple[int, ...], window: Window) -> Label:
+def _seen(
+    component: Component, layer: int, *, window: Window, number: dict[Place, int]
+) -> tuple[Edge, Label] | None:
+    """What a window keeps of a component of a mechanism of this layer; None if that is nothing."""
+    first, length = layer - window.start, window.stop - window.start
+    places = tuple((first + offset, site) for offset, site in component.detectors)
+    edge = tuple(sorted(number[place] for place in places if 0 <= place[0] < length))
+    touched = [layer + offset for offset, _ in component.detectors]
+    if not edge or window.drops(touched):
+        return None
+    if not window.owns(touched):
+        return edge, _NOT_OWNED
     lo, hi = window.lo - window.start, window.hi - window.start
-    return observables, tuple(p for p in places if not lo <= p[0] < hi)
+    return edge, (component.observables, tuple(place for place in places if not lo <= place[0] < hi))
 
 
-def _text(
-    fired: dict[tuple[tuple[Place, ...], ...], float],
-    labels: dict[tuple[Place, ...], Label],
-    *,
-    inputs: Sequence[Place],
-    seam: Sequence[Place],
-    num_observables: int,
-) -> str:
-    number = {place: k for k, place in enumerate(inputs)}
-    fault_id = {place: num_observables + k for k, place in enumerate(seam)}
-
-    def targets(kept: tuple[Place, ...]) -> str:
-        observables, handed_on = labels[kept]
-        flips = [*observables, *(fault_id[place] for place in handed_on)]
-        return " ".join([*(f"D{k}" for k in sorted(number[p] for p in kept)), *(f"L{k}" for k in flips)])
-
-    # PyMatching breaks ties by the order of edges: keep Stim's, which is that of the detectors.
-    ordered = sorted(fired, key=lambda edges: [sorted(number[p] for p in kept) for kept in edges])
-    # Twelve digits: sums of the same probabilities in another order must give the same text.
-    lines = [f"error({fired[e]:.12g}) " + " ^ ".join(targets(kept) for kept in e) for e in ordered]
-    ends = [f"detector D{len(inputs) - 1}"] if inputs else []
-    if num_observables + len(seam):
-        ends.append(f"logical_observable L{num_observables + len(seam) - 1}")
-    return "\n".join([*lines, *ends])
+def _targets(edge: Edge, flips: Sequence[int]) -> str:
+    return " ".join([*(f"D{k}" for k in edge), *(f"L{k}" for k in flips)])
 
 
 def _odd(p: float, q: float) -> float:

@@ -14,8 +14,9 @@ import sinter
 import stim
 
 from global_decoders.packed import checked_packed
+from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import LayeredDem
-from global_decoders.windows.matcher import WindowGraphs, WindowMatcher
+from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import Mode, Window, assert_owned_once, check_sizes, windows_of
 
 __all__ = ["CompiledWindows", "WindowedDecoder", "check_span"]

@@ -53,6 +53,16 @@ class LayerKind:
             for component in mechanism.components
         )
 
+    @cached_property
+    def by_component(self) -> tuple[tuple[Component, ...], tuple[tuple[float, tuple[int, ...]], ...]]:
+        """The distinct components, and per mechanism its probability and which of them it has."""
+        index: dict[Component, int] = {}
+        mechanisms = tuple(
+            (m.probability, tuple(index.setdefault(c, len(index)) for c in m.components))
+            for m in self.mechanisms
+        )
+        return tuple(index), mechanisms
+
 
 @dataclass(frozen=True, eq=False)
 class LayeredDem:
