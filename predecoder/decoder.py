@@ -25,6 +25,8 @@ __all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning"]
 
 _BLOCKS_PER_BATCH = 4096
 """Blocks that go through the network at a time: one layer's activations then stay in the cache."""
+_BLOCKS_PER_TILE = 32_768
+"""A larger volume is cut along time and computed tile by tile, to bound memory."""
 
 
 class PredecoderMisfitWarning(UserWarning):
@@ -136,6 +138,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         self.global_decoder = global_decoder
         blocks = int(np.prod(layout.shape)) // 8
         self.batch_shots = batch_shots or max(1, _BLOCKS_PER_BATCH // blocks)
+        self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
         self._network = network.to(device)
         self._device = device
         self._input = NetworkInput(layout)
@@ -147,10 +150,14 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         import torch
 
         from predecoder.device import autocast
+        from predecoder.tiles import infer_tiled
 
         inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
         with torch.inference_mode(), autocast(self._device):
-            logits = self._network(inputs).permute(0, 2, 3, 4, 1).float().cpu().numpy()
+            logits = (
+                infer_tiled([self._network], inputs, size=self._tile) if self._tile else self._network(inputs)
+            )
+        logits = logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
         count = self.layout.num_detectors
         detections = np.unpackbits(packed, axis=1, count=count, bitorder="little")
         return unblock(self._decision(logits, detections))
@@ -184,3 +191,9 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         residual, flips = self.decode_to_residual(shots)
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips
+
+
+def _tile_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Blocks (t, i, j) of a tile's core: the whole patch, and as many layers as the bound allows."""
+    _, i, j = (n // 2 for n in shape)
+    return max(1, _BLOCKS_PER_TILE // (i * j)), i, j

@@ -74,6 +74,15 @@ def test_decoding_is_deterministic_and_a_batch_equals_its_single_shots(model, we
     assert np.array_equal(together, small.decode_shots_bit_packed(bit_packed_detection_event_data=packed))
 
 
+def test_a_volume_cut_into_tiles_decodes_to_the_same_bits(model, weights, monkeypatch):
+    m = model(5, 5)
+    packed = _shots(m.circuit, 30)
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights)
+    whole = _compiled(decoder, m.dem).propose(packed)
+    monkeypatch.setattr("predecoder.decoder._BLOCKS_PER_TILE", 9)
+    assert np.array_equal(_compiled(decoder, m.dem).propose(packed), whole)
+
+
 class _Constant(torch.nn.Module):
     """Outputs the same logit everywhere."""
 

@@ -1,0 +1,113 @@
+"""Block-wise inference: a volume cut into tiles, each computed with the halo that its network sees.
+
+A tile's logits equal the whole volume's bit for bit, so memory is bounded whatever the volume, tiles can
+go to different devices, and a stream can be computed as its rounds arrive.
+
+Shape legend: B shots, C channels, (t, i, j) blocks of 2 layers by 2 x 2 ancillas (`blocking.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from predecoder.blocking import MOVE_CHANNELS
+
+if TYPE_CHECKING:
+    from predecoder.network import Network
+
+__all__ = ["Tile", "halo_blocks", "infer_tiled", "tiles"]
+
+Slices = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a volume.
+
+    Attributes:
+        core: the blocks (t, i, j) that the tile yields.
+        source: the blocks that it is computed from: the core and its halo, cut at the volume's faces.
+        crop: where the core lies in the source.
+    """
+
+    core: Slices
+    source: Slices
+    crop: Slices
+
+
+def halo_blocks(network: Network) -> tuple[int, int, int]:
+    """Blocks (t, i, j) on either side that one block's logits depend on."""
+    layers, rows, columns = network.config.halo
+    return -(-layers // 2), -(-rows // 2), -(-columns // 2)
+
+
+def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Iterator[Tile]:
+    """Tiles of at most `size` blocks that cover a volume of `shape` blocks once, time outermost.
+
+    At the volume's faces a source ends where the volume does: the network pads there itself, as it
+    does for the whole volume.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+    if min(size) < 1:
+        raise ValueError(f"tile size {tuple(size)} has a side below 1 block")
+    ranges = [range(0, n, s) for n, s in zip(shape, size, strict=True)]
+    for start in itertools.product(*ranges):
+        stop = [min(a + s, n) for a, s, n in zip(start, size, shape, strict=True)]
+        low = [max(0, a - h) for a, h in zip(start, halo, strict=True)]
+        high = [min(b + h, n) for b, h, n in zip(stop, halo, shape, strict=True)]
+        yield Tile(
+            core=_slices(start, stop),
+            source=_slices(low, high),
+            crop=_slices(
+                [a - o for a, o in zip(start, low, strict=True)],
+                [b - o for b, o in zip(stop, low, strict=True)],
+            ),
+        )
+
+
+def infer_tiled(replicas: Sequence[Network], x_BCtij: torch.Tensor, *, size: Sequence[int]) -> torch.Tensor:
+    """Logits `(B, 24, t, i, j)` of a blocked syndrome `(B, 16, t, i, j)`, tile by tile.
+
+    Args:
+        replicas: the network, once for each device; tiles go to them in turn.
+        x_BCtij: float32, on any device.
+        size: blocks (t, i, j) of a tile's core.
+
+    Returns:
+        float32, on the device of `x_BCtij`; equal to the whole volume's logits bit for bit.
+    """
+    batch, _, *shape = x_BCtij.shape
+    logits = x_BCtij.new_empty((batch, MOVE_CHANNELS, *shape))
+    everything = slice(None)
+    parts = []
+    for k, tile in enumerate(tiles(shape, size, halo_blocks(replicas[0]))):
+        replica = replicas[k % len(replicas)]
+        device = next(replica.parameters()).device
+        # Channels last, as in a whole volume, whatever the slice left of the strides.
+        source = x_BCtij[(everything, everything, *tile.source)].to(device, non_blocking=True)
+        parts.append((tile, replica(source.contiguous(memory_format=torch.channels_last_3d))))
+        if len(parts) == len(replicas):  # every device has one tile under way
+            _collect(logits, parts)
+    _collect(logits, parts)
+    return logits
+
+
+def _collect(logits: torch.Tensor, parts: list[tuple[Tile, torch.Tensor]]) -> None:
+    everything = slice(None)
+    for tile, part in parts:
+        logits[(everything, everything, *tile.core)] = part[(everything, everything, *tile.crop)].to(
+            logits.device, logits.dtype
+        )
+    parts.clear()
+
+
+def _slices(start: Sequence[int], stop: Sequence[int]) -> Slices:
+    t, i, j = (slice(a, b) for a, b in zip(start, stop, strict=True))
+    return t, i, j
