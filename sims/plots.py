@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from sims.labels import CIRCUIT_DETAILS, DECODER_DETAILS, details, differing
+
 LIKELIHOOD_FACTOR = 1000.0
 """Bands hold every rate at most this many times less likely than the best one (sinter's default)."""
 LER_VS_P = "ler_vs_p.png"
@@ -70,23 +72,16 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def _curve(shown: Sequence[sinter.TaskStats], key: str) -> Callable[[sinter.TaskStats], dict[str, Any]]:
     """sinter's grouping: colour by decoder, line and marker by `key`; what else differs is in the label."""
-    extra = [
-        name
-        for name in ("noise", "orientation", "perfect_last_round")
-        if len({one.json_metadata.get(name) for one in shown}) > 1
-    ]
-    if any(one.json_metadata["rounds"] != one.json_metadata["d"] for one in shown):
-        extra.append("rounds")
-    for name in ("weights", "device"):  # absent from decoders without a network
-        if len({one.json_metadata[name] for one in shown if name in one.json_metadata}) > 1:
-            extra.append(name)
+    as_many_as_d = all(one.json_metadata["rounds"] == one.json_metadata["d"] for one in shown)
+    rounds = () if as_many_as_d else ("rounds",)
+    extra = (*differing(shown, CIRCUIT_DETAILS), *rounds, *differing(shown, DECODER_DETAILS))
 
     def group(one: sinter.TaskStats) -> dict[str, Any]:
         meta = one.json_metadata
-        details = "".join(f", {name} {str(meta[name])[:8]}" for name in extra if name in meta)
+        decoder = ", ".join((one.decoder, *details(meta, extra)))
         return {
-            "label": f"{one.decoder}{details}, {key}={meta[key]:g}",
-            "color": one.decoder + details,
+            "label": f"{decoder}, {key}={meta[key]:g}",
+            "color": decoder,
             "marker": f"{meta[key]:g}",
             "linestyle": f"{meta[key]:g}",
         }

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import sinter
 
+from sims.labels import circuit_key
+
 _COLUMNS = [name.strip() for name in sinter.CSV_HEADER.split(",")]
 
 
@@ -72,5 +74,6 @@ def merge_results(files: Iterable[dict[str, sinter.TaskStats]]) -> list[sinter.T
         for strong_id, stats in file.items():
             totals[strong_id] = totals[strong_id] + stats if strong_id in totals else stats
     return sorted(
-        totals.values(), key=lambda one: sinter.better_sorted_str_terms((str(one.json_metadata), one.decoder))
+        totals.values(),
+        key=lambda one: sinter.better_sorted_str_terms((str(circuit_key(one)), one.decoder)),
     )

@@ -9,17 +9,18 @@ from typing import Any
 import sinter
 from rich.table import Table
 
+from sims.labels import CIRCUIT_DETAILS, DECODER_DETAILS, circuit_key, details, differing
 from sims.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, Estimate, error_rate, per_round, rate_ratio
 
 BASELINE = "pymatching"
-_DECODER_KEYS = ("weights", "device")
 
 
 @dataclass(frozen=True)
 class SummaryRow:
     """What a sweep found for one circuit and decoder.
 
+    The labels name circuit and decoder, with what else differs among the rows of the table (noise, network).
     `ratio` is the baseline's error rate over this one (above 1 is better than the baseline), None for
     the baseline itself or without it; `few_errors` marks a ratio with fewer than `ENOUGH_ERRORS`
     errors on either side. Densities are detection events over detectors; `density_after` is None
@@ -28,6 +29,8 @@ class SummaryRow:
 
     metadata: dict[str, Any]
     decoder: str
+    circuit_label: str
+    decoder_label: str
     shots: int
     errors: int
     ler_shot: Estimate
@@ -43,15 +46,26 @@ class SummaryRow:
 def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
     """One row per task that has shots, each compared with plain PyMatching on the same circuit."""
     stats = [one for one in stats if one.shots]
-    baselines = {_circuit_key(one): one for one in stats if one.decoder == BASELINE}
-    return [_row(one, baselines.get(_circuit_key(one))) for one in stats]
+    baselines = {circuit_key(one): one for one in stats if one.decoder == BASELINE}
+    of_circuits, of_decoders = differing(stats, CIRCUIT_DETAILS), differing(stats, DECODER_DETAILS)
+    rows = []
+    for one in stats:
+        meta = one.json_metadata
+        circuit = f"d={meta['d']} rounds={meta['rounds']} p={meta['p']:g} basis={meta['basis']}"
+        rows.append(
+            _row(
+                one,
+                baselines.get(circuit_key(one)),
+                circuit_label=", ".join((circuit, *details(meta, of_circuits))),
+                decoder_label=", ".join((one.decoder, *details(meta, of_decoders))),
+            )
+        )
+    return rows
 
 
-def _circuit_key(stats: sinter.TaskStats) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted((k, v) for k, v in stats.json_metadata.items() if k not in _DECODER_KEYS))
-
-
-def _row(stats: sinter.TaskStats, base: sinter.TaskStats | None) -> SummaryRow:
+def _row(
+    stats: sinter.TaskStats, base: sinter.TaskStats | None, *, circuit_label: str, decoder_label: str
+) -> SummaryRow:
     ler = error_rate(stats.errors, stats.shots)
     rounds = stats.json_metadata["rounds"]
     ratio = None
@@ -65,6 +79,8 @@ def _row(stats: sinter.TaskStats, base: sinter.TaskStats | None) -> SummaryRow:
     return SummaryRow(
         metadata=stats.json_metadata,
         decoder=stats.decoder,
+        circuit_label=circuit_label,
+        decoder_label=decoder_label,
         shots=stats.shots,
         errors=stats.errors,
         ler_shot=ler,
@@ -97,14 +113,12 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
         table.add_column(heading, justify="right")
     previous = None
     for row in rows:
-        meta = row.metadata
-        circuit = f"d={meta['d']} rounds={meta['rounds']} p={meta['p']:g} basis={meta['basis']}"
-        if circuit != previous:
+        if row.circuit_label != previous:
             table.add_section()
-            table.add_row(circuit, style="bold")
-        previous = circuit
+            table.add_row(row.circuit_label, style="bold")
+        previous = row.circuit_label
         table.add_row(
-            f"  {row.decoder}",
+            f"  {row.decoder_label}",
             f"{row.errors:,}/{row.shots:,}",
             format_estimate(row.ler_shot),
             format_estimate(row.ler_round),

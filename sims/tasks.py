@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class CircuitFamily:
             if not values:
                 raise ValueError(f"{flag} has no value; give at least one")
         points = self._noise_points()
+        noise_name = self._noise_name(points)
         for distance, (p, noise), basis in itertools.product(
             sorted(set(self.distance)), points, dict.fromkeys(self.basis)
         ):
@@ -69,16 +71,19 @@ class CircuitFamily:
             metadata = {
                 "basis": basis,
                 "d": distance,
-                "noise": self._noise_name(),
+                "noise": noise_name,
                 "orientation": "stim" if noise is None else self.orientation,
                 "p": p,
                 "rounds": rounds,
             }
             yield metadata | ({"perfect_last_round": True} if self.perfect_last_round else {}), circuit
 
-    def _noise_name(self) -> str:
-        named = self.noise in _NOISE_AT_P or self.noise == STIM_NOISE
-        return self.noise if named else f"file:{Path(self.noise).name}"
+    def _noise_name(self, points: Sequence[tuple[float, CircuitNoise | None]]) -> str:
+        """Name in results; a file's name alone would mix what it held before an edit and after."""
+        if self.noise in _NOISE_AT_P or self.noise == STIM_NOISE:
+            return self.noise
+        ((_, rates),) = points
+        return f"file:{Path(self.noise).name}#{hashlib.sha256(repr(rates).encode()).hexdigest()[:8]}"
 
     def _noise_points(self) -> list[tuple[float, CircuitNoise | None]]:
         """(p, noise model) pairs; None stands for Stim's generated circuits."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sinter
 
-from sims.plots import draw_sweep
+from sims.plots import _curve, draw_sweep
 
 from .conftest import RunCli
 
@@ -39,6 +39,16 @@ def test_both_plots_are_png_files(stats: list[sinter.TaskStats], tmp_path: Path)
     assert [path.name for path in paths] == ["ler_vs_p.png", "ler_vs_distance.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert len(list((tmp_path / "new").iterdir())) == 2
+
+
+def test_noise_models_of_one_prefix_are_two_curves() -> None:
+    """sinter merges what has one label, so labels must hold the whole name."""
+    shown = [_stats(d=3, p=0.01, errors=9, noise=f"file:device_{k}.toml#0123abcd") for k in "ab"]
+    group = _curve(shown, "d")
+    assert [group(one)["label"] for one in shown] == [
+        "pymatching, noise file:device_a.toml#0123abcd, d=3",
+        "pymatching, noise file:device_b.toml#0123abcd, d=3",
+    ]
 
 
 def test_rows_of_another_origin_are_refused(tmp_path: Path) -> None:

@@ -14,13 +14,20 @@ from sims.summary import format_estimate, summarize, summary_table
 
 
 def _stats(
-    decoder: str, *, errors: int, p: float = 0.01, shots: int = 1000, **counts: int
+    decoder: str,
+    *,
+    errors: int,
+    p: float = 0.01,
+    shots: int = 1000,
+    noise: str = "depolarizing",
+    weights: str = "w",
+    **counts: int,
 ) -> sinter.TaskStats:
-    meta: dict[str, object] = {"d": 3, "rounds": 3, "p": p, "basis": "x", "noise": "depolarizing"}
+    meta: dict[str, object] = {"d": 3, "rounds": 3, "p": p, "basis": "x", "noise": noise}
     if decoder.startswith("predecoder"):
-        meta |= {"weights": "w" * 64, "device": "cpu"}
+        meta |= {"weights": weights * 64, "device": "cpu"}
     return sinter.TaskStats(
-        strong_id=f"{decoder}{p}",
+        strong_id=f"{decoder}{meta}",
         decoder=decoder,
         json_metadata=meta,
         shots=shots,
@@ -58,6 +65,26 @@ def test_few_errors_are_marked_and_empty_tasks_left_out() -> None:
     rows = summarize([_stats("pymatching", errors=99), _stats("predecoder+pymatching", errors=500)])
     assert rows[1].few_errors
     assert summarize([_stats("pymatching", errors=0, shots=0)]) == []
+
+
+def test_rows_that_differ_can_be_told_apart() -> None:
+    """Noise models and networks in one table: what differs is in the names, and nothing else."""
+    stats = [
+        _stats("predecoder+pymatching", errors=100, weights="a"),
+        _stats("predecoder+pymatching", errors=200, weights="b"),
+        _stats("pymatching", errors=100),
+        _stats("predecoder+pymatching", errors=300, noise="si1000", weights="a"),
+        _stats("pymatching", errors=600, noise="si1000"),
+    ]
+    rows = summarize(stats)
+    assert [row.ratio and row.ratio.best for row in rows] == pytest.approx([1.0, 0.5, None, 2.0, None])
+    assert {row.circuit_label for row in rows[:3]} == {"d=3 rounds=3 p=0.01 basis=x, noise depolarizing"}
+    assert rows[3].circuit_label.endswith("noise si1000")
+    assert [row.decoder_label for row in rows[:3]] == [
+        "predecoder+pymatching, weights aaaaaaaa",
+        "predecoder+pymatching, weights bbbbbbbb",
+        "pymatching",
+    ]
 
 
 @pytest.mark.parametrize(

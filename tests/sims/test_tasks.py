@@ -9,7 +9,7 @@ import pytest
 import stim
 
 from global_decoders import make_decoder
-from qec import CircuitNoise, depolarizing, memory_circuit, stim_memory_circuit
+from qec import CircuitNoise, depolarizing, dump_noise, memory_circuit, stim_memory_circuit
 from sims.decoders import NamedDecoder
 from sims.tasks import CircuitFamily, decoder_dem, sweep_tasks
 
@@ -57,10 +57,23 @@ def test_noise_file_names_itself_and_its_two_qubit_rate(tmp_path: Path) -> None:
     path.write_text("".join(f"{name} = {rate}\n" for name, rate in rates.items()))
     family = CircuitFamily(distance=(3,), basis=("x",), noise=str(path))
     ((meta, _),) = family.circuits()
-    assert meta["noise"] == "file:device.toml"
+    assert meta["noise"].startswith("file:device.toml#")
     assert meta["p"] == pytest.approx(0.005)
     with pytest.raises(ValueError, match=r"--p 0\.1 has no meaning"):
         list(replace(family, p=(0.1,)).circuits())
+
+
+def test_an_edited_noise_file_is_another_noise(tmp_path: Path) -> None:
+    """With the same name and two-qubit rate, the summary would compare decoders on different circuits."""
+    path = tmp_path / "device.toml"
+    family = CircuitFamily(distance=(3,), basis=("x",), noise=str(path))
+    names = []
+    for idle in (0.001, 0.002, 0.001):
+        dump_noise(CircuitNoise(cnot_xx=0.005, idle_cnot_z=idle), path)
+        ((meta, _),) = family.circuits()
+        assert meta["p"] == 0.005
+        names.append(meta["noise"])
+    assert names[0] == names[2] != names[1]
 
 
 @pytest.mark.parametrize("key", ["weights", "device"])
