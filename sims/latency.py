@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +76,8 @@ def measure(
     `compiled` is a compiled pre-decoded decoder (`propose`, `apply`, `global_decoder`,
     `batch_shots`), `name` that of its global decoder. Both decode every shot, one right after the
     other and in alternating order, so that whatever else the machine does hits both alike. Warm:
-    graphs and kernels exist before.
+    graphs and kernels exist before. Python's garbage collector rests meanwhile: a full collection
+    visits all of torch's objects (0.1 s and more) and would be the maximum of whatever it fell into.
     """
     batch = plan.batch_shots or compiled.batch_shots
     batches = -(-plan.batched_shots // batch)
@@ -88,8 +91,9 @@ def measure(
         *_chunks(np.resize(detections, (2 * batch, detections.shape[1])), batch),
     ):
         _time_both(compiled, chunk, predecoded_first=False)
-    single = _run(compiled, detections[: plan.single_shots], size=1, seconds=plan.seconds)
-    batched = _run(compiled, detections[: batches * batch], size=batch, seconds=plan.seconds)
+    with _no_garbage_collection():
+        single = _run(compiled, detections[: plan.single_shots], size=1, seconds=plan.seconds)
+        batched = _run(compiled, detections[: batches * batch], size=batch, seconds=plan.seconds)
     results = []
     for index, (decoder, stages) in enumerate(((name, STAGES[2:]), (f"predecoder+{name}", STAGES))):
         predictions = batched.predictions[index]
@@ -108,6 +112,18 @@ class _Run:
 
     ns: tuple[np.ndarray, np.ndarray]
     predictions: tuple[np.ndarray, np.ndarray]
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _run(compiled: Any, detections: np.ndarray, *, size: int, seconds: float) -> _Run:

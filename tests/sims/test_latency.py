@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ def test_samples_and_stages(predecoded: sinter.Decoder) -> None:
         for times in latency.times:
             np.testing.assert_array_equal(times.ns[:, :-1].sum(axis=1), times.ns[:, -1])
             assert (times.ns >= 0).all()
+
+
+def test_garbage_is_not_collected_in_a_timed_call(predecoded: sinter.Decoder) -> None:
+    """A full collection takes longer than any decode, and would be its maximum."""
+    compiled = _compiled(predecoded)
+    states, propose = [], compiled.propose
+
+    def watched(packed: np.ndarray) -> np.ndarray:
+        states.append(gc.isenabled())
+        return propose(packed)
+
+    compiled.propose = watched
+    measure(CIRCUIT, compiled, name="pymatching", plan=PLAN)
+    assert gc.isenabled()
+    assert not any(states[-40 - 16 :])
 
 
 def test_seconds_end_a_run_that_has_a_sample(predecoded: sinter.Decoder) -> None:
