@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import sinter
+import stim
+
+from qec.layout import LayoutError
 
 PREDECODER_PREFIX = "predecoder+"
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,6 +34,17 @@ class NamedDecoder:
         if self.weights is None or self.device is None:
             return {}
         return {"weights": self.weights, "device": self.device}
+
+    def compiled(self, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
+        """The decoder, ready for the shots of `dem`.
+
+        Raises `LayoutError`, with what to use instead, where the pre-decoder does not fit.
+        """
+        try:
+            return self.decoder.compile_decoder_for_dem(dem=dem)
+        except LayoutError as error:
+            plain = self.name.removeprefix(PREDECODER_PREFIX)
+            raise LayoutError(f"{error}; without the pre-decoder it works: --decoder {plain}") from error
 
 
 def build_decoder(

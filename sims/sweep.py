@@ -86,7 +86,7 @@ def check_decoders(tasks: Sequence[sinter.Task], decoders: Sequence[NamedDecoder
     """
     for named in decoders:
         if tasks and tasks[0].detector_error_model is not None:
-            named.decoder.compile_decoder_for_dem(dem=tasks[0].detector_error_model)
+            named.compiled(tasks[0].detector_error_model)
 
 
 @contextlib.contextmanager

@@ -68,9 +68,7 @@ def run(arguments: list[str]) -> int:
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = _model(config)
     compiled = {
-        name: build_decoder(
-            name, weights=config.weights, device=config.device
-        ).decoder.compile_decoder_for_dem(dem=dem)
+        name: build_decoder(name, weights=config.weights, device=config.device).compiled(dem)
         for name in (config.decoder, config.versus)
         if name is not None
     }

@@ -26,6 +26,6 @@ def parse_stim(path: Path, kind: type[Model], name: str) -> Model:
     """The circuit or detector error model (called `name` in an error) that a text file holds."""
     try:
         return kind(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # IndexError: what Stim raises for an unknown DEM instruction
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is not a Stim {name} ({reason}); check the file") from error

@@ -10,6 +10,7 @@ import tyro
 from rich.progress import track
 
 from sims.cli.console import make_console
+from sims.cli.options import at_least_one
 from sims.decoders import PREDECODER_PREFIX, Device, build_decoder
 from sims.latency import LatencyPlan, measure
 from sims.latency_report import LatencyPoint, latency_table, summary_frame, write_report
@@ -71,7 +72,7 @@ def run(arguments: list[str]) -> int:
         seconds=config.seconds,
         seed=config.seed,
     )
-    names = [name.removeprefix(PREDECODER_PREFIX) for name in config.decoder]
+    names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
     decoders = {
         name: build_decoder(
             PREDECODER_PREFIX + name, weights=config.weights, device=config.device, threads=config.threads
@@ -83,7 +84,7 @@ def run(arguments: list[str]) -> int:
     for metadata, circuit, name in track(
         work, "measuring", console=console, transient=True, disable=not console.is_terminal
     ):
-        compiled: Any = decoders[name].decoder.compile_decoder_for_dem(dem=decoder_dem(circuit))
+        compiled: Any = decoders[name].compiled(decoder_dem(circuit))
         described = {**metadata, **decoders[name].identity}
         points += [
             LatencyPoint(described, result) for result in measure(circuit, compiled, name=name, plan=plan)

@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from sims.cli.console import make_console
-from sims.cli.options import positive
+from sims.cli.options import at_least_one, positive
 from sims.decoders import Device, build_decoder
 from sims.plots import draw_sweep
 from sims.progress import SweepProgress
@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
             device=config.device,
             threads=1 if workers > 1 else None,
         )
-        for name in dict.fromkeys(config.decoder)
+        for name in dict.fromkeys(at_least_one("--decoder", config.decoder))
     ]
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
         tasks = sweep_tasks(config, decoders)

@@ -145,6 +145,8 @@ COLOR_CODE = stim.Circuit.generated(
         ("color", (), "D0 D2 D4"),
         ("color", ("--decoder", "predecoder+pymatching"), "D0 D2 D4"),
         ("no-coordinates", ("--decoder", "predecoder+pymatching"), "coordinates"),
+        ("no-coordinates", ("--decoder", "predecoder+pymatching"), "--decoder pymatching"),
+        ("none", ("--dem", "c.stim"), "c.stim is not a Stim detector error model"),
         ("not-stim", (), "c.stim is not a Stim circuit"),
         ("empty", (), "empty"),
         ("no-suffix", (), "--format"),

@@ -72,6 +72,7 @@ def test_truncated_csv_is_named_and_left_alone(tmp_path: Path, run_cli: RunCli) 
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
+        (("--decoder",), "--decoder has no value"),
         (("--distance", 4), "4"),
         (("--distance", 1), "1"),
         (("--p", 0.5), "0.5"),
