@@ -85,7 +85,7 @@ def _unknown_verb(verb: str) -> str:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        fix = "check the path" if isinstance(error, FileNotFoundError) else "check its permissions"
+        fix = "check its permissions" if isinstance(error, PermissionError) else "check the path"
         return f"{error.filename}: {error.strerror}; {fix}"
     return " ".join(str(error).split()) or type(error).__name__
 

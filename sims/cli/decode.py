@@ -67,6 +67,7 @@ def run(arguments: list[str]) -> int:
     source = _source(config)
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = _model(config)
+    _require_a_question(dem)
     compiled = {
         name: build_decoder(name, weights=config.weights, device=config.device).compiled(dem)
         for name in (config.decoder, config.versus)
@@ -121,6 +122,15 @@ def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErro
             "give a model of this circuit"
         )
     return circuit, dem
+
+
+def _require_a_question(dem: stim.DetectorErrorModel) -> None:
+    for count, name, fix in (
+        (dem.num_detectors, "detectors", "there is nothing to decode from; add DETECTOR instructions to it"),
+        (dem.num_observables, "observables", "there is nothing to predict; add OBSERVABLE_INCLUDE to it"),
+    ):
+        if count == 0:
+            raise ValueError(f"the circuit has 0 {name}, so {fix}")
 
 
 def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:

@@ -60,6 +60,10 @@ def test_unknown_verb_is_one_line_with_a_guess(capsys: pytest.CaptureFixture[str
             "x.stim: No such file or directory; check",
         ),
         (
+            NotADirectoryError(20, "Not a directory", "x/c.stim"),
+            "x/c.stim: Not a directory; check the path",
+        ),
+        (
             PermissionError(13, "Permission denied", "x.csv"),
             "x.csv: Permission denied; check its permissions",
         ),

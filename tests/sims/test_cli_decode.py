@@ -147,6 +147,8 @@ COLOR_CODE = stim.Circuit.generated(
         ("no-coordinates", ("--decoder", "predecoder+pymatching"), "coordinates"),
         ("no-coordinates", ("--decoder", "predecoder+pymatching"), "--decoder pymatching"),
         ("none", ("--dem", "c.stim"), "c.stim is not a Stim detector error model"),
+        ("no-observables", (), "0 observables"),
+        ("no-detectors", (), "0 detectors"),
         ("not-stim", (), "c.stim is not a Stim circuit"),
         ("empty", (), "empty"),
         ("no-suffix", (), "--format"),
@@ -176,6 +178,10 @@ def test_bad_input_is_one_line_and_leaves_no_file(
         shots.write_bytes(bytes(10 * -(-COLOR_CODE.num_detectors // 8)))
     elif change == "no-coordinates":
         Path("c.stim").write_text(re.sub(r"DETECTOR\([^)]*\)", "DETECTOR", str(circuit)))
+    elif change == "no-observables":
+        Path("c.stim").write_text(re.sub(r"OBSERVABLE_INCLUDE.*", "", str(circuit)))
+    elif change == "no-detectors":
+        Path("c.stim").write_text(re.sub(r"(DETECTOR|SHIFT_COORDS).*", "", str(circuit)))
     elif change == "not-stim":
         Path("c.stim").write_text("SURFACE 3\n")
     elif change == "more-observables":
