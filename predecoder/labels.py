@@ -12,10 +12,10 @@ import stim
 
 from qec import gf2
 from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec.layout import DetectorLayout, LayoutError
 from qec.moves import MoveSet
 
-__all__ = ["SampledLabels", "TeacherLabels"]
+__all__ = ["ConditionedLabels", "SampledLabels", "TeacherLabels"]
 
 _TILT_TIJ = (3.4e-3, 4.0e-3, 2.6e-3)
 """Slope of the teacher's log-probabilities per layer, row and column: breaks ties, decides nothing else."""
@@ -56,15 +56,17 @@ class TeacherLabels:
         self._dem = dem
         self._num_detectors = layout.num_detectors
         self._graph = pymatching.Matching.from_detector_error_model(
-            _tilted(dem, layout), enable_correlations=True
+            self._decoded_model(_tilted(dem, layout)), enable_correlations=True
         )
-        edges = [_edge_of(e, self._num_detectors) for e in self._graph.edges()]
+        self._num_nodes = self._graph.num_detectors
+        edges = [_edge_of(e, self._num_nodes) for e in self._graph.edges()]
         keys = np.array([self._key(*ends) for ends, _ in edges], dtype=np.int64)
         order = np.argsort(keys)
         self._keys = keys[order]
         sets = [edges[k] for k in order]
+        real = range(self._num_detectors)
         chains = moves.of_detector_sets(
-            gf2.from_columns([[d for d in ends if d >= 0] for ends, _ in sets], rows=self._num_detectors),
+            gf2.from_columns([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
             gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
@@ -76,7 +78,13 @@ class TeacherLabels:
 
     def label(self, packed: np.ndarray) -> np.ndarray:
         """Labels of given detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first."""
-        shots = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+        return self._label(np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little"))
+
+    def _decoded_model(self, tilted: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
+        return tilted
+
+    def _label(self, shots: np.ndarray) -> np.ndarray:
+        """Labels of syndromes of the decoded model, uint8 0/1."""
         pointers, indices = [0], []
         for shot in shots:
             edges = self._graph.decode_to_edges_array(shot, enable_correlations=True)
@@ -91,13 +99,59 @@ class TeacherLabels:
 
     def _key(self, low: np.ndarray | int, high: np.ndarray | int) -> np.ndarray | int:
         """One number per edge; the boundary is end -1, and low <= high."""
-        return (low + 1) * (self._num_detectors + 1) + high + 1
+        return (low + 1) * (self._num_nodes + 1) + high + 1
 
 
-def _edge_of(edge: tuple[int, int | None, dict], num_detectors: int) -> tuple[tuple[int, int], list[int]]:
+class ConditionedLabels(TeacherLabels):
+    """The teacher's moves given the true observables: always of the right logical class.
+
+    Every edge that flips observable k also flips an extra detector, whose syndrome is the truth. The
+    labels are then unbiased where the teacher itself would fail, though no longer a function of the
+    syndrome alone.
+    """
+
+    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
+        packed, truth, _ = self._dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)
+        detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+        observables = np.unpackbits(truth, axis=1, count=self._dem.num_observables, bitorder="little")
+        return packed, self._label(np.hstack([detections, observables]))
+
+    def label(self, packed: np.ndarray) -> np.ndarray:
+        """Not available: these labels need the truth, so they come with `sample` only.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("truth-conditioned labels need the observables; use sample(), or TeacherLabels")
+
+    def _decoded_model(self, tilted: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
+        model = stim.DetectorErrorModel()
+        for instruction in tilted:
+            if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
+                model.append(instruction)
+                continue
+            targets = []
+            for group in instruction.target_groups():
+                flips = [t.val for t in group if t.is_logical_observable_id()]
+                detectors = sum(t.is_relative_detector_id() for t in group)
+                if flips and detectors + len(flips) > 2:
+                    raise LayoutError(
+                        f"the component {group} flips observable L{flips[0]} and {detectors} detectors, so "
+                        "it is no edge once the truth is a detector; use teacher labels for this model"
+                    )
+                extra = [stim.target_relative_detector_id(self._num_detectors + k) for k in flips]
+                targets += [stim.target_separator(), *group, *extra]
+            model.append("error", instruction.args_copy(), targets[1:])
+        last = self._num_detectors + self._dem.num_observables - 1
+        model.append("detector", [], [stim.target_relative_detector_id(last)])
+        return model
+
+
+def _edge_of(edge: tuple[int, int | None, dict], num_nodes: int) -> tuple[tuple[int, int], list[int]]:
     """Ends (low, high) of a PyMatching edge, boundary as -1, and its observables."""
     u, v, attributes = edge
-    ends = sorted(-1 if n is None or n >= num_detectors else n for n in (u, v))
+    ends = sorted(-1 if n is None or n >= num_nodes else n for n in (u, v))
     return (ends[0], ends[1]), sorted(attributes["fault_ids"])
 
 

@@ -13,7 +13,7 @@ from predecoder.network import NetworkConfig
 
 __all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
 
-Labels = Literal["sampled", "teacher"]
+Labels = Literal["sampled", "teacher", "conditioned"]
 _T = TypeVar("_T")
 
 
@@ -54,7 +54,8 @@ class DataConfig:
     """Where batches come from.
 
     Attributes:
-        labels: 'teacher' (correlated PyMatching, made unique) or 'sampled' (the mechanisms that fired).
+        labels: 'teacher' (correlated PyMatching, made unique), 'conditioned' (the same, given the true
+            observables) or 'sampled' (the mechanisms that fired).
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
             all distances cost the same.
         workers: processes that make batches.

@@ -16,7 +16,7 @@ import numpy as np
 import stim
 
 from predecoder.blocking import NetworkInput, block
-from predecoder.labels import SampledLabels, TeacherLabels
+from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
 from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from qec.layout import DetectorLayout
@@ -25,6 +25,7 @@ from qec.moves import MoveSet
 __all__ = ["Batch", "Stream", "batches", "expand_tasks"]
 
 _QUEUE_DEPTH = 4
+_SOURCES = {"sampled": SampledLabels, "teacher": TeacherLabels, "conditioned": ConditionedLabels}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class _Maker:
         index = int(rng.choice(len(self._streams), p=self._weights))
         stream = self._streams[index]
         if index not in self._sources:
-            kind = TeacherLabels if self._data.labels == "teacher" else SampledLabels
+            kind = _SOURCES[self._data.labels]
             self._sources[index] = kind(stream.dem, stream.layout, stream.moves)
         shots = stream.batch_shots(self._data.blocks_per_batch)
         packed, labels = self._sources[index].sample(shots, seed=int(rng.integers(2**62)))

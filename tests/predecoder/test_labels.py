@@ -4,10 +4,10 @@ import numpy as np
 import pymatching
 import pytest
 
-from predecoder.labels import SampledLabels, TeacherLabels
+from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 
 
-@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels])
+@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels, ConditionedLabels])
 @pytest.mark.parametrize(("size", "basis"), [((3, 1), "x"), ((3, 4), "z"), ((5, 5), "x")])
 def test_labels_annihilate_the_syndrome(model, kind, size, basis):
     m = model(*size, basis)
@@ -17,7 +17,7 @@ def test_labels_annihilate_the_syndrome(model, kind, size, basis):
     assert labels.any()
 
 
-@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels])
+@pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels, ConditionedLabels])
 def test_labels_are_reproducible_by_seed(model, kind):
     m = model(3, 3)
     source = kind(m.dem, m.layout, m.moves)
@@ -27,10 +27,14 @@ def test_labels_are_reproducible_by_seed(model, kind):
     assert not np.array_equal(first[0], other[0])
 
 
-def test_sampled_labels_flip_the_true_observable(model):
-    m = model(5, 5)
-    packed, labels = SampledLabels(m.dem, m.layout, m.moves).sample(300, seed=9)
-    same, truth, _ = m.dem.compile_sampler(seed=9).sample(300, bit_packed=True, return_errors=True)
+@pytest.mark.parametrize("kind", [SampledLabels, ConditionedLabels])
+@pytest.mark.parametrize(("basis", "orientation"), [("x", "XV"), ("z", "XV"), ("x", "ZH")])
+def test_labels_that_know_the_truth_flip_the_true_observable(model, kind, basis, orientation):
+    m = model(5, 5, basis, orientation)
+    packed, labels = kind(m.dem, m.layout, m.moves).sample(300, seed=9)
+    same, truth, _ = m.dem.compile_sampler(seed=9).sample(
+        300, bit_packed=True, return_errors=kind is SampledLabels
+    )
     assert np.array_equal(packed, same)
     flips = (m.moves.observables.astype(int) @ labels.T).T % 2
     assert np.array_equal(np.packbits(flips, axis=1, bitorder="little"), truth)
@@ -53,3 +57,19 @@ def test_teacher_labels_of_equal_syndromes_are_equal(model):
     for shot, label in zip(packed, labels, strict=True):
         assert seen.setdefault(shot.tobytes(), label.tobytes()) == label.tobytes()
     assert len(seen) < 500
+
+
+def test_conditioned_labels_are_the_teachers_where_the_teacher_is_right(model):
+    m = model(5, 5)
+    packed, conditioned = ConditionedLabels(m.dem, m.layout, m.moves).sample(2000, seed=4)
+    labels = TeacherLabels(m.dem, m.layout, m.moves).label(packed)
+    same_class = (m.moves.observables.astype(int) @ (labels ^ conditioned).T).ravel() % 2 == 0
+    assert 0 < (~same_class).sum() < 400
+    # A few equal-class answers differ: reweighting sees the truth's edge too.
+    assert (labels == conditioned).all(axis=1)[same_class].mean() > 0.97
+
+
+def test_conditioned_labels_of_given_syndromes_are_refused(model):
+    m = model()
+    with pytest.raises(TypeError, match="need the observables"):
+        ConditionedLabels(m.dem, m.layout, m.moves).label(np.zeros((1, 3), dtype=np.uint8))
