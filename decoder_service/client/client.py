@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-import select
-import socket
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
+from decoder_service.client import link
+from decoder_service.client.link import Address, DisconnectedError
 from decoder_service.client.stream import ClientStream, ServiceError, StreamOutput
 from decoder_service.wire import (
     Close,
@@ -35,15 +36,10 @@ from decoder_service.wire import (
     encode_upload,
 )
 
-RECEIVE_BYTES = 1 << 16
 CHUNK = 1 << 17
 """Bytes of a model in one UPLOAD."""
 WHOLE_SESSION = 0xFFFFFFFF
-Address = str | Path | tuple[str, int]
-
-
-class DisconnectedError(ConnectionError):
-    """The connection is lost; `DecoderClient.reconnect` takes the session up again."""
+OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
 
 class DecoderClient:
@@ -62,6 +58,8 @@ class DecoderClient:
         session: name of a session to take up; by default a new random one.
         timeout: seconds to wait for any answer.
         resend_after: seconds of silence after which what is not acknowledged is sent again.
+        busy_poll: seconds to ask for an answer again and again before sleeping; by default about as
+            long as it takes to be woken.
     """
 
     def __init__(
@@ -73,11 +71,13 @@ class DecoderClient:
         session: str | None = None,
         timeout: float = 30.0,
         resend_after: float = 0.25,
+        busy_poll: float | None = None,
     ) -> None:
         self.address = address
         self.session = session or secrets.token_hex(16)
         self.timeout = timeout
         self.resend_after = resend_after
+        self.busy_poll = link.usual_busy_poll() if busy_poll is None else busy_poll
         self.streams: dict[int, ClientStream] = {}
         self.errors: list[ServiceError] = []
         """ERRORs about the connection as a whole."""
@@ -112,8 +112,7 @@ class DecoderClient:
         self.sock.close()
         self._connect()
         for stream in self.streams.values():
-            options = Open(**{name: getattr(stream.options, name) for name in Open.__struct_fields__})
-            options.resume_after = stream.received
+            options = msgspec.structs.replace(stream.options, resume_after=stream.received)
             before = stream.opened
             self.send(Frame(FrameType.OPEN, stream.number, payload=encode_message(options)))
             self._until(lambda stream=stream, before=before: stream.opened is not before, stream)
@@ -144,8 +143,8 @@ class DecoderClient:
         self.send(Frame(FrameType.OPEN, number, payload=encode_message(stream.options)))
         try:
             self._until(lambda: stream.opened is not None, stream)
-        except ServiceError:
-            del self.streams[number]
+        except (ServiceError, DisconnectedError):
+            del self.streams[number]  # if it exists at the server all the same, its number is taken there
             raise
         return stream
 
@@ -159,8 +158,12 @@ class DecoderClient:
         self._wait_for_credit(stream)
         epoch = stream.epoch
         self.send(stream.data(bits))
-        self._until(lambda: any(out.final and out.epoch == epoch for out in stream.outputs), None)
-        return next(out for out in stream.outputs if out.final and out.epoch == epoch)
+        while True:
+            for output in reversed(stream.outputs):
+                if output.final and output.epoch == epoch:
+                    return output
+            before = stream.received
+            self._until(lambda before=before: stream.received > before, stream, fatal=True)
 
     def reset(self, stream: ClientStream) -> None:
         """Gives up the shot that was begun."""
@@ -197,7 +200,7 @@ class DecoderClient:
         self._pings += 1
         ping = self._pings
         self.send(Frame(FrameType.PING, stream.number, sequence=ping))
-        self._until(lambda: self._echoed >= ping, None)
+        self._until(lambda: self._echoed >= ping, stream, fatal=True)
         self.poll(0)
         if stream.in_flight:
             self.send(*stream.unacknowledged())
@@ -208,42 +211,40 @@ class DecoderClient:
         Raises:
             DisconnectedError: the connection is lost.
         """
-        # A socket's own timeout is rounded up to milliseconds; that of select is not.
-        buffered = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
-        if not buffered and not select.select([self.sock], [], [], timeout)[0]:
-            return False
-        self.sock.settimeout(0)
         try:
-            data = self.sock.recv(RECEIVE_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
+            data = link.receive(self.sock, timeout=timeout, busy_poll=self.busy_poll)
         except OSError as error:
             raise DisconnectedError(f"connection to {self.address} lost: {error}") from error
+        if data is None:
+            return False
         if not data:
             raise DisconnectedError(
                 f"the server closed the connection: {self.errors[-1:] or 'no reason given'}"
             )
         again: list[Frame] = []
         for item in self._parser.feed(data):
-            if not isinstance(item, WireFault):
+            if isinstance(item, WireFault):
+                if item.fatal:
+                    raise DisconnectedError(f"the server does not speak this protocol: {item.detail}")
+            elif item.type in OUTPUTS and item.stream in self.streams:
+                self.streams[item.stream].take_output(item)
+            else:
                 again += self._handle(item)
-            elif item.fatal:
-                raise DisconnectedError(f"the server does not speak this protocol: {item.detail}")
-        self.send(*again)
+        if again:
+            self.send(*again)
         return True
 
     def send(self, *frames: Frame) -> None:
         """Sends frames as they are. Raises DisconnectedError if the connection is lost."""
         if not frames:
             return
-        self.sock.settimeout(self.timeout)
         try:
-            self.sock.sendall(b"".join(map(encode_frame, frames)))
+            link.send_all(self.sock, b"".join(map(encode_frame, frames)), timeout=self.timeout)
         except OSError as error:
             raise DisconnectedError(f"connection to {self.address} lost: {error}") from error
 
     def _connect(self) -> None:
-        self.sock = self._socket()
+        self.sock = link.connect(self.address, tls=self._tls, timeout=self.timeout)
         self._parser = FrameParser()
         self._welcomed = False
         hello = Hello(session=self.session, client="qecpipe", token=self._token)
@@ -253,29 +254,6 @@ class DecoderClient:
         except (OSError, ServiceError):
             self.sock.close()
             raise
-
-    def _socket(self) -> socket.socket:
-        try:
-            return self._connected()
-        except OSError as error:
-            message = f"no service at {self.address}: {error.strerror or error}; start one: qecpipe serve"
-            raise DisconnectedError(message) from error
-
-    def _connected(self) -> socket.socket:
-        if isinstance(self.address, tuple):
-            sock = socket.create_connection(self.address, timeout=self.timeout)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=self.address[0])
-            return sock
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(self.timeout)
-        try:
-            sock.connect(str(self.address))
-        except OSError:
-            sock.close()
-            raise
-        return sock
 
     def _handle(self, frame: Frame) -> list[Frame]:
         if frame.type == FrameType.HELLO:
@@ -289,24 +267,29 @@ class DecoderClient:
             self._stats = decode_message(frame.payload, Stats)
         elif frame.type == FrameType.ERROR and decode_message(frame.payload, Error).scope == "connection":
             error = decode_message(frame.payload, Error)
-            self.errors.append(ServiceError(error.code, error.message))
+            self.errors.append(ServiceError(error.code, error.message, scope=error.scope))
         elif frame.stream in self.streams:
             return self.streams[frame.stream].handle(frame)
         elif frame.type == FrameType.ERROR:
             error = decode_message(frame.payload, Error)
-            self.errors.append(ServiceError(error.code, error.message))
+            self.errors.append(ServiceError(error.code, error.message, scope=error.scope))
         return []
 
     def _wait_for_credit(self, stream: ClientStream) -> None:
         if stream.credit <= 0 and not self.poll(0):
-            self._until(lambda: stream.credit > 0, None)
+            self._until(lambda: stream.credit > 0, stream, fatal=True)
 
-    def _until(self, done: Callable[[], bool], stream: ClientStream | None) -> None:
-        """Polls until `done`; an ERROR about `stream`, if one is given, or a silent server, ends it."""
+    def _until(self, done: Callable[[], bool], stream: ClientStream | None, *, fatal: bool = False) -> None:
+        """Polls until `done`; an ERROR about `stream`, if one is given, or a silent server, ends it.
+
+        With `fatal`, only an ERROR that ends the stream does: the others cost a frame or a shot.
+        """
         deadline = time.monotonic() + self.timeout
         while not done():
-            if stream is not None and stream.errors:
-                raise stream.errors.pop()
+            for error in stream.errors if stream is not None else ():
+                if not fatal or error.scope == "stream":
+                    stream.errors.remove(error)  # pyright: ignore[reportOptionalMemberAccess]
+                    raise error
             if self.errors and self.errors[-1].code is not ErrorCode.DRAINING:
                 raise self.errors.pop()
             left = deadline - time.monotonic()

@@ -16,6 +16,7 @@ from decoder_service.wire import (
     FrameType,
     Open,
     Opened,
+    Scope,
     decode_commit,
     decode_credit,
     decode_message,
@@ -23,13 +24,20 @@ from decoder_service.wire import (
     packed_bytes,
 )
 
+_MEANING = int(Flag.DEGRADED | Flag.FAILED | Flag.CONFLICT | Flag.RELOADED)
+_FLAGS = {flags: Flag(flags) for flags in range(_MEANING + 1) if flags | _MEANING == _MEANING}
+"""Of an output; made once, because making a Flag takes longer than all else that an output needs."""
+
 
 class ServiceError(RuntimeError):
     """The server refused something; `code` says what."""
 
-    def __init__(self, code: ErrorCode, message: str, *, epoch: int = 0, sequence: int = 0) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, scope: Scope = "frame", epoch: int = 0, sequence: int = 0
+    ) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
+        self.scope = scope
         self.epoch = epoch
         self.sequence = sequence
 
@@ -63,6 +71,8 @@ class ClientStream:
         self._next = 0
         self._window = 0
         self._unacknowledged: dict[int, Frame] = {}
+        self._reset: Frame | None = None
+        """A RESET that the server has not answered."""
 
     @property
     def epoch(self) -> int:
@@ -110,32 +120,32 @@ class ClientStream:
 
     def reset(self) -> Frame:
         """Gives the shot up that was begun; the next data frame is the first of another one."""
-        epoch, sequence = self.shape.place(self._next)
-        epoch += sequence > 0
-        self._unacknowledged = {
-            ordinal: frame
-            for ordinal, frame in self._unacknowledged.items()
-            if ordinal < self.shape.ordinal(epoch - 1, 0)
-        }
+        begun, sequence = self.shape.place(self._next)
+        first = self.shape.ordinal(begun, 0)
+        self._unacknowledged = {at: frame for at, frame in self._unacknowledged.items() if at < first}
+        epoch = begun + (sequence > 0)
         self._next = self.shape.ordinal(epoch, 0)
-        return Frame(FrameType.RESET, self.number, epoch)
+        self._reset = Frame(FrameType.RESET, self.number, epoch)
+        return self._reset
 
     def handle(self, frame: Frame) -> list[Frame]:
         """Takes a frame of this stream from the server; returns what must be sent again."""
-        if frame.type in (FrameType.COMMIT, FrameType.RESULT):
-            self._output(frame)
-        elif frame.type == FrameType.CREDIT:
+        if frame.type == FrameType.CREDIT:
             self._window = decode_credit(frame.payload).window
             self._acknowledge(self.shape.ordinal(frame.epoch, frame.sequence))
         elif frame.type == FrameType.NACK:
             first = self.shape.ordinal(frame.epoch, frame.sequence)
-            return self._again(range(first, first + decode_nack(frame.payload).count))
+            stop = first + decode_nack(frame.payload).count
+            return self._again(at for at in sorted(self._unacknowledged) if first <= at < stop)
         elif frame.type == FrameType.ERROR:
             return self._error(frame)
         elif frame.type == FrameType.OPENED:
             return self._open(decode_message(frame.payload, Opened))
         elif frame.type == FrameType.RELOAD:
             self.reloaded += 1
+        elif frame.type == FrameType.RESET:
+            if self._reset is not None and self._reset.epoch == frame.epoch:
+                self._reset = None
         elif frame.type == FrameType.CLOSE:
             self.closed = True
         return []
@@ -159,7 +169,8 @@ class ClientStream:
         self._acknowledge(ordinal)
         return self.unacknowledged()
 
-    def _output(self, frame: Frame) -> None:
+    def take_output(self, frame: Frame) -> None:
+        """Takes a COMMIT or RESULT; one that came before is passed over."""
         if frame.sequence != self.received:
             if frame.sequence < self.received:
                 return
@@ -169,7 +180,7 @@ class ClientStream:
         final = frame.type == FrameType.RESULT
         if final:
             self._acknowledge(self.shape.ordinal(frame.epoch + 1, 0))
-        flags = Flag(frame.flags) & ~Flag.RESENT
+        flags = _FLAGS[frame.flags & _MEANING]
         self.outputs.append(StreamOutput(frame.epoch, final, flags, decode_commit(frame.payload)))
 
     def _acknowledge(self, ordinal: int) -> None:
@@ -179,14 +190,18 @@ class ClientStream:
         self._next = max(self._next, ordinal)
 
     def _again(self, ordinals: Iterable[int]) -> list[Frame]:
-        frames = [self._unacknowledged[ordinal] for ordinal in ordinals if ordinal in self._unacknowledged]
-        return [frame._replace(flags=frame.flags | Flag.RESENT) for frame in frames]
+        frames = [self._unacknowledged[ordinal] for ordinal in ordinals]
+        again = [frame._replace(flags=frame.flags | Flag.RESENT) for frame in frames]
+        # Before anything of the shot that it begins; a RESET that arrived already is only answered again.
+        return again if self._reset is None else [self._reset, *again]
 
     def _error(self, frame: Frame) -> list[Frame]:
         error = decode_message(frame.payload, Error)
         if error.code in (ErrorCode.LATE, ErrorCode.STALE_EPOCH):
             return []  # the answer to a frame sent again that was not needed any more
         self.errors.append(
-            ServiceError(error.code, error.message, epoch=frame.epoch, sequence=frame.sequence)
+            ServiceError(
+                error.code, error.message, scope=error.scope, epoch=frame.epoch, sequence=frame.sequence
+            )
         )
         return []

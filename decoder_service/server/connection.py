@@ -44,7 +44,10 @@ class Connection:
 
     def send(self, frames: list[Frame]) -> bool:
         """Sends frames, or keeps what the socket does not take; False if the peer is gone."""
-        data = b"".join(map(encode_frame, frames))
+        return self.send_encoded(b"".join(map(encode_frame, frames)))
+
+    def send_encoded(self, data: bytes) -> bool:
+        """As `send`, of frames that are encoded."""
         if not self._out:
             try:
                 sent = self.sock.send(data)
@@ -52,6 +55,8 @@ class Connection:
                 sent = 0
             except OSError:
                 return False
+            if sent == len(data):
+                return True
             data = data[sent:]
         self._out += data
         return True

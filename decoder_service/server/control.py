@@ -7,7 +7,7 @@ import socket
 
 import msgspec
 
-from decoder_service.server.metrics import Snapshot
+from decoder_service.server.metrics import Snapshot, StreamGauge
 
 MAX_MESSAGE = 1 << 17
 
@@ -57,13 +57,27 @@ class Gone(msgspec.Struct, tag=True):
 
 
 class Report(msgspec.Struct, tag=True):
-    """Worker: what it did since its last report, and what it holds now."""
+    """Worker: what it did since its last report; a Gauge of each of `streams` streams follows."""
 
     snapshot: Snapshot
+    streams: int
+
+
+class Gauge(msgspec.Struct, tag=True):
+    """Worker: one stream, as a part of the report before it."""
+
+    gauge: StreamGauge
+
+
+class Event(msgspec.Struct, tag=True):
+    """Worker: a line for the front's log."""
+
+    event: str
+    fields: dict[str, str | int | float]
 
 
 ToWorker = Adopt | Drain | Standby
-ToFront = Ready | Closed | Gone | Report | Holds
+ToFront = Ready | Closed | Gone | Report | Gauge | Holds | Event
 _TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
 _TO_FRONT = msgspec.msgpack.Decoder(ToFront)
 
@@ -82,9 +96,21 @@ def send(end: socket.socket, message: msgspec.Struct, *, descriptor: int | None 
         socket.send_fds(end, [data], [descriptor])
 
 
+def offer(end: socket.socket, message: msgspec.Struct) -> bool:
+    """Sends a message unless that would have to wait; whether it was sent."""
+    try:
+        end.send(msgspec.msgpack.encode(message), socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def receive_as_worker(end: socket.socket) -> tuple[ToWorker | None, int | None]:
     """The next message and its descriptor; None once the front is gone."""
-    data, descriptors, _, _ = socket.recv_fds(end, MAX_MESSAGE, 4)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(end, MAX_MESSAGE, 4)
+    except ConnectionResetError:
+        return None, None
     if not data:
         return None, None
     for extra in descriptors[1:]:

@@ -16,7 +16,7 @@ from decoder_service.commits import Flag as CommitFlag
 from decoder_service.model import StreamModel
 from decoder_service.rounds import shortened_circuit
 from decoder_service.session import Outcome, StreamShape
-from decoder_service.stream_decoder import StreamDecoder, _check_same_detectors
+from decoder_service.stream_decoder import StreamDecoder
 from decoder_service.wire import Flag, Open
 
 Kind = Literal["circuit", "dem"]
@@ -76,31 +76,13 @@ def _parse(text: str, kind: Kind) -> stim.Circuit | stim.DetectorErrorModel:
     return stim.Circuit(text) if kind == "circuit" else stim.DetectorErrorModel(text)
 
 
-class ReloadableDecoder(StreamDecoder):
-    """`reload` in two halves, so that the long one runs beside the decoding."""
-
-    def prepare(self, dem: stim.DetectorErrorModel) -> StreamModel:
-        """Builds and warms a model; changes nothing here. Raises ValueError as `reload` does."""
-        model = StreamModel.build(dem, sizes=self._sizes, decoder=self._decoder)
-        _check_same_detectors(self._shape.layers, model.layers)
-        self._warm(model, erasures=True)
-        return model
-
-    def adopt(self, model: StreamModel, at_round: int) -> None:
-        """Uses a prepared model for windows that commit from `at_round` on, and for later shots."""
-        if self._state is None:
-            self._model, self._next_model = model, None
-        else:
-            self._next_model = (at_round, model)
-
-
 class ServedDecoder:
     """A StreamDecoder in rows of the wire; a `RoundDecoder`."""
 
     def __init__(self, options: Open, model: stim.Circuit | stim.DetectorErrorModel) -> None:
         if options.commit is None or options.buffer is None:
             raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
-        self._inner = ReloadableDecoder(
+        self._inner = StreamDecoder(
             model,
             commit=options.commit,
             buffer=options.buffer,

@@ -104,7 +104,10 @@ def status(front: Front) -> dict[str, Any]:
                 "in_flight": stream.in_flight,
                 "window": stream.window,
                 "connected": stream.connected,
-                "density": stream.density,
+                "density": [round(x / 65535, 5) for x in memoryview(stream.density.each).cast("H")],
+                "mean": stream.density.mean,
+                "baseline": stream.density.baseline,
+                "drift": stream.density.drift,
             }
             for s in snapshots
             for stream in s.streams
@@ -119,6 +122,12 @@ def _gauges(snapshots: list[tuple[str, Snapshot]]) -> Iterator[Metric]:
     backlog = GaugeMetricFamily("qecpipe_backlog", "Data frames accepted, not decoded.", labels=labels)
     credits = GaugeMetricFamily("qecpipe_credits", "Data frames that may be sent.", labels=labels)
     age = GaugeMetricFamily("qecpipe_model_age_seconds", "Time since the model took over.", labels=labels)
+    density = GaugeMetricFamily(
+        "qecpipe_syndrome_density", "Share of stabilizers that fire in a round.", labels=labels
+    )
+    drift = GaugeMetricFamily(
+        "qecpipe_drift_sigmas", "Density less that of the first rounds, in standard errors.", labels=labels
+    )
     for worker, snapshot in snapshots:
         busy.add_metric([worker], snapshot.busy)
         memory.add_metric([worker], snapshot.resident_bytes)
@@ -127,7 +136,9 @@ def _gauges(snapshots: list[tuple[str, Snapshot]]) -> Iterator[Metric]:
             backlog.add_metric(values, stream.in_flight)
             credits.add_metric(values, stream.window - stream.in_flight)
             age.add_metric(values, stream.model_age)
-    yield from (busy, memory, backlog, credits, age)
+            density.add_metric(values, stream.density.mean)
+            drift.add_metric(values, stream.density.drift)
+    yield from (busy, memory, backlog, credits, age, density, drift)
 
 
 def _cumulative(counts: list[int]) -> list[tuple[str, float]]:

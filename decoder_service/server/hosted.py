@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from decoder_service.server.decoding import RoundDecoder
+from decoder_service.server.density import DensityMeter
 from decoder_service.server.journal import Journal
 from decoder_service.session import Outcome, Row, Skip, StreamSession, Swap
 from decoder_service.wire import (
@@ -18,13 +17,11 @@ from decoder_service.wire import (
     Open,
     Opened,
     Reload,
+    encode_frame,
     encode_message,
-    packed_bytes,
 )
 
 _RECORDED = 0xFFFF & ~int(Flag.RESENT)
-DENSITY_EVERY = 7
-"""One round in this many counts towards the densities; coprime to most window sizes."""
 
 
 class HostedStream:
@@ -60,10 +57,9 @@ class HostedStream:
         self._segment_bytes = segment_bytes
         self._model_since = time.monotonic_ns()
         width = max(session.shape.layers)[1]  # of the longest run of rounds
-        self._ones = np.zeros(width, dtype=np.int64)
-        self._row_bytes = packed_bytes(width)
-        self._density_rows = 0
-        self._before: Row | None = None
+        measured = options.kind == "circuit" and options.input == "measurements"
+        self.density = DensityMeter(width, differences=measured)
+        self._settled: Row | None = None
 
     def head(self) -> list[Frame]:
         """OPEN, OPENED, as a segment begins with them, and the RELOAD that still holds."""
@@ -97,53 +93,69 @@ class HostedStream:
         """Seconds since the model took over."""
         return (time.monotonic_ns() - self._model_since) / 1e9
 
-    def take_density(self) -> list[float]:
-        """Share of ones of each bit of FINAL-less rows of the commonest width, since the last call."""
-        rows, self._density_rows = self._density_rows, 0
-        ones, self._ones = self._ones, 0 * self._ones
-        return (ones / rows).round(5).tolist() if rows else []
-
-    def _count_ones(self, row: Row) -> None:
-        """Adds a row to the densities, one in `DENSITY_EVERY`, so that the hot path hardly sees it.
-
-        Measurements are compared with those of the round before, which is what makes them a syndrome.
-        """
-        before, self._before = self._before, row
-        if row.sequence % DENSITY_EVERY or row.erased is not None or len(row.bits) != self._row_bytes:
-            return
-        bits = np.frombuffer(row.bits, np.uint8)
-        if self.options.kind == "circuit" and self.options.input == "measurements":
-            if before is None or before.sequence + 1 != row.sequence or len(before.bits) != len(row.bits):
-                return
-            bits = bits ^ np.frombuffer(before.bits, np.uint8)
-        self._ones += np.unpackbits(bits, count=len(self._ones), bitorder="little")
-        self._density_rows += 1
-
     def continue_journal(self, journal: Journal, missing: list[Frame], *, segment_bytes: int) -> None:
         """Goes on with a journal after a crash; `missing` outputs were not recorded before it."""
         self.journal, self._segment_bytes = journal, segment_bytes
         self._note(*missing)
         self.flush()
 
-    def work(self, budget: int) -> list[Frame]:
-        """Up to `budget` items done; the frames to send once they are in the journal.
+    def work(self, turn: int) -> list[Frame]:
+        """What is ready done, for `turn` ns or one item; the frames to send, which are in the journal.
 
         Raises:
             JournalError: the frames must not be sent, and the stream cannot go on.
         """
         out: list[Frame] = []
-        for _ in range(budget):
-            item = self.session.take()
-            if item is None:
-                break
+        if not self.session.has_work:
+            return out
+        until = time.monotonic_ns() + turn
+        while (item := self.session.take()) is not None:
             if isinstance(item, Row):
                 out += self.row(item)
             elif isinstance(item, Skip):
                 out += self._skip(item)
             else:
                 out += self._swap(item)
+            if time.monotonic_ns() >= until:
+                break
         self.flush()
         return out
+
+    def straight(self, frame: Frame, now: int) -> bytes | None:
+        """Decodes a frame that needs no queue; its outputs, encoded and in the journal.
+
+        None if the frame has to be received like any other.
+
+        Raises:
+            JournalError: as `work`.
+        """
+        row = self.session.straight(frame, now)
+        if row is None:
+            return None
+        taken = time.monotonic_ns()
+        record = encode_frame(frame if row.flags == frame.flags else _recorded(row, self.session))
+        try:
+            outcomes = self.decode(row)
+        except ValueError as error:
+            self._note(_recorded(row, self.session))
+            self.session.failed(row, str(error))
+            return b""
+        frames = self.session.decoded(row, outcomes)
+        outputs = b"".join(map(encode_frame, frames)) if frames else b""
+        if self.journal is not None:
+            self.journal.add_encoded(record + outputs)
+            self.journal.flush()
+        self.latencies.append((row.arrived, taken, time.monotonic_ns()))
+        self._settled = row
+        return outputs
+
+    def settle(self) -> None:
+        """What a row that went `straight` leaves to do after its outputs were sent. Raises JournalError."""
+        row, self._settled = self._settled, None
+        if row is not None:
+            self.density.count(row)
+            if row.sequence == self.session.shape.rounds:
+                self._boundary()
 
     def row(self, row: Row) -> list[Frame]:
         """Decodes a row; its outputs."""
@@ -155,7 +167,7 @@ class HostedStream:
             self.session.failed(row, str(error))
             return []
         self.latencies.append((row.arrived, taken, time.monotonic_ns()))
-        self._count_ones(row)
+        self.density.count(row)
         frames = self.session.decoded(row, outcomes)
         self._note(*frames)
         if row.sequence == self.session.shape.rounds:
@@ -207,9 +219,9 @@ class HostedStream:
 
     def _boundary(self) -> None:
         if self.journal is not None and self.journal.size > self._segment_bytes:
-            self.flush()
-            self.journal.rotate()
+            self.journal.rotate(self.session.outputs)
             self._note(*self.head())
+            self.flush()
 
     def _note(self, *frames: Frame) -> None:
         if self.journal is not None:

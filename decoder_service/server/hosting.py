@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import RoundDecoder
 from decoder_service.server.hosted import HostedStream, journal_folder
 from decoder_service.server.journal import Journal, JournalError
-from decoder_service.server.models import ModelLimitError, ModelStore, Upload
+from decoder_service.server.models import ModelLimitError, ModelStore, UnknownModelError, Upload
 from decoder_service.session import IntakeConfig, StreamSession
 from decoder_service.wire import (
     PING_BYTES,
@@ -48,6 +50,7 @@ class Services:
         later: runs the first function in the builder's thread, then the second, in the loop, with its
             result and its error, one of which is None.
         opened: told of a stream that began, and `closed` of one that is over.
+        event: writes a line to the log, with fields.
     """
 
     config: WorkerConfig
@@ -56,6 +59,7 @@ class Services:
     later: Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
     opened: Callable[[str, HostedStream], None]
     closed: Callable[[str, HostedStream], None]
+    event: Callable[..., None]
 
 
 class Session:
@@ -67,10 +71,17 @@ class Session:
         self.connection: Connection | None = None
         self.detached_since = 0
         self.over = False
+        """Ended by its client: nothing of it is to be resumed."""
+        self.ended = False
+        """Taken out of the worker, by whatever; nothing may be added any more."""
+        self.restoring = False
+        """Its streams are being made from their journals; a connection has to wait for them."""
         self.draining = False
         self._services = services
         self._opening: set[int] = set()
-        self._upload = Upload(services.models)
+        self._upload = Upload(max_bytes=services.config.model_bytes)
+        self._waiting: deque[tuple[Frame, HostedStream, int]] = deque()
+        """PING and CLOSE frames, each with the place that must be decoded before its answer."""
         self.outbox: list[Frame] = []
         """Frames that are ready at a time when no frame of the client is being answered."""
 
@@ -100,13 +111,34 @@ class Session:
         for hosted in self.streams.values():
             hosted.session.heard_again(now)
 
+    def detach(self) -> None:
+        """Goes on without a connection, for a while."""
+        self.connection = None
+        self.detached_since = time.monotonic_ns()
+        self._upload = Upload(max_bytes=self._services.config.model_bytes)
+
     def close_stream(self, hosted: HostedStream, *, over: bool) -> None:
         """Takes a stream out; `over` if it is not to be resumed. Raises JournalError."""
         del self.streams[hosted.session.stream]
         self._services.closed(self.name, hosted)
-        hosted.close(over=over)
-        if over and hosted.journal is not None and self._services.config.prune:
-            hosted.journal.remove()
+        try:
+            hosted.close(over=over)
+        finally:
+            if over and hosted.journal is not None and self._services.config.prune:
+                hosted.journal.remove()
+
+    def answer_waiting(self) -> list[Frame]:
+        """Answers to the PINGs and CLOSEs that everything before them is decoded for."""
+        replies: list[Frame] = []
+        for _ in range(len(self._waiting)):
+            frame, hosted, place = waiting = self._waiting.popleft()
+            if self.streams.get(frame.stream) is hosted and hosted.session.intake.decoded < place:
+                self._waiting.append(waiting)
+            elif frame.type == FrameType.PING:
+                replies += self._echo(frame, hosted)
+            else:
+                replies += self._closed(frame, hosted)
+        return replies
 
     @property
     def at_rest(self) -> bool:
@@ -141,13 +173,11 @@ class Session:
                 message = f"outputs after {options.resume_after} of {hosted.session.outputs} are not kept"
                 return [error_frame(stream, ErrorCode.RESUME_LOST, "stream", message)]
             return [hosted.head()[1], *resent]
-        text = self._services.models.get(options.model)
-        if text is None:
-            message = f"model {options.model[:16]} was never uploaded"
-            return [error_frame(stream, ErrorCode.UNKNOWN_MODEL, "stream", message)]
+        if stream in self._opening:
+            return []  # OPENED comes when it is built
         self._opening.add(stream)
         self._services.later(
-            lambda: self._services.build(options, text),
+            lambda: self._services.build(options, self._services.models.text(options.model)),
             lambda decoder, error: self._opened(stream, options, decoder, error),
         )
         return []
@@ -158,9 +188,10 @@ class Session:
         limit = self._services.config.streams
         if stream == WHOLE_SESSION:
             return ErrorCode.UNKNOWN_STREAM, f"stream {stream} stands for the session"
-        if stream in self._opening or (hosted is not None and options.resume_after is None):
+        opening = stream in self._opening
+        if (opening or hosted is not None) and options.resume_after is None:
             return ErrorCode.STREAM_EXISTS, f"stream {stream} is open already"
-        if hosted is None and options.resume_after is not None:
+        if hosted is None and not opening and options.resume_after is not None:
             return ErrorCode.RESUME_LOST, f"stream {stream} is not known any more"
         if hosted is None and self.draining:
             return ErrorCode.DRAINING, "the server is about to end"
@@ -172,8 +203,12 @@ class Session:
         self, stream: int, options: Open, decoder: RoundDecoder | None, error: BaseException | None
     ) -> None:
         self._opening.discard(stream)
+        if self.ended:
+            return
         if decoder is None:
-            self.outbox.append(error_frame(stream, ErrorCode.BAD_MODEL, "stream", str(error)))
+            unknown = isinstance(error, UnknownModelError)
+            code = ErrorCode.UNKNOWN_MODEL if unknown else ErrorCode.BAD_MODEL
+            self.outbox.append(error_frame(stream, code, "stream", str(error)))
             return
         config = self._services.config
         intake = IntakeConfig(
@@ -200,17 +235,15 @@ class Session:
         replies = hosted.session.request_reload(reload)
         if replies:
             return replies
-        text = self._services.models.get(reload.model)
-        if text is None:
-            return hosted.session.reload_failed("it was never uploaded")
         self._services.later(
-            lambda: hosted.decoder.prepare(text, reload.kind),
+            lambda: hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind),
             lambda prepared, error: self._prepared(hosted, prepared, error),
         )
         return []
 
     def _prepared(self, hosted: HostedStream, prepared: Any, error: BaseException | None) -> None:
         if error is not None:
+            self._services.event("reload rejected", stream=hosted.session.stream, reason=str(error))
             self.outbox += hosted.session.reload_failed(str(error))
             return
         hosted.prepared = prepared
@@ -224,17 +257,28 @@ class Session:
         if hosted is None:
             message = f"CLOSE of stream {frame.stream}, which is not open"
             return [error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message)]
-        replies = hosted.work(hosted.session.intake.config.window)
-        self.close_stream(hosted, over=True)
+        self._waiting.append((frame, hosted, hosted.session.intake.expected))
+        return []
+
+    def _closed(self, frame: Frame, hosted: HostedStream) -> list[Frame]:
+        if self.streams.get(frame.stream) is not hosted:
+            return []
+        try:
+            self.close_stream(hosted, over=True)
+        except OSError as error:
+            return [error_frame(frame.stream, ErrorCode.JOURNAL_FAILED, "stream", str(error))]
         closed = Close(outputs=hosted.session.outputs)
-        return [*replies, Frame(FrameType.CLOSE, frame.stream, payload=encode_message(closed))]
+        return [Frame(FrameType.CLOSE, frame.stream, payload=encode_message(closed))]
 
     def _uploaded(self, frame: Frame) -> list[Frame]:
         part = decode_upload(frame.payload)
-        if self._upload.add(part) is None:
-            return []
-        stored = UploadPayload(part.digest, part.total, part.total, b"")
-        return [Frame(FrameType.UPLOAD, payload=encode_upload(stored))]
+        text = self._upload.add(part)
+        if text is not None:
+            self._services.later(
+                lambda: self._services.models.put(text, digest=part.digest),
+                lambda _, error: self.outbox.append(_stored(part, error)),
+            )
+        return []
 
     def _ping(self, frame: Frame) -> list[Frame]:
         """What came before it is decoded first, so that the CREDIT in the answer speaks of all of it."""
@@ -242,8 +286,13 @@ class Session:
         hosted = self.streams.get(frame.stream)
         if hosted is None:
             return [echo]
-        outputs = hosted.work(hosted.session.intake.config.window)
-        return [*outputs, echo, *hosted.session.credit(force=True)]
+        self._waiting.append((echo, hosted, hosted.session.intake.expected))
+        return []
+
+    def _echo(self, frame: Frame, hosted: HostedStream) -> list[Frame]:
+        if self.streams.get(frame.stream) is not hosted:
+            return [frame]
+        return [frame, *hosted.session.credit(force=True)]
 
     def _hello(self, frame: Frame) -> list[Frame]:
         return [error_frame(frame.stream, ErrorCode.BAD_FRAME, "frame", "HELLO was said already")]
@@ -257,6 +306,17 @@ _CONTROL: dict[FrameType, Callable[[Session, Frame], list[Frame]]] = {
     FrameType.HELLO: Session._hello,
     FrameType.PING: Session._ping,
 }
+
+
+def _stored(part: UploadPayload, error: BaseException | None) -> Frame:
+    """The answer to the last part of an UPLOAD."""
+    if error is None:
+        stored = UploadPayload(part.digest, part.total, part.total, b"")
+        return Frame(FrameType.UPLOAD, payload=encode_upload(stored))
+    code = ErrorCode.INTERNAL
+    if isinstance(error, PayloadError | ModelLimitError):
+        code = ErrorCode.LIMIT if isinstance(error, ModelLimitError) else ErrorCode.BAD_FRAME
+    return error_frame(0, code, "frame", str(error))
 
 
 def error_frame(stream: int, code: ErrorCode, scope: Scope, message: str) -> Frame:

@@ -11,18 +11,27 @@ A segment file starts with OPEN and OPENED, at the beginning of a shot, and goes
 
 Records are written before the outputs in them are sent. Nothing in a file is ever changed; a record
 that a crash cut short is dropped when the stream is restored.
+
+A segment is written through a memory map of space that was allocated beforehand: that survives this
+process as `write` does, costs no system call for a round, and a full disk is an error of the
+allocation, before any record depends on it. Zeros follow the last record of a segment that is open.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from decoder_service.wire import Frame, FrameParser, Limits, encode_frame
+from decoder_service.session import KEPT_OUTPUTS
+from decoder_service.wire import HEADER_BYTES, Frame, FrameParser, Limits, encode_frame
 
 SUFFIX = ".qdj"
-_CHUNK = 1 << 20
+EXTENT = 1 << 20
+"""Bytes allocated at a time."""
+_CHUNK = 1 << 23
 _LIMITS = Limits(round_bytes=1 << 24, control_bytes=1 << 24, upload_bytes=1 << 24, garbage_bytes=1 << 16)
 
 
@@ -37,64 +46,95 @@ class Journal:
         folder: of all journals.
         session: 32 hexadecimal digits, `stream` its number in the session.
         segment: number of the segment to continue or create.
-        prune: delete older segments once a new one is begun.
+        prune: delete segments once no output is in them that a client may still ask for.
+
+    Raises:
+        JournalError: the segment cannot be made or continued.
     """
 
     def __init__(self, folder: Path, session: str, stream: int, *, segment: int = 0, prune: bool) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._session, self._stream = folder, session, stream
         self._segment = segment
         self._prune = prune
-        self._pending = bytearray()
+        self._older: deque[tuple[Path, int]] = deque()
+        """Segments before this one that are kept, with the number of the first output after them."""
+        self._pending: list[bytes] = []
         self._fd = -1
+        self._map: mmap.mmap | None = None
         self.size = 0
-        self._open()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._open()
+        except OSError as error:
+            self.close()
+            raise self._error(error) from error
 
     def add(self, frame: Frame) -> None:
         """Notes a frame; `flush` writes it."""
-        self._pending += encode_frame(frame)
+        self._pending.append(encode_frame(frame))
+
+    def add_encoded(self, record: bytes) -> None:
+        """Notes a frame that is encoded already."""
+        self._pending.append(record)
 
     def flush(self) -> None:
-        """Hands what was noted to the operating system: it survives this process.
+        """Puts what was noted where it survives this process.
 
         Raises:
             JournalError: the disk is full, or the like. The journal takes nothing more.
         """
         if not self._pending:
             return
-        data = memoryview(bytes(self._pending))
+        data = b"".join(self._pending)
         self._pending.clear()
-        try:
-            while data:
-                written = os.write(self._fd, data)
-                self.size += written
-                data = data[written:]
-        except OSError as error:
-            raise JournalError(error.errno, f"journal: {error.strerror}", str(self.path)) from error
+        end = self.size + len(data)
+        if self._map is None or end > len(self._map):
+            self._extend(end)
+        self._map[self.size : end] = data  # pyright: ignore[reportOptionalSubscript]
+        self.size = end
 
     @property
     def path(self) -> Path:
         """The current segment."""
         return segment_path(self._folder, self._session, self._stream, self._segment)
 
-    def rotate(self) -> None:
-        """Begins the next segment; the caller writes its OPEN and OPENED."""
-        os.close(self._fd)  # no fsync here: rotation is on the hot path
-        old = self.path
-        self._segment += 1
-        self._open()
+    def rotate(self, outputs: int) -> None:
+        """Begins the next segment; the caller writes its OPEN and OPENED.
+
+        Args:
+            outputs: COMMITs and RESULTs so far.
+
+        Raises:
+            JournalError: as `flush`.
+        """
+        self.flush()
         if self._prune:
-            old.unlink(missing_ok=True)
+            self._older.append((self.path, outputs))
+        self.close()
+        self._segment += 1
+        try:
+            self._open()
+        except OSError as error:
+            raise self._error(error) from error
+        self._forget(outputs - KEPT_OUTPUTS)
+
+    def keep_older(self, older: list[tuple[Path, int]]) -> None:
+        """Takes over segments before the current one, as in `rotate`, oldest first."""
+        if self._prune:
+            self._older.extend(older)
 
     def close(self) -> None:
-        """Flushes to the disk itself and closes the file."""
-        if self._fd < 0:
-            return
+        """Closes the file, cut back to its records. It can be called twice."""
         fd, self._fd = self._fd, -1
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        if fd >= 0:
+            try:
+                if os.fstat(fd).st_size > self.size:
+                    os.ftruncate(fd, self.size)
+            finally:
+                os.close(fd)
 
     def remove(self) -> None:
         """Deletes the files of a stream that is over."""
@@ -103,11 +143,34 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _open(self) -> None:
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.size = os.fstat(self._fd).st_size
+        self._extend(self.size + 1)
+
+    def _extend(self, needed: int) -> None:
+        """Makes room for `needed` bytes in all."""
+        total = -(-needed // EXTENT) * EXTENT
         try:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self.size = os.fstat(self._fd).st_size
-        except OSError as error:
-            raise JournalError(error.errno, f"journal: {error.strerror}", str(self.path)) from error
+            if self._fd < 0:
+                raise OSError(9, "the journal is closed")
+            os.posix_fallocate(self._fd, self.size, total - self.size)
+            if self._map is not None:
+                self._map.close()
+            self._map = mmap.mmap(self._fd, total)
+        except (OSError, ValueError) as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError | ValueError) -> JournalError:
+        if isinstance(error, JournalError):
+            return error
+        number = error.errno if isinstance(error, OSError) else None
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        return JournalError(number, f"journal: {reason}", str(self.path))
+
+    def _forget(self, oldest: int) -> None:
+        """Deletes segments whose outputs all have numbers below `oldest`."""
+        while self._older and self._older[0][1] <= oldest:
+            self._older.popleft()[0].unlink(missing_ok=True)
 
 
 def segment_path(folder: Path, session: str, stream: int, segment: int) -> Path:
@@ -127,7 +190,7 @@ def streams_of(folder: Path, session: str) -> list[int]:
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """The sound frames from the beginning of a segment; stops at the first damage."""
+    """The sound frames from the beginning of a segment; stops at the first damage, or its zeros."""
     parser = FrameParser(limits=_LIMITS)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -137,8 +200,10 @@ def read_frames(path: Path) -> Iterator[Frame]:
                 yield item
 
 
-def truncate_torn(path: Path) -> None:
-    """Cuts a file back to its sound frames, so that it can be continued."""
-    sound = sum(len(encode_frame(frame)) for frame in read_frames(path))
+def read_to_continue(path: Path) -> list[Frame]:
+    """The sound frames of a segment, which is cut back to them so that it can be continued."""
+    frames = list(read_frames(path))
+    sound = sum(HEADER_BYTES + len(frame.payload) for frame in frames)
     if sound < path.stat().st_size:
         os.truncate(path, sound)
+    return frames

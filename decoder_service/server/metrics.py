@@ -6,6 +6,7 @@ import bisect
 
 import msgspec
 
+from decoder_service.server.density import Density
 from decoder_service.wire import Stats
 
 STAGES = ("queue", "decode", "total")
@@ -57,8 +58,7 @@ class StreamGauge(msgspec.Struct):
     in_flight: int
     window: int
     connected: bool
-    density: list[float]
-    """Share of ones of each bit of the widest layer, since the last report."""
+    density: Density
 
 
 class Snapshot(msgspec.Struct):
@@ -74,7 +74,8 @@ class Snapshot(msgspec.Struct):
     wire_faults: dict[str, int]
     buckets: dict[str, list[int]]
     sums_us: dict[str, float]
-    streams: list[StreamGauge]
+    streams: list[StreamGauge] = []
+    """Sent one by one: a message has a limit, their number does not."""
 
 
 class WorkerMetrics:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from decoder_service.server.decoding import RoundDecoder
 from decoder_service.server.hosted import HostedStream
-from decoder_service.server.journal import Journal, read_frames, segments, truncate_torn
-from decoder_service.session import IntakeConfig, Row, Skip, StreamSession, Swap
+from decoder_service.server.journal import Journal, read_frames, read_to_continue, segments
+from decoder_service.session import KEPT_OUTPUTS, IntakeConfig, Row, Skip, StreamSession, Swap
 from decoder_service.wire import (
     Flag,
     Frame,
@@ -151,13 +151,17 @@ def restore(
         ReplayError: the journal does not lead to its own frames.
         ValueError, OSError: the model makes no decoder, or the journal cannot be read or continued.
     """
-    path = segments(folder, session, stream)[-1]
-    truncate_torn(path)
-    frames = list(read_frames(path))
+    *before, path = segments(folder, session, stream)
+    frames = read_to_continue(path)
+    if len(frames) < 2 and before:  # the crash came while it was begun
+        path.unlink()
+        *before, path = before
+        frames = read_to_continue(path)
     if frames and frames[-1].type == FrameType.CLOSE:
         return None
     replayer = Replayer(frames[:2], build=build, models=models, gap_deadline=gap_deadline)
     hosted = replayer.stream
+    older = _keep_older(before, hosted.session)
     start = _last_boundary(frames)
     _pass_over(frames[2:start], replayer)
     recorded: list[Frame] = []
@@ -171,12 +175,32 @@ def restore(
     if list(map(without_times, recorded)) != list(map(without_times, made[: len(recorded)])):
         raise ReplayError(f"{path.name}: decoding it again gives other frames than it records")
     segment = int(path.name.split(".")[1])
-    hosted.continue_journal(
-        Journal(folder, session, stream, segment=segment, prune=prune),
-        made[len(recorded) :],
-        segment_bytes=segment_bytes,
-    )
+    journal = Journal(folder, session, stream, segment=segment, prune=prune)
+    journal.keep_older(older)
+    hosted.continue_journal(journal, made[len(recorded) :], segment_bytes=segment_bytes)
     return hosted
+
+
+def _keep_older(paths: list[Path], session: StreamSession) -> list[tuple[Path, int]]:
+    """Takes outputs that a client may still ask for from segments before the one that goes on.
+
+    Returns the segments they are in, each with the number of the first output after it.
+    """
+    found: list[tuple[Path, list[Frame]]] = []
+    stop = session.outputs
+    while paths and session.outputs - stop < KEPT_OUTPUTS:
+        outputs = [frame for frame in read_frames(paths[-1]) if frame.type in OUTPUTS]
+        found.append((paths.pop(), outputs))
+        stop = outputs[0].sequence if outputs else stop
+    found.reverse()
+    kept: list[tuple[Path, int]] = []
+    after = stop
+    for path, outputs in found:
+        for frame in outputs:
+            session.keep(frame)
+            after = frame.sequence + 1
+        kept.append((path, after))
+    return kept
 
 
 def _last_boundary(frames: list[Frame]) -> int:

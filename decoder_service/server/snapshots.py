@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def snapshot(worker: Worker) -> Snapshot:
-    """Totals and gauges, as of now; begins the next interval of `busy` and of the densities."""
-    metrics = worker.metrics
-    live = [hosted for session in worker.sessions.values() for hosted in session.streams.values()]
-    gauges = [
+def gauges(worker: Worker) -> list[StreamGauge]:
+    """Each stream as of now; begins the next interval of the densities."""
+    return [
         StreamGauge(
             session=session.name,
             stream=number,
@@ -27,11 +25,17 @@ def snapshot(worker: Worker) -> Snapshot:
             in_flight=hosted.session.intake.in_flight,
             window=hosted.session.intake.config.window,
             connected=session.connection is not None,
-            density=hosted.take_density(),
+            density=hosted.density.take(),
         )
         for session in worker.sessions.values()
         for number, hosted in session.streams.items()
     ]
+
+
+def snapshot(worker: Worker) -> Snapshot:
+    """Totals as of now, without the streams; begins the next interval of `busy`."""
+    metrics = worker.metrics
+    live = [hosted for session in worker.sessions.values() for hosted in session.streams.values()]
     return Snapshot(
         pid=os.getpid(),
         busy=worker.take_busy(time.monotonic_ns()),
@@ -42,7 +46,6 @@ def snapshot(worker: Worker) -> Snapshot:
         wire_faults=metrics.wire_faults,
         buckets=metrics.buckets,
         sums_us={stage: metrics.sums_ns[stage] / 1000 for stage in STAGES},
-        streams=gauges,
     )
 
 

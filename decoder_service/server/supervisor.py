@@ -33,6 +33,10 @@ class WorkerHandle:
         self.end.sendall(msgspec.msgpack.encode(config))
         self.ready = False
         self.snapshot: Snapshot | None = None
+        """The last complete report."""
+        self.report: Snapshot | None = None
+        """One of which `missing` streams have not come yet."""
+        self.missing = 0
         self.connections: set[int] = set()
         self.sessions: set[str] = set()
         self.inherited: set[str] = set()
@@ -130,8 +134,15 @@ class Supervisor:
             handle.sessions.discard(message.session)
         elif isinstance(message, control.Holds):
             self._holds(handle, message)
-        else:
-            handle.snapshot = message.snapshot
+        elif isinstance(message, control.Event):
+            log.info(message.event, extra={"pid": handle.process.pid, **message.fields})
+        elif isinstance(message, control.Report):
+            handle.report, handle.missing = message.snapshot, message.streams
+        elif handle.report is not None:
+            handle.report.streams.append(message.gauge)
+            handle.missing -= 1
+        if handle.report is not None and handle.missing <= 0:
+            handle.snapshot, handle.report = handle.report, None
 
     def _lost(self, handle: WorkerHandle) -> None:
         asyncio.get_running_loop().remove_reader(handle.end)

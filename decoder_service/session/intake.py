@@ -31,6 +31,7 @@ _ERASED = int(Flag.ERASED)
 _RESENT = int(Flag.RESENT)
 _SYNTHETIC = int(Flag.SYNTHETIC)
 _LOST = int(Flag.ERASED | Flag.DEGRADED | Flag.SYNTHETIC)
+_FINAL = int(FrameType.FINAL)
 _FOREIGN = 0xFFFF & ~(_ERASED | _RESENT)
 """Flags that a client's data frame must not have."""
 
@@ -154,6 +155,33 @@ class Intake:
         self._advance()
         return Verdict.ACCEPTED
 
+    def pass_through(self, frame: Frame, now: int) -> Row | None:
+        """The frame as the row to decode now, if it is plain, the next, and the only one in flight.
+
+        Nearly all frames of a client that keeps up are. It is accepted then; None leaves it to `accept`.
+        """
+        kind, _, epoch, sequence, payload, flags = frame
+        expected = self.expected
+        shape = self.shape
+        if (
+            flags
+            or self._ready
+            or self._held
+            or expected != self.decoded
+            or self._lost > expected
+            or epoch >= LAST_EPOCH
+            or shape.ordinal(epoch, sequence) != expected
+            or (kind == _FINAL) != (sequence == shape.rounds)
+        ):
+            return None
+        bits = shape.bits(sequence)
+        rest = bits & 7
+        if len(payload) != (bits + 7) >> 3 or (rest and payload[-1] >> rest):
+            return None
+        self._history[expected] = (0, payload)
+        self.expected = expected + 1
+        return Row(epoch, sequence, payload, None, 0, now)
+
     def damaged(self, epoch: int, sequence: int, now: int) -> None:
         """Notes that this data frame was sent and arrived damaged."""
         if sequence > self.shape.rounds:
@@ -167,6 +195,8 @@ class Intake:
 
     def gaps(self) -> list[Gap]:
         """Runs of frames that are missing before one that is known to have been sent, in order."""
+        if not self._held and self._lost <= self.expected:
+            return []
         found: list[Gap] = []
         at = self.expected
         for ordinal in [*sorted(self._held), self._lost]:

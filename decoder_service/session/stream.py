@@ -43,7 +43,6 @@ KEPT_OUTPUTS = 8192
 
 _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
 _CONFLICT = int(Flag.CONFLICT)
-_SYNTHETIC = int(Flag.SYNTHETIC)
 _INHERITED = _DEGRADED | _CONFLICT
 
 _REFUSALS = {
@@ -134,6 +133,13 @@ class StreamSession:
         message = f"{frame.type.name} is not for the server, or not for an open stream"
         return [self.error(ErrorCode.BAD_FRAME, "frame", message, frame.epoch, frame.sequence)]
 
+    def straight(self, frame: Frame, now: int) -> Row | None:
+        """A data frame that can be decoded at once, without `take`; None if it has to be received."""
+        if self._swap is not None or self._next is not None:
+            return None
+        row = self.intake.pass_through(frame, self._forward(now))
+        return None if row is None else self._marked(row)
+
     def fault(self, fault: WireFault, now: int) -> list[Frame]:
         """A damaged frame of this stream: asked for again at once if it was data."""
         now = self._forward(now)
@@ -175,6 +181,16 @@ class StreamSession:
         """When `tick` is due."""
         return self.intake.next_deadline()
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether `take` has a row or a shot to give up."""
+        return self._next is not None or self.intake.has_ready
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take` may have something, a Swap included."""
+        return self._swap is not None or self.has_ready
+
     def take(self) -> Row | Skip | Swap | None:
         """The next thing to do, in order. A row's flags say all that its outputs' flags depend on."""
         item = self._next if self._next is not None else self.intake.take()
@@ -197,7 +213,7 @@ class StreamSession:
         if flags & _DEGRADED:
             self._degraded = row.epoch
         self.intake.done(row)
-        self.stats.erased += bool(row.flags & _SYNTHETIC)
+        self.stats.erased += row.erased is not None and any(row.erased)
         self.stats.rounds += not final
         self.stats.shots += final
         last = len(outcomes) - 1 if final else -1
@@ -279,13 +295,16 @@ class StreamSession:
             self.intake.conflicts.add(epoch)
 
     def _marked(self, row: Row) -> Row:
+        if self._degraded is None and not self.intake.conflicts:
+            return row
         flags = _DEGRADED if self._degraded == row.epoch else 0
         flags |= _CONFLICT if row.epoch in self.intake.conflicts else 0
         return row._replace(flags=row.flags | flags) if flags else row
 
     def _forward(self, now: int) -> int:
         """A clock that is set back stands still here until it has caught up."""
-        self._clock = max(self._clock, now)
+        if now > self._clock:
+            self._clock = now
         return self._clock
 
     def _output(self, kind: FrameType, epoch: int, after: int, outcome: Outcome, flags: int) -> Frame:

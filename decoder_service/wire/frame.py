@@ -82,18 +82,10 @@ def encode_frame(frame: Frame) -> bytes:
     Raises:
         ValueError: a field does not fit its width.
     """
-    payload = frame.payload
+    kind, stream, epoch, sequence, payload, flags = frame
     try:
         checked = _CHECKED.pack(
-            MAGIC,
-            VERSION,
-            frame.type,
-            frame.stream,
-            frame.epoch,
-            len(payload),
-            frame.sequence,
-            zlib.crc32(payload),
-            frame.flags,
+            MAGIC, VERSION, kind, stream, epoch, len(payload), sequence, zlib.crc32(payload), flags
         )
     except struct.error as error:
         fields = frame._replace(payload=payload[:0])

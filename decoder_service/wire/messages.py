@@ -145,7 +145,8 @@ class Error(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """Server: totals of the header's stream since it was opened."""
+    """Server: totals of the header's stream since it was opened. `erased` are rounds that were decoded
+    with a bit erased, by the client or because they were lost."""
 
     rounds: int = 0
     shots: int = 0

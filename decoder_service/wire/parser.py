@@ -77,9 +77,13 @@ class FrameParser:
         """Frames and faults that these bytes complete, in order; nothing once the parser is closed."""
         if self.closed:
             return []
+        out: list[Frame | WireFault] = []
+        if not self._buffer and not self._garbage:
+            data = self._sound(bytes(data), out)
+            if not data:
+                return out
         buffer = self._buffer
         buffer += data
-        out: list[Frame | WireFault] = []
         at = 0
         end = len(buffer)
         while not self.closed and end - at >= HEADER_BYTES:
@@ -91,6 +95,33 @@ class FrameParser:
         if self.closed:
             buffer.clear()
         return out
+
+    def _sound(self, data: bytes, out: list[Frame | WireFault]) -> bytes:
+        """Takes whole undamaged frames off the front of `data`; returns the rest, for `_one` to judge.
+
+        What arrives is nearly always that, and this way costs half as much as the careful one.
+        """
+        at, end, limits = 0, len(data), self._payload_limits
+        while end - at >= HEADER_BYTES:
+            magic, version, kind, stream, epoch, length, sequence, crc, flags, check = HEADER.unpack_from(
+                data, at
+            )
+            start = at + HEADER_BYTES
+            stop = start + length
+            if (
+                magic != MAGIC
+                or zlib.crc32(data[at : at + CHECKED_BYTES]) & 0xFFFF != check
+                or version != VERSION
+                or length > limits.get(kind, -1)
+                or stop > end
+            ):
+                break
+            payload = data[start:stop]
+            if zlib.crc32(payload) != crc:
+                break
+            out.append(Frame(_TYPES[kind], stream, epoch, sequence, payload, flags))
+            at = stop
+        return data[at:]
 
     def _one(self, buffer: bytearray, at: int, out: list[Frame | WireFault]) -> int:
         """Handles what starts at `at`; returns the bytes it used, 0 to wait for more."""

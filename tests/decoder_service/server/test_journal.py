@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from decoder_service.server import journal as journal_module
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.hosted import HostedStream
 from decoder_service.server.journal import Journal, JournalError, read_frames, segments
@@ -32,10 +34,10 @@ class Bench:
         self.decoder = build_decoder(self.options, kit.text)
         self.now = 0
 
-    def fresh(self, name: str) -> HostedStream:
+    def fresh(self, name: str, *, prune: bool = False) -> HostedStream:
         config = IntakeConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
         session = StreamSession(0, self.decoder.shape, config, model=DIGEST, model_id=self.decoder.model_id)
-        journal = Journal(self.folder / name, SESSION, 0, prune=False)
+        journal = Journal(self.folder / name, SESSION, 0, prune=prune)
         hosted = HostedStream(session, self.options, self.decoder, journal, segment_bytes=self.segment_bytes)
         hosted.begin_journal()
         return hosted
@@ -47,7 +49,7 @@ class Bench:
             self.now += 10
             hosted.session.receive(frame, self.now)
             hosted.session.tick(self.now + 5)
-            out += [f for f in hosted.work(1000) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
+            out += [f for f in hosted.work(10**9) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
         return out
 
     def frames(self, shots: int, *, lost: frozenset[tuple[int, int]] = frozenset()) -> list[Frame]:
@@ -132,18 +134,80 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     assert bench.restore("all") is None
 
 
-def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) -> None:
+def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Space is allocated ahead of the records; what does not fit is neither written nor sent."""
+
+    def full(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal_module, "EXTENT", 512)
     hosted = bench.fresh("full")
-    frames = bench.frames(2)
-    bench.feed(hosted, frames[:10])
-    assert hosted.journal is not None
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, hosted.journal._fd)
-    os.close(full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(JournalError, match="No space left"):
-        bench.feed(hosted, frames[10:12])
-    with pytest.raises(OSError, match="Invalid argument"):  # /dev/full cannot be synced
+        bench.feed(hosted, bench.frames(2))
+    hosted.close(over=False)
+    monkeypatch.undo()
+    again = bench.restore("full")
+    assert again is not None
+    assert 0 < again.session.intake.decoded < 16
+    again.close(over=False)
+
+
+def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_deleted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.segment_bytes = 600
+    hosted = bench.fresh("old", prune=True)
+    made = bench.feed(hosted, bench.frames(6))
+    hosted.close(over=False)
+    assert len(segments(bench.folder / "old", SESSION, 0)) >= 5
+    again = bench.restore("old")
+    assert again is not None
+    kept = again.session.resend(0)
+    assert kept is not None
+    assert untimed(kept) == untimed(made)
+    again.close(over=False)
+    monkeypatch.setattr(journal_module, "KEPT_OUTPUTS", 5)
+    short = bench.fresh("short", prune=True)
+    bench.feed(short, bench.frames(6))
+    short.close(over=False)
+    assert len(segments(bench.folder / "short", SESSION, 0)) <= 3
+
+
+def test_a_segment_that_a_crash_left_without_its_head_is_passed_over(bench: Bench) -> None:
+    bench.segment_bytes = 600
+    hosted = bench.fresh("headless")
+    made = bench.feed(hosted, bench.frames(3))
+    hosted.close(over=False)
+    last = segments(bench.folder / "headless", SESSION, 0)[-1]
+    (last.parent / f"{SESSION}-0.{int(last.name.split('.')[1]) + 1:06d}.qdj").write_bytes(bytes(4096))
+    again = bench.restore("headless")
+    assert again is not None
+    kept = again.session.resend(0)
+    assert kept is not None
+    assert untimed(kept) == untimed(made)
+    again.close(over=False)
+
+
+def test_a_journal_that_cannot_go_on_touches_no_other_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed rotation must not leave a descriptor number that another file may get."""
+    hosted = bench.fresh("rotation")
+    assert hosted.journal is not None
+    monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
+    with pytest.raises(JournalError, match="too many"):
+        hosted.journal.rotate(0)
+    monkeypatch.undo()
+    with (bench.folder / "other").open("wb") as other:
         hosted.journal.close()
+        hosted.journal.add(Frame(FrameType.PING))
+        with pytest.raises(JournalError, match="closed"):
+            hosted.journal.flush()
+        other.write(b"mine")
+    assert (bench.folder / "other").read_bytes() == b"mine"
 
 
 def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> None:

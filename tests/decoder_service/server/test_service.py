@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
+from decoder_service.client.link import send_all
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.journal import segments
 from decoder_service.server.restore import replay
@@ -154,8 +155,7 @@ class ChaoticClient(DecoderClient):
             if self.held is not None and self.rng.randrange(3) == 0:
                 data += encode_frame(self.held)
                 self.held = None
-        self.sock.settimeout(self.timeout)
-        self.sock.sendall(data)
+        send_all(self.sock, data, timeout=self.timeout)
 
 
 @pytest.mark.parametrize("seed", range(3))
