@@ -1,9 +1,11 @@
 """What the service adds to decoding in this process: the same rounds, one at a time, both ways.
 
-    python scripts/service_overhead.py [--distance 5] [--shots 300] [--tcp]
+    python scripts/service_overhead.py [--distance 5] [--shots 300] [--tcp] [--busy-poll 200]
 
-Prints, for the rounds that lead to a commit, the time in process, the time from sending the round to having
-the COMMIT, and their difference, at p50 and p99 in µs. Give the machine nothing else to do.
+Prints, for the rounds that lead to a commit, at p50 and p99 in µs: the time in process; the time from sending
+the round to having the COMMIT; their difference; the second less what the COMMIT says its decoding took; and,
+as the floor, a bare exchange of as many bytes between two Python processes that poll or sleep alike.
+Give the machine nothing else to do.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import multiprocessing
+import select
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -19,11 +24,14 @@ import numpy as np
 import stim
 
 from decoder_service import DecoderClient, Front, ServerConfig, TcpAddress, WorkerConfig
+from decoder_service.client.link import receive, send_all
 from decoder_service.server.decoding import build_decoder
 from decoder_service.session import StreamShape
-from decoder_service.wire import Open
+from decoder_service.wire import HEADER_BYTES, Open
 
 ROUNDS = 21
+COMMIT_BYTES = HEADER_BYTES + 45
+EXCHANGES = 5000
 
 
 def main() -> None:
@@ -35,6 +43,7 @@ def main() -> None:
     parser.add_argument("--p", type=float, default=0.003)
     parser.add_argument("--shots", type=int, default=300)
     parser.add_argument("--tcp", action="store_true")
+    parser.add_argument("--busy-poll", type=float, default=200.0, help="µs, of worker and client; 0 sleeps")
     flags = parser.parse_args()
     circuit = stim.Circuit.generated(
         "surface_code:rotated_memory_x",
@@ -56,33 +65,44 @@ def main() -> None:
                 alone.append(time.perf_counter() - start)
                 commits.add(sequence)
         decoder.finish(rows[-1], 0)
-    served = asyncio.run(_serve(flags, str(circuit), shots, commits))
+    served, beside = asyncio.run(_serve(flags, str(circuit), shots, commits))
+    floor = _floor(tcp=flags.tcp, busy_poll=flags.busy_poll / 1e6, row_bytes=HEADER_BYTES + len(shots[0][1]))
     for quantile in (50, 99):
-        inside, outside = (np.percentile(np.array(times) * 1e6, quantile) for times in (alone, served))
-        print(f"p{quantile}: in process {inside:.1f} µs, service {outside:.1f}, adds {outside - inside:.1f}")
+        inside, outside, rest, bare = (
+            np.percentile(np.array(times) * 1e6, quantile) for times in (alone, served, beside, floor)
+        )
+        print(
+            f"p{quantile}: in process {inside:.1f} µs, service {outside:.1f}, adds {outside - inside:.1f}; "
+            f"beside its own decoding {rest:.1f}; bare exchange {bare:.1f}"
+        )
 
 
 async def _serve(
     flags: argparse.Namespace, text: str, shots: list[list[bytes]], commits: set[int]
-) -> list[float]:
+) -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         config = ServerConfig(
-            worker=WorkerConfig(state=str(Path(folder) / "state")),
+            worker=WorkerConfig(state=str(Path(folder) / "state"), busy_poll=flags.busy_poll / 1e6),
             unix=None if flags.tcp else Path(folder) / "s",
             tcp=TcpAddress("127.0.0.1", 0) if flags.tcp else None,
             spares=0,
         )
         async with Front(config) as front:
             address = ("127.0.0.1", front.tcp_port or 0) if flags.tcp else str(Path(folder) / "s")
-            return await asyncio.to_thread(_client, address, text, flags.distance, shots, commits)
+            return await asyncio.to_thread(_client, address, text, flags, shots, commits)
 
 
 def _client(
-    address: str | tuple[str, int], text: str, distance: int, shots: list[list[bytes]], commits: set[int]
-) -> list[float]:
+    address: str | tuple[str, int],
+    text: str,
+    flags: argparse.Namespace,
+    shots: list[list[bytes]],
+    commits: set[int],
+) -> tuple[list[float], list[float]]:
     times: list[float] = []
-    with DecoderClient(address) as client:
-        stream = client.open(text, commit=distance, buffer=distance)
+    beside: list[float] = []
+    with DecoderClient(address, busy_poll=flags.busy_poll / 1e6) as client:
+        stream = client.open(text, commit=flags.distance, buffer=flags.distance)
         for rows in shots:
             for sequence, row in enumerate(rows[:-1]):
                 start = time.perf_counter()
@@ -91,12 +111,55 @@ def _client(
                     while not stream.outputs:
                         client.poll(1)
                     times.append(time.perf_counter() - start)
-                    stream.outputs.clear()
+                    commit = stream.outputs.popleft().commit
+                    beside.append(times[-1] - (commit.time_out - commit.time_in) / 1e9)
                 else:
                     client.sync(stream)  # a round that is still being handled must not delay the next one
             client.finish(stream, rows[-1])
             stream.outputs.clear()
+    return times, beside
+
+
+def _floor(*, tcp: bool, busy_poll: float, row_bytes: int) -> list[float]:
+    """Seconds of exchanges of bytes alone, with the same calls."""
+    ours, theirs = _tcp_pair() if tcp else socket.socketpair()
+    echo = multiprocessing.get_context("fork").Process(target=_echo, args=(theirs, ours, busy_poll))
+    echo.start()
+    theirs.close()
+    times: list[float] = []
+    row = bytes(row_bytes)
+    for _ in range(EXCHANGES):
+        start = time.perf_counter()
+        send_all(ours, row, timeout=5)
+        receive(ours, timeout=5, busy_poll=busy_poll)
+        times.append(time.perf_counter() - start)
+    ours.close()
+    echo.join()
     return times
+
+
+def _echo(sock: socket.socket, other: socket.socket, busy_poll: float) -> None:
+    other.close()
+    poll = select.epoll()
+    poll.register(sock.fileno(), select.EPOLLIN)
+    answer = bytes(COMMIT_BYTES)
+    while True:
+        until = time.monotonic() + busy_poll
+        while not poll.poll(0) and time.monotonic() < until:
+            pass
+        poll.poll()
+        if not sock.recv(1 << 16):
+            return
+        sock.send(answer)
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    for sock in (ours, theirs):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs
 
 
 def _rows(shot: np.ndarray, shape: StreamShape) -> list[bytes]:

@@ -198,9 +198,9 @@ class DecoderClient:
     def sync(self, stream: ClientStream) -> None:
         """Waits until the server has dealt with everything sent so far, and sends again what it lacks."""
         self._pings += 1
-        ping = self._pings
-        self.send(Frame(FrameType.PING, stream.number, sequence=ping))
-        self._until(lambda: self._echoed >= ping, stream, fatal=True)
+        ping = Frame(FrameType.PING, stream.number, sequence=self._pings)
+        self.send(ping)
+        self._until(lambda: self._echoed >= ping.sequence, stream, fatal=True, again=ping)
         self.poll(0)
         if stream.in_flight:
             self.send(*stream.unacknowledged())
@@ -279,10 +279,18 @@ class DecoderClient:
         if stream.credit <= 0 and not self.poll(0):
             self._until(lambda: stream.credit > 0, stream, fatal=True)
 
-    def _until(self, done: Callable[[], bool], stream: ClientStream | None, *, fatal: bool = False) -> None:
+    def _until(
+        self,
+        done: Callable[[], bool],
+        stream: ClientStream | None,
+        *,
+        fatal: bool = False,
+        again: Frame | None = None,
+    ) -> None:
         """Polls until `done`; an ERROR about `stream`, if one is given, or a silent server, ends it.
 
-        With `fatal`, only an ERROR that ends the stream does: the others cost a frame or a shot.
+        With `fatal`, only an ERROR that ends the stream does: the others cost a frame or a shot. After a
+        silence, what is not acknowledged is sent again, and `again`, whose loss no NACK would tell.
         """
         deadline = time.monotonic() + self.timeout
         while not done():
@@ -298,3 +306,5 @@ class DecoderClient:
             if not self.poll(min(left, self.resend_after)):
                 for waiting in self.streams.values():
                     self.send(*waiting.unacknowledged())
+                if again is not None:
+                    self.send(again)

@@ -64,8 +64,8 @@ def receive(sock: socket.socket, *, timeout: float, busy_poll: float) -> bytes |
 
 
 def usual_busy_poll() -> float:
-    """About the seconds it takes to be woken; none where the service needs the only core to answer."""
-    return 0.00005 if len(os.sched_getaffinity(0)) > 1 else 0.0
+    """About what it costs to be woken, in seconds; none where the service needs the only core to answer."""
+    return 0.0002 if len(os.sched_getaffinity(0)) > 1 else 0.0
 
 
 def _connected(address: Address, *, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:

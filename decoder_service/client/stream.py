@@ -80,6 +80,11 @@ class ClientStream:
         return self.shape.place(self._next)[0]
 
     @property
+    def begun(self) -> bool:
+        """Whether a round of that shot was sent already."""
+        return self.shape.place(self._next)[1] > 0
+
+    @property
     def credit(self) -> int:
         """Data frames that may be sent now."""
         return self._acknowledged + self._window - self._next

@@ -52,7 +52,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         slow_reader: how long a client may leave a full output buffer unread.
         turn: how long one stream is worked on before the next has its turn.
         busy_poll: how long a worker asks for the next frame again and again before it sleeps. By default
-            about as long as it takes to be woken: so it costs at most twice the time of the better choice.
+            about as long as being woken costs, with what a core that slept has forgotten.
         segment_bytes: size from which a journal segment is ended; a restart reads one.
     """
 
@@ -71,7 +71,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     drain: float = 5.0
     segment_bytes: int = 1 << 20
     turn: float = 0.0005
-    busy_poll: float = 0.00005
+    busy_poll: float = 0.0002
     limits: Limits = Limits()
 
 
