@@ -36,7 +36,9 @@ class ShotSource:
     observables: Path | None = None
     observables_format: ShotFormat = "01"
 
-    def chunks(self, circuit: stim.Circuit | None, dem: stim.DetectorErrorModel) -> Iterator[Chunk]:
+    def chunks(
+        self, circuit: stim.Circuit | None, *, num_detectors: int, num_observables: int
+    ) -> Iterator[Chunk]:
         """The shots, `CHUNK_SHOTS` at a time."""
         if self.measurements:
             if circuit is None:
@@ -53,7 +55,7 @@ class ShotSource:
             if self.sweep is not None:
                 raise ValueError(f"sweep bits {self.sweep} have no meaning without --measurements")
             detections = iter_shots(
-                self.shots, format=self.format, num_detectors=dem.num_detectors, chunk_shots=CHUNK_SHOTS
+                self.shots, format=self.format, num_detectors=num_detectors, chunk_shots=CHUNK_SHOTS
             )
             chunks = ((chunk, None) for chunk in detections)
         if self.observables is None:
@@ -61,7 +63,7 @@ class ShotSource:
         flips = iter_shots(
             self.observables,
             format=self.observables_format,
-            num_observables=dem.num_observables,
+            num_observables=num_observables,
             chunk_shots=CHUNK_SHOTS,
         )
         return _with_observables(chunks, flips, names=f"{self.shots} and {self.observables}")

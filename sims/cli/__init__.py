@@ -16,6 +16,7 @@ VERBS = {
     "sweep": "logical error rates of decoders over distances and physical error rates",
     "latency": "time per round of every stage, with and without the pre-decoder",
     "decode": "decode a file of measurements or detection events",
+    "learn-noise": "fit a detector error model with error bars to detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
     "train": "train a pre-decoder from a TOML configuration",
     "serve": "decode streams of syndromes for experiment control, over a socket",
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         return _fail(_unknown_verb(verb))
-    module = importlib.import_module(f"sims.cli.{verb}")
+    module = importlib.import_module(f"sims.cli.{verb.replace('-', '_')}")
     try:
         return module.run(arguments[1:])
     except KeyboardInterrupt:

@@ -1,7 +1,11 @@
-"""Reading what the files of flags hold, with errors that name the file and the fix."""
+"""The files of flags: reading them with errors that name file and fix, and writing whole folders."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -29,3 +33,21 @@ def parse_stim(path: Path, kind: type[Model], name: str) -> Model:
     except (ValueError, IndexError) as error:  # IndexError: what Stim raises for an unknown DEM instruction
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is not a Stim {name} ({reason}); check the file") from error
+
+
+@contextmanager
+def complete_folder(out: Path) -> Iterator[Path]:
+    """A folder to write results into, whose files are in `out` when the block ends without an error.
+
+    An error leaves `out` as it was, and not there if it was not. Files in `out` of other names stay.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        out.mkdir(exist_ok=True)
+        for file in sorted(unfinished.iterdir()):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(unfinished)

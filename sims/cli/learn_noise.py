@@ -1,0 +1,212 @@
+"""`qecpipe learn-noise`: a detector error model with error bars, from syndromes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import stim
+import tyro
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from qec.shots import ShotFormat
+from sims.cli.console import make_console
+from sims.cli.files import complete_folder, parse_stim, shot_format
+from sims.decode_file import ShotSource
+
+if TYPE_CHECKING:
+    from noise_learning import Moments, NoiseFit, Structure
+    from noise_learning.blocks import BlockLog, DriftSummary
+    from sims.learn_noise import ShotSelection
+
+RESUME_HINT = "nothing was written; run the same command again"
+DEM_FILE = "learned.dem"
+MECHANISMS_FILE = "mechanisms.parquet"
+REPORT_FILE = "report.md"
+
+
+@dataclass(frozen=True)
+class LearnConfig:
+    """Learn the noise of a device from its detection events: no labels, no knowledge of its rates.
+
+    Writes learned.dem (for --dem of `qecpipe decode`, and for training), mechanisms.parquet (probability,
+    standard error, detectors), and report.md with a map of the patch and a plot of drift. Shot files may be
+    larger than memory.
+    """
+
+    circuit: Path
+    """Stim circuit that made the shots, with noise: its places count, its rates are a first guess."""
+    shots: tuple[Path, ...]
+    """Files of detection events, or of raw measurements with --measurements; all of one circuit."""
+    out: Path
+    """Folder for the results; appears when they are complete."""
+    format: ShotFormat | None = None
+    """Format of --shots; left out: from each suffix."""
+    measurements: bool = False
+    """--shots holds raw measurements."""
+    sweep: tuple[Path, ...] = ()
+    """Sweep bits of the measurements, one file per file of --shots, for a circuit that has them."""
+    sweep_format: ShotFormat | None = None
+    """Format of --sweep; left out: from each suffix."""
+    estimator: Literal["auto", "tied", "closed-form", "hybrid"] = "auto"
+    """tied: few parameters for all locations; closed-form: every mechanism by itself; hybrid: every
+    mechanism, shrunk to the tied fit; auto: tied, or hybrid where chi^2 says that locations differ."""
+    tie: Literal["role", "place"] = "role"
+    """What tied locations share: what the qubit does there, or that and the place, so that only time is
+    tied."""
+    which: Literal["all", "even", "odd"] = "all"
+    """Learn from the shots of even or odd index only, counted from 0 through all files."""
+    start: int = 0
+    """First shot to use."""
+    stop: int | None = None
+    """The shot after the last to use; left out: all."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb; returns its exit code."""
+    config = tyro.cli(LearnConfig, prog="qecpipe learn-noise", args=arguments)
+    from noise_learning.blocks import summarize_drift
+    from sims.learn_noise import ShotSelection
+
+    console = make_console()
+    selection = ShotSelection(config.which, config.start, config.stop)
+    sources = _sources(config)
+    if config.out.exists() and not config.out.is_dir():
+        raise ValueError(f"--out {config.out} is a file; give a folder")
+    circuit = parse_stim(config.circuit, stim.Circuit, "circuit")
+    with _status(console, "finding what each noise location does"):
+        structure, estimate = _estimator(config, circuit)
+    log = _count(sources, circuit, structure, selection, console)
+    with _status(console, "fitting"):
+        fit = estimate(log.total)
+        drift = summarize_drift(fit, log.blocks)
+    with complete_folder(config.out) as folder:
+        _write(folder, fit, drift, config, selection)
+    for line in _summary(fit, config.out):
+        console.print(line)
+    return 0
+
+
+def _sources(config: LearnConfig) -> list[ShotSource]:
+    if config.sweep and len(config.sweep) != len(config.shots):
+        raise ValueError(
+            f"{len(config.sweep)} files of --sweep for {len(config.shots)} of --shots; give each its own"
+        )
+    sweeps = config.sweep or (None,) * len(config.shots)
+    return [
+        ShotSource(
+            shots=shots,
+            format=shot_format(shots, config.format, "--format"),
+            measurements=config.measurements,
+            sweep=sweep,
+            sweep_format=shot_format(sweep, config.sweep_format, "--sweep-format") if sweep else "b8",
+        )
+        for shots, sweep in zip(config.shots, sweeps, strict=True)
+    ]
+
+
+def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, Callable[[Moments], NoiseFit]]:
+    """What is learned, and how, before any shot is read."""
+    from noise_learning import (
+        Structure,
+        TiedModel,
+        by_place,
+        by_role,
+        fit_closed_form,
+        fit_hybrid,
+        fit_tied,
+        learn,
+    )
+
+    try:
+        if config.estimator == "closed-form":
+            structure = Structure.from_circuit(circuit)
+            return structure, lambda moments: fit_closed_form(moments, structure)
+        model = TiedModel.of_circuit(circuit, tie=by_place if config.tie == "place" else by_role)
+    except ValueError as error:
+        raise ValueError(f"{config.circuit}: {error}") from error
+    fits: dict[str, Callable[[Moments], NoiseFit]] = {
+        "auto": lambda moments: learn(moments, model),
+        "tied": lambda moments: fit_tied(moments, model),
+        "hybrid": lambda moments: fit_hybrid(moments, model, fit_tied(moments, model)),
+    }
+    return model.structure, fits[config.estimator]
+
+
+def _count(
+    sources: Sequence[ShotSource],
+    circuit: stim.Circuit,
+    structure: Structure,
+    selection: ShotSelection,
+    console: Console,
+) -> BlockLog:
+    """Streams the selected shots of all files under a progress line."""
+    from sims.learn_noise import count_blocks
+
+    chunks = (
+        detections
+        for source in sources
+        for detections, _ in source.chunks(
+            circuit, num_detectors=structure.num_detectors, num_observables=structure.num_observables
+        )
+    )
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots counted"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("counting", total=None)
+        return count_blocks(
+            chunks,
+            structure.subsets,
+            selection=selection,
+            on_chunk=lambda shots: progress.update(bar, completed=shots),
+        )
+
+
+def _write(
+    folder: Path, fit: NoiseFit, drift: DriftSummary, config: LearnConfig, selection: ShotSelection
+) -> None:
+    from noise_learning.mechanism_table import mechanism_frame
+    from noise_learning.places import gather_places, has_coordinates
+    from noise_learning.report import (
+        ReportContext,
+        assumed_model,
+        largest_departures,
+        render_report,
+    )
+    from sims.noise_plots import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
+
+    fit.dem().to_file(folder / DEM_FILE)
+    mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
+    places = gather_places(fit) if has_coordinates(fit.structure) else []
+    departures = largest_departures(places)
+    if places:
+        draw_lattice(places, folder / LATTICE_PLOT, against=assumed_model(fit), marked=departures)
+    if len(drift.shots) > 1:
+        draw_drift(drift, folder / DRIFT_PLOT)
+    context = ReportContext(
+        circuit=str(config.circuit),
+        shot_files=tuple(map(str, config.shots)),
+        selection=str(selection),
+        asked_for=config.estimator,
+        lattice_plot=LATTICE_PLOT if places else None,
+        drift_plot=DRIFT_PLOT if len(drift.shots) > 1 else None,
+    )
+    text = render_report(fit, context, departures=departures, drift=drift)
+    (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+
+
+def _summary(fit: NoiseFit, out: Path) -> list[str]:
+    return [
+        f"{fit.shots:,.0f} shots, {len(fit.p):,} mechanisms, estimator {fit.estimator}, "
+        f"chi² per degree of freedom {fit.chi2_per_row:.3g}",
+        *fit.notes,
+        f"detector error model: {out / DEM_FILE} (qecpipe decode --dem)",
+        f"report: {out / REPORT_FILE}",
+    ]
+
+
+def _status(console: Console, text: str) -> AbstractContextManager[object]:
+    return console.status(text) if console.is_terminal else nullcontext()
