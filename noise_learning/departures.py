@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.structure import Structure
+from noise_learning.orbits import time_orbits
 from noise_learning.tied_model import TiedModel
-
-_TIME_DIGITS = 6  # coordinates that agree to so many digits are equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,25 +49,3 @@ class Departures:
         """float64 (detector sets, orbits + detector sets): departures are factor @ standard normals."""
         alone = sp.diags_array(np.sqrt(1 - invariant) * tau * self.alone)
         return sp.hstack([np.sqrt(invariant) * tau * self.together, alone]).tocsr()
-
-
-def time_orbits(structure: Structure) -> np.ndarray:
-    """int64 (detector sets,): sets with equal numbers are time translations of each other.
-
-    Time is the last coordinate of a detector. Sets that touch the first or last time are apart: preparation
-    and the measurement of data qubits add to them. A set with a detector without coordinates is alone.
-    """
-    times = [c[-1] for c in structure.coordinates if c]
-    ends = (min(times), max(times)) if times else (0.0, 0.0)
-    numbers: dict[object, int] = {}
-    orbit = np.empty(len(structure.detector_sets), dtype=np.int64)
-    for k, detectors in enumerate(structure.detector_sets):
-        places = [structure.coordinates[d] for d in detectors]
-        key: object = k
-        if all(places):
-            first = min(place[-1] for place in places)
-            last = max(place[-1] for place in places)
-            shifted = sorted((*place[:-1], round(place[-1] - first, _TIME_DIGITS)) for place in places)
-            key = (tuple(shifted), first == ends[0], last == ends[1])
-        orbit[k] = numbers.setdefault(key, len(numbers))
-    return orbit

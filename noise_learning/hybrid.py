@@ -2,15 +2,18 @@
 
 Strengths are a = K theta + delta, with departures delta = F z (see `departures`), z standard normal. Given
 F this is linear, with b of covariance C + (parity F) (parity F)^T: theta by weighted least squares, delta by
-its posterior mean. tau, the size of the departures, -> 0 is the tied fit, large tau weighted least squares of
-every mechanism. tau and the share that is the same in all rounds are those that predict moments best that
-were held out, each one in turn, in closed form.
+its posterior mean. tau, the size of the departures, -> 0 is the tied fit, large tau weighted least squares
+of every mechanism. Devices also have correlations that no mechanism of the circuit has (leakage,
+crosstalk): every other subset of a mechanism's detectors may have a strength of its own, which would
+otherwise be blamed on the mechanisms. The sizes are those that predict moments best that were held out,
+each one in turn, in closed form.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import scipy.linalg
@@ -38,22 +41,33 @@ _DENSE_ROWS = 4000  # above, the moments' covariance is taken as diagonal
 _TAU_ROWS = 1200  # tau is one number: a sample of equations settles it
 
 
+_UNMODELLED = (0.0, 0.1, 0.3, 1.0)
+
+
 @dataclass(frozen=True)
 class Shrinkage:
-    """tau: relative size of a location's departure; invariant: share of it that is the same in all rounds.
+    """How far a device may be from the tied model.
+
+    Attributes:
+        tau: relative size of a location's departure.
+        invariant: share of it that is the same in all rounds.
+        unmodelled: size of correlations that no mechanism has, in units of the median mechanism.
 
     Raises:
-        ValueError: tau not positive and finite, or invariant outside [0, 1].
+        ValueError: tau not positive and finite, invariant outside [0, 1], or unmodelled negative.
     """
 
     tau: float
     invariant: float
+    unmodelled: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tau) and self.tau > 0):
             raise ValueError(f"tau={self.tau!r} must be positive and finite; near 0 is the tied fit")
         if not 0 <= self.invariant <= 1:
             raise ValueError(f"invariant={self.invariant!r} is not a share in [0, 1]")
+        if not (math.isfinite(self.unmodelled) and self.unmodelled >= 0):
+            raise ValueError(f"unmodelled={self.unmodelled!r} must be finite and >= 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +82,7 @@ class _Problem:
     guess: np.ndarray
     noise: np.ndarray  # (rows, rows) or, where that is too large, its diagonal (rows,)
     departures: Departures
+    others: sp.csr_matrix  # (rows, other subsets), parity, times the median strength
 
     @property
     def dense(self) -> bool:
@@ -97,7 +112,8 @@ def fit_hybrid(
         shrinkage = _held_out_choice(problem) if problem.dense else _excess_choice(problem)
     notes += (
         f"locations depart from the tied fit by a factor of about exp(+-{shrinkage.tau:.2g}), "
-        f"{shrinkage.invariant:.0%} of that the same in all rounds",
+        f"{shrinkage.invariant:.0%} of that the same in all rounds; correlations of no mechanism: "
+        f"{shrinkage.unmodelled:g} of the median one",
     )
     if problem.dense:
         theta, a, spread = _dense_posterior(problem, shrinkage)
@@ -143,36 +159,45 @@ def _problem(model: TiedModel, parameters: TiedParameters, equations: Equations)
         guess=max(scale, 1e-3) * model.guess,
         noise=of(parity, centre, shots=equations.shots),
         departures=Departures.of(model, centre),
+        others=model.structure.other_parity[rows] * float(np.median(centre)),
     )
 
 
-def _grams(problem: _Problem, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance of b by departures of tau = 1 alone: those of whole orbits, and those of single sets."""
+def _grams(problem: _Problem, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, ...]:
+    """Covariance of b by departures of size 1: of whole orbits, of single sets, and of other subsets."""
+    halves = (
+        problem.parity[rows] @ problem.departures.together,
+        problem.parity[rows] @ sp.diags_array(problem.departures.alone),
+        problem.others[rows],
+    )
+    dense = (half.toarray().astype(np.float32) for half in halves)
+    return tuple((half @ half.T).astype(np.float64) for half in dense)
 
-    def gram(factor: sp.csr_matrix | sp.dia_array) -> np.ndarray:
-        half = (problem.parity[rows] @ factor).toarray().astype(np.float32)
-        return (half @ half.T).astype(np.float64)
 
-    return gram(problem.departures.together), gram(sp.diags_array(problem.departures.alone))
+def _departure_covariance(grams: tuple[np.ndarray, ...], choice: Shrinkage) -> np.ndarray:
+    together, alone, others = grams
+    departures = choice.tau**2 * (choice.invariant * together + (1 - choice.invariant) * alone)
+    return departures + choice.unmodelled**2 * others
 
 
 def _held_out_choice(problem: _Problem) -> Shrinkage:
     """What gives held-out moments the highest probability, each predicted from all others.
 
-    The size first, with half of it invariant, then the share.
+    One of the three numbers after the other, twice.
     """
     rows = sample_rows(problem.of_theta, np.arange(len(problem.b)), most=_TAU_ROWS)
     noise, grams = problem.noise[rows][:, rows], _grams(problem, rows)
 
+    @cache
     def score(choice: Shrinkage) -> float:
         return _held_out_score(problem, rows, noise + _departure_covariance(grams, choice))
 
-    tau = max((Shrinkage(tau, _INVARIANT[1]) for tau in _TAUS), key=score).tau
-    return max((Shrinkage(tau, share) for share in _INVARIANT), key=score)
-
-
-def _departure_covariance(grams: tuple[np.ndarray, np.ndarray], choice: Shrinkage) -> np.ndarray:
-    return choice.tau**2 * (choice.invariant * grams[0] + (1 - choice.invariant) * grams[1])
+    best = Shrinkage(_TAUS[2], _INVARIANT[1])
+    for _ in range(2):
+        best = max((replace(best, tau=tau) for tau in _TAUS), key=score)
+        best = max((replace(best, invariant=share) for share in _INVARIANT), key=score)
+        best = max((replace(best, unmodelled=size) for size in _UNMODELLED), key=score)
+    return best
 
 
 def _held_out_score(problem: _Problem, rows: np.ndarray, total: np.ndarray) -> float:

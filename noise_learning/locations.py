@@ -19,6 +19,7 @@ class Location:
     """One Pauli that can happen at one place.
 
     Attributes:
+        channel: the noise instruction, such as 'DEPOLARIZE2'.
         role: what the qubit is doing: 'after CX', 'before M', or 'idle CX' (waiting while others do that).
         pauli: such as 'X' or 'IZ'; 'flip' for the noise argument of a measurement.
         qubits: on which it acts.
@@ -26,6 +27,7 @@ class Location:
         rate: its probability in the circuit.
     """
 
+    channel: str
     role: str
     pauli: str
     qubits: tuple[int, ...]
@@ -37,13 +39,13 @@ Tie = Callable[[Location], str]
 
 
 def by_role(location: Location) -> str:
-    """Ties everything that is alike but for place and time: '<role> <pauli>'."""
-    return f"{location.role} {location.pauli}"
+    """Ties everything that is alike but for place and time: '<role> <channel> <pauli>'."""
+    return f"{location.role} {location.channel} {location.pauli}"
 
 
 def by_place(location: Location) -> str:
-    """Ties what differs in time only: '<role> <pauli> <qubits>'."""
-    return f"{location.role} {location.pauli} {','.join(map(str, location.qubits))}"
+    """Ties what differs in time only: that and the qubits."""
+    return f"{by_role(location)} {','.join(map(str, location.qubits))}"
 
 
 class NoiseLocations:
@@ -58,36 +60,41 @@ class NoiseLocations:
     """
 
     def __init__(self, circuit: stim.Circuit, *, tie: Tie = by_role) -> None:
-        self._parts = [list(_split(i)) for i in _with_roles(circuit.flattened())]
-        found: dict[str, list[float]] = {}
-        self._labels: list[list[list[str]]] = []
-        for part in self._parts:
-            labels = [[tie(location) for location in piece.locations] for piece in part]
-            self._labels.append(labels)
-            for piece, names in zip(part, labels, strict=True):
-                for location, name in zip(piece.locations, names, strict=True):
+        self._quiet = stim.Circuit()  # the circuit without noise
+        self._sites: dict[str, list[_Site]] = {}
+        rates: dict[str, list[float]] = {}
+        for entry in _with_roles(circuit.flattened()):
+            for piece in _split(entry):
+                if not piece.locations:
+                    self._quiet.append(piece.instruction)
+                    continue
+                self._quiet.append("TICK", [])  # Stim would fuse the gates around the site into one
+                by_label: dict[str, list[float]] = {}
+                for k, location in enumerate(piece.locations):
                     if location.rate > 0:
-                        found.setdefault(name, []).append(location.rate)
-        if not found:
-            raise ValueError(
-                "the circuit has no noise; give it noise of any rates, its places are what counts"
-            )
-        self.names = tuple(sorted(found))
-        self.rates = tuple(sum(found[name]) / len(found[name]) for name in self.names)
+                        name = tie(location)
+                        rates.setdefault(name, []).append(location.rate)
+                        by_label.setdefault(name, [0.0] * len(piece.locations))[k] = location.rate
+                for name, its in by_label.items():
+                    site = _Site(len(self._quiet), piece, tuple(its))
+                    self._sites.setdefault(name, []).append(site)
+                if piece.measures:
+                    self._quiet.append(piece.instruction.name, piece.instruction.targets_copy())
+                    self._quiet.append("TICK", [])
+        if not rates:
+            raise ValueError("the circuit has no noise; give it noise of any rates, its places count")
+        self.names = tuple(sorted(rates))
+        self.rates = tuple(sum(rates[name]) / len(rates[name]) for name in self.names)
 
     def only(self, name: str, *, rate: float) -> stim.Circuit:
         """The circuit with only the locations of one label on; their mean rate is `rate`."""
         factor = rate / self.rates[self.names.index(name)]
-        circuit = stim.Circuit()
-        for part, labels in zip(self._parts, self._labels, strict=True):
-            for piece, names in zip(part, labels, strict=True):
-                chosen = [n == name for n in names]
-                if piece.locations and not piece.measures and not any(chosen):
-                    continue
-                piece.append(
-                    circuit, [factor * loc.rate * on for loc, on in zip(piece.locations, chosen, strict=True)]
-                )
-        return circuit
+        circuit, done = stim.Circuit(), 0
+        for site in self._sites[name]:
+            circuit += self._quiet[done : site.position]
+            site.piece.append(circuit, [factor * r for r in site.rates])
+            done = site.position + site.piece.measures
+        return circuit + self._quiet[done:]
 
 
 @dataclass(frozen=True)
@@ -102,17 +109,21 @@ class _Piece:
         return bool(stim.gate_data(self.instruction.name).produces_measurements)
 
     def append(self, circuit: stim.Circuit, rates: list[float]) -> None:
-        """Appends it with the given rates, in the order of `locations`."""
-        if not self.locations:
-            circuit.append(self.instruction)
-            return
+        """Appends its noise with the given rates, in the order of `locations`."""
         targets = self.instruction.targets_copy()
-        if self.measures:
-            circuit.append(self.instruction.name, targets, rates[0] if rates[0] else ())
-        elif self.instruction.name in _FLIPS:
+        if self.measures or self.instruction.name in _FLIPS:
             circuit.append(self.instruction.name, targets, rates[0])
         else:
             circuit.append(f"PAULI_CHANNEL_{len(self.locations[0].qubits)}", targets, rates)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where in the noiseless circuit a piece belongs, and the rates of one label's locations there."""
+
+    position: int
+    piece: _Piece
+    rates: tuple[float, ...]
 
 
 def _with_roles(
@@ -125,6 +136,9 @@ def _with_roles(
             raise ValueError("unroll REPEAT blocks first (stim.Circuit.flattened)")
         layers[-1].append(instruction)
         if instruction.name == "TICK":
+            # A layer of noise alone belongs to the gates before it.
+            if len(layers) > 1 and not any(map(_gate_qubits, layers[-1])):
+                layers[-2] += layers.pop()
             layers.append([])
     for number, layer in enumerate(layers):
         gates = [_gate_qubits(instruction) for instruction in layer]
@@ -164,7 +178,7 @@ def _split(
                 qubits = tuple(t.value for t in group if not t.is_combiner)
                 yield _Piece(
                     stim.CircuitInstruction(name, group, arguments),
-                    (Location(f"at {name}", "flip", qubits, layer, arguments[0]),),
+                    (Location(name, f"at {name}", "flip", qubits, layer, arguments[0]),),
                 )
         else:
             yield _Piece(instruction, ())
@@ -175,7 +189,7 @@ def _split(
         role = _role(qubits, last, following, every)
         yield _Piece(
             stim.CircuitInstruction(name, group, arguments),
-            tuple(Location(role, p, qubits, layer, r) for p, r in zip(paulis, rates, strict=True)),
+            tuple(Location(name, role, p, qubits, layer, r) for p, r in zip(paulis, rates, strict=True)),
         )
 
 

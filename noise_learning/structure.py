@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,6 +82,25 @@ class Structure:
             coordinates=tuple(tuple(known.get(k, ())) for k in range(dem.num_detectors)),
         )
 
+    def simplified(self) -> Structure:
+        """One mechanism for equal detectors and observables, with the fewest of the suggested components.
+
+        Stim suggests several decompositions where circuit faults with equal symptoms differ; the physics is
+        the same. Matching with correlations does better with fewest components, in simulation (about 2 %)
+        and on devices, and Google's p_ij DEMs are made so. Of equally few the likeliest is kept.
+        """
+        kept: list[int] = []
+        prior: list[float] = []
+        for places in self.by_symptoms.values():
+            kept.append(min(places, key=lambda j: (len(self.mechanisms[j].components), -self.prior[j])))
+            prior.append(float(probability(strength(self.prior[places]).sum())))
+        return replace(
+            self,
+            mechanisms=tuple(self.mechanisms[j] for j in kept),
+            prior=np.clip(prior, *_PRIOR_RANGE),
+            set_of=self.set_of[kept],
+        )
+
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> Structure:
         """The structure of a noisy circuit, decomposed into edges as Stim suggests.
@@ -104,11 +123,14 @@ class Structure:
 
         b = parity @ a: see `noise_learning`.
         """
-        sets = incidence(self.detector_sets, columns=self.num_detectors)
-        product = self.subsets.incidence @ sets.T
-        product.data %= 2
-        product.eliminate_zeros()
-        return product.tocsr().astype(np.float64)
+        return _odd(self.subsets.incidence, incidence(self.detector_sets, columns=self.num_detectors))
+
+    @cached_property
+    def other_parity(self) -> sp.csr_matrix:
+        """As `parity`, (subsets, other subsets): for the subsets that are no mechanism's detector set."""
+        known = set(self.detector_sets)
+        others = [k for k in range(len(self.subsets)) if self.subsets.detectors(k) not in known]
+        return _odd(self.subsets.incidence, self.subsets.incidence[others])
 
     @cached_property
     def membership(self) -> sp.csr_matrix:
@@ -153,6 +175,14 @@ def strength(p: np.ndarray) -> np.ndarray:
 def probability(a: np.ndarray) -> np.ndarray:
     """p = (1 - exp(-a)) / 2, the inverse of `strength`."""
     return -np.expm1(-a) / 2
+
+
+def _odd(rows: sp.csr_matrix, columns: sp.csr_matrix) -> sp.csr_matrix:
+    """float64 0/1 (rows, columns): 1 where two sets, given by incidence, share an odd number of elements."""
+    product = (rows @ columns.T).tocsr()
+    product.data %= 2
+    product.eliminate_zeros()
+    return product.astype(np.float64)
 
 
 def _mechanism(groups: Iterable[Sequence[stim.DemTarget]]) -> Mechanism:

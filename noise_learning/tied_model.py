@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import stim
 
 from noise_learning.locations import NoiseLocations, Tie, by_role
+from noise_learning.orbits import time_orbits
 from noise_learning.structure import Structure, strength
 from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
 from qec.patch import Basis, Orientation
@@ -77,7 +78,7 @@ class TiedModel:
         )
 
     @classmethod
-    def of_circuit(cls, circuit: stim.Circuit, *, tie: Tie = by_role) -> TiedModel:
+    def of_circuit(cls, circuit: stim.Circuit, *, tie: Tie = by_role, simplify: bool = True) -> TiedModel:
         """One parameter per label of the circuit's noise locations.
 
         Locations of one label keep the ratios of their rates in the circuit: the parameter is their mean.
@@ -85,6 +86,7 @@ class TiedModel:
         Args:
             circuit: noisy; its rates are the first guess.
             tie: label of a location: `by_role` (the default), `by_place`, or any other.
+            simplify: one decomposition per symptoms (`Structure.simplified`), or all that Stim suggests.
 
         Raises:
             ValueError: no noise, noise other than Pauli channels, or no DEM.
@@ -92,7 +94,29 @@ class TiedModel:
         locations = NoiseLocations(circuit, tie=tie)
         probes = (locations.only(name, rate=_PROBE) for name in locations.names)
         guess = strength(np.array(locations.rates))
-        return cls._build(Structure.from_circuit(circuit), locations.names, probes, guess=guess)
+        structure = Structure.from_circuit(circuit)
+        return cls._build(
+            structure.simplified() if simplify else structure, locations.names, probes, guess=guess
+        )
+
+    @classmethod
+    def of_orbits(cls, structure: Structure) -> TiedModel:
+        """One parameter per set of mechanisms that are time translations of each other.
+
+        It assumes nothing but that noise is the same in all rounds, and so fits a device on which not all
+        noise is that of its circuit's locations: leakage, crosstalk. It predicts no other distance.
+        """
+        orbit = time_orbits(structure)
+        count = int(orbit.max()) + 1
+        mean = np.bincount(orbit, structure.prior_strength) / np.bincount(orbit)
+        seen = np.flatnonzero(structure.set_of >= 0)
+        # Mechanisms of equal detectors, and those without, keep the prior's shares.
+        sets = structure.set_of[seen]
+        share = strength(structure.prior[seen]) / structure.prior_strength[sets]
+        matrix = sp.csr_matrix((share, (seen, orbit[sets])), shape=(len(structure.mechanisms), count))
+        first = {int(o): structure.detector_sets[k] for k, o in reversed(list(enumerate(orbit)))}
+        names = tuple("like D" + "*D".join(map(str, first[o])) for o in range(count))
+        return cls(structure, names, matrix, mean)
 
     @classmethod
     def _build(

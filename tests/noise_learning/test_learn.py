@@ -1,0 +1,197 @@
+"""The gate, the hybrid, and DEMs that stay valid whatever the shots are."""
+
+import numpy as np
+import pymatching
+import pytest
+import stim
+
+import qec
+from noise_learning import (
+    Moments,
+    NoiseFit,
+    Shrinkage,
+    Structure,
+    TiedModel,
+    assemble,
+    fit_closed_form,
+    fit_hybrid,
+    fit_tied,
+    learn,
+    strength,
+)
+from noise_learning.orbits import time_orbits
+
+NOISE = qec.depolarizing(0.008)
+
+
+@pytest.fixture(scope="module")
+def model() -> TiedModel:
+    return TiedModel.of_memory(distance=3, rounds=3)
+
+
+def device(seed: int) -> stim.Circuit:
+    return qec.memory_circuit(distance=3, rounds=3, noise=NOISE, variation=qec.LocationVariation(0.5, seed))
+
+
+def moments_of(model: TiedModel, circuit: stim.Circuit, shots: int, seed: int) -> Moments:
+    detections = circuit.compile_detector_sampler(seed=seed).sample(shots, bit_packed=True)
+    return Moments.from_shots(model.structure.subsets, detections)
+
+
+def departure(fit: NoiseFit, circuit: stim.Circuit) -> float:
+    """Root mean square error of strengths of detector sets, in units of their mean."""
+    truth = Structure.from_circuit(circuit)
+    found = dict(zip(truth.detector_sets, truth.prior_strength, strict=True))
+    expected = np.array([found[s] for s in fit.structure.detector_sets])
+    a = fit.structure.membership @ strength(fit.p)
+    return float(np.sqrt(np.mean((a - expected) ** 2)) / expected.mean())
+
+
+def check_valid(fit: NoiseFit) -> None:
+    for values in (fit.p, fit.sigma):
+        assert np.isfinite(values).all()
+    assert (fit.p > 0).all()
+    assert (fit.p < 0.5).all()
+    assert (fit.sigma >= 0).all()
+    for correlated in (False, True):
+        pymatching.Matching.from_detector_error_model(fit.dem(), enable_correlations=correlated)
+
+
+def test_gate_keeps_the_tied_fit_on_a_homogeneous_device(model):
+    fit = learn(moments_of(model, qec.memory_circuit(distance=3, rounds=3, noise=NOISE), 50_000, 1), model)
+    assert fit.estimator == "tied"
+    assert "tied fit chosen" in fit.notes[-1]
+
+
+def test_gate_and_hybrid_on_a_device_whose_locations_differ(model):
+    circuit = device(4)
+    for shots in (10_000, 100_000):
+        moments = moments_of(model, circuit, shots, 2)
+        tied, closed = fit_tied(moments, model), fit_closed_form(moments, model.structure)
+        chosen = learn(moments, model)
+        assert chosen.estimator == "hybrid"
+        assert "above" in chosen.notes[-1]
+        best = min(departure(tied, circuit), departure(closed, circuit))
+        assert departure(chosen, circuit) < best
+
+
+def test_shrinkage_has_the_tied_fit_as_its_limit(model):
+    moments = moments_of(model, qec.memory_circuit(distance=3, rounds=3, noise=NOISE), 20_000, 3)
+    tied = fit_tied(moments, model)
+    fit = fit_hybrid(moments, model, tied, shrinkage=Shrinkage(1e-4, 0.5))
+    mine, its = (model.structure.membership @ strength(f.p) for f in (fit, tied))
+    np.testing.assert_allclose(mine, its, rtol=0.05, atol=1e-5)
+    with pytest.raises(ValueError, match="tau=0"):
+        Shrinkage(0, 0.5)
+    with pytest.raises(ValueError, match="fit_tied"):
+        fit_hybrid(moments, model, fit_closed_form(moments, model.structure))
+
+
+def test_diagonal_covariance_of_large_problems_agrees(model, monkeypatch):
+    moments = moments_of(model, device(6), 50_000, 3)
+    tied = fit_tied(moments, model)
+    dense = fit_hybrid(moments, model, tied)
+    monkeypatch.setattr("noise_learning.hybrid._DENSE_ROWS", 0)
+    rough = fit_hybrid(moments, model, tied)
+    assert any("diagonal" in note for note in rough.notes)
+    assert departure(rough, device(6)) < departure(tied, device(6))
+    assert departure(dense, device(6)) < 1.1 * departure(rough, device(6))
+    assert 0.5 < np.median(rough.sigma / dense.sigma) < 2
+
+
+def test_hybrid_errors_are_calibrated(model):
+    inside = []
+    for seed in range(4):
+        circuit = device(seed)
+        truth = Structure.from_circuit(circuit)
+        found = dict(zip(truth.detector_sets, truth.prior_strength, strict=True))
+        fit = learn(moments_of(model, circuit, 100_000, seed), model)
+        expected = np.array([found[s] for s in model.structure.detector_sets])
+        a = model.structure.membership @ strength(fit.p)
+        sigma = model.structure.membership @ (2 * np.exp(strength(fit.p)) * fit.sigma)
+        inside.append(np.mean(np.abs(a - expected) < sigma))
+    assert 0.6 < np.mean(inside) < 0.78
+
+
+@pytest.mark.parametrize("p", [0.001, 0.02])
+@pytest.mark.parametrize("shots", [1, 50, 300])
+def test_few_shots_give_a_valid_dem(p, shots, model):
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(p))
+    moments = moments_of(model, circuit, shots, 5)
+    for fit in (
+        learn(moments, model),
+        fit_closed_form(moments, model.structure),
+        fit_hybrid(moments, model, fit_tied(moments, model)),
+    ):
+        check_valid(fit)
+
+
+@pytest.mark.parametrize("kind", ["never", "always", "coin", "one always", "one never", "alternating"])
+def test_strange_detectors_give_a_valid_dem(kind, model):
+    count = model.structure.num_detectors
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.01))
+    bits = circuit.compile_detector_sampler(seed=1).sample(2000)
+    if kind == "never":
+        bits[:] = False
+    elif kind == "always":
+        bits[:] = True
+    elif kind == "coin":
+        bits = np.random.default_rng(0).integers(0, 2, size=bits.shape).astype(bool)
+    elif kind == "alternating":
+        bits[::2], bits[1::2] = True, False
+    else:
+        bits[:, 7] = kind == "one always"
+    moments = Moments.from_shots(model.structure.subsets, np.packbits(bits, axis=1, bitorder="little"))
+    for fit in (learn(moments, model), fit_closed_form(moments, model.structure)):
+        check_valid(fit)
+        if kind in ("always", "one always"):
+            assert (7,) in fit.dropped
+            assert any("dropped" in note for note in fit.notes)
+    assert bits.shape[1] == count
+
+
+def test_detectors_constant_by_construction_are_fine():
+    model = TiedModel.of_memory(distance=3, rounds=3, perfect_last_round=True)
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=NOISE, perfect_last_round=True)
+    check_valid(learn(moments_of(model, circuit, 5000, 1), model))
+
+
+def test_dem_keeps_components_coordinates_and_counts(model):
+    dem = assemble(model.structure, model.structure.prior)
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.005))
+    expected = circuit.detector_error_model(decompose_errors=True)
+    assert dem.num_detectors == expected.num_detectors
+    assert dem.num_observables == expected.num_observables
+    assert dem.get_detector_coordinates() == expected.get_detector_coordinates()
+    assert Structure.from_dem(dem).mechanisms == Structure.from_dem(expected).mechanisms
+    with pytest.raises(ValueError, match="mechanism 0"):
+        assemble(model.structure, np.zeros(len(model.structure.mechanisms)))
+
+
+def test_simplified_structure_has_one_mechanism_per_symptoms(model):
+    simple = model.structure.simplified()
+    assert len(simple.mechanisms) < len(model.structure.mechanisms)
+    assert len(simple.by_symptoms) == len(simple.mechanisms)
+    np.testing.assert_allclose(simple.prior_strength, model.structure.prior_strength)
+
+
+def test_time_orbits_are_translations(model):
+    structure = TiedModel.of_memory(distance=3, rounds=6).structure
+    orbits = time_orbits(structure)
+    middle = [k for k, s in enumerate(structure.detector_sets) if _bulk(structure, s)]
+    sizes = np.bincount(orbits)[orbits[middle]]
+    assert sizes.min() >= 2
+    for k in middle[:20]:
+        for other in np.flatnonzero(orbits == orbits[k]):
+            assert _shape(structure, structure.detector_sets[k]) == _shape(
+                structure, structure.detector_sets[other]
+            )
+
+
+def _bulk(structure: Structure, detectors: tuple[int, ...]) -> bool:
+    return all(2 <= structure.coordinates[d][2] <= 4 for d in detectors)
+
+
+def _shape(structure: Structure, detectors: tuple[int, ...]) -> list[tuple[float, ...]]:
+    first = min(structure.coordinates[d][2] for d in detectors)
+    return sorted((*structure.coordinates[d][:2], structure.coordinates[d][2] - first) for d in detectors)
