@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from service_kit import Running, Summary, in_process, memory, packed_rows, send_shots, server, summary
 
@@ -34,7 +35,7 @@ TEXT = str(CIRCUIT)
 OPTIONS = {"commit": 2, "buffer": 2}
 BATCH = 50
 WRONG = str(memory(5, 7, 0.005).detector_error_model(decompose_errors=True))
-PATIENT = {"gap_deadline": 20.0, "faults": 1 << 30}
+PATIENT: dict[str, Any] = {"gap_deadline": 20.0, "faults": 1 << 30}
 DATA = (FrameType.ROUND, FrameType.FINAL)
 
 
@@ -142,8 +143,8 @@ def run(name: str, shots: list[list[bytes]], expected: list[Summary]) -> bool:
     notes: list[str] = []
     got: list[Summary] = []
     start = time.monotonic()
-    small = {"output_bytes": 2048} if name == "slow-reader" else {}
-    with server(spares=name == "kill", prune=False, **PATIENT, **small) as running:
+    output_bytes = 2048 if name == "slow-reader" else 1 << 20
+    with server(spares=name == "kill", prune=False, output_bytes=output_bytes, **PATIENT) as running:
         client = Noisy(running.path, resend_after=0.02)
         stream = client.open(TEXT, **OPTIONS)
         client.rng = rng if name == "noise" else None

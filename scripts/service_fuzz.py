@@ -77,6 +77,7 @@ def main() -> int:
         f"{sizes[len(sizes) // 4] / 1e6:.1f} MB after a quarter, {last / 1e6:.1f} at the end: "
         f"{100 * growth:+.1f} %"
     )
+    print("memory, MB: " + " ".join(f"{size / 1e6:.0f}" for size in sizes))
     print("answers: " + ", ".join(f"{name} {number}" for name, number in sorted(answers.items())))
     return int(not (alive and equal and growth < 0.1))
 

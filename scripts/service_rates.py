@@ -5,7 +5,7 @@
 Per point: one stream, commit = buffer = d, an open-loop load that counts latency from the intended send time.
 The sustainable period is the smallest, within 10 %, at which the backlog stays bounded: no round waits for
 credit for more than 50 ms in `--seconds`. At 70 % of that rate the percentiles of the commit latency are
-taken; at 150 % a client that ignores its credit must be told OVERLOAD, and the memory of the worker is watched.
+taken; at 150 % a client that ignores its credit must be told OVERLOAD, and the worker's memory is watched.
 Appends one JSON object a point to --out. Give the machine nothing else to do.
 """
 

@@ -9,8 +9,8 @@ import numpy as np
 from decoder_service.session import Row
 from decoder_service.wire import packed_bytes
 
-EVERY = 7
-"""One round in this many is counted, so that the hot path hardly sees it; coprime to most window sizes."""
+EVERY = 11
+"""One row in this many is counted, so that the hot path hardly sees it."""
 MEMORY = 0.9
 """What is left of the counts from one `take` to the next: about ten intervals are seen."""
 BASELINE_ROUNDS = 1000
@@ -53,11 +53,13 @@ class DensityMeter:
         self._first_ones = 0.0
         self._first_rounds = 0
         self._before: Row | None = None
+        self._seen = 0
 
     def count(self, row: Row) -> None:
         """Takes every round of the stream, in order."""
         before, self._before = self._before, row
-        if row.sequence % EVERY or row.erased is not None or len(row.bits) != self._bytes or not self._bits:
+        self._seen = (self._seen + 1) % EVERY
+        if self._seen or row.erased is not None or len(row.bits) != self._bytes or not self._bits:
             return
         bits = np.frombuffer(row.bits, np.uint8)
         if self._differences:

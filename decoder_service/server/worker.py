@@ -69,6 +69,8 @@ class Worker:
         self._watched: set[Session] = set()
         self._housekeeping = self._since = time.monotonic_ns()
         self._untouched = 0
+        self._dropped = False
+        """Whether a decoder was let go of since the last look for cycles, which they are full of."""
         self._running = True
         self._services = Services(
             config=config,
@@ -171,6 +173,7 @@ class Worker:
 
     def _closed(self, session: str, hosted: HostedStream) -> None:
         stats = hosted.session.stats
+        self._dropped = True
         self.metrics.closed(stats)
         self._tell(control.Holds(session, hosted.session.stream, b""))
         totals = {name: getattr(stats, name) for name in ("shots", "commits", "erased", "failed")}
@@ -287,7 +290,7 @@ class Worker:
 
     def _built(self, mask: int) -> None:
         self._builder.collect()
-        gc.freeze()  # graphs live long: the collector need not look at them again and again
+        self._dropped = True  # a reloaded model takes the place of another
         self._busy |= set(self.sessions.values())
 
     def _housekeep(self, now: int) -> None:
@@ -301,6 +304,9 @@ class Worker:
             if idle and now - session.detached_since > self.config.linger * 1e9:
                 self._lobby.end(session)
         self._report()
+        if self._dropped:
+            self._dropped = False
+            gc.collect()
         self._untouched += 1
         if self._untouched >= TOUCH:
             self._untouched = 0
@@ -360,6 +366,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.freeze()  # what was imported stays; collections are shorter without it
     end = socket.socket(fileno=int(arguments[0]))
     config = end.recv(control.MAX_MESSAGE)
     if config:
