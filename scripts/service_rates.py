@@ -38,20 +38,24 @@ def main() -> None:
     parser.add_argument("--distance", type=int, nargs="+", default=[3, 5, 7, 9, 13])
     parser.add_argument("--p", type=float, nargs="+", default=[0.001, 0.003])
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--busy-poll", type=float, default=200.0, help="µs, of worker and client; 0 sleeps")
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args()
     for distance, p in itertools.product(flags.distance, flags.p):
-        point = measure(distance, p, flags.seconds)
+        point = measure(distance, p, flags.seconds, flags.busy_poll / 1e6)
         print(json.dumps(point), flush=True)
         with flags.out.open("a") as file:
             file.write(json.dumps(point) + "\n")
 
 
-def measure(distance: int, p: float, seconds: float) -> dict[str, object]:
+def measure(distance: int, p: float, seconds: float, busy_poll: float) -> dict[str, object]:
     """One point; latencies and periods in µs."""
     rounds = 8 * distance - 1
     circuit = memory(distance, rounds, p)
-    with server(spares=0, window=WINDOW) as running, running.client(timeout=600) as client:
+    with (
+        server(spares=0, window=WINDOW, busy_poll=busy_poll) as running,
+        running.client(timeout=600, busy_poll=busy_poll) as client,
+    ):
         start = time.monotonic()
         stream = client.open(str(circuit), commit=distance, buffer=distance)
         opening = time.monotonic() - start
@@ -69,6 +73,7 @@ def measure(distance: int, p: float, seconds: float) -> dict[str, object]:
     return {
         "distance": distance,
         "p": p,
+        "busy_poll_us": round(1e6 * busy_poll),
         "open_s": round(opening, 1),
         "period_us": round(1e6 / rate, 1),
         "commit_us_at_70": latency,

@@ -18,7 +18,7 @@ from decoder_service.client.stream import ClientStream
 
 HIGHEST_NS = 60_000_000_000
 DIGITS = 3
-_SPIN_NS = 200_000
+_SPIN_NS = 50_000
 """Closer than this to the next due time the loop does not sleep: sleeping is not that exact."""
 
 

@@ -182,11 +182,11 @@ class Front:
             hello = decode_message(items[0].payload, Hello)
         except PayloadError as error:
             raise HandshakeError(ErrorCode.HANDSHAKE, str(error)) from error
+        if self.config.token and not hmac.compare_digest(hello.token.encode(), self.config.token.encode()):
+            raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
         known = [name for worker in self.supervisor.workers for name in worker.sessions]
         if hello.session not in known and len(known) >= self.config.sessions:
             raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
-        if self.config.token and not hmac.compare_digest(hello.token.encode(), self.config.token.encode()):
-            raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
         return hello
 
     def _hand_over(self, hello: Hello, sock: socket.socket) -> None:

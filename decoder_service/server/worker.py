@@ -193,10 +193,11 @@ class Worker:
             self.wires.close(connection)
             return
         now = time.monotonic_ns()
-        if len(items) == 1 and self._straight(connection, session, items[0], now):
+        first = self._straight(connection, session, items, now)
+        if first == len(items):
             return
         replies: list[Frame] = []
-        for item in items:
+        for item in items[first:]:
             if isinstance(item, WireFault):
                 self.metrics.fault(item.kind.value)
                 connection.faults += 1
@@ -213,23 +214,41 @@ class Worker:
             self._work(session)
             self._lobby.end(session) if session.over else self.wires.close(connection)
 
-    def _straight(self, connection: Connection, session: Session, item: Frame | WireFault, now: int) -> bool:
-        """Decodes a data frame that came alone and in order, and sends what it leads to, before all else."""
-        hosted = session.streams.get(item.stream)
-        if hosted is None or not isinstance(item, Frame) or item.type not in _DATA or session in self._busy:
-            return False
-        try:
-            data = hosted.straight(item, now)
-            if data:
-                self.wires.send_encoded(connection, data)
-            if data is not None:
-                hosted.settle()
-        except JournalError as error:
-            self._journal_failed(session, hosted, error)
-            return True
-        if data is not None:
+    def _straight(
+        self, connection: Connection, session: Session, items: list[Frame | WireFault], now: int
+    ) -> int:
+        """Decodes data frames that came in order and with nothing before them, for one turn.
+
+        What they lead to is sent before all else is done for it. Returns how many frames that were.
+        """
+        if session in self._busy:
+            return 0
+        out: list[bytes] = []
+        until = now + self._turn
+        count = 0
+        for item in items:
+            hosted = session.streams.get(item.stream)
+            if hosted is None or not isinstance(item, Frame) or item.type not in _DATA:
+                break
+            try:
+                data = hosted.straight(item, now)
+                if data is None:
+                    break
+                count += 1
+                if data:
+                    out.append(data)
+                if len(items) > 1:
+                    hosted.settle()
+            except JournalError as error:
+                self._journal_failed(session, hosted, error)
+                break
+            if time.monotonic_ns() >= until:
+                break
+        if out:
+            self.wires.send_encoded(connection, b"".join(out))
+        if count:
             self._busy.add(session)
-        return data is not None
+        return count
 
     def _work(self, session: Session) -> None:
         """One turn of each of its streams."""
@@ -241,6 +260,7 @@ class Worker:
         watch = False
         for hosted in list(session.streams.values()):
             try:
+                hosted.settle()
                 out += hosted.work(self._turn)
             except JournalError as error:
                 self._journal_failed(session, hosted, error)

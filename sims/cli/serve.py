@@ -47,6 +47,9 @@ class ServeConfig:
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
     """Seconds after which a lost round is decoded as erased, or its shot given up."""
+    busy_poll: float = 200.0
+    """Microseconds that a worker asks for the next round again and again before it sleeps; more where it has
+    a core for itself, 0 where it has to share one."""
     streams: int = 64
     """Streams of a session."""
     connections: int = 64
@@ -87,6 +90,7 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
             prune=config.state is None,
             window=positive("--window", config.window),
             gap_deadline=config.gap_deadline,
+            busy_poll=_micros("--busy-poll", config.busy_poll),
             streams=positive("--streams", config.streams),
             drain=config.drain,
         ),
@@ -118,6 +122,13 @@ async def _serve(config: ServerConfig) -> None:
         await stop.wait()
         log.info("draining")
     log.info("ended")
+
+
+def _micros(flag: str, value: float) -> float:
+    """Seconds."""
+    if not 0 <= value <= 1e6:
+        raise ValueError(f"{flag} is {value:g}; it is microseconds, 0 to 1000000")
+    return value / 1e6
 
 
 def _address(text: str) -> TcpAddress:
