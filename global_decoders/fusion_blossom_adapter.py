@@ -16,6 +16,8 @@ _MAX_HALF_WEIGHT = 1 << 16
 class FusionBlossomDecoder(sinter.Decoder):
     """Minimum-weight perfect matching on the DEM's graph, weights rounded to 1/65536 of the largest."""
 
+    graphlike = True
+
     def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
         """Raises ValueError if a mechanism is not decomposed into edges."""
         matcher = FusionBlossomMatcher(edge_faults(dem, decoder="fusion-blossom"))

@@ -22,6 +22,11 @@ class PyMatchingDecoder(sinter.Decoder):
 
     correlated: bool = False
 
+    @property
+    def graphlike(self) -> bool:
+        """Whether edges count as independent, so that nothing is learned from one basis for the other."""
+        return not self.correlated
+
     def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> "CompiledPyMatching":
         """Builds the graph, warm: the first decode is as fast as the next.
 

@@ -14,12 +14,16 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from predecoder.blocking import block
+from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
-__all__ = ["ChainDecision", "DecisionConfig"]
+__all__ = ["ChainDecision", "DecisionConfig", "Mode"]
 
 Residue = Literal["any", "none"]
+Bind = Literal["moves", "mechanisms"]
+Mode = Literal["aggressive", "conservative"]
+"""Which of a network's two decisions: for matching on independent edges, or for decoders that correlate."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,23 @@ class DecisionConfig:
         propose: a move is proposed where its logit exceeds this.
         commit: a group is committed where the smallest logit in it reaches this.
         residue: 'any' commits groups whatever they leave of the syndrome; 'none' only those that
-            explain every detection they touch, which is what correlated matching needs: half an
-            explained cluster hides the other half's correlation.
+            explain every detection they touch.
+        bind: 'moves' groups moves that share a detector; 'mechanisms' also binds all detections of
+            every mechanism, of both stabilizer types, whose detectors all fired. With residue
+            'none', a Y error is then explained whole or left whole, which is what correlated
+            matching needs: half an explained cluster hides the other half's correlation.
     """
 
     propose: float = 0.0
     commit: float = 0.0
     residue: Residue = "any"
+    bind: Bind = "moves"
 
     def __post_init__(self) -> None:
         if self.residue not in get_args(Residue):
             raise ValueError(f"residue={self.residue!r} is unknown; use one of {get_args(Residue)}")
+        if self.bind not in get_args(Bind):
+            raise ValueError(f"bind={self.bind!r} is unknown; use one of {get_args(Bind)}")
         if self.commit < self.propose:
             raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
 
@@ -53,7 +63,19 @@ class DecisionConfig:
 class ChainDecision:
     """Groups the proposed moves of a batch and drops the groups that are not sure enough."""
 
-    def __init__(self, layout: DetectorLayout, config: DecisionConfig) -> None:
+    def __init__(
+        self, layout: DetectorLayout, config: DecisionConfig, *, tables: DemTables | None = None
+    ) -> None:
+        """`tables` are the DEM's, needed to bind by mechanisms.
+
+        Raises:
+            ValueError: `config` binds by mechanisms and there are no tables.
+        """
+        self._mechanisms = None
+        if config.bind == "mechanisms":
+            if tables is None:
+                raise ValueError("bind='mechanisms' needs the DEM's tables; give them, or use bind='moves'")
+            self._mechanisms = _Mechanisms(layout, tables)
         moves = MoveSet.from_layout(layout)
         self._config = config
         self._num_detectors = layout.num_detectors
@@ -89,13 +111,16 @@ class ChainDecision:
         self, logits: np.ndarray, shot: np.ndarray, position: np.ndarray, detections: np.ndarray
     ) -> np.ndarray:
         """Which of the proposed moves `(n,)` belong to a group that is committed."""
-        ends = self._ends[:, position] + shot * self._num_detectors
+        moves = ends = self._ends[:, position] + shot * self._num_detectors
+        if self._mechanisms is not None:
+            ends = np.concatenate([moves, self._mechanisms.fired(detections)], axis=1)
         nodes, local = np.unique(ends, return_inverse=True)
         local = local.reshape(ends.shape)
         edges = sp.coo_matrix(
-            (np.ones(len(shot), dtype=np.uint8), (local[0], local[1])), shape=(len(nodes), len(nodes))
+            (np.ones(ends.shape[1], dtype=np.uint8), (local[0], local[1])), shape=(len(nodes), len(nodes))
         )
         count, group_of_node = connected_components(edges, directed=False)
+        local = local[:, : len(shot)]  # what binds is no correction
         group = group_of_node[local[0]]
         weakest = np.full(count, np.inf)
         np.minimum.at(weakest, group, logits)
@@ -107,3 +132,36 @@ class ChainDecision:
             left = (flips + detections.ravel()[nodes]) % 2 == 1
             accepted[group_of_node[left]] = False
         return accepted[group]
+
+
+class _Mechanisms:
+    """The mechanisms of a DEM that flip detectors of both stabilizer types."""
+
+    def __init__(self, layout: DetectorLayout, tables: DemTables) -> None:
+        detectors = tables.detectors
+        kind = sp.csr_matrix(layout.voxels[:, 1:].sum(axis=1) % 2)
+        weight = np.diff(detectors.indptr)
+        others = np.asarray((kind.astype(np.int64) @ detectors.astype(np.int64)).todense()).ravel()
+        both = np.flatnonzero((others > 0) & (others < weight))
+        self._weight = weight[both]
+        self._incidence = sp.csr_matrix(detectors[:, both], dtype=np.int32)
+        # One row a mechanism: its detectors, the first one repeated up to the largest weight.
+        column = np.arange(self._weight.max(initial=1))
+        start = detectors.indptr[both][:, None]
+        self._detectors = detectors.indices[start + np.where(column < self._weight[:, None], column, 0)]
+        self._num_detectors = layout.num_detectors
+
+    def fired(self, detections: np.ndarray) -> np.ndarray:
+        """Pairs that bind the detectors of the mechanisms that all fired: int64 `(2, n)`.
+
+        Args:
+            detections: uint8 0/1 `(B, num_detectors)`; detector d of shot b is node
+                b * num_detectors + d of the result.
+        """
+        hits = (sp.csr_matrix(detections, dtype=np.int32) @ self._incidence).tocoo()
+        whole = hits.data == self._weight[hits.col]
+        nodes = (
+            self._detectors[hits.col[whole]] + hits.row[whole][:, None].astype(np.int64) * self._num_detectors
+        )
+        first = np.broadcast_to(nodes[:, :1], nodes.shape)
+        return np.stack([first.ravel(), nodes.ravel()])

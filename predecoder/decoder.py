@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import sinter
 import stim
 
 from predecoder.blocking import NetworkInput, unblock
-from predecoder.decision import ChainDecision, DecisionConfig
+from predecoder.decision import ChainDecision, DecisionConfig, Mode
 from predecoder.stencils import ResidualStencil
 from predecoder.weights import WeightsError, load_network, resolve_weights
+from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout, LayoutError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from predecoder.network import Network
 
-__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning"]
+__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning", "automatic_mode"]
 
 _BLOCKS_PER_BATCH = 4096
 """Blocks that go through the network at a time: one layer's activations then stay in the cache."""
@@ -46,6 +48,7 @@ class PredecodedDecoder(sinter.Decoder):
         weights: str | Path = "default",
         device: str = "auto",
         on_misfit: Literal["warn", "fail"] = "warn",
+        mode: Mode | Literal["auto"] = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -57,6 +60,9 @@ class PredecodedDecoder(sinter.Decoder):
             device: 'auto', 'cpu' or 'cuda'.
             on_misfit: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
+            mode: 'aggressive' removes most of the syndrome, for speed and for matching on independent
+                edges; 'conservative' only what is safe for a decoder that uses correlations; 'auto'
+                picks by the global decoder.
             batch_shots: shots that go through the network at a time; by default, what fits the cache.
             threads: torch's threads; by default left alone.
 
@@ -67,6 +73,9 @@ class PredecodedDecoder(sinter.Decoder):
             raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
         if batch_shots is not None and batch_shots < 1:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
+        if mode not in ("auto", *get_args(Mode)):
+            raise ValueError(f"mode={mode!r} is unknown; use 'auto', 'aggressive' or 'conservative'")
+        self.mode: Mode = automatic_mode(global_decoder) if mode == "auto" else mode
         self.global_decoder = global_decoder
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
@@ -82,19 +91,23 @@ class PredecodedDecoder(sinter.Decoder):
         """
         compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
         try:
-            layout = DetectorLayout.from_dem(dem)
+            tables = DemTables.from_dem(dem)
+            layout = DetectorLayout.from_dem(dem, tables=tables)
         except LayoutError as error:
             if self.on_misfit == "fail":
                 raise
             message = f"decoding without the pre-decoder: {error}"
             warnings.warn(message, PredecoderMisfitWarning, stacklevel=2)
             return compiled
+        network = self._network()
         return CompiledPredecoded(
             layout,
-            self._network(),
+            network,
             compiled,
             device=self._device(),
             batch_shots=self.batch_shots,
+            decision=network.decision_for(self.mode),
+            tables=tables,
         )
 
     def _network(self) -> Network:
@@ -132,8 +145,13 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         device: torch.device,
         batch_shots: int | None = None,
         decision: DecisionConfig | None = None,
+        tables: DemTables | None = None,
     ) -> None:
-        """See `PredecodedDecoder`; `decision` is the network's own unless another is given."""
+        """See `PredecodedDecoder`; `decision` is the network's aggressive one unless another is given.
+
+        Raises:
+            ValueError: a decision that binds by mechanisms, without the DEM's `tables`.
+        """
         self.layout = layout
         self.global_decoder = global_decoder
         blocks = int(np.prod(layout.shape)) // 8
@@ -142,11 +160,16 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         self._network = network.to(device)
         self._device = device
         self._input = NetworkInput(layout)
-        self._decision = ChainDecision(layout, decision or network.decision)
+        self._decision = ChainDecision(layout, decision or network.decision, tables=tables)
         self._stencil = ResidualStencil(layout)
 
     def propose(self, packed: np.ndarray) -> np.ndarray:
         """Moves that the network proposes and the decision commits: uint8 0/1 `(shots, 3, T, I, J)`."""
+        detections = np.unpackbits(packed, axis=1, count=self.layout.num_detectors, bitorder="little")
+        return unblock(self._decision(self.logits(packed), detections))
+
+    def logits(self, packed: np.ndarray) -> np.ndarray:
+        """The network's logits of all moves: float32 `(shots, t, i, j, 24)`, blocked."""
         import torch
 
         from predecoder.device import autocast
@@ -157,10 +180,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             logits = (
                 infer_tiled([self._network], inputs, size=self._tile) if self._tile else self._network(inputs)
             )
-        logits = logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
-        count = self.layout.num_detectors
-        detections = np.unpackbits(packed, axis=1, count=count, bitorder="little")
-        return unblock(self._decision(logits, detections))
+        return logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
 
     def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""
@@ -168,12 +188,24 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 
     def decode_to_residual(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips that the network leaves, in cache-sized batches."""
-        residual = np.empty_like(packed)
-        flips = np.empty((len(packed), -(-self.layout.num_observables // 8)), dtype=np.uint8)
+        return self.residuals(packed, [self._decision])[0]
+
+    def residuals(
+        self, packed: np.ndarray, decisions: Sequence[ChainDecision]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Like `decode_to_residual` under several decisions, with one run of the network."""
+        width = -(-self.layout.num_observables // 8)
+        results = [(np.empty_like(packed), np.empty((len(packed), width), np.uint8)) for _ in decisions]
         for start in range(0, len(packed), self.batch_shots):
             part = slice(start, start + self.batch_shots)
-            residual[part], flips[part] = self.apply(packed[part], self.propose(packed[part]))
-        return residual, flips
+            logits = self.logits(packed[part])
+            detections = np.unpackbits(
+                packed[part], axis=1, count=self.layout.num_detectors, bitorder="little"
+            )
+            for decision, (residual, flips) in zip(decisions, results, strict=True):
+                moves = unblock(decision(logits, detections))
+                residual[part], flips[part] = self.apply(packed[part], moves)
+        return results
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
@@ -191,6 +223,11 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         residual, flips = self.decode_to_residual(shots)
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips
+
+
+def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
+    """Aggressive in front of a matcher on independent edges, conservative in front of anything else."""
+    return "aggressive" if getattr(global_decoder, "graphlike", False) else "conservative"
 
 
 def _tile_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:

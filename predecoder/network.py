@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
-from predecoder.decision import DecisionConfig
+from predecoder.decision import DecisionConfig, Mode
 
 __all__ = ["Network", "NetworkConfig"]
 
@@ -102,13 +102,20 @@ class Network(nn.Module):
     A convolution sees zeros beyond the grid's edge, and the presence channels tell an edge from a
     silent detector, so one set of weights serves every distance, number of rounds and basis.
 
-    `decision` is the rule that its logits were calibrated for; it is stored with the weights.
+    `decision` and `conservative` are the rules that its logits were calibrated for, with a matcher
+    on independent edges and with a decoder that uses correlations; they are stored with the weights.
     """
 
-    def __init__(self, config: NetworkConfig, decision: DecisionConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        decision: DecisionConfig | None = None,
+        conservative: DecisionConfig | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.decision = decision or DecisionConfig()
+        self.conservative = conservative or self.decision
         cells = 2 // config.time_fold
         self.embed = Convolution(INPUT_CHANNELS // cells, config.channels, 3)
         self.trunk = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.residual_blocks))
@@ -116,6 +123,10 @@ class Network(nn.Module):
         # About one move in a hundred is a correction at p = 0.006.
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
+
+    def decision_for(self, mode: Mode) -> DecisionConfig:
+        """The rule of a mode."""
+        return self.conservative if mode == "conservative" else self.decision
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         split = self.config.time_fold == 1

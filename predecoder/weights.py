@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qec.layout import GRID_REVISION
+
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
 
@@ -23,7 +25,7 @@ __all__ = [
     "shipped_weights",
 ]
 
-DEFAULT_WEIGHTS = "first"
+DEFAULT_WEIGHTS = "accurate"
 _METADATA_KEY = "qecpipe"
 _PACKAGED = Path(str(files("predecoder"))) / "weights"
 
@@ -89,6 +91,8 @@ def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsF
     described = {
         "network": dataclasses.asdict(network.config),
         "decision": dataclasses.asdict(network.decision),
+        "conservative": dataclasses.asdict(network.conservative),
+        "grid": GRID_REVISION,
     }
     save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(described)})
     partial.chmod(0o644)  # safetensors writes files that only their owner can read
@@ -114,7 +118,9 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+        raise WeightsError(
+            f"{path} is not a safetensors file ({error}); use a file that qecpipe train wrote"
+        ) from None
     if _METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
@@ -122,15 +128,26 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
     try:
         described = json.loads(metadata[_METADATA_KEY])
         config = NetworkConfig(**described["network"])
-        decision = DecisionConfig(**described["decision"])
+        decision, conservative = (DecisionConfig(**described[k]) for k in ("decision", "conservative"))
+        grid = described["grid"]
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} describes a network that is not of this version: {error}") from None
+        raise WeightsError(
+            f"{path} describes a network that is not of this version ({error}); train it again, or use "
+            f"shipped weights: {', '.join(shipped_weights())}"
+        ) from None
+    if grid != GRID_REVISION:
+        raise WeightsError(
+            f"{path} was trained on revision {grid} of the detector grid, this is revision {GRID_REVISION}; "
+            f"train it again, or use shipped weights: {', '.join(shipped_weights())}"
+        )
     if expect is not None and config != expect:
         raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")
-    network = Network(config, decision)
+    network = Network(config, decision, conservative)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path} does not fit the network it describes: {reason}") from None
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise WeightsError(
+            f"{path} does not fit the network it describes ({reason[0].strip()}); copy or train it again"
+        ) from None
     return network.eval()

@@ -24,7 +24,10 @@ from qec.lattice import (
 from qec.observable_masks import infer_observable_masks
 from qec.schedule import schedule_direction
 
-__all__ = ["MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
+__all__ = ["GRID_REVISION", "MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
+
+GRID_REVISION = 2
+"""Changes with the canonical grid: a network's weights fit the one they were trained on."""
 
 MEMORY, OTHER = 0, 1
 """Stabilizer types: those the observable's flips are seen by, and the others."""

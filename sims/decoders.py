@@ -13,27 +13,28 @@ from qec.layout import LayoutError
 
 PREDECODER_PREFIX = "predecoder+"
 Device = Literal["auto", "cpu", "cuda"]
+Mode = Literal["auto", "aggressive", "conservative"]
 
 
 @dataclass(frozen=True)
 class NamedDecoder:
     """A decoder, its name, and what must not be mixed in one row of results.
 
-    `weights` is the sha256 of the network's file, `device` where it runs ('cpu' or 'cuda'); both are
-    None without a pre-decoder.
+    `weights` is the sha256 of the network's file, `device` where it runs ('cpu' or 'cuda'), `mode`
+    how much it removes ('aggressive' or 'conservative'); all are None without a pre-decoder.
     """
 
     name: str
     decoder: sinter.Decoder
     weights: str | None = None
     device: str | None = None
+    mode: str | None = None
 
     @property
     def identity(self) -> dict[str, str]:
         """The entries for `json_metadata`."""
-        if self.weights is None or self.device is None:
-            return {}
-        return {"weights": self.weights, "device": self.device}
+        entries = {"weights": self.weights, "device": self.device, "mode": self.mode}
+        return {name: value for name, value in entries.items() if value is not None}
 
     def compiled(self, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
         """The decoder, ready for the shots of `dem`.
@@ -52,11 +53,13 @@ def build_decoder(
     *,
     weights: str | Path = "default",
     device: Device = "auto",
+    mode: Mode = "auto",
     threads: int | None = None,
     on_misfit: Literal["warn", "fail"] = "fail",
 ) -> NamedDecoder:
     """The decoder called `name`: a registered global decoder, or `predecoder+` one of them.
 
+    `mode` 'auto' is conservative for decoders that use correlations and aggressive for the others.
     `threads` limits the network's CPU threads (None: torch's choice). Raises `UnknownDecoderError`,
     `MissingDecoderError` or `WeightsError`.
     """
@@ -69,11 +72,10 @@ def build_decoder(
     from predecoder.device import select_device
 
     decoder = PredecodedDecoder(
-        global_decoder, weights=weights, device=device, on_misfit=on_misfit, threads=threads
+        global_decoder, weights=weights, device=device, mode=mode, on_misfit=on_misfit, threads=threads
     )
-    return NamedDecoder(
-        name, decoder, weights=resolve_weights(weights).sha256, device=select_device(device).type
-    )
+    sha256, where = resolve_weights(weights).sha256, select_device(device).type
+    return NamedDecoder(name, decoder, weights=sha256, device=where, mode=decoder.mode)
 
 
 def all_decoders() -> dict[str, sinter.Decoder]:

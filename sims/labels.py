@@ -8,7 +8,7 @@ from typing import Any
 import sinter
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device")
+DECODER_DETAILS = ("weights", "device", "mode")
 _HASH_DIGITS = 8
 
 
@@ -19,12 +19,19 @@ def circuit_key(stats: sinter.TaskStats) -> tuple[tuple[str, Any], ...]:
 
 
 def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the metadata `names` that take more than one value; rows without a network have no weights."""
-    return tuple(
-        name
-        for name in names
-        if len({one.json_metadata.get(name) for one in stats if _applies(name, one.json_metadata)}) > 1
-    )
+    """Those of the metadata `names` that tell rows apart.
+
+    A detail of the circuit does if it takes more than one value, one of the decoder if it does so
+    for one decoder's name; rows without a network have no weights.
+    """
+    values: dict[tuple[str, str], set[Any]] = {}
+    for one in stats:
+        for name in names:
+            if _applies(name, one.json_metadata):
+                group = one.decoder if name in DECODER_DETAILS else ""
+                values.setdefault((name, group), set()).add(one.json_metadata.get(name))
+    several = {name for (name, _), found in values.items() if len(found) > 1}
+    return tuple(name for name in names if name in several)
 
 
 def details(metadata: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:

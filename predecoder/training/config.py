@@ -110,7 +110,7 @@ class TrainConfig:
         seed: of the initial weights and of every batch.
         init: weights file to start from, or nothing.
         checkpoint_seconds: time between checkpoints.
-        decision: stored with the weights; it has no part in training.
+        decision, conservative: stored with the weights; they have no part in training.
     """
 
     name: str
@@ -119,6 +119,7 @@ class TrainConfig:
     checkpoint_seconds: float = 120.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    conservative: DecisionConfig = field(default_factory=DecisionConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
@@ -139,6 +140,7 @@ def load_config(path: str | Path) -> TrainConfig:
     parts = {
         "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
         "decision": _build(DecisionConfig, table.pop("decision", {}), f"{path} [decision]"),
+        "conservative": _build(DecisionConfig, table.pop("conservative", {}), f"{path} [conservative]"),
         "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
         "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
         "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import sinter
+import stim
 import torch
 
 from global_decoders import make_decoder
-from predecoder.decision import DecisionConfig
-from predecoder.decoder import CompiledPredecoded
+from predecoder.decision import ChainDecision
+from predecoder.decoder import CompiledPredecoded, automatic_mode
 from predecoder.network import Network
-from qec import depolarizing, memory_circuit
+from qec import LocationVariation, depolarizing, memory_circuit, si1000
+from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 
 __all__ = ["DEFAULT_CASES", "EvaluationCase", "PairedCounts", "PairedEvaluator"]
 
 _CHUNK_SHOTS = 4096
+_VARIATION_SEED = 5
+Noise = Literal["depolarizing", "si1000", "measurement-3x", "log-normal-0.5"]
 
 
 @dataclass(frozen=True)
 class EvaluationCase:
-    """A memory experiment of `distance` rounds under uniform depolarizing noise.
+    """A memory experiment of `distance` rounds.
 
     `perfect_last_round` counts rounds as the paper's reference does; see `qec.memory_circuit`.
+    `noise` is one of `NOISES`: the paper's, SI1000, measurement errors three times the paper's, or
+    the paper's with every location's rates scaled by a log-normal factor of sigma 0.5.
     """
 
     distance: int
@@ -33,6 +40,25 @@ class EvaluationCase:
     basis: str
     shots: int
     perfect_last_round: bool = False
+    noise: Noise = "depolarizing"
+
+    def circuit(self) -> stim.Circuit:
+        """The experiment."""
+        model, variation = depolarizing(self.p), None
+        if self.noise == "si1000":
+            model = si1000(self.p)
+        elif self.noise == "measurement-3x":
+            model = replace(model, meas_x=3 * model.meas_x, meas_z=3 * model.meas_z)
+        elif self.noise == "log-normal-0.5":
+            variation = LocationVariation(sigma=0.5, seed=_VARIATION_SEED)
+        return memory_circuit(
+            distance=self.distance,
+            rounds=self.distance,
+            basis=self.basis,  # pyright: ignore[reportArgumentType]
+            noise=model,
+            variation=variation,
+            perfect_last_round=self.perfect_last_round,
+        )
 
 
 DEFAULT_CASES = (
@@ -99,21 +125,22 @@ class PairedEvaluator:
         *,
         device: torch.device,
         decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
-        decision: DecisionConfig | None = None,
     ) -> None:
-        """Compiles everything once; `decision` replaces the network's own."""
-        self._circuit = memory_circuit(
-            distance=case.distance,
-            rounds=case.distance,
-            basis=case.basis,  # pyright: ignore[reportArgumentType]
-            noise=depolarizing(case.p),
-            perfect_last_round=case.perfect_last_round,
-        )
-        dem = self._circuit.detector_error_model(decompose_errors=True)
+        """Compiles everything once; each decoder has the network's decision for its kind."""
+        self._circuit = case.circuit()
+        dem = self._circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
         self._num_detectors = dem.num_detectors
-        self._plain = {n: make_decoder(n).compile_decoder_for_dem(dem=dem) for n in decoders}
-        layout, first = DetectorLayout.from_dem(dem), self._plain[decoders[0]]
-        self._network = CompiledPredecoded(layout, network, first, device=device, decision=decision)
+        makers = {name: make_decoder(name) for name in decoders}
+        self._plain = {n: maker.compile_decoder_for_dem(dem=dem) for n, maker in makers.items()}
+        tables = DemTables.from_dem(dem)
+        layout = DetectorLayout.from_dem(dem, tables=tables)
+        self._network = CompiledPredecoded(
+            layout, network, self._plain[decoders[0]], device=device, tables=tables
+        )
+        self._decisions = [
+            ChainDecision(layout, network.decision_for(automatic_mode(maker)), tables=tables)
+            for maker in makers.values()
+        ]
 
     def run(self, shots: int, *, seed: int) -> dict[str, PairedCounts]:
         """Counts by global decoder, all on the same `shots` shots."""
@@ -123,8 +150,8 @@ class PairedEvaluator:
             packed, truth = sampler.sample(
                 min(_CHUNK_SHOTS, shots - start), separate_observables=True, bit_packed=True
             )
-            residual, flips = self._network.decode_to_residual(packed)
-            for name, decoder in self._plain.items():
+            left = self._network.residuals(packed, self._decisions)
+            for (name, decoder), (residual, flips) in zip(self._plain.items(), left, strict=True):
                 plain = _wrong(decoder, packed, truth)
                 predecoded = _wrong(decoder, residual, truth ^ flips)
                 totals[name] += PairedCounts(

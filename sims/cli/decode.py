@@ -13,7 +13,7 @@ from qec.shots import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import parse_stim, shot_format
 from sims.decode_file import DecodeCounts, ShotSource, decode_file
-from sims.decoders import Device, build_decoder
+from sims.decoders import Device, Mode, build_decoder
 from sims.statistics import INTERVAL_NAME, error_rate
 from sims.tasks import decoder_dem
 
@@ -52,6 +52,9 @@ class DecodeConfig:
     """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
     device: Device = "auto"
     """Where the network runs."""
+    mode: Mode = "auto"
+    """How much the network removes: aggressive for speed and for matching on independent edges, conservative
+    for decoders that use correlations; auto picks by the decoder."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path | None = None
@@ -69,7 +72,9 @@ def run(arguments: list[str]) -> int:
     circuit, dem = _model(config)
     _require_a_question(dem)
     compiled = {
-        name: build_decoder(name, weights=config.weights, device=config.device).compiled(dem)
+        name: build_decoder(name, weights=config.weights, device=config.device, mode=config.mode).compiled(
+            dem
+        )
         for name in (config.decoder, config.versus)
         if name is not None
     }

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from sims.cli.console import make_console
 from sims.cli.options import at_least_one
-from sims.decoders import PREDECODER_PREFIX, Device, build_decoder
+from sims.decoders import PREDECODER_PREFIX, Device, Mode, build_decoder
 from sims.latency import LatencyPlan, measure
 from sims.latency_report import LatencyPoint, latency_table, summary_frame, write_report
 from sims.tasks import Basis, CircuitFamily, decoder_dem
@@ -51,6 +51,9 @@ class LatencyConfig(CircuitFamily):
     """CPU threads of the network; left out: torch's choice."""
     device: Device = "auto"
     """Where the network runs."""
+    mode: Mode = "auto"
+    """How much the network removes: aggressive for speed and for matching on independent edges, conservative
+    for decoders that use correlations; auto picks by the decoder."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     seed: int = 1
@@ -75,7 +78,11 @@ def run(arguments: list[str]) -> int:
     names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
     decoders = {
         name: build_decoder(
-            PREDECODER_PREFIX + name, weights=config.weights, device=config.device, threads=config.threads
+            PREDECODER_PREFIX + name,
+            weights=config.weights,
+            device=config.device,
+            mode=config.mode,
+            threads=config.threads,
         )
         for name in dict.fromkeys(names)
     }

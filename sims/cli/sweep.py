@@ -10,7 +10,7 @@ import tyro
 
 from sims.cli.console import make_console
 from sims.cli.options import at_least_one, positive
-from sims.decoders import Device, build_decoder
+from sims.decoders import Device, Mode, build_decoder
 from sims.plots import draw_sweep
 from sims.progress import SweepProgress
 from sims.summary import summarize, summary_table
@@ -45,6 +45,9 @@ class SweepConfig(CircuitFamily):
     """Processes that sample and decode; left out: one per core."""
     device: Device = "auto"
     """Where the network runs."""
+    mode: Mode = "auto"
+    """How much the network removes: aggressive for speed and for matching on independent edges, conservative
+    for decoders that use correlations; auto picks by the decoder."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path = Path("out/sweep")
@@ -70,6 +73,7 @@ def run(arguments: list[str]) -> int:
             name,
             weights=config.weights,
             device=config.device,
+            mode=config.mode,
             threads=1 if workers > 1 else None,
         )
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))

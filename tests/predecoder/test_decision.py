@@ -7,26 +7,32 @@ from hypothesis import strategies as st
 
 from predecoder.blocking import block, unblock
 from predecoder.decision import ChainDecision, DecisionConfig
+from qec.dem_tables import DemTables
 
 
 def _reference(model, logits: np.ndarray, detections: np.ndarray, config: DecisionConfig) -> np.ndarray:
     """One shot by depth-first search over moves that share detectors."""
     columns = [set(model.moves.matrix[:, [k]].nonzero()[0].tolist()) for k in range(model.moves.num_moves)]
     value = logits.ravel()[model.moves.positions]
+    bound = _joined(model, detections) if config.bind == "mechanisms" else []
     open_moves = {k for k in range(len(value)) if value[k] > config.propose}
     committed = np.zeros(logits.shape, dtype=np.uint8)
     while open_moves:
         group, frontier = set(), [open_moves.pop()]
+        touched = set()
         while frontier:
             k = frontier.pop()
             group.add(k)
-            linked = {m for m in open_moves if columns[m] & columns[k]}
+            touched |= columns[k]
+            for mechanism in bound:
+                if mechanism & touched:
+                    touched |= mechanism
+            linked = {m for m in open_moves if columns[m] & touched}
             open_moves -= linked
             frontier += linked
         left = set()
         for k in group:
             left ^= columns[k]
-        touched = set().union(*(columns[k] for k in group))
         left ^= {d for d in touched if detections[d]}
         sure = min(value[k] for k in group) >= config.commit
         if sure and (config.residue == "any" or not left):
@@ -34,19 +40,33 @@ def _reference(model, logits: np.ndarray, detections: np.ndarray, config: Decisi
     return committed
 
 
+def _joined(model, detections: np.ndarray) -> list[set[int]]:
+    """Detectors of the fired mechanisms of both types, overlapping ones joined."""
+    tables, kind = DemTables.from_dem(model.dem), model.layout.voxels[:, 1:].sum(axis=1) % 2
+    joined: list[set[int]] = []
+    for k in range(tables.num_mechanisms):
+        flipped = set(tables.detectors[:, [k]].nonzero()[0].tolist())
+        if len({kind[d] for d in flipped}) == 2 and all(detections[d] for d in flipped):
+            overlapping = [s for s in joined if s & flipped]
+            joined = [s for s in joined if not s & flipped] + [flipped.union(*overlapping)]
+    return joined
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     commit=st.sampled_from([0.0, 0.3, 1.0]),
     residue=st.sampled_from(["any", "none"]),
     shift=st.sampled_from([-2.5, -1.5]),
+    bind=st.sampled_from(["moves", "mechanisms"]),
 )
-def test_groups_stand_or_fall_together(model, seed, commit, residue, shift):
+def test_groups_stand_or_fall_together(model, seed, commit, residue, shift, bind):
     m = model(3, 3)
     rng = np.random.default_rng(seed)
     logits = rng.normal(shift, 1.5, (3, 3, *m.layout.shape))
     detections = rng.integers(0, 2, (3, m.layout.num_detectors), dtype=np.uint8)
-    config = DecisionConfig(commit=commit, residue=residue)  # pyright: ignore[reportArgumentType]
-    got = unblock(ChainDecision(m.layout, config)(block(logits), detections))
+    config = DecisionConfig(commit=commit, residue=residue, bind=bind)  # pyright: ignore[reportArgumentType]
+    decision = ChainDecision(m.layout, config, tables=DemTables.from_dem(m.dem))
+    got = unblock(decision(block(logits), detections))
     expected = [_reference(m, x, s, config) for x, s in zip(logits, detections, strict=True)]
     assert np.array_equal(got, expected)
 
@@ -65,8 +85,45 @@ def test_true_corrections_leave_nothing_and_are_all_committed(model):
     assert np.array_equal(committed, labels)
 
 
-@pytest.mark.parametrize("kwargs", [{"residue": "some"}, {"commit": -1.0}])
+@pytest.mark.parametrize("kwargs", [{"residue": "some"}, {"commit": -1.0}, {"bind": "all"}])
 def test_bad_decisions_are_named(kwargs):
     ((name, value),) = kwargs.items()
     with pytest.raises(ValueError, match=f"{name}={value!r}"):
         DecisionConfig(**kwargs)
+
+
+def test_a_y_error_is_explained_whole_or_left_whole(model):
+    """Moves that explain one type's half of a mechanism are not committed when the other half stays."""
+    m = model(5, 5)
+    tables = DemTables.from_dem(m.dem)
+    kind = m.layout.voxels[:, 1:].sum(axis=1) % 2
+    weight = np.diff(tables.detectors.indptr)
+    mixed = next(
+        k
+        for k in range(tables.num_mechanisms)
+        if weight[k] == 4 and kind[tables.detectors[:, [k]].nonzero()[0]].sum() == 2
+    )
+    fired = tables.detectors[:, [mixed]].nonzero()[0]
+    detections = np.zeros((1, m.layout.num_detectors), dtype=np.uint8)
+    detections[0, fired] = 1
+    chain = m.moves.of_mechanisms(tables)[:, [mixed]].nonzero()[0]
+    half = [k for k in chain if kind[m.moves.matrix[:, [k]].nonzero()[0]].any()]
+    committed = {}
+    for name, proposed in (("half", half), ("whole", chain)):
+        grid = np.full((1, 3, *m.layout.shape), -9.0)
+        grid.reshape(1, -1)[:, m.moves.positions[proposed]] = 9.0
+        for bind in ("moves", "mechanisms"):
+            config = DecisionConfig(residue="none", bind=bind)  # pyright: ignore[reportArgumentType]
+            decision = ChainDecision(m.layout, config, tables=tables)
+            committed[name, bind] = int(decision(block(grid), detections).sum())
+    assert committed == {
+        ("half", "moves"): len(half),
+        ("half", "mechanisms"): 0,
+        ("whole", "moves"): len(chain),
+        ("whole", "mechanisms"): len(chain),
+    }
+
+
+def test_binding_by_mechanisms_without_a_dem_is_refused(model):
+    with pytest.raises(ValueError, match="bind='mechanisms' needs the DEM's tables"):
+        ChainDecision(model().layout, DecisionConfig(bind="mechanisms"))

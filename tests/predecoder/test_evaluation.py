@@ -2,17 +2,22 @@
 
 import numpy as np
 import pytest
+import stim
 import torch
 
 import qec
 from global_decoders import make_decoder
+from predecoder.decision import DecisionConfig
 from predecoder.decoder import CompiledPredecoded
 from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
+from qec.dem_tables import DemTables
 
 
 def test_counts_equal_decoding_by_hand(random_network):
     """The same seed through the plain decoder and the pre-decoded one, counted here."""
     network = random_network()
+    network.decision = DecisionConfig(propose=-0.5, commit=0.1)
+    network.conservative = DecisionConfig(commit=0.5, residue="none", bind="mechanisms")
     case = EvaluationCase(3, 0.01, "z", 500)
     counts = PairedEvaluator(network, case, device=torch.device("cpu")).run(500, seed=4)
     circuit = qec.memory_circuit(distance=3, rounds=3, basis="z", noise=qec.depolarizing(0.01))
@@ -22,8 +27,14 @@ def test_counts_equal_decoding_by_hand(random_network):
     )
     for name in ("pymatching", "pymatching-correlated"):
         plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
+        decision = network.decision if name == "pymatching" else network.conservative
         both = CompiledPredecoded(
-            qec.DetectorLayout.from_dem(dem), network, plain, device=torch.device("cpu")
+            qec.DetectorLayout.from_dem(dem),
+            network,
+            plain,
+            device=torch.device("cpu"),
+            decision=decision,
+            tables=DemTables.from_dem(dem),
         )
         a, b = (
             (d.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).ravel()
@@ -62,3 +73,23 @@ def test_interval_covers():
         low, high = c.ratio_interval
         covered += low <= 0.08 / 0.05 <= high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize("noise", ["si1000", "measurement-3x", "log-normal-0.5"])
+def test_other_noise_has_more_or_other_errors_than_the_papers(noise):
+    """Same mechanisms, other probabilities; three times the measurement flips are three times."""
+    paper, other = (
+        EvaluationCase(3, 0.005, "x", 1, noise=n).circuit()  # pyright: ignore[reportArgumentType]
+        for n in ("depolarizing", noise)
+    )
+    flips = [
+        [
+            i.gate_args_copy()[0]
+            for i in c.flattened()
+            if isinstance(i, stim.CircuitInstruction) and i.name in ("X_ERROR", "Z_ERROR")
+        ]
+        for c in (paper, other)
+    ]
+    assert paper != other
+    if noise == "measurement-3x":
+        assert max(flips[1]) == pytest.approx(3 * max(flips[0]))

@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from predecoder import WeightsError, load_network, resolve_weights, save_weights
+from predecoder.decision import DecisionConfig
 from predecoder.network import Network, NetworkConfig
+from qec.layout import GRID_REVISION
 
 
 def test_round_trip(tmp_path, random_network):
@@ -43,10 +45,27 @@ def test_foreign_and_misfitting_files(tmp_path):
         ({"channels": 4, "residual_blocks": 1}, "does not fit the network it describes"),
         ({"depth": 4}, "not of this version"),
     ]:
-        described = {"network": network, "decision": {}}
+        described = {"network": network, "decision": {}, "conservative": {}, "grid": GRID_REVISION}
         save_file({"a": torch.zeros(2)}, path, metadata={"qecpipe": json.dumps(described)})
         with pytest.raises(WeightsError, match=reason):
             load_network(path)
+
+
+def test_weights_of_another_grid_are_refused(tmp_path, random_network, monkeypatch):
+    """Trained on another canonical grid, a network would load and decode badly."""
+    file = save_weights(random_network(), tmp_path / "w.safetensors", {})
+    monkeypatch.setattr("predecoder.weights.GRID_REVISION", GRID_REVISION + 1)
+    with pytest.raises(WeightsError, match=f"revision {GRID_REVISION} of the detector grid"):
+        load_network(file.path)
+
+
+def test_both_decisions_are_stored(tmp_path, random_network):
+    network = random_network()
+    network.decision = DecisionConfig(commit=2.0)
+    network.conservative = DecisionConfig(commit=4.0, residue="none", bind="mechanisms")
+    loaded = load_network(save_weights(network, tmp_path / "w.safetensors", {}).path)
+    assert loaded.decision_for("aggressive") == network.decision
+    assert loaded.decision_for("conservative") == network.conservative
 
 
 def test_expected_size_is_checked(tmp_path, random_network):
