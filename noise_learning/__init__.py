@@ -19,6 +19,7 @@ from noise_learning.hybrid import Shrinkage, fit_hybrid
 from noise_learning.learn import learn
 from noise_learning.locations import Location, by_place, by_role
 from noise_learning.moments import Moments
+from noise_learning.stationary import fit_stationary
 from noise_learning.structure import Mechanism, Structure, probability, strength
 from noise_learning.subsets import Subsets
 from noise_learning.tied import fit_tied, predict_tied
@@ -39,6 +40,7 @@ __all__ = [
     "by_role",
     "fit_closed_form",
     "fit_hybrid",
+    "fit_stationary",
     "fit_tied",
     "learn",
     "predict_tied",

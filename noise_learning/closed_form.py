@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.equations import Equations, dropped_notes, sparse_covariance
+from noise_learning.equations import Equations, dropped_notes, dropped_sets, sparse_covariance
 from noise_learning.fit import (
     NoiseFit,
     bounded_probability,
@@ -74,7 +74,7 @@ def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
         chi2=chi2,
         dof=max(rows - len(a), 0),
         shots=equations.shots,
-        dropped=tuple(structure.subsets.detectors(k) for k in np.flatnonzero(~equations.valid)),
+        dropped=dropped_sets(structure, equations.valid),
         notes=notes,
     )
 

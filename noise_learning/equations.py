@@ -51,6 +51,11 @@ def dropped_notes(structure: Structure, valid: np.ndarray) -> tuple[str, ...]:
     return (f"{len(rows)} of {len(valid)} equations dropped, moment not above its error: {some}{more}",)
 
 
+def dropped_sets(structure: Structure, valid: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The sets of detectors whose equations were dropped."""
+    return tuple(structure.subsets.detectors(int(k)) for k in np.flatnonzero(~valid))
+
+
 def variances(parity: sp.csr_matrix, a: np.ndarray, *, shots: float) -> np.ndarray:
     """Var(b_T) = (1 / m_T^2 - 1) / N, with m_T as predicted by the strengths `a`."""
     return np.expm1(2 * (parity @ a)) / shots

@@ -103,7 +103,7 @@ def assemble(structure: Structure, p: np.ndarray) -> stim.DetectorErrorModel:
         raise ValueError(f"mechanism {bad[0]} has probability {p[bad[0]]!r}; it must be in (0, 0.5)")
     dem = stim.DetectorErrorModel()
     for mechanism, rate in zip(structure.mechanisms, p.tolist(), strict=True):
-        targets: list[stim.DemTarget] = []
+        targets: list[object] = []
         for detectors, observables in mechanism.components:
             targets += [stim.target_separator()] if targets else []
             targets += map(stim.target_relative_detector_id, detectors)

@@ -89,6 +89,15 @@ class _Problem:
         return self.noise.ndim == 2
 
 
+def choose_shrinkage(moments: Moments, model: TiedModel, tied: NoiseFit) -> Shrinkage:
+    """What `fit_hybrid` uses by default: what predicts held-out moments best.
+
+    Raises:
+        ValueError: as `fit_hybrid`.
+    """
+    return _choice(_problem(model, _parameters(tied), Equations.of(moments)))
+
+
 def fit_hybrid(
     moments: Moments, model: TiedModel, tied: NoiseFit, *, shrinkage: Shrinkage | None = None
 ) -> NoiseFit:
@@ -103,13 +112,12 @@ def fit_hybrid(
     Raises:
         ValueError: `tied` has no parameters, or the moments do not fit the model.
     """
-    if tied.parameters is None:
-        raise ValueError(f"the {tied.estimator} fit has no tied parameters; pass the result of fit_tied")
+    parameters = _parameters(tied)
     equations = Equations.of(moments)
-    problem = _problem(model, tied.parameters, equations)
+    problem = _problem(model, parameters, equations)
     notes = dropped_notes(model.structure, equations.valid)
     if shrinkage is None:
-        shrinkage = _held_out_choice(problem) if problem.dense else _excess_choice(problem)
+        shrinkage = _choice(problem)
     notes += (
         f"locations depart from the tied fit by a factor of about exp(+-{shrinkage.tau:.2g}), "
         f"{shrinkage.invariant:.0%} of that the same in all rounds; correlations of no mechanism: "
@@ -119,7 +127,7 @@ def fit_hybrid(
         theta, a, spread = _dense_posterior(problem, shrinkage)
     else:
         notes += (f"{len(problem.b)} equations: their covariance was taken as diagonal",)
-        theta = tied.parameters.theta
+        theta = parameters.theta
         alone = closed_form_variances(
             model.structure, closed_form_matrix(model.structure), problem.centre, shots=equations.shots
         )
@@ -138,8 +146,18 @@ def fit_hybrid(
         shots=equations.shots,
         dropped=tied.dropped,
         notes=notes,
-        parameters=tied.parameters,
+        parameters=parameters,
     )
+
+
+def _parameters(tied: NoiseFit) -> TiedParameters:
+    if tied.parameters is None:
+        raise ValueError(f"the {tied.estimator} fit has no tied parameters; pass the result of fit_tied")
+    return tied.parameters
+
+
+def _choice(problem: _Problem) -> Shrinkage:
+    return _held_out_choice(problem) if problem.dense else _excess_choice(problem)
 
 
 def _problem(model: TiedModel, parameters: TiedParameters, equations: Equations) -> _Problem:

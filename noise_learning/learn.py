@@ -1,4 +1,4 @@
-"""The gate: the tied fit where chi^2 allows it, the hybrid where it does not."""
+"""The gate: the tied fit where chi^2 allows it, a fit per mechanism, shrunk, where it does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from noise_learning.equations import covariance
 from noise_learning.fit import NoiseFit
-from noise_learning.hybrid import fit_hybrid
+from noise_learning.hybrid import choose_shrinkage, fit_hybrid
 from noise_learning.moments import Moments
+from noise_learning.stationary import fit_stationary
 from noise_learning.structure import strength
 from noise_learning.tied import fit_tied, sample_rows
 from noise_learning.tied_model import TiedModel
@@ -20,7 +21,10 @@ _GATE_ROWS = 1000
 
 
 def learn(moments: Moments, model: TiedModel) -> NoiseFit:
-    """The default estimator: tied, unless its chi^2 says that locations differ; then the hybrid.
+    """The default estimator: tied, unless its chi^2 says that locations differ.
+
+    Then the hybrid; or, where held-out moments show correlations that no mechanism of the circuit has, as on
+    devices with leakage, the closed form shrunk to its mean over rounds.
 
     The last note says what was chosen and why.
 
@@ -34,8 +38,14 @@ def learn(moments: Moments, model: TiedModel) -> NoiseFit:
     if tied.chi2_per_row <= limit:
         why = f"{verdict}within {limit:.3g}: locations of a kind look alike, tied fit chosen"
         return replace(tied, notes=(*tied.notes, why))
-    hybrid = fit_hybrid(moments, model, tied)
-    why = f"{verdict}above {limit:.3g}: locations differ, fit per mechanism shrunk to the tied one chosen"
+    verdict += f"above {limit:.3g}: locations differ"
+    shrinkage = choose_shrinkage(moments, model, tied)
+    if shrinkage.unmodelled:
+        free = fit_stationary(moments, model.structure)
+        why = f"{verdict}, and held-out moments show correlations of no mechanism: closed form chosen"
+        return replace(free, assumed=tied.p, parameters=tied.parameters, notes=(*free.notes, why))
+    hybrid = fit_hybrid(moments, model, tied, shrinkage=shrinkage)
+    why = f"{verdict}, fit per mechanism shrunk to the tied one chosen"
     return replace(hybrid, notes=(*hybrid.notes, why))
 
 

@@ -160,5 +160,5 @@ def _column(structure: Structure, circuit: stim.Circuit, name: str) -> np.ndarra
                 "mechanism of the structure does; build the structure from a circuit with all noise on"
             )
         share = strength(structure.prior[places])
-        column[places] = value * share / share.sum()
+        np.put(column, places, value * share / share.sum())
     return column

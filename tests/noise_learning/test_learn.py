@@ -130,7 +130,7 @@ def test_few_shots_give_a_valid_dem(p, shots, model):
 def test_strange_detectors_give_a_valid_dem(kind, model):
     count = model.structure.num_detectors
     circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.01))
-    bits = circuit.compile_detector_sampler(seed=1).sample(2000)
+    bits = np.array(circuit.compile_detector_sampler(seed=1).sample(2000))
     if kind == "never":
         bits[:] = False
     elif kind == "always":

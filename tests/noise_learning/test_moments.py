@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"uint8 of shape \(shots, 2\)"):
         Moments.from_shots(subsets, np.zeros((4, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match="do not add"):
-        Moments.zero(subsets) + Moments.zero(Subsets.of_sets([(0,)], num_detectors=10))
+        _ = Moments.zero(subsets) + Moments.zero(Subsets.of_sets([(0,)], num_detectors=10))
     with pytest.raises(ValueError, match="at least one"):
         _ = Moments.zero(subsets).means
     with pytest.raises(ValueError, match="factor=-1"):

@@ -36,12 +36,11 @@ def circuit_of(noise: qec.CircuitNoise, distance: int = 3) -> stim.Circuit:
 
 def true_rates(model: TiedModel, circuit: stim.Circuit) -> np.ndarray:
     """Strengths of the circuit's DEM by detector set of the model."""
-    dem = circuit.detector_error_model(approximate_disjoint_errors=True)
+    tables = qec.DemTables.from_dem(circuit.detector_error_model(approximate_disjoint_errors=True))
     found: dict[tuple[int, ...], float] = {}
-    for instruction in dem.flattened():
-        if instruction.type == "error":
-            key = tuple(sorted(t.val for t in instruction.targets_copy() if t.is_relative_detector_id()))
-            found[key] = found.get(key, 0.0) - np.log1p(-2 * instruction.args_copy()[0])
+    for j, p in enumerate(tables.probabilities):
+        key = tuple(sorted(tables.detectors[:, [j]].indices.tolist()))
+        found[key] = found.get(key, 0.0) - float(np.log1p(-2 * p))
     return np.array([found[s] for s in model.structure.detector_sets])
 
 
