@@ -1,9 +1,10 @@
 """LER(PyMatching) / LER(pre-decoded PyMatching) from the shipped weights, paired, as a Markdown table.
 
     .venv/bin/python scripts/accuracy_table.py --out out/accuracy [--distance 5 9 13] [--p 0.006 0.003]
+    .venv/bin/python scripts/accuracy_table.py --out out/accuracy --distance 9 --noise si1000
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
-the same shots. A cell runs in chunks until both sides have --min-errors errors or it has had
+the same shots; in front of correlated PyMatching the network is conservative. A cell runs in chunks until both sides have --min-errors errors or it has had
 --max-shots; each chunk is one line of cells.jsonl, so that a killed run goes on where it was.
 """
 
@@ -20,7 +21,7 @@ import tyro
 
 from predecoder import load_network, resolve_weights
 from predecoder.device import select_device
-from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
+from predecoder.training import EvaluationCase, Noise, PairedCounts, PairedEvaluator
 
 SEED = 7_000_000
 
@@ -34,6 +35,7 @@ class Flags:
     distance: tuple[int, ...] = (5, 9, 13, 17, 21)
     p: tuple[float, ...] = (0.006, 0.003)
     basis: tuple[str, ...] = ("x", "z")
+    noise: tuple[Noise, ...] = ("depolarizing",)
     min_errors: int = 100
     max_shots: int = 100_000
     chunk_shots: int = 4096
@@ -51,8 +53,8 @@ def main() -> None:
     log = flags.out / "cells.jsonl"
     done = _read(log, weights.sha256)
     network, device = load_network(weights.path), select_device(flags.device)
-    for p, distance, basis in product(flags.p, flags.distance, flags.basis):
-        case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True)
+    for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
+        case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True, noise=noise)
         evaluator = None
         while not _finished(done, case, flags):
             evaluator = evaluator or PairedEvaluator(network, case, device=device)
@@ -60,17 +62,20 @@ def main() -> None:
             counts = evaluator.run(case.shots, seed=SEED + 1000 * distance + chunk)
             with log.open("a") as lines:
                 for decoder, c in counts.items():
-                    key = {"distance": distance, "p": p, "basis": basis, "decoder": decoder}
+                    key = {"noise": noise, "distance": distance, "p": p, "basis": basis, "decoder": decoder}
                     row = key | {"weights": weights.sha256, "counts": dataclasses.asdict(c)}
                     lines.write(json.dumps(row) + "\n")
                     done.setdefault(_key(row), []).append(c)
-            plain = sum(done[(distance, p, basis, "pymatching")], PairedCounts())
-            print(f"d={distance} p={p:g} {basis}: {plain.shots} shots, ratio {plain.ratio:.3f}", flush=True)
+            plain = sum(done[(noise, distance, p, basis, "pymatching")], PairedCounts())
+            print(
+                f"{noise} d={distance} p={p:g} {basis}: {plain.shots} shots, ratio {plain.ratio:.3f}",
+                flush=True,
+            )
     _print(done, flags, weights.sha256)
 
 
 def _key(row: dict) -> tuple:
-    return row["distance"], row["p"], row["basis"], row["decoder"]
+    return row["noise"], row["distance"], row["p"], row["basis"], row["decoder"]
 
 
 def _read(log: Path, sha256: str) -> dict[tuple, list[PairedCounts]]:
@@ -83,26 +88,28 @@ def _read(log: Path, sha256: str) -> dict[tuple, list[PairedCounts]]:
 
 
 def _chunks(done: dict[tuple, list[PairedCounts]], case: EvaluationCase) -> int:
-    return len(done.get((case.distance, case.p, case.basis, "pymatching-correlated"), []))
+    return len(done.get((case.noise, case.distance, case.p, case.basis, "pymatching-correlated"), []))
 
 
 def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags: Flags) -> bool:
-    total = sum(done.get((case.distance, case.p, case.basis, "pymatching"), []), PairedCounts())
+    total = sum(done.get((case.noise, case.distance, case.p, case.basis, "pymatching"), []), PairedCounts())
     enough = min(total.errors_plain, total.errors_predecoded) >= flags.min_errors
     return enough or total.shots >= flags.max_shots
 
 
 def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
     print(f"\nweights sha256 {sha256[:12]}; paired, perfect last round, 95 % intervals\n")
-    print("| p | d | basis | decoder | shots | errors plain / pre | only plain / only pre | ratio | SDR |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for p, distance, basis in product(flags.p, flags.distance, flags.basis):
+    print(
+        "| noise | p | d | basis | decoder | shots | errors plain / pre | only plain / only pre | ratio | SDR |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
         for decoder in ("pymatching", "pymatching-correlated"):
-            c = sum(done[(distance, p, basis, decoder)], PairedCounts())
+            c = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
             low, high = c.ratio_interval
             few = "*" if min(c.errors_plain, c.errors_predecoded) < 100 else ""
             print(
-                f"| {p:g} | {distance} | {basis} | {decoder} | {c.shots} "
+                f"| {noise} | {p:g} | {distance} | {basis} | {decoder} | {c.shots} "
                 f"| {c.errors_plain} / {c.errors_predecoded} | {c.only_plain} / {c.only_predecoded} "
                 f"| {c.ratio:.2f} [{low:.2f}, {high:.2f}]{few} | {c.sdr:.1f} |"
             )

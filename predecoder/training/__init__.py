@@ -1,12 +1,19 @@
 """Training a pre-decoder: configuration, batches, the loop, and paired evaluation."""
 
 from predecoder.training.config import TrainConfig, load_config
-from predecoder.training.evaluation import DEFAULT_CASES, EvaluationCase, PairedCounts, PairedEvaluator
+from predecoder.training.evaluation import (
+    DEFAULT_CASES,
+    EvaluationCase,
+    Noise,
+    PairedCounts,
+    PairedEvaluator,
+)
 from predecoder.training.loop import StepReport, train
 
 __all__ = [
     "DEFAULT_CASES",
     "EvaluationCase",
+    "Noise",
     "PairedCounts",
     "PairedEvaluator",
     "StepReport",

@@ -19,7 +19,7 @@ from qec import LocationVariation, depolarizing, memory_circuit, si1000
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 
-__all__ = ["DEFAULT_CASES", "EvaluationCase", "PairedCounts", "PairedEvaluator"]
+__all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedEvaluator"]
 
 _CHUNK_SHOTS = 4096
 _VARIATION_SEED = 5
