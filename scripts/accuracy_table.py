@@ -4,8 +4,9 @@
     .venv/bin/python scripts/accuracy_table.py --out out/accuracy --distance 9 --noise si1000
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
-the same shots; in front of correlated PyMatching the network is conservative. A cell runs in chunks until both sides have --min-errors errors or it has had
---max-shots; each chunk is one line of cells.jsonl, so that a killed run goes on where it was.
+the same shots; in front of correlated PyMatching the network is conservative. A cell runs in chunks
+until both sides have --min-errors errors or it has had --max-shots; each chunk is one line of
+cells.jsonl, so that a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -99,10 +100,9 @@ def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags
 
 def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
     print(f"\nweights sha256 {sha256[:12]}; paired, perfect last round, 95 % intervals\n")
-    print(
-        "| noise | p | d | basis | decoder | shots | errors plain / pre | only plain / only pre | ratio | SDR |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    pairs = ("errors plain / pre", "only plain / only pre")
+    columns = ("noise", "p", "d", "basis", "decoder", "shots", *pairs, "ratio", "SDR")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
         for decoder in ("pymatching", "pymatching-correlated"):
             c = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
