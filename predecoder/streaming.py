@@ -79,6 +79,11 @@ class StreamPredecoder:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
         self.layout, self.tile = layout, tile
         self.decision = decision or network.decision
+        if self.decision.bind != "moves":
+            raise ValueError(
+                f"decision binds by {self.decision.bind!r}: on a stream groups are bound by moves only; give "
+                "a decision with bind='moves'"
+            )
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
         self._network, self._device = network.to(device), device
