@@ -40,8 +40,8 @@ HOUSEKEEPING = 1_000_000_000
 """Nanoseconds between reports."""
 TAKEOVER = 60_000_000_000
 """Nanoseconds after its first connection for which a former spare keeps decoders for streams to restore."""
-SWITCH_INTERVAL = 0.0005
-"""Seconds the builder's thread may keep the interpreter from the loop."""
+SWITCH_INTERVAL = 0.00002
+"""Seconds that Python code of the builder may keep the interpreter from the loop, several times a round."""
 TOUCH = 60
 """Housekeepings from one `touch` of the models in use to the next."""
 GARBAGE_THRESHOLD = 50_000

@@ -347,6 +347,40 @@ def test_any_losses_and_orders_end_with_one_result_a_shot(kit, seed: int, on_gap
     assert (intake.in_flight, intake.gaps(), intake.next_deadline()) == (0, [], None)
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32))
+def test_going_straight_changes_nothing(kit, seed: int) -> None:
+    """Frames that may skip the queue, in any order, with losses, repeats, changes and RESETs."""
+    rng = random.Random(seed)
+    frames = [frame for epoch in range(4) for frame in kit.shot(epoch)]
+    for _ in range(rng.randrange(6)):
+        at = rng.randrange(len(frames))
+        how = rng.randrange(4)
+        if how == 0:
+            frames.insert(at, frames[rng.randrange(len(frames))])
+        elif how == 1:
+            frames[at] = frames[at]._replace(payload=bytes([rng.randrange(256)]), flags=Flag.RESENT)
+        elif how == 2:
+            frames.insert(at, Frame(FrameType.RESET, 3, frames[at].epoch + 1))
+        else:
+            del frames[at]
+    queued, straight = kit.make(), kit.make()
+    for frame in frames:
+        row = None
+        if frame.type in (FrameType.ROUND, FrameType.FINAL):
+            row = straight.session.straight(frame, straight.now)
+        if row is None:
+            straight.feed(frame)
+        else:
+            straight.sent += straight.session.decoded(row, straight._decode(row)) + straight.work()
+        queued.feed(frame)
+        wait = rng.choice([0, 0, 400])
+        queued.wait(wait)
+        straight.wait(wait)
+        assert straight.sent == queued.sent
+    assert straight.rows == queued.rows
+
+
 def _second_shot(kit) -> list[Frame]:
     stream = kit.make()
     stream.feed(*kit.shot(0))
