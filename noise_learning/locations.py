@@ -138,7 +138,8 @@ def _with_roles(
         if instruction.name == "TICK":
             # A layer of noise alone belongs to the gates before it.
             if len(layers) > 1 and not any(map(_gate_qubits, layers[-1])):
-                layers[-2] += layers.pop()
+                alone = layers.pop()
+                layers[-1] += alone
             layers.append([])
     for number, layer in enumerate(layers):
         gates = [_gate_qubits(instruction) for instruction in layer]
