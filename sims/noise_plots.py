@@ -194,10 +194,11 @@ def _colour_bar(axes: Axes, scale: ScalarMappable) -> None:
 def _number(axes: Axes, patch: _Patch, marked: Sequence[Place]) -> None:
     for number, place in enumerate(marked, start=1):
         x, y = patch.anchor(place)
+        side = 11 if number % 2 else -11  # two places may have one centre
         axes.annotate(
             str(number),
             (x, y),
-            xytext=(11, 11),
+            xytext=(side, 11),
             textcoords="offset points",
             ha="center",
             va="center",

@@ -124,7 +124,7 @@ def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, C
 
     try:
         if config.estimator == "closed-form":
-            structure = Structure.from_circuit(circuit)
+            structure = Structure.from_circuit(circuit).simplified()
             return structure, lambda moments: fit_closed_form(moments, structure)
         model = TiedModel.of_circuit(circuit, tie=by_place if config.tie == "place" else by_role)
     except ValueError as error:
