@@ -41,6 +41,10 @@ DRAIN_GRACE = 2.0
 """Seconds beyond the workers' own drain time before they are killed."""
 
 
+Greet = Callable[[socket.socket], Coroutine[None, None, None]]
+"""What is done with an accepted connection."""
+
+
 class HandshakeError(Exception):
     """The peer did not say HELLO as it must."""
 
@@ -60,7 +64,7 @@ class Front:
         """The port in use, once listening."""
         self.http_port: int | None = None
         self._servers: list[asyncio.Server] = []
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
         self._numbers = iter(range(1, 1 << 62))
@@ -79,7 +83,9 @@ class Front:
 
     async def close(self) -> None:
         """Stops listening, lets the shots in flight end, and ends the workers."""
-        for listener in self._listeners:
+        for listener, accepting in self._listeners:
+            accepting.cancel()  # first: a closed descriptor's number may be another socket's next
+            await asyncio.wait([accepting])
             listener.close()
         for server in self._servers:
             server.close()
@@ -108,27 +114,21 @@ class Front:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             context.load_cert_chain(config.tls.certificate, config.tls.key)
-            server = await asyncio.start_server(
-                self._relay,
-                config.tcp.host,
-                config.tcp.port,
-                ssl=context,
-                ssl_handshake_timeout=config.handshake,
-            )
-            self.tcp_port = server.sockets[0].getsockname()[1]
-            self._servers.append(server)
+            listener = socket.create_server((config.tcp.host, config.tcp.port))
+            self.tcp_port = listener.getsockname()[1]
+            self._accept_from(listener, lambda sock: self._relay(sock, context))
 
-    def _accept_from(self, listener: socket.socket) -> None:
+    def _accept_from(self, listener: socket.socket, greet: Greet | None = None) -> None:
         listener.setblocking(False)
-        self._listeners.append(listener)
-        self._keep(self._accept(listener))
+        self._listeners.append((listener, self._keep(self._accept(listener, greet or self._handshake))))
 
-    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, greet: Greet) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -142,7 +142,7 @@ class Front:
             sock.setblocking(False)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._keep(self._handshake(sock))
+            self._keep(greet(sock))
 
     @property
     def connections(self) -> int:
@@ -198,14 +198,20 @@ class Front:
             raise HandshakeError(ErrorCode.INTERNAL, message) from error
         log.info("connected", extra={"client": hello.client, "pid": worker.process.pid})
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         """A TLS connection: its bytes go to a worker, and back, through a socket pair."""
+        if self.connections >= self.config.connections:
+            self.refused += 1  # before TLS, which costs far more than a connection
+            sock.close()
+            return
         ours, theirs = socket.socketpair()
+        writer = None
         try:
             with theirs:
                 self._handshakes += 1
                 try:
                     async with asyncio.timeout(self.config.handshake):
+                        reader, writer = await _secure(sock, context, self.config.handshake)
                         hello = await self._hello(reader.readexactly)
                     self._hand_over(hello, theirs)
                 finally:
@@ -214,14 +220,29 @@ class Front:
             await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
         except HandshakeError as error:
             self.refused += 1
-            writer.write(_refusal(error))
+            if writer is not None:
+                writer.write(_refusal(error))
         except (OSError, EOFError, TimeoutError) as error:
             log.info("TLS connection ended", extra={"error": repr(error)})
         finally:
             ours.close()
-            writer.close()
+            sock.close() if writer is None else writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+                if writer is not None:
+                    await writer.wait_closed()
+
+
+async def _secure(
+    sock: socket.socket, context: ssl.SSLContext, timeout: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The streams of an accepted connection, once TLS is agreed on."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol, sock, ssl=context, ssl_handshake_timeout=timeout
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 def listen_unix(path: Path) -> socket.socket:

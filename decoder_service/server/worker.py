@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import select
 import signal
 import socket
 import sys
@@ -27,14 +26,14 @@ from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import load_factory
 from decoder_service.server.hosted import HostedStream
 from decoder_service.server.hosting import Services, Session, error_frame
-from decoder_service.server.journal import JournalError
 from decoder_service.server.lobby import Lobby
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.models import ModelStore
 from decoder_service.server.snapshots import gauges, snapshot
 from decoder_service.server.standby import Standby, key_of
+from decoder_service.server.turns import Turns
 from decoder_service.server.wires import Wires
-from decoder_service.wire import ErrorCode, Frame, FrameType, WireFault
+from decoder_service.wire import ErrorCode
 
 HOUSEKEEPING = 1_000_000_000
 """Nanoseconds between reports."""
@@ -63,10 +62,7 @@ class Worker:
         self.draining_until: int | None = None
         self.waited = 0
         self._end = end
-        self._turn = round(config.turn * 1e9)
         self._builder = Builder()
-        self._busy: set[Session] = set()
-        self._watched: set[Session] = set()
         self._housekeeping = self._since = time.monotonic_ns()
         self._untouched = 0
         self._dropped = False
@@ -88,13 +84,14 @@ class Worker:
         )
         self._standby = Standby(self._services.build, self._services.models, self._builder)
         self._adopted_at: int | None = None
+        self._turns = Turns(config, self.wires, self.metrics, lobby=lambda: self._lobby, event=self._event)
         self._lobby = Lobby(
             config,
             self.wires,
             self._services,
             self._standby,
             self._builder,
-            ready=self._ready,
+            ready=self._turns.ready,
             gone=self._gone,
         )
         self.sessions = self._lobby.sessions
@@ -110,12 +107,7 @@ class Worker:
             self.waited += now - before
             for action, mask in happened:
                 action(mask)
-            if self._watched:
-                for session in list(self._watched):
-                    self._tick(session, now)
-            if self._busy:
-                for session in list(self._busy):
-                    self._work(session)
+            self._turns.run(now)
             if now >= self._housekeeping:
                 self._housekeep(now)
         self._finish()
@@ -127,13 +119,7 @@ class Worker:
         return 1 - min(1.0, waited / passed) if passed else 0.0
 
     def _until(self, now: int) -> int:
-        if self._busy:
-            return now
-        due = self._housekeeping
-        for session in self._watched:
-            for hosted in session.streams.values():
-                due = min(due, hosted.session.next_deadline() or due)
-        return due
+        return now if self._turns.busy else self._turns.due(self._housekeeping)
 
     def _controlled(self, mask: int) -> None:
         message, descriptor = control.receive_as_worker(self._end)
@@ -179,139 +165,18 @@ class Worker:
         totals = {name: getattr(stats, name) for name in ("shots", "commits", "erased", "failed")}
         self._event("stream closed", session=session[:8], stream=hosted.session.stream, **totals)
 
-    def _ready(self, connection: Connection, session: Session, mask: int) -> None:
-        if connection.number not in self.wires.connections:
-            return
-        if mask & select.EPOLLOUT and self.wires.flush(connection):
-            for hosted in session.streams.values():
-                hosted.session.heard_again(time.monotonic_ns())
-            self._busy.add(session)
-        if not mask & ~select.EPOLLOUT or connection.number not in self.wires.connections:
-            return
-        items = connection.receive()
-        if items is None:
-            self.wires.close(connection)
-            return
-        now = time.monotonic_ns()
-        first = self._straight(connection, session, items, now)
-        if first == len(items):
-            return
-        replies: list[Frame] = []
-        for item in items[first:]:
-            if isinstance(item, WireFault):
-                self.metrics.fault(item.kind.value)
-                connection.faults += 1
-                connection.closing |= item.fatal
-            replies += session.handle(item, now)
-        if connection.faults > self.config.faults:
-            message = f"more than {self.config.faults} damaged frames on this connection"
-            replies.append(error_frame(0, ErrorCode.TOO_MANY_FAULTS, "connection", message))
-            connection.closing = True
-        if replies:
-            self.wires.send(connection, replies)
-        self._busy.add(session)
-        if session.over or connection.closing:
-            self._work(session)
-            self._lobby.end(session) if session.over else self.wires.close(connection)
-
-    def _straight(
-        self, connection: Connection, session: Session, items: list[Frame | WireFault], now: int
-    ) -> int:
-        """Decodes data frames that came in order and with nothing before them, for one turn.
-
-        What they lead to is sent before all else is done for it. Returns how many frames that were.
-        """
-        if session in self._busy:
-            return 0
-        out: list[bytes] = []
-        until = now + self._turn
-        count = 0
-        for item in items:
-            hosted = session.streams.get(item.stream)
-            if hosted is None or not isinstance(item, Frame) or item.type not in _DATA:
-                break
-            try:
-                data = hosted.straight(item, now)
-                if data is None:
-                    break
-                count += 1
-                if data:
-                    out.append(data)
-                if len(items) > 1:
-                    hosted.settle()
-            except JournalError as error:
-                self._journal_failed(session, hosted, error)
-                break
-            if time.monotonic_ns() >= until:
-                break
-        if out:
-            self.wires.send_encoded(connection, b"".join(out))
-        if count:
-            self._busy.add(session)
-        return count
-
-    def _work(self, session: Session) -> None:
-        """One turn of each of its streams."""
-        self._busy.discard(session)
-        connection = session.connection
-        if connection is not None and connection.stalled_since is not None:
-            return
-        out, session.outbox = session.outbox, []
-        watch = False
-        for hosted in list(session.streams.values()):
-            try:
-                hosted.settle()
-                out += hosted.work(self._turn)
-            except JournalError as error:
-                self._journal_failed(session, hosted, error)
-                continue
-            if hosted.latencies:
-                self.metrics.observe(hosted.latencies)
-            out += hosted.session.credit()
-            watch |= hosted.session.next_deadline() is not None
-            if hosted.session.has_ready:
-                self._busy.add(session)
-        out += session.answer_waiting()
-        (self._watched.add if watch else self._watched.discard)(session)
-        if connection is None:
-            session.outbox += [frame for frame in out if frame.type not in _RESENT_ON_RESUME]
-        elif out:
-            self.wires.send(connection, out)
-
-    def _journal_failed(self, session: Session, hosted: HostedStream, error: JournalError) -> None:
-        stream = hosted.session.stream
-        session.outbox.append(error_frame(stream, ErrorCode.JOURNAL_FAILED, "stream", str(error)))
-        self._event("journal failed", session=session.name[:8], stream=stream, reason=str(error))
-        self._lobby.drop(session, hosted)
-        self._busy.add(session)
-
-    def _tick(self, session: Session, now: int) -> None:
-        connection = session.connection
-        if connection is None or connection.stalled_since is not None:
-            self._watched.discard(session)
-            return
-        frames: list[Frame] = []
-        for hosted in session.streams.values():
-            due = hosted.session.next_deadline()
-            if due is not None and due <= now:
-                frames += hosted.session.tick(now)
-                self._busy.add(session)
-        if frames:
-            self.wires.send(connection, frames)
-
     def _lost(self, connection: Connection) -> None:
         self._lobby.left(connection)
         self._tell(control.Closed(connection.number))
 
     def _gone(self, session: Session) -> None:
-        self._busy.discard(session)
-        self._watched.discard(session)
+        self._turns.forget(session)
         self._tell(control.Gone(session.name))
 
     def _built(self, mask: int) -> None:
         self._builder.collect()
         self._dropped = True  # a reloaded model takes the place of another
-        self._busy |= set(self.sessions.values())
+        self._turns.busy |= set(self.sessions.values())
 
     def _housekeep(self, now: int) -> None:
         self._housekeeping = now + HOUSEKEEPING
@@ -374,10 +239,6 @@ class Worker:
             connection.close()
         self._builder.close()
         self._end.close()
-
-
-_DATA = (FrameType.ROUND, FrameType.FINAL)
-_RESENT_ON_RESUME = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, FrameType.NACK)
 
 
 def main(arguments: list[str]) -> None:

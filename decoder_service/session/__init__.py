@@ -1,8 +1,9 @@
 """The semantics of a stream as pure code: order, duplicates, gaps, credits, RESET, RELOAD, outputs."""
 
 from decoder_service.session.intake import Intake, IntakeConfig, Row, Skip, Verdict, erased_round
+from decoder_service.session.outputs import KEPT_OUTPUTS, Outcome
 from decoder_service.session.shape import StreamShape
-from decoder_service.session.stream import KEPT_OUTPUTS, Outcome, StreamSession, Swap
+from decoder_service.session.stream import StreamSession, Swap
 
 __all__ = [
     "KEPT_OUTPUTS",

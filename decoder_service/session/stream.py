@@ -12,13 +12,12 @@ The Semantics section of decoder_service/PROTOCOL.md is the specification of thi
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Literal, NamedTuple
 
 from decoder_service.session.intake import LAST_EPOCH, Gap, Intake, IntakeConfig, Row, Skip, Verdict
+from decoder_service.session.outputs import Outcome, OutputLog
 from decoder_service.session.shape import StreamShape
 from decoder_service.wire import (
-    CommitPayload,
     CreditPayload,
     Error,
     ErrorCode,
@@ -31,15 +30,11 @@ from decoder_service.wire import (
     Scope,
     Stats,
     WireFault,
-    encode_commit,
     encode_credit,
     encode_message,
     encode_nack,
     packed_bytes,
 )
-
-KEPT_OUTPUTS = 8192
-"""COMMIT and RESULT frames kept for a client that comes back."""
 
 _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
 _CONFLICT = int(Flag.CONFLICT)
@@ -53,18 +48,6 @@ _REFUSALS = {
     Verdict.BAD_SEQUENCE: (ErrorCode.BAD_SEQUENCE, "no such round, or FINAL not at the last one"),
     Verdict.OVERLOAD: (ErrorCode.OVERLOAD, "past the credit window; not accepted, send it again"),
 }
-
-
-class Outcome(NamedTuple):
-    """What a decoder committed; see `wire.CommitPayload`. `flags` are DEGRADED and RELOADED."""
-
-    upto_round: int
-    frame_bits: bytes
-    model: bytes
-    time_in: int
-    time_out: int
-    flags: int = 0
-    readout: bytes = b""
 
 
 class Swap(NamedTuple):
@@ -103,7 +86,6 @@ class StreamSession:
         self.shape = shape
         self.model = model
         self.model_id = model_id
-        self.outputs = outputs
         self.stats = Stats()
         self.intake = Intake(shape, config, start=shape.ordinal(*start))
         self.reload_wanted: Reload | None = None
@@ -111,7 +93,7 @@ class StreamSession:
         self._reload: Reload | None = None
         self._swap: Reload | None = None
         self._next: Row | Skip | None = None
-        self._kept: deque[Frame] = deque(maxlen=KEPT_OUTPUTS)
+        self._log = OutputLog(stream, num_observables=shape.num_observables, start=outputs)
         self._degraded: int | None = None
         self._last_reset: int | None = None
         self._told = self.intake.decoded
@@ -217,9 +199,10 @@ class StreamSession:
         self.stats.rounds += not final
         self.stats.shots += final
         last = len(outcomes) - 1 if final else -1
+        self.stats.commits += len(outcomes)
         kinds = (FrameType.COMMIT, FrameType.RESULT)
         return [
-            self._output(kinds[at == last], row.epoch, row.sequence, outcome, flags)
+            self._log.make(kinds[at == last], row.epoch, row.sequence, outcome, flags)
             for at, outcome in enumerate(outcomes)
         ]
 
@@ -236,7 +219,8 @@ class StreamSession:
         for epoch in range(skip.epoch, skip.next_epoch):
             frames.append(self.error(ErrorCode.SHOT_FAILED, "shot", skip.reason, epoch))
             nothing = Outcome(0, bytes(packed_bytes(self.shape.num_observables)), self.model_id, now, now)
-            frames.append(self._output(FrameType.RESULT, epoch, 0, nothing, Flag.FAILED))
+            frames.append(self._log.make(FrameType.RESULT, epoch, 0, nothing, Flag.FAILED))
+            self.stats.commits += 1
             self.stats.failed += 1
         return frames
 
@@ -267,18 +251,18 @@ class StreamSession:
         """Whether the next row to decode is the first of a shot."""
         return self.shape.place(self.intake.decoded)[1] == 0
 
+    @property
+    def outputs(self) -> int:
+        """COMMITs and RESULTs so far."""
+        return self._log.count
+
     def resend(self, after: int) -> list[Frame] | None:
         """The outputs from number `after` on, or None if they are no longer kept, or were never made."""
-        missing = self.outputs - after
-        if not 0 <= missing <= len(self._kept):
-            return None
-        kept = list(self._kept)[len(self._kept) - missing :]
-        return [frame._replace(flags=frame.flags | Flag.RESENT) for frame in kept]
+        return self._log.resend(after)
 
     def keep(self, frame: Frame) -> None:
         """Restores an output from a journal."""
-        self._kept.append(frame)
-        self.outputs = frame.sequence + 1
+        self._log.keep(frame)
 
     def error(self, code: ErrorCode, scope: Scope, message: str, epoch: int = 0, sequence: int = 0) -> Frame:
         """An ERROR about this stream."""
@@ -306,25 +290,6 @@ class StreamSession:
         if now > self._clock:
             self._clock = now
         return self._clock
-
-    def _output(self, kind: FrameType, epoch: int, after: int, outcome: Outcome, flags: int) -> Frame:
-        payload = encode_commit(
-            CommitPayload(
-                outcome.upto_round,
-                after,
-                outcome.time_in,
-                outcome.time_out,
-                outcome.model,
-                self.shape.num_observables,
-                outcome.frame_bits,
-                outcome.readout,
-            )
-        )
-        frame = Frame(kind, self.stream, epoch, self.outputs, payload, flags | outcome.flags)
-        self.outputs += 1
-        self.stats.commits += 1
-        self._kept.append(frame)
-        return frame
 
     def _refuse(self, frame: Frame, verdict: Verdict) -> list[Frame]:
         stats = self.stats
