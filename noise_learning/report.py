@@ -45,7 +45,7 @@ def largest_departures(places: Sequence[Place], *, most: int = DEPARTURES) -> li
 
 def assumed_model(fit: NoiseFit) -> str:
     """What the fit is held against, in words."""
-    return "the tied fit" if fit.estimator == "hybrid" else "the given circuit"
+    return "the given circuit" if np.array_equal(fit.assumed, fit.structure.prior) else "the tied fit"
 
 
 def render_report(
