@@ -1,0 +1,75 @@
+"""Measured shots and streams of them, shared by the tests of StreamDecoder."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import stim
+
+import qec
+from decoder_service.commits import Commit, Result
+from decoder_service.stream_decoder import StreamDecoder
+from global_decoders.windows import WindowedDecoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Measured shots of one circuit and the detectors in them, unpacked."""
+
+    circuit: stim.Circuit
+    dem: stim.DetectorErrorModel
+    measurements: np.ndarray
+    detections: np.ndarray
+    flips: np.ndarray
+
+
+class Kit:
+    """Makers of experiments and of their answers."""
+
+    @staticmethod
+    def circuit(rounds: int, *, p: float = 0.008, distance: int = 3) -> stim.Circuit:
+        return qec.memory_circuit(distance=distance, rounds=rounds, basis="x", noise=qec.depolarizing(p))
+
+    @staticmethod
+    def dem(circuit: stim.Circuit) -> stim.DetectorErrorModel:
+        return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+
+    @staticmethod
+    def experiment(rounds: int, *, shots: int, p: float = 0.008, distance: int = 3) -> Experiment:
+        circuit = Kit.circuit(rounds, p=p, distance=distance)
+        measurements = circuit.compile_sampler(seed=rounds).sample(shots)
+        detections, flips = circuit.compile_m2d_converter().convert(
+            measurements=measurements, separate_observables=True
+        )
+        return Experiment(circuit, Kit.dem(circuit), measurements, detections, flips)
+
+    @staticmethod
+    def stream(
+        decoder: StreamDecoder,
+        bits: np.ndarray,
+        rounds: int,
+        *,
+        shot: int = 0,
+        erased: frozenset[int] = frozenset(),
+    ) -> tuple[Result, list[Commit]]:
+        """Pushes the bits of one shot, round by round."""
+        decoder.open(shot)
+        commits: list[Commit] = []
+        start = 0
+        for r in range(rounds):
+            stop = start + decoder.width(r)
+            lost = r in erased
+            commits += decoder.push(r, None if lost else bits[start:stop], erased=lost)
+            start = stop
+        return decoder.finish(bits[start:]), commits
+
+    @staticmethod
+    def whole(dem: stim.DetectorErrorModel, detections: np.ndarray, windowed: WindowedDecoder) -> np.ndarray:
+        return windowed.compile_decoder_for_dem(dem=dem).decode_shots_bit_packed(
+            bit_packed_detection_event_data=np.packbits(detections, axis=1, bitorder="little")
+        )
+
+
+@pytest.fixture(scope="session")
+def kit() -> type[Kit]:
+    return Kit
