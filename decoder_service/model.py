@@ -55,7 +55,7 @@ class StreamModel:
         layers: as read; experiments may be longer where they repeat.
         sizes: of the windows.
         graphs: built so far, shared by all shots.
-        id: the first 16 hex digits of the SHA-256 of the DEM's text.
+        id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
     """
 
     layers: LayeredDem
@@ -64,13 +64,18 @@ class StreamModel:
     id: str
 
     @classmethod
-    def build(cls, dem: stim.DetectorErrorModel, *, sizes: WindowSizes, decoder: str) -> StreamModel:
-        """Raises ValueError for a DEM or decoder that windows cannot use."""
+    def build(
+        cls, dem: stim.DetectorErrorModel, *, sizes: WindowSizes, decoder: str, weights: str = ""
+    ) -> StreamModel:
+        """Reads a DEM; `weights` is the hash of the network in front, if there is one.
+
+        Raises:
+            ValueError: a DEM or decoder that windows cannot use.
+        """
         layers = LayeredDem.from_dem(dem)
         check_span(layers, buffer=sizes.buffer, mode=sizes.mode)
-        model = cls(
-            layers, sizes, WindowGraphs(inner=decoder), hashlib.sha256(str(dem).encode()).hexdigest()[:16]
-        )
+        name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
+        model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
         # Windows and layers repeat together, so one experiment of a few periods speaks for all.
         example = layers if not layers.cycle else layers.with_layers(model.long_enough())
         assert_owned_once(example.footprints(), sizes.windows(example.num_layers))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from decoder_service.commits import Flag
 from global_decoders.windows import Mechanism, Window, WindowMatcher
+
+if TYPE_CHECKING:
+    from predecoder.streaming import ResidualStream
 
 __all__ = ["Edges", "ShotState", "seen_by"]
 
@@ -35,7 +39,9 @@ class ShotState:
         shot: its number.
         windows: of a shot whose end is not known, in decoding order.
         num_observables: of the experiment.
-        received: layers that arrived, 0 to received - 1.
+        stream: the pre-decoder's part of the shot, or None.
+        pushed: rounds that arrived, 0 to pushed - 1.
+        received: layers that windows can read: those that arrived, or that the pre-decoder is done with.
         upto: layers [0, upto) are committed.
         flags: so far.
         recent: measurements of the last rounds, newest last.
@@ -47,6 +53,8 @@ class ShotState:
     shot: int
     windows: Iterator[Window]
     num_observables: int
+    stream: ResidualStream | None = None
+    pushed: int = 0
     received: int = 0
     upto: int = 0
     flags: Flag = Flag.NONE
@@ -57,14 +65,22 @@ class ShotState:
         self.frame = np.zeros(self.num_observables, dtype=np.uint8)
         self.window = next(self.windows)
         self._layers: dict[int, np.ndarray] = {}
+        self._flips: dict[int, np.ndarray] = {}
         self._seam: set[tuple[int, int]] = set()
         self._decoded = 0
         self._ahead = 0
 
-    def add_layer(self, detections: np.ndarray) -> None:
-        """The next layer, uint8 0/1 (detectors,)."""
-        self._layers[self.received] = detections
-        self.received += 1
+    def add_layer(self, detections: np.ndarray, cells: np.ndarray | None, *, final: bool) -> None:
+        """The next layer, uint8 0/1 (detectors,), and where a pre-decoder's grid has them."""
+        self.pushed += 1
+        if self.stream is None:
+            self._layers[self.received] = detections
+            self.received += 1
+            return
+        assert cells is not None
+        for done in (self.stream.end if final else self.stream.add)(detections, cells):
+            self._layers[self.received], self._flips[self.received] = done.bits, done.flips
+            self.received += 1
 
     def replan(self, windows: Iterator[Window]) -> None:
         """The windows are these from now on; those decoded already come first among them."""
@@ -95,10 +111,15 @@ class ShotState:
         self._ahead = max(self._ahead, window.hi)
         contiguous = window.lo == self.upto
         if contiguous:
+            for layer in range(self.upto, self._ahead):
+                if layer in self._flips:
+                    self.frame ^= self._flips.pop(layer)
             self.upto = self._ahead
             self._layers = {t: bits for t, bits in self._layers.items() if t >= self.upto}
             self._seam = {place for place in self._seam if place[0] >= self.upto}
-            self.erased = {t: edges for t, edges in self.erased.items() if t >= self.upto - 1}
+            self.erased = {
+                r: edges for r, edges in self.erased.items() if any(t >= self.upto for t, _ in edges)
+            }
         self.window = next(self.windows, window)
         return contiguous
 

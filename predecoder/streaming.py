@@ -63,7 +63,10 @@ class StreamPredecoder:
         device: where it runs.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
-        decision: the network's own unless another is given.
+        decision: the network's own, the aggressive one, unless another is given.
+
+    Raises:
+        ValueError: a tile of nothing, or a decision that binds by mechanisms.
     """
 
     def __init__(
@@ -79,6 +82,11 @@ class StreamPredecoder:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
         self.layout, self.tile = layout, tile
         self.decision = decision or network.decision
+        if self.decision.bind != "moves":
+            raise ValueError(
+                f"a decision with bind={self.decision.bind!r} is not made on streams yet, so no network runs "
+                "before a correlated decoder; use decoder='pymatching', or leave the pre-decoder out"
+            )
         if self.decision.bind != "moves":
             raise ValueError(
                 f"decision binds by {self.decision.bind!r}: on a stream groups are bound by moves only; give "

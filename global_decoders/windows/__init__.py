@@ -8,6 +8,7 @@ model is committed by exactly one window, and windows with equal error models sh
     LayeredDem.from_dem(dem)                           the DEM by layers, of any length
     windows_of(num_layers, ...), Window                which layers each window decodes and commits
     cut(layers, window), WindowEdges, WindowDem        the DEM of one window
+    shortened(dem)                                     the DEM with fewer iterations of a long REPEAT block
     WindowGraphs, WindowMatcher                        warm matching graphs, shared by equal windows
 """
 
@@ -25,6 +26,7 @@ from global_decoders.windows.plan import (
     sliding_windows,
     windows_of,
 )
+from global_decoders.windows.repeats import shortened
 
 __all__ = [
     "INNER_DECODERS",
@@ -46,6 +48,7 @@ __all__ = [
     "cut",
     "cut_key",
     "parallel_windows",
+    "shortened",
     "sliding_windows",
     "windows_of",
 ]

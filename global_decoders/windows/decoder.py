@@ -29,6 +29,8 @@ _CHUNK_BYTES = 1 << 23
 class WindowedDecoder(sinter.Decoder):
     """Decodes any DEM with detector times in windows that commit `commit` layers each.
 
+    Behind a network as any decoder: `PredecodedDecoder(WindowedDecoder(...))`, which a stream equals.
+
     Args:
         inner: 'pymatching' or 'pymatching-correlated'.
         commit: detector layers (rounds) that a window commits.
@@ -48,6 +50,11 @@ class WindowedDecoder(sinter.Decoder):
     def __post_init__(self) -> None:
         check_sizes(commit=self.commit, buffer=self.buffer, mode=self.mode)
         WindowGraphs(inner=self.inner)
+
+    @property
+    def graphlike(self) -> bool:
+        """Whether edges count as independent, as in `PyMatchingDecoder`."""
+        return self.inner == "pymatching"
 
     def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> CompiledWindows:
         """Cuts the windows and builds their graphs, warm; every component is owned exactly once.

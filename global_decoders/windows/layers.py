@@ -69,6 +69,7 @@ class LayeredDem:
     """Layers 0 to num_layers - 1: the source's first `cut`, its `cycle` repeated, the source's rest.
 
     Attributes:
+        positions: of every site, its coordinates in space and a number that tells twins apart.
         kinds: the distinct layers.
         source: kind of each layer of the DEM that was read.
         source_detectors: per layer of that DEM its detectors, in the order of the kind's sites.
@@ -77,6 +78,7 @@ class LayeredDem:
         num_layers: of this experiment: len(source) plus or minus a multiple of `cycle`.
     """
 
+    positions: tuple[tuple[float, ...], ...]
     kinds: tuple[LayerKind, ...]
     source: tuple[int, ...]
     source_detectors: tuple[np.ndarray, ...]
@@ -162,6 +164,10 @@ class LayeredDem:
     def kind(self, layer: int) -> LayerKind:
         return self.kinds[self.kind_id(layer)]
 
+    def sites_at(self, layer: int) -> list[tuple[float, ...]]:
+        """Positions of the layer's detectors, in their order."""
+        return [self.positions[site] for site in self.kind(layer).sites]
+
     def detectors(self, layer: int) -> np.ndarray:
         """int64: the DEM's detectors in this layer, in the order of the kind's sites."""
         source, cycles = self.source_layer(layer)
@@ -169,6 +175,8 @@ class LayeredDem:
 
     def detector_order(self) -> np.ndarray:
         """int64 (num_detectors,): detectors of layer 0, then layer 1, ..."""
+        if not self.num_layers:
+            return np.zeros(0, dtype=np.int64)
         return np.concatenate([self.detectors(layer) for layer in range(self.num_layers)])
 
     def footprints(self) -> Iterator[tuple[int, ...]]:
@@ -179,7 +187,7 @@ class LayeredDem:
 
 
 def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
-    times, sites = _times_and_sites(detector_coordinates(dem))
+    times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
     num_layers = int(layer_of.max(initial=-1)) + 1
     mechanisms = _mechanisms_by_layer(DemTables.from_dem(dem), layer_of, sites, num_layers)
@@ -191,6 +199,7 @@ def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
     )
     cut, cycle = _repetition(source)
     return LayeredDem(
+        positions=positions,
         kinds=tuple(index),
         source=source,
         source_detectors=detectors,
@@ -201,8 +210,10 @@ def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
     )
 
 
-def _times_and_sites(coordinates: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
-    """float64 and int64 (num_detectors,): time, and a number for the position in space."""
+def _times_and_sites(
+    coordinates: list[list[float]],
+) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, ...], ...]]:
+    """float64 and int64 (num_detectors,), time and a number for the position in space; positions."""
     times = np.empty(len(coordinates))
     sites = np.empty(len(coordinates), dtype=np.int64)
     index: dict[tuple[float, ...], int] = {}
@@ -215,7 +226,7 @@ def _times_and_sites(coordinates: list[list[float]]) -> tuple[np.ndarray, np.nda
         # Detectors at one point of space-time are told apart by their order.
         twin = seen[tuple(where)] = seen.get(tuple(where), -1) + 1
         sites[detector] = index.setdefault((*where[:axis], *where[axis + 1 :], twin), len(index))
-    return times, sites
+    return times, sites, tuple(index)
 
 
 def _mechanisms_by_layer(

@@ -61,7 +61,7 @@ def test_the_last_of_several_reloads_wins_where_both_are_due(kit) -> None:
     start = 0
     for r in range(40):
         if r == 5:
-            names += [decoder.reload(kit.dem(kit.circuit(40, p=p)), at_round=a) for p, a in SWAPS]
+            names += [decoder.reload(kit.dem(kit.circuit(20, p=p)), at_round=a) for p, a in SWAPS]
         stop = start + decoder.width(r)
         commits += decoder.push(r, experiment.measurements[0, start:stop])
         start = stop
@@ -120,10 +120,11 @@ def test_a_model_that_cannot_explain_a_detection_does_not_fit(kit) -> None:
 def _rescaled(dem: stim.DetectorErrorModel, rule: Callable[[int, float], float]) -> stim.DetectorErrorModel:
     """Every probability changed by `rule(number of the mechanism, probability)`."""
     new = stim.DetectorErrorModel()
-    for k, op in enumerate(dem.flattened()):
+    flat = dem.flattened()
+    for k in range(len(flat)):
+        op = flat[k]
         assert isinstance(op, stim.DemInstruction)
-        arguments = op.args_copy()
-        if op.type == "error":
-            arguments = [rule(k, arguments[0])]
-        new.append(op.type, arguments, op.targets_copy())
+        arguments = [rule(k, p) for p in op.args_copy()] if op.type == "error" else op.args_copy()
+        targets = [t for t in op.targets_copy() if isinstance(t, stim.DemTarget)]
+        new.append(stim.DemInstruction(op.type, arguments, targets))
     return new

@@ -1,0 +1,83 @@
+"""On a stream, residual and flips are those of the whole volume, bit for bit, and layers come in time."""
+
+import numpy as np
+import pytest
+import torch
+
+from predecoder.decision import DecisionConfig
+from predecoder.decoder import CompiledPredecoded
+from predecoder.open_chains import LONGEST_WAIT
+from predecoder.streaming import ResidualLayer, StreamPredecoder
+
+CPU = torch.device("cpu")
+
+
+def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[ResidualLayer]:
+    """The layers of one shot, in the order of time."""
+    stream = predecoder.begin()
+    area = int(np.prod(layout.shape[1:]))
+    layers = [np.flatnonzero(layout.voxels[:, 0] == t) for t in range(layout.layers)]
+    done = []
+    for t, here in enumerate(layers):
+        last = t == layout.layers - 1
+        done += (stream.end if last else stream.add)(shot[here], layout.flat_voxels[here] % area)
+    return done
+
+
+@pytest.mark.parametrize("rounds", [2, 11, 24])
+@pytest.mark.parametrize("basis", ["x", "z"])
+@pytest.mark.parametrize("tile", [1, 3])
+@pytest.mark.parametrize(
+    "decision", [DecisionConfig(), DecisionConfig(-3.0, 3.0), DecisionConfig(3.0, 5.0, "none")]
+)
+def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile, decision) -> None:
+    layout, network = model(3, rounds, basis).layout, random_network(rounds)
+    shots = np.random.default_rng(rounds).integers(0, 2, (6, layout.num_detectors), dtype=np.uint8)
+    whole = CompiledPredecoded(layout, network, None, device=CPU, decision=decision)  # type: ignore[arg-type]
+    packed, flips = whole.decode_to_residual(np.packbits(shots, axis=1, bitorder="little"))
+    residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
+    predecoder = StreamPredecoder(layout, network, device=CPU, tile=tile, decision=decision)
+    for shot, left, flipped in zip(shots, residual, flips, strict=True):
+        layers = _streamed(predecoder, layout, shot)
+        order = np.argsort(layout.voxels[:, 0], kind="stable")
+        assert np.array_equal(np.concatenate([layer.bits for layer in layers]), left[order])
+        assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
+
+
+def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random_network) -> None:
+    layout = model(3, 9, "x").layout
+    predecoder = StreamPredecoder(layout, random_network(), device=CPU, decision=DecisionConfig())
+    stream = predecoder.begin()
+    area = int(np.prod(layout.shape[1:]))
+    bulk = layout.flat_voxels[layout.voxels[:, 0] == 4] % area
+    random = np.random.default_rng(1)
+    back = 0
+    for t in range(300):
+        back += len(stream.add(random.integers(0, 2, len(bulk), dtype=np.uint8), bulk))
+        assert t + 1 - back <= predecoder.latency
+        assert len(stream._layers) <= predecoder.latency + 2 * predecoder.halo + 2
+
+
+def test_a_chain_without_end_is_given_up(model, random_network) -> None:
+    """With a network that proposes half of all moves, everything hangs together."""
+    layout = model(3, 9, "x").layout
+    decision = DecisionConfig(-1.0, 1e9)
+    predecoder = StreamPredecoder(layout, random_network(), device=CPU, decision=decision)
+    stream = predecoder.begin()
+    bulk = layout.flat_voxels[layout.voxels[:, 0] == 4] % int(np.prod(layout.shape[1:]))
+    random = np.random.default_rng(2)
+    back = 0
+    for t in range(250):
+        back += len(stream.add(random.integers(0, 2, len(bulk), dtype=np.uint8), bulk))
+        assert t + 1 - back <= predecoder.latency + LONGEST_WAIT
+
+
+def test_a_tile_of_nothing_is_refused(model, random_network) -> None:
+    with pytest.raises(ValueError, match="tile=0"):
+        StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, tile=0)
+
+
+def test_a_decision_that_binds_by_mechanisms_is_refused(model, random_network) -> None:
+    decision = DecisionConfig(0.0, 5.0, "none", "mechanisms")
+    with pytest.raises(ValueError, match="bind='mechanisms' is not made on streams yet"):
+        StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, decision=decision)
