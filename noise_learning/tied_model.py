@@ -149,8 +149,9 @@ def _column(structure: Structure, circuit: stim.Circuit, name: str) -> np.ndarra
         alone = Structure.from_dem(dem)
     except ValueError:  # a parameter that no detector sees
         return np.zeros(len(structure.mechanisms))
-    for mechanism, p in zip(alone.mechanisms, alone.prior, strict=True):
-        wanted[mechanism.detectors, mechanism.observables] = strength(p) / strength(np.array(_PROBE))
+    ratios = strength(alone.prior) / strength(np.array(_PROBE))
+    for mechanism, ratio in zip(alone.mechanisms, ratios.tolist(), strict=True):
+        wanted[mechanism.detectors, mechanism.observables] = ratio
     column = np.zeros(len(structure.mechanisms))
     for symptoms, value in wanted.items():
         places = structure.by_symptoms.get(symptoms)
