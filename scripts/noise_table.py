@@ -232,7 +232,7 @@ def jobs(seeds: int) -> list[Job]:
     found = [Job(part, v, s) for part, names in variants.items() for v in names for s in range(1, seeds + 1)]
     halves = [
         Job("device", f"{name} {decoder}", half)
-        for decoder in ("matching",)
+        for decoder in ("matching", "belief-matching")
         for name in ("r05", "r11")
         for half in (0, 1)
     ]
