@@ -82,6 +82,8 @@ class ServedDecoder:
     def __init__(self, options: Open, model: stim.Circuit | stim.DetectorErrorModel) -> None:
         if options.commit is None or options.buffer is None:
             raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
+        if options.predecoder is not None:
+            _check_shipped(options.predecoder)
         self._inner = StreamDecoder(
             model,
             commit=options.commit,
@@ -131,6 +133,14 @@ class ServedDecoder:
     def adopt(self, prepared: StreamModel, at_round: int) -> None:
         self._inner.adopt(prepared, at_round)
         self._model_id = bytes.fromhex(prepared.id)
+
+
+def _check_shipped(name: str) -> None:
+    """A client must not have the server read a file of its choice."""
+    from predecoder import shipped_weights  # it loads torch
+
+    if name not in ("default", *shipped_weights()):
+        raise ValueError(f"predecoder={name!r} is none of the server's: {', '.join(shipped_weights())}")
 
 
 def _unpacked(row: bytes, bits: int) -> np.ndarray:

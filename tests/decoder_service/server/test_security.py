@@ -131,6 +131,8 @@ def test_connections_streams_and_models_are_limited(serve, kit) -> None:
         (None, {"decoder": "no-such-decoder"}),
         (None, {"rounds": 1 << 32}),
         (None, {"buffer": 0}),
+        (None, {"predecoder": "/etc/passwd"}),
+        (None, {"predecoder": "none-that-is-shipped"}),
     ],
     ids=str,
 )
