@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,6 @@ OUR_MODULES = (
     "sims",
     "cuda.qecpipe",
 )
-REQUIRED_PACKAGES = ("stim", "sinter", "pymatching", "torch", "numpy", "scipy", "safetensors", "polars")
-OPTIONAL_PACKAGES = ("cuda-core", "cuda-python", "nvidia-cuda-nvrtc")
 _INSTRUCTION_SETS = (
     "avx2",
     "avx512f",
@@ -60,12 +59,16 @@ def examine() -> Iterator[Finding]:
 
 def _versions() -> Iterator[Finding]:
     yield Finding("versions", "python", f"{platform.python_version()} ({platform.platform()})")
-    for package in ("qecpipe", *REQUIRED_PACKAGES, *OPTIONAL_PACKAGES):
+    yield Finding("versions", "qecpipe", importlib.metadata.version("qecpipe"))
+    for requirement in importlib.metadata.requires("qecpipe") or ():
+        needed, _, condition = requirement.partition(";")
+        if "extra" in condition and "decoders" not in condition:
+            continue
+        package = re.split(r"[^A-Za-z0-9_.-]", needed.strip(), maxsplit=1)[0]
         try:
             yield Finding("versions", package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            optional = package in OPTIONAL_PACKAGES
-            yield Finding("versions", package, "not installed", "note" if optional else "problem")
+            yield Finding("versions", package, "not installed", "note" if condition else "problem")
 
 
 def _modules() -> Iterator[Finding]:
