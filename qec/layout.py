@@ -53,6 +53,8 @@ class DetectorLayout:
             of i + j, so that it has to move by one column), else 0.
         observable_masks: bool `(O, 2, I, J)`: whether a data flip that MEMORY (0) or OTHER (1)
             stabilizers see, on data site (i, j), flips observable o.
+        silent: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
+            without noise. No move may touch them: nothing could explain what it would leave there.
     """
 
     voxels: np.ndarray
@@ -61,6 +63,7 @@ class DetectorLayout:
     columns: int
     first_column: int
     observable_masks: np.ndarray
+    silent: np.ndarray
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DetectorLayout:
@@ -104,7 +107,15 @@ class DetectorLayout:
             support = support[:, :, :, ::-1]
         masks = np.zeros((tables.num_observables, 2, _even(rows), _even(first + columns)), dtype=bool)
         masks[:, :, : rows - 1, first : first + columns - 1] = support
-        return cls(np.column_stack([t, ij]), int(t.max()) + 1, rows, columns, first, masks)
+        return cls(
+            voxels=np.column_stack([t, ij]),
+            layers=int(t.max()) + 1,
+            rows=rows,
+            columns=columns,
+            first_column=first,
+            observable_masks=masks,
+            silent=np.diff(tables.component_detectors.tocsr().indptr) == 0,
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,11 +149,14 @@ class DetectorLayout:
         Kind 0 and 1 at (t, i, j) is a flip of data site (i, j) before the measurement of layer t
         that MEMORY or OTHER stabilizers see; kind 2 is a flip of ancilla (i, j)'s measurement in
         layer t, seen by the detectors of layers t and t + 1. A move exists if it flips a
-        detector. Stabilizers of OTHER type are random when the experiment starts and unread when
-        it ends, so their first and last measurement flips are seen by one detector only; for
-        MEMORY type such a move would be an unseen logical flip, and does not exist.
+        detector, and none that is silent. Stabilizers of OTHER type are random when the experiment
+        starts and unread when it ends, so their first and last measurement flips are seen by one
+        detector only; for MEMORY type such a move would be an unseen logical flip, and does not
+        exist.
         """
         present = self.detector_grid >= 0
+        silent = np.zeros(self.shape, dtype=bool)
+        silent.ravel()[self.flat_voxels] = self.silent
         mask = np.zeros((3, *self.shape), dtype=bool)
         parity = np.indices(self.shape[1:]).sum(axis=0) % 2
         for kind in (MEMORY, OTHER):
@@ -153,10 +167,15 @@ class DetectorLayout:
             mask[kind, :, self.rows - 1 :] = False
             mask[kind, :, :, : self.first_column] = False
             mask[kind, :, :, self.first_column + self.columns - 1 :] = False
+            mute = silent & (parity == kind)
+            mask[kind, :, :-1, :-1] &= ~(
+                mute[:, :-1, :-1] | mute[:, 1:, :-1] | mute[:, :-1, 1:] | mute[:, 1:, 1:]
+            )
         last = self.layers - 1
         now, later = present[:last], present[1 : last + 1]
         ends_open = (parity == OTHER) & (not self.observable_masks[:, OTHER].any())
         mask[2, :last] = (now & later) | (ends_open & (now | later))
+        mask[2, :last] &= ~(silent[:last] | silent[1 : last + 1])
         return mask
 
 

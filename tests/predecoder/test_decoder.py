@@ -10,6 +10,7 @@ import stim
 import torch
 
 import predecoder
+import qec
 from global_decoders import make_decoder
 from predecoder import PredecodedDecoder, PredecoderMisfitWarning, WeightsError
 from predecoder.decision import DecisionConfig
@@ -110,6 +111,20 @@ def test_all_ones_and_all_zeros_are_consistent(model, logit):
         residual, flips = ResidualStencil(m.layout)(packed, ones)
         expected = plain.decode_shots_bit_packed(bit_packed_detection_event_data=residual) ^ flips
     assert np.array_equal(answers, expected)
+
+
+@pytest.mark.parametrize("basis", ["x", "z"])
+def test_any_residual_can_be_matched_after_a_last_round_without_noise(basis, random_network):
+    """A move onto a detector that no mechanism flips would leave an event that nothing explains."""
+    circuit = qec.memory_circuit(
+        distance=3, rounds=3, basis=basis, noise=qec.depolarizing(0.01), perfect_last_round=True
+    )
+    dem = circuit.detector_error_model(decompose_errors=True)
+    plain = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
+    layout = qec.DetectorLayout.from_dem(dem)
+    compiled = CompiledPredecoded(layout, random_network(), plain, device=torch.device("cpu"))
+    answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=_shots(circuit, 300))
+    assert answers.shape == (300, 1)
 
 
 def test_zero_shots_and_wrong_widths(model, weights):

@@ -175,3 +175,19 @@ def test_a_contradictory_observable_is_refused():
             broken.append(instruction)
     with pytest.raises(LayoutError, match="odd number of times"):
         DetectorLayout.from_dem(broken)
+
+
+@pytest.mark.parametrize("basis", ["x", "z"])
+def test_no_move_touches_a_detector_that_nothing_flips(basis):
+    """After a last round without noise, nothing could explain an event there."""
+    circuit = qec.memory_circuit(
+        distance=3, rounds=4, basis=basis, noise=qec.depolarizing(0.01), perfect_last_round=True
+    )
+    dem = circuit.detector_error_model(decompose_errors=True)
+    layout = DetectorLayout.from_dem(dem)
+    assert np.array_equal(layout.silent, layout.voxels[:, 0] == 4)
+    moves = qec.MoveSet.from_layout(layout)
+    touched = np.asarray(moves.matrix.sum(axis=1)).ravel() > 0
+    assert np.array_equal(touched, ~layout.silent)
+    # What is left can still explain every mechanism.
+    moves.of_mechanisms(qec.DemTables.from_dem(dem))
