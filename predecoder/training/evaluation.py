@@ -67,7 +67,7 @@ DEFAULT_CASES = (
     EvaluationCase(9, 0.006, "x", 20_000),
     EvaluationCase(9, 0.006, "z", 20_000),
     EvaluationCase(9, 0.003, "x", 60_000),
-    EvaluationCase(13, 0.006, "x", 8_000),
+    EvaluationCase(13, 0.006, "x", 10_000),
 )
 
 
