@@ -11,9 +11,12 @@ with detector set S the strength a_S = -ln(1 - 2 p_S). Independent mechanisms gi
     model = TiedModel.of_memory(distance=5, rounds=5)      # or of_circuit: few parameters for all mechanisms
     fit = learn(moments, model)                            # fit_tied, or fit_hybrid where chi^2 asks for it
     fit.dem()                                              # for any decoder
+
+Noise that drifts: `NoiseTracker` refits per block of shots, over a window that it chooses itself.
 """
 
 from noise_learning.closed_form import fit_closed_form
+from noise_learning.drift import NoiseTracker, TrackedNoise, tied_predictor
 from noise_learning.fit import NoiseFit, TiedParameters, assemble
 from noise_learning.hybrid import Shrinkage, fit_hybrid
 from noise_learning.learn import learn
@@ -30,11 +33,13 @@ __all__ = [
     "Mechanism",
     "Moments",
     "NoiseFit",
+    "NoiseTracker",
     "Shrinkage",
     "Structure",
     "Subsets",
     "TiedModel",
     "TiedParameters",
+    "TrackedNoise",
     "assemble",
     "by_place",
     "by_role",
@@ -46,4 +51,5 @@ __all__ = [
     "predict_tied",
     "probability",
     "strength",
+    "tied_predictor",
 ]

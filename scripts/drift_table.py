@@ -152,10 +152,11 @@ def report(runs: list[dict[str, Any]]) -> str:
         for block in run["blocks"][2:]
     ]
     effective = [block["effective_shots"] for run in runs for block in run["blocks"][2:]]
-    lines.append(
-        f"\nWindow chosen (blocks from the third on): median {np.median(windows):.0f} shots, "
-        f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {np.median(effective):.0f}."
-    )
+    if windows:
+        lines.append(
+            f"\nWindow chosen (blocks from the third on): median {np.median(windows):.0f} shots, "
+            f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {np.median(effective):.0f}."
+        )
     return "\n".join(lines)
 
 
@@ -163,7 +164,13 @@ def _total(run: dict[str, Any], key: str, name: str, inner: int) -> np.ndarray:
     return np.sum([block[key][name][inner] for block in run["blocks"]], axis=0)
 
 
-SETTINGS = ("distance", "rounds", "p", "amplitude", "blocks", "block_shots")
+SETTINGS = ("distance", "rounds", "p", "amplitude", "block_shots")
+
+
+def is_same(run: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Whether a run was measured with these settings; block 0 only learns, so it has no row."""
+    settings = all(run[name] == getattr(options, name) for name in SETTINGS)
+    return settings and len(run["blocks"]) == options.blocks - 1
 
 
 def main() -> None:
@@ -181,7 +188,9 @@ def main() -> None:
 
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     runs = [json.loads(line) for line in lines]
-    same = [run for run in runs if all(run[name] == getattr(options, name) for name in SETTINGS)]
+    same = [run for run in runs if is_same(run, options)]
+    if options.report and not same:
+        parser.error(f"{options.out} has no run with these settings ({len(runs)} with others)")
     done = {run["seed"] for run in same}
     for seed in range(options.seeds) if not options.report else ():
         if seed not in done:

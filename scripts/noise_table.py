@@ -1,7 +1,7 @@
 """Decoding with learned against true noise, on simulated shots and on a real device, as a Markdown table.
 
     python scripts/noise_table.py --out noise.jsonl                        # measure; run again to go on
-    python scripts/noise_table.py --out noise.jsonl --report RESULTS.md    # write the tables
+    python scripts/noise_table.py --out noise.jsonl --report RESULTS.md    # replace the tables in it
     python scripts/noise_table.py --out noise.jsonl --part tied device     # only some parts
 
 A job is one case and one learning seed: it samples shots to learn from, fits, and decodes fresh shots of its
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import stim
-from noise_table_report import DECODERS, Row, report
+from noise_table_report import DECODERS, Row, with_tables
 
 from global_decoders import make_decoder
 from noise_learning import (
@@ -43,6 +43,7 @@ from noise_learning import (
 from qec import NOISE_PARAMETERS, CircuitNoise, LocationVariation, depolarizing, iter_shots, memory_circuit
 
 P = 0.005
+PARTS = ("tied", "closed", "location", "far", "device")
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--part", nargs="+", default=["tied", "closed", "location", "far", "device"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--test-shots", type=int, default=100_000)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/google_sycamore_d3"))
@@ -252,7 +253,10 @@ def main() -> None:
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     rows = [Row(**json.loads(line)) for line in lines]
     if options.report:
-        options.report.write_text(report(rows))
+        if not rows:
+            parser.error(f"{options.out} has no measurements to report")
+        text = options.report.read_text() if options.report.exists() else ""
+        options.report.write_text(with_tables(text, rows))
         return
     done = {Job(row.part, row.variant, row.seed) for row in rows}
     table = Table(test_shots=options.test_shots, data=options.data)

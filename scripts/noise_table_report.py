@@ -68,11 +68,26 @@ class Summary:
         return sum(getattr(row, name) for row in self.rows)
 
 
-def report(rows: Sequence[Row]) -> str:
-    """All tables."""
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """A report with its tables replaced; what else it says stays, and missing tables come last.
+
+    A table without any row among `rows` stays as it is.
+    """
     simulated = [row for row in rows if row.part != "device"]
     device = [row for row in rows if row.part == "device"]
-    return "\n".join([*_simulated(simulated), "", *_device(device), ""])
+    for table, some in ((_simulated, simulated), (_device, device)):
+        if some:
+            text = _with_table(text, table(some))
+    return text
+
+
+def _with_table(text: str, table: list[str]) -> str:
+    lines = text.splitlines()
+    if table[0] not in lines:
+        return "\n".join([*lines, *([""] if lines else []), *table, ""])
+    start = lines.index(table[0])
+    stop = next((k for k in range(start, len(lines)) if not lines[k].startswith("|")), len(lines))
+    return "\n".join([*lines[:start], *table, *lines[stop:], ""])
 
 
 def _groups(rows: Sequence[Row]) -> dict[tuple[str, str, str, int, str], list[Row]]:

@@ -32,9 +32,11 @@ class ShotSelection:
     stop: int | None = None
 
     def __post_init__(self) -> None:
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
+        if self.start < 0:
+            raise ValueError(f"start={self.start} is before the first shot; count from 0")
+        if self.stop is not None and self.stop <= self.start:
             raise ValueError(
-                f"shots {self.start} to {self.stop} are none; count from 0, and stop after the start"
+                f"shots from {self.start} up to, not including, {self.stop} are none; stop after the start"
             )
 
     def __str__(self) -> str:
@@ -80,5 +82,7 @@ def count_blocks(
         log.add(chunk)
         on_chunk(log.shots)
     if not log.shots:
-        raise ShotFileError(f"there are no {selection} in the files; give more shots or another selection")
+        raise ShotFileError(
+            f"no shot of the files is selected ({selection}); give more shots or another selection"
+        )
     return log

@@ -1,0 +1,87 @@
+"""The scripts that measure tables: what they wrote is found again, and prose around tables is kept."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module
+
+
+def _row(table: ModuleType, errors: int, **changes):
+    fields = {
+        **{"part": "tied", "variant": "uniform", "seed": 1, "estimator": "tied", "shots": 1000},
+        **{"decoder": "pymatching", "test_shots": 10_000, "errors_reference": 100, "notes": "{}"},
+        **{"only_fit": 3, "only_reference": 5},
+    }
+    return table.Row(errors=errors, **(fields | changes))
+
+
+def test_errors_are_the_larger_of_scatter_and_counts(script) -> None:
+    table = script("noise_table_report")
+    summary = table.Summary.of([_row(table, 110), _row(table, 90, seed=2)])
+    assert summary.mean == pytest.approx(1.0)
+    assert summary.two_errors == pytest.approx(2 * 0.1)  # 0.1414 over the square root of two seeds
+    alone = table.Summary.of([_row(table, 110)])
+    assert alone.two_errors == pytest.approx(2 * 3 / 100)  # root of 3 + 5 discordant shots, and one more
+    assert alone.upper == pytest.approx(1.16)
+
+
+def test_a_table_takes_the_place_of_the_old_one_only(script) -> None:
+    table = script("noise_table_report")
+    simulated = [_row(table, 100, only_fit=0, only_reference=0)]
+    device = [_row(table, 99, part="device", variant="r05 matching", estimator="learned")]
+    first = table.with_tables("# Title\n\nBefore.", simulated + device)
+    assert first.startswith("# Title\n\nBefore.\n\n| part |")
+    text = first.replace("| data |", "Between.\n\n| data |") + "\n## Notes\n\n| other | table |\n|---|---|\n"
+    assert table.with_tables(text, simulated + device) == text
+    worse = table.with_tables(text, [_row(table, 110)])
+    assert "**miss**" in worse
+    assert "**miss**" not in text
+    strip = [line for line in text.splitlines() if not line.startswith("| tied")]
+    assert [line for line in worse.splitlines() if not line.startswith("| tied")] == strip
+
+
+def test_an_empty_file_of_measurements_does_not_empty_the_report(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "RESULTS.md"
+    results.write_text("measured")
+    flags = ["--out", str(tmp_path / "absent.jsonl"), "--report", str(results)]
+    monkeypatch.setattr(sys, "argv", ["noise_table.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        script("noise_table").main()
+    assert stop.value.code == 2
+    assert results.read_text() == "measured"
+
+
+def test_drift_runs_are_found_again_and_only_those_of_the_same_settings(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drift, out = script("drift_table"), tmp_path / "drift.jsonl"
+    size = ["--distance", "3", "--rounds", "2", "--blocks", "3", "--block-shots", "2000", "--p", "0.02"]
+
+    def run(*flags: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["drift_table.py", "--out", str(out), *size, *flags])
+        drift.main()
+        return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("seed")]
+
+    table, written = run("--seeds", "1"), out.read_text()
+    assert any(line.startswith("| ema | pymatching | 1 | 4000 |") for line in table)
+    monkeypatch.setattr(drift, "measure", None)  # nothing is left to measure
+    assert run("--seeds", "1") == table == run("--report")
+    assert out.read_text() == written
+    with pytest.raises(SystemExit) as stop:
+        run("--report", "--blocks", "4")
+    assert stop.value.code == 2
+    assert "no run with these settings (1 with others)" in capsys.readouterr().err
