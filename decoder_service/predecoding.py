@@ -11,6 +11,7 @@ import stim
 
 from global_decoders.windows import LayeredDem, shortened
 from predecoder.weights import load_network, resolve_weights
+from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 
 if TYPE_CHECKING:
@@ -55,16 +56,17 @@ class StreamFront:
 
         Raises:
             WeightsError, LayoutError: as `PredecodedDecoder` does; both are ValueErrors.
-            ValueError: a decision that streams do not make.
         """
         from predecoder.device import select_device
+        from predecoder.mechanisms import StreamMechanisms
         from predecoder.streaming import StreamPredecoder
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
             dem = shortened(dem) or dem
         file = resolve_weights(weights)
-        layout = DetectorLayout.from_dem(dem)
+        tables = DemTables.from_dem(dem)
+        layout = DetectorLayout.from_dem(dem, tables=tables)
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
         network = load_network(file.path)
         predecoder = StreamPredecoder(
@@ -73,6 +75,7 @@ class StreamFront:
             device=select_device(device),
             tile=tile,
             decision=network.decision_for("aggressive" if graphlike else "conservative"),
+            mechanisms=StreamMechanisms(layout, tables, layers=layers),
         )
         return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))
 

@@ -50,8 +50,8 @@ class StreamDecoder:
             decoder: 'pymatching' or 'pymatching-correlated'.
             predecoder: weights of a network, a shipped name or a path, that removes local errors
                 before windows see them. A layer then waits for those its moves depend on, half the
-                network's receptive field, and for chains of moves to end. Not with a decision
-                that binds by mechanisms, as networks make it before correlated decoders.
+                network's receptive field, and for chains of moves to end. Its decision is the
+                conservative one before 'pymatching-correlated'.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from predecoder.blocking import block
+from predecoder.mechanisms import Mechanisms
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -75,7 +76,7 @@ class ChainDecision:
         if config.bind == "mechanisms":
             if tables is None:
                 raise ValueError("bind='mechanisms' needs the DEM's tables; give them, or use bind='moves'")
-            self._mechanisms = _Mechanisms(layout, tables)
+            self._mechanisms = Mechanisms(layout, tables)
         moves = MoveSet.from_layout(layout)
         self._config = config
         self._num_detectors = layout.num_detectors
@@ -132,36 +133,3 @@ class ChainDecision:
             left = (flips + detections.ravel()[nodes]) % 2 == 1
             accepted[group_of_node[left]] = False
         return accepted[group]
-
-
-class _Mechanisms:
-    """The mechanisms of a DEM that flip detectors of both stabilizer types."""
-
-    def __init__(self, layout: DetectorLayout, tables: DemTables) -> None:
-        detectors = tables.detectors
-        kind = sp.csr_matrix(layout.voxels[:, 1:].sum(axis=1) % 2)
-        weight = np.diff(detectors.indptr)
-        others = np.asarray((kind.astype(np.int64) @ detectors.astype(np.int64)).todense()).ravel()
-        both = np.flatnonzero((others > 0) & (others < weight))
-        self._weight = weight[both]
-        self._incidence = sp.csr_matrix(detectors[:, both], dtype=np.int32)
-        # One row a mechanism: its detectors, the first one repeated up to the largest weight.
-        column = np.arange(self._weight.max(initial=1))
-        start = detectors.indptr[both][:, None]
-        self._detectors = detectors.indices[start + np.where(column < self._weight[:, None], column, 0)]
-        self._num_detectors = layout.num_detectors
-
-    def fired(self, detections: np.ndarray) -> np.ndarray:
-        """Pairs that bind the detectors of the mechanisms that all fired: int64 `(2, n)`.
-
-        Args:
-            detections: uint8 0/1 `(B, num_detectors)`; detector d of shot b is node
-                b * num_detectors + d of the result.
-        """
-        hits = (sp.csr_matrix(detections, dtype=np.int32) @ self._incidence).tocoo()
-        whole = hits.data == self._weight[hits.col]
-        nodes = (
-            self._detectors[hits.col[whole]] + hits.row[whole][:, None].astype(np.int64) * self._num_detectors
-        )
-        first = np.broadcast_to(nodes[:, :1], nodes.shape)
-        return np.stack([first.ravel(), nodes.ravel()])

@@ -1,24 +1,29 @@
 """Chain decisions while the end of the volume is not in sight: a group is judged once it cannot grow.
 
-The rule is that of `predecoder.decision`: proposed moves that share a detector form a group, and a
-group stands or falls as one. Moves of later layers are still to come, so a group that touches a
-detector they may touch stays open.
+The rule is that of `predecoder.decision`: proposed moves that share a detector, or touch detectors that
+a mechanism binds, form a group, and a group stands or falls as one. Moves and mechanisms of later layers
+are still to come, so a group that touches a detector they may touch stays open.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from predecoder.decision import DecisionConfig
 
-__all__ = ["LONGEST_WAIT", "Move", "OpenChains"]
+__all__ = ["LONGEST_WAIT", "Bond", "Move", "Node", "OpenChains"]
 
 LONGEST_WAIT = 64
 """Layers that an open group may hold back. Past that its moves are given up: the matcher decodes them."""
 
 Node = tuple[int, int]
 """A detector as (layer, cell of the flattened ancilla grid)."""
+
+Bond = tuple[Node, ...]
+"""Detectors of a mechanism that all fired: they belong to one group, but flip nothing."""
 
 
 class Move(NamedTuple):
@@ -42,48 +47,64 @@ class OpenChains:
 
     def __init__(self, config: DecisionConfig) -> None:
         self._config = config
-        self._pending: list[Move] = []
+        self._moves: list[Move] = []
+        self._bonds: list[Bond] = []
 
     def settle(
-        self, moves: Iterable[Move], *, limit: int, fired: Callable[[Node], bool]
+        self,
+        moves: Iterable[Move],
+        bonds: Iterable[Bond] = (),
+        *,
+        limit: int,
+        fired: Callable[[Node], bool],
     ) -> tuple[list[Move], int]:
         """Judges every group that is closed.
 
         Args:
             moves: proposed since the last call; all moves of layers before `limit` are known now.
-            limit: moves still to come touch detectors of this layer or later ones only.
-            fired: whether a detector was seen.
+            bonds: of the mechanisms that begin in the same layers.
+            limit: moves and bonds still to come touch detectors of this layer or later ones only.
+            fired: whether a detector was seen; asked of moves' ends that no bond touches.
 
         Returns:
             The moves that are committed, and the layer before which no later call commits any.
         """
-        self._pending += moves
+        self._moves += moves
         if self._config.is_plain:
-            committed, self._pending = self._pending, []
+            committed, self._moves = self._moves, []
             return committed, limit
-        committed, still_open, frontier = [], [], limit
-        for group in _groups(self._pending):
-            nodes = [node for move in group for node in move.ends]
-            first, last = min(nodes)[0], max(nodes)[0]
+        self._bonds += bonds
+        groups = _groups(self._moves, self._bonds)
+        self._moves, self._bonds = [], []
+        committed, frontier = [], limit
+        for group, bound in groups:
+            ends = [node for move in group for node in move.ends]
+            seen = set(itertools.chain.from_iterable(bound))
+            first, last = (pick(itertools.chain(ends, seen))[0] for pick in (min, max))
             if last < limit:
-                if self._accepts(group, nodes, fired):
+                if group and self._accepts(group, ends, seen, fired):
                     committed += group
             elif first >= limit - LONGEST_WAIT:
-                still_open += group
-                frontier = min(frontier, first)
-        self._pending = still_open
+                self._moves += group
+                self._bonds += bound
+                # What only binds holds nothing back: it changes no detector.
+                frontier = min(frontier, min(ends, default=(limit, 0))[0])
         return committed, frontier
 
-    def _accepts(self, group: list[Move], nodes: list[Node], fired: Callable[[Node], bool]) -> bool:
-        if min(move.logit for move in group) < self._config.commit:
+    def _accepts(
+        self, moves: list[Move], ends: list[Node], seen: set[Node], fired: Callable[[Node], bool]
+    ) -> bool:
+        """Whether a closed group is committed; of its detectors, `seen` are known to have fired."""
+        if min(move.logit for move in moves) < self._config.commit:
             return False
         if self._config.residue == "any":
             return True
-        return all(nodes.count(node) % 2 == fired(node) for node in set(nodes))
+        flips = Counter(ends)
+        return all(flips[node] % 2 == (node in seen or fired(node)) for node in seen.union(ends))
 
 
-def _groups(moves: list[Move]) -> list[list[Move]]:
-    """Moves that are connected by shared detectors."""
+def _groups(moves: list[Move], bonds: list[Bond]) -> list[tuple[list[Move], list[Bond]]]:
+    """Moves and bonds that are connected by shared detectors."""
     parent: dict[Node, Node] = {}
 
     def root(node: Node) -> Node:
@@ -92,9 +113,12 @@ def _groups(moves: list[Move]) -> list[list[Move]]:
             node = above
         return node
 
+    for nodes in itertools.chain((move.ends for move in moves), bonds):
+        for node in nodes[1:]:
+            parent[root(node)] = root(nodes[0])
+    groups: dict[Node, tuple[list[Move], list[Bond]]] = {}
     for move in moves:
-        parent[root(move.ends[0])] = root(move.ends[-1])
-    groups: dict[Node, list[Move]] = {}
-    for move in moves:
-        groups.setdefault(root(move.ends[0]), []).append(move)
+        groups.setdefault(root(move.ends[0]), ([], []))[0].append(move)
+    for bond in bonds:
+        groups.setdefault(root(bond[0]), ([], []))[1].append(bond)
     return list(groups.values())

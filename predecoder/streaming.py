@@ -19,8 +19,9 @@ import torch
 from predecoder.blocking import block, unblock
 from predecoder.decision import DecisionConfig
 from predecoder.device import autocast
+from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
-from predecoder.open_chains import Move, Node, OpenChains
+from predecoder.open_chains import Bond, Move, Node, OpenChains
 from predecoder.tiles import halo_blocks
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -64,9 +65,10 @@ class StreamPredecoder:
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
         decision: the network's own, the aggressive one, unless another is given.
+        mechanisms: those of the layout's DEM, needed by a decision that binds by them.
 
     Raises:
-        ValueError: a tile of nothing, or a decision that binds by mechanisms.
+        ValueError: a tile of nothing, or a decision that binds by mechanisms, without any.
     """
 
     def __init__(
@@ -77,30 +79,34 @@ class StreamPredecoder:
         device: torch.device,
         tile: int = 2,
         decision: DecisionConfig | None = None,
+        mechanisms: StreamMechanisms | None = None,
     ) -> None:
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
+        if layout.silent.any():
+            raise ValueError(
+                f"no mechanism flips detector D{int(np.argmax(layout.silent))} or others, "
+                f"{int(layout.silent.sum())} in all; a stream needs noise in every round"
+            )
         self.layout, self.tile = layout, tile
         self.decision = decision or network.decision
-        if self.decision.bind != "moves":
-            raise ValueError(
-                f"a decision with bind={self.decision.bind!r} is not made on streams yet, so no network runs "
-                "before a correlated decoder; use decoder='pymatching', or leave the pre-decoder out"
-            )
-        if self.decision.bind != "moves":
-            raise ValueError(
-                f"decision binds by {self.decision.bind!r}: on a stream groups are bound by moves only; give "
-                "a decision with bind='moves'"
-            )
+        if self.decision.bind == "mechanisms" and mechanisms is None:
+            raise ValueError("bind='mechanisms' needs the DEM's mechanisms; give them, or use bind='moves'")
+        binds = self.decision.bind == "mechanisms" and not self.decision.is_plain
+        self.mechanisms = mechanisms if binds else None
+        """Those that the decision looks at, if it does."""
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
+        lookahead = 0 if self.mechanisms is None else self.mechanisms.lookahead
+        self.ahead = max(self.halo, -(-lookahead // 2))
+        """Blocks after a tile that must be there before it is decided."""
         self._network, self._device = network.to(device), device
         self._slabs: dict[tuple[bytes, ...], _Slab] = {}
 
     @property
     def latency(self) -> int:
         """Layers that must follow a layer before its residual can be known, where no chain is open."""
-        return 2 * (self.halo + self.tile)
+        return 2 * (self.ahead + self.tile)
 
     def begin(self) -> ResidualStream:
         """A new shot."""
@@ -125,7 +131,9 @@ class StreamPredecoder:
         voxels = np.concatenate(
             [np.column_stack([np.full(len(c), t), *np.unravel_index(c, shape)]) for t, c in enumerate(cells)]
         )
-        layout = dataclasses.replace(self.layout, voxels=voxels, layers=len(cells))
+        layout = dataclasses.replace(
+            self.layout, voxels=voxels, layers=len(cells), silent=np.zeros(len(voxels), dtype=bool)
+        )
         moves = MoveSet.from_layout(layout)
         nodes = [(int(t), int(i * shape[1] + j)) for t, i, j in voxels]
         ends = {
@@ -161,7 +169,7 @@ class ResidualStream:
         self._put(bits, cells)
         done: list[ResidualLayer] = []
         predecoder = self._predecoder
-        while self._added // 2 >= self._decided + predecoder.tile + predecoder.halo:
+        while self._added // 2 >= self._decided + predecoder.tile + predecoder.ahead:
             done += self._advance(self._decided + predecoder.tile, ended=False)
         return done
 
@@ -185,10 +193,10 @@ class ResidualStream:
 
     def _advance(self, stop: int, *, ended: bool) -> list[ResidualLayer]:
         """Decides the moves of the blocks up to `stop`."""
-        proposed = self._proposed(stop, ended=ended)
+        proposed, bonds = self._proposed(stop, ended=ended), self._bonds(stop, ended=ended)
         limit = self._added if ended and 2 * stop >= self._added else 2 * stop
         committed, frontier = self._chains.settle(
-            proposed, limit=limit, fired=lambda node: bool(self._layers[node[0]][0, node[1]])
+            proposed, bonds, limit=limit, fired=lambda node: bool(self._layers[node[0]][0, node[1]])
         )
         for move in committed:
             for layer, cell in move.ends:
@@ -222,6 +230,16 @@ class ResidualStream:
             cell = i * slab.mask.shape[3] + j
             moves.append(Move(float(core[kind, t, i, j]), nodes, 2 * start + t, kind, cell))
         return moves
+
+    def _bonds(self, stop: int, *, ended: bool) -> list[Bond]:
+        """Of the mechanisms that begin in the layers decided now."""
+        mechanisms, start = self._predecoder.mechanisms, 2 * self._decided
+        if mechanisms is None:
+            return []
+        bits = np.zeros((min(2 * stop, self._added) - start + mechanisms.reach, self._area), dtype=np.uint8)
+        for t in range(start, min(start + len(bits), self._added)):
+            bits[t - start] = self._layers[t][0]
+        return mechanisms.fired(bits, start=start, num_layers=self._added if ended else None)
 
     def _take(self, layer: int) -> ResidualLayer:
         cells = self._cells[layer]

@@ -11,10 +11,16 @@ from predecoder import PredecodedDecoder
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
-def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"]) -> None:
-    """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees."""
-    decoder = StreamDecoder(kit.circuit(30), commit=3, buffer=3, mode=mode, predecoder="default")
-    whole = PredecodedDecoder(WindowedDecoder(commit=3, buffer=3, mode=mode), on_misfit="fail")
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
+    """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
+
+    Before correlated matching the network's decision is the conservative one, bound by mechanisms.
+    """
+    decoder = StreamDecoder(
+        kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
+    )
+    whole = PredecodedDecoder(WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode), on_misfit="fail")
     for rounds in (5, 40):
         experiment = kit.experiment(rounds, shots=12)
         expected = kit.whole(experiment.dem, experiment.detections, whole)

@@ -1,13 +1,18 @@
 """On a stream, residual and flips are those of the whole volume, bit for bit, and layers come in time."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from global_decoders.windows import LayeredDem
 from predecoder.decision import DecisionConfig
 from predecoder.decoder import CompiledPredecoded
+from predecoder.mechanisms import StreamMechanisms
 from predecoder.open_chains import LONGEST_WAIT
 from predecoder.streaming import ResidualLayer, StreamPredecoder
+from qec.dem_tables import DemTables
 
 CPU = torch.device("cpu")
 
@@ -24,23 +29,41 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
     return done
 
 
+def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> StreamPredecoder:
+    tables, layers = DemTables.from_dem(model.dem), LayeredDem.from_dem(model.dem.flattened())
+    mechanisms = StreamMechanisms(model.layout, tables, layers=layers)
+    return StreamPredecoder(
+        model.layout, network, device=CPU, tile=tile, decision=decision, mechanisms=mechanisms
+    )
+
+
+def _whole(model, network, decision: DecisionConfig, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Residual bits, in the order of time, and packed flips of whole shots."""
+    layout, tables = model.layout, DemTables.from_dem(model.dem)
+    whole = CompiledPredecoded(layout, network, None, device=CPU, decision=decision, tables=tables)  # type: ignore[arg-type]
+    packed, flips = whole.decode_to_residual(np.packbits(shots, axis=1, bitorder="little"))
+    residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
+    return residual[:, np.argsort(layout.voxels[:, 0], kind="stable")], flips
+
+
 @pytest.mark.parametrize("rounds", [2, 11, 24])
 @pytest.mark.parametrize("basis", ["x", "z"])
 @pytest.mark.parametrize("tile", [1, 3])
+@pytest.mark.parametrize("bind", ["moves", "mechanisms"])
 @pytest.mark.parametrize(
     "decision", [DecisionConfig(), DecisionConfig(-3.0, 3.0), DecisionConfig(3.0, 5.0, "none")]
 )
-def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile, decision) -> None:
-    layout, network = model(3, rounds, basis).layout, random_network(rounds)
-    shots = np.random.default_rng(rounds).integers(0, 2, (6, layout.num_detectors), dtype=np.uint8)
-    whole = CompiledPredecoded(layout, network, None, device=CPU, decision=decision)  # type: ignore[arg-type]
-    packed, flips = whole.decode_to_residual(np.packbits(shots, axis=1, bitorder="little"))
-    residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
-    predecoder = StreamPredecoder(layout, network, device=CPU, tile=tile, decision=decision)
-    for shot, left, flipped in zip(shots, residual, flips, strict=True):
+def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile, decision, bind) -> None:
+    m, network = model(3, rounds, basis), random_network(rounds)
+    layout, decision = m.layout, dataclasses.replace(decision, bind=bind)
+    # From a few detections, which few mechanisms bind, to so many that everything hangs together.
+    random, density = np.random.default_rng(rounds), np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
+    shots = (random.random((6, layout.num_detectors)) < density[:, None]).astype(np.uint8)
+    left, flips = _whole(m, network, decision, shots)
+    predecoder = _stream(m, network, decision, tile=tile)
+    for shot, bits, flipped in zip(shots, left, flips, strict=True):
         layers = _streamed(predecoder, layout, shot)
-        order = np.argsort(layout.voxels[:, 0], kind="stable")
-        assert np.array_equal(np.concatenate([layer.bits for layer in layers]), left[order])
+        assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 
 
@@ -77,7 +100,7 @@ def test_a_tile_of_nothing_is_refused(model, random_network) -> None:
         StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, tile=0)
 
 
-def test_a_decision_that_binds_by_mechanisms_is_refused(model, random_network) -> None:
+def test_binding_by_mechanisms_without_a_dem_is_refused(model, random_network) -> None:
     decision = DecisionConfig(0.0, 5.0, "none", "mechanisms")
-    with pytest.raises(ValueError, match="bind='mechanisms' is not made on streams yet"):
+    with pytest.raises(ValueError, match="bind='mechanisms' needs the DEM's mechanisms"):
         StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, decision=decision)

@@ -1,0 +1,127 @@
+"""The mechanisms that bind a decision's groups: those that flip detectors of both stabilizer types.
+
+`Mechanisms` are a whole experiment's. `StreamMechanisms` are the same, layer by layer, for
+experiments of any length on the same patch: a mechanism belongs to its earliest layer.
+
+Shape legend: (I, J) the ancilla grid, T layers of an experiment that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from qec.dem_tables import DemTables
+from qec.layout import DetectorLayout
+
+if TYPE_CHECKING:
+    from global_decoders.windows import LayeredDem
+
+__all__ = ["Mechanisms", "StreamMechanisms"]
+
+_ENDLESS = 1 << 40
+
+
+class Mechanisms:
+    """The mechanisms of a DEM that flip detectors of both stabilizer types.
+
+    Attributes:
+        detectors: int `(n, w)`: the detectors of each, its first one repeated up to the largest weight.
+    """
+
+    def __init__(self, layout: DetectorLayout, tables: DemTables) -> None:
+        detectors = tables.detectors
+        kind = sp.csr_matrix(layout.voxels[:, 1:].sum(axis=1) % 2)
+        weight = np.diff(detectors.indptr)
+        others = np.asarray((kind.astype(np.int64) @ detectors.astype(np.int64)).todense()).ravel()
+        both = np.flatnonzero((others > 0) & (others < weight))
+        self._weight = weight[both]
+        self._incidence = sp.csr_matrix(detectors[:, both], dtype=np.int32)
+        column = np.arange(self._weight.max(initial=1))
+        start = detectors.indptr[both][:, None]
+        self.detectors = detectors.indices[start + np.where(column < self._weight[:, None], column, 0)]
+        self._num_detectors = layout.num_detectors
+
+    def fired(self, detections: np.ndarray) -> np.ndarray:
+        """Pairs that bind the detectors of the mechanisms that all fired: int64 `(2, n)`.
+
+        Args:
+            detections: uint8 0/1 `(B, num_detectors)`; detector d of shot b is node
+                b * num_detectors + d of the result.
+        """
+        hits = (sp.csr_matrix(detections, dtype=np.int32) @ self._incidence).tocoo()
+        whole = hits.data == self._weight[hits.col]
+        nodes = (
+            self.detectors[hits.col[whole]] + hits.row[whole][:, None].astype(np.int64) * self._num_detectors
+        )
+        first = np.broadcast_to(nodes[:, :1], nodes.shape)
+        return np.stack([first.ravel(), nodes.ravel()])
+
+
+class StreamMechanisms:
+    """The same mechanisms where an experiment's length is not known before it ends.
+
+    Attributes:
+        reach: the largest number of layers from a mechanism's earliest detector to its latest.
+        lookahead: layers that must follow a layer before its mechanisms are known and seen, where the
+            experiment goes on after them.
+    """
+
+    def __init__(self, layout: DetectorLayout, tables: DemTables, *, layers: LayeredDem) -> None:
+        """`layout`, `tables` and `layers` are of one DEM; `layers` says how longer and shorter ones look.
+
+        Raises:
+            ValueError: `layers` were read from a DEM of another number of layers.
+        """
+        if len(layers.source) != layout.layers:
+            raise ValueError(
+                f"the layers were read from a DEM of {len(layers.source)} layers but the layout has "
+                f"{layout.layers}; read both from one DEM"
+            )
+        detectors = Mechanisms(layout, tables).detectors
+        self._area = int(np.prod(layout.shape[1:]))
+        time = layout.voxels[detectors, 0]
+        first = time.min(axis=1, keepdims=True)
+        # Nodes count the flattened (I, J) cells of the mechanism's layers, from its earliest on.
+        nodes = (time - first) * self._area + layout.flat_voxels[detectors] % self._area
+        self._starting = [np.unique(nodes[first[:, 0] == t], axis=0) for t in range(layout.layers)]
+        self._layers = layers
+        self._endless = layers
+        # The last layers of an experiment, which are those of the source from `cut` on, differ.
+        ending = 0
+        if layers.cycle:
+            self._endless = layers.with_layers(len(layers.source) + _ENDLESS * layers.cycle)
+            ending = len(layers.source) - layers.cut
+        self.reach = int((time - first).max(initial=0))
+        self.lookahead = max(self.reach, ending - 1)
+        self._of = cache(self._make)
+
+    def fired(
+        self, bits: np.ndarray, *, start: int, num_layers: int | None
+    ) -> list[tuple[tuple[int, int], ...]]:
+        """The detectors, as (layer, cell), of each mechanism whose detectors all fired.
+
+        Args:
+            bits: uint8 0/1 (n + reach, I * J): detections of layers `start`, `start + 1`, ...;
+                mechanisms are those that begin in the first n, with zeros past the experiment's end.
+            start: the first layer.
+            num_layers: of the experiment; None where at least `lookahead` layers and one more follow.
+        """
+        experiment = self._endless if num_layers is None else self._layers.with_layers(num_layers)
+        stop = start + len(bits) - self.reach
+        nodes = self._of(tuple(experiment.source_layer(t)[0] for t in range(start, stop)))
+        flat = bits.ravel()
+        # Few detectors fire, so few mechanisms are left to look at after their first detector.
+        nodes = nodes[flat[nodes[:, 0]] == 1]
+        nodes = nodes[flat[nodes].all(axis=1)]
+        return [
+            tuple((start + node // self._area, node % self._area) for node in row) for row in nodes.tolist()
+        ]
+
+    def _make(self, sources: Sequence[int]) -> np.ndarray:
+        """int64 (mechanisms, w): those that begin in consecutive layers, which look like `sources`."""
+        return np.concatenate([self._starting[s] + k * self._area for k, s in enumerate(sources)])
