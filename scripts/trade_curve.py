@@ -77,14 +77,8 @@ def main() -> None:
                 residual, flips = next(left)
                 pre, spent = _wrong(matcher, residual, truth ^ flips)
                 seconds[k, n] += spent
-                counts[k][n] += PairedCounts(
-                    shots=size,
-                    errors_plain=int(plain.sum()),
-                    errors_predecoded=int(pre.sum()),
-                    only_plain=int((plain & ~pre).sum()),
-                    only_predecoded=int((pre & ~plain).sum()),
-                    events=int(np.bitwise_count(packed).sum()),
-                    residual_events=int(np.bitwise_count(residual).sum()),
+                counts[k][n] += PairedCounts.of_shots(
+                    plain, pre, packed=packed, residual=residual, detectors=layout.num_detectors
                 )
     _print(flags, file.sha256, counts, plain_seconds[:, None] / seconds)
 

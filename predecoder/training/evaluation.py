@@ -31,7 +31,7 @@ class EvaluationCase:
     """A memory experiment of `distance` rounds.
 
     `perfect_last_round` counts rounds as the paper's reference does; see `qec.memory_circuit`.
-    `noise` is one of `NOISES`: the paper's, SI1000, measurement errors three times the paper's, or
+    `noise` is one of `Noise`: the paper's, SI1000, measurement errors three times the paper's, or
     the paper's with every location's rates scaled by a log-normal factor of sigma 0.5.
     """
 
@@ -91,6 +91,34 @@ class PairedCounts:
     detectors: int = 0
     events: int = 0
     residual_events: int = 0
+
+    @classmethod
+    def of_shots(
+        cls,
+        plain: np.ndarray,
+        predecoded: np.ndarray,
+        *,
+        packed: np.ndarray,
+        residual: np.ndarray,
+        detectors: int,
+    ) -> PairedCounts:
+        """Counts of one batch.
+
+        Args:
+            plain, predecoded: bool `(B,)`: which shots are decoded wrongly without and with the network.
+            packed, residual: bit-packed uint8 `(B, ceil(detectors / 8))`: the syndrome before and after.
+            detectors: of the circuit.
+        """
+        return cls(
+            shots=len(packed),
+            errors_plain=int(plain.sum()),
+            errors_predecoded=int(predecoded.sum()),
+            only_plain=int((plain & ~predecoded).sum()),
+            only_predecoded=int((predecoded & ~plain).sum()),
+            detectors=len(packed) * detectors,
+            events=int(np.bitwise_count(packed).sum()),
+            residual_events=int(np.bitwise_count(residual).sum()),
+        )
 
     def __add__(self, other: PairedCounts) -> PairedCounts:
         return PairedCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -154,15 +182,8 @@ class PairedEvaluator:
             for (name, decoder), (residual, flips) in zip(self._plain.items(), left, strict=True):
                 plain = _wrong(decoder, packed, truth)
                 predecoded = _wrong(decoder, residual, truth ^ flips)
-                totals[name] += PairedCounts(
-                    shots=len(packed),
-                    errors_plain=int(plain.sum()),
-                    errors_predecoded=int(predecoded.sum()),
-                    only_plain=int((plain & ~predecoded).sum()),
-                    only_predecoded=int((predecoded & ~plain).sum()),
-                    detectors=len(packed) * self._num_detectors,
-                    events=int(np.bitwise_count(packed).sum()),
-                    residual_events=int(np.bitwise_count(residual).sum()),
+                totals[name] += PairedCounts.of_shots(
+                    plain, predecoded, packed=packed, residual=residual, detectors=self._num_detectors
                 )
         return totals
 
