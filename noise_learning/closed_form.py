@@ -8,20 +8,14 @@ boundary formula.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.equations import Equations, dropped_notes, dropped_sets, sparse_covariance
-from noise_learning.fit import (
-    NoiseFit,
-    bounded_probability,
-    chi_squared,
-    clipped,
-    mechanism_sigma,
-    prior_scale,
-)
+from noise_learning.equations import Equations, sparse_covariance
+from noise_learning.fit import NoiseFit, clipped, prior_scale
 from noise_learning.moments import Moments
 from noise_learning.structure import Structure
 
@@ -42,6 +36,40 @@ def closed_form_matrix(structure: Structure) -> sp.csr_matrix:
         result = result + term
 
 
+@dataclass(frozen=True, eq=False)
+class RawStrengths:
+    """Closed-form strengths as they come, of detector sets; some below 0.
+
+    Attributes:
+        equations: what they come from.
+        matrix: float64 (detector sets, subsets), as `closed_form_matrix`.
+        a: float64 (detector sets,); the scaled prior where not `known`.
+        known: bool (detector sets,), none of the equations was dropped.
+        prior: float64 (detector sets,), the prior's strengths times `scale`.
+        scale: makes the prior add up to the known strengths.
+    """
+
+    equations: Equations
+    matrix: sp.csr_matrix
+    a: np.ndarray
+    known: np.ndarray
+    prior: np.ndarray
+    scale: float
+
+    @classmethod
+    def of(cls, moments: Moments, structure: Structure) -> RawStrengths:
+        """Raises:
+        ValueError: the moments are of no shots, or of other subsets.
+        """
+        equations = Equations.of(moments)
+        matrix = closed_form_matrix(structure)
+        raw = matrix @ equations.b
+        known = np.asarray(abs(matrix) @ (~equations.valid).astype(float)) == 0
+        scale = prior_scale(structure, np.where(known, raw, 0.0), where=known)
+        prior = scale * structure.prior_strength
+        return cls(equations, matrix, np.where(known, raw, prior), known, prior, scale)
+
+
 def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
     """Every mechanism on its own, from the moments of its detectors' subsets.
 
@@ -51,31 +79,19 @@ def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
     Raises:
         ValueError: the moments are of no shots, or of other subsets.
     """
-    equations = Equations.of(moments)
-    matrix = closed_form_matrix(structure)
-    raw = matrix @ equations.b
-    known = np.asarray(abs(matrix) @ (~equations.valid).astype(float)) == 0
-    scale = prior_scale(structure, np.where(known, raw, 0.0), where=known)
-    prior = scale * structure.prior_strength
-    a = clipped(np.where(known, raw, prior), towards=prior)
-    spread = np.sqrt(closed_form_variances(structure, matrix, a, shots=equations.shots))
-    spread = np.where(known, spread, prior)
-    split = structure.split(a)
-    chi2, rows = chi_squared(structure, equations, a)
-    notes = dropped_notes(structure, equations.valid)
-    if not known.all():
-        notes += (f"{np.count_nonzero(~known)} detector sets keep the prior, scaled by {scale:.3g}",)
-    return NoiseFit(
-        structure=structure,
+    raw = RawStrengths.of(moments, structure)
+    a = clipped(raw.a, towards=raw.prior)
+    spread = np.sqrt(closed_form_variances(structure, raw.matrix, a, shots=raw.equations.shots))
+    unknown = np.count_nonzero(~raw.known)
+    note = f"{unknown} detector sets keep the prior, scaled by {raw.scale:.3g}"
+    return NoiseFit.of_sets(
+        structure,
+        raw.equations,
+        a,
+        np.where(raw.known, spread, raw.prior),
         estimator="closed-form",
-        p=bounded_probability(split),
-        sigma=mechanism_sigma(structure, split, a, spread),
-        assumed=structure.prior,
-        chi2=chi2,
-        dof=max(rows - len(a), 0),
-        shots=equations.shots,
-        dropped=dropped_sets(structure, equations.valid),
-        notes=notes,
+        free=len(a),
+        notes=(note,) if unknown else (),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import stim
 
-from noise_learning.equations import Equations, variances
+from noise_learning.equations import Equations, dropped_notes, dropped_sets, variances
 from noise_learning.structure import Structure, probability, strength
 
 EstimatorName = Literal["closed-form", "tied", "hybrid"]
@@ -86,6 +86,40 @@ class NoiseFit:
     def chi2_per_row(self) -> float:
         """chi2 / dof; about 1 where the model holds."""
         return self.chi2 / max(self.dof, 1)
+
+    @classmethod
+    def of_sets(
+        cls,
+        structure: Structure,
+        equations: Equations,
+        a: np.ndarray,
+        sigma: np.ndarray,
+        *,
+        estimator: EstimatorName,
+        free: int,
+        notes: tuple[str, ...] = (),
+    ) -> NoiseFit:
+        """From strengths of detector sets, shared among their mechanisms in proportion to the prior.
+
+        Args:
+            a, sigma: float64 (detector sets,), valid strengths (see `clipped`) and their standard errors.
+            free: number of free parameters.
+            notes: to be told after those on dropped equations.
+        """
+        split = structure.split(a)
+        chi2, rows = chi_squared(structure, equations, a)
+        return cls(
+            structure=structure,
+            estimator=estimator,
+            p=bounded_probability(split),
+            sigma=mechanism_sigma(structure, split, a, sigma),
+            assumed=structure.prior,
+            chi2=chi2,
+            dof=max(rows - free, 0),
+            shots=equations.shots,
+            dropped=dropped_sets(structure, equations.valid),
+            notes=(*dropped_notes(structure, equations.valid), *notes),
+        )
 
     def dem(self) -> stim.DetectorErrorModel:
         """The DEM with the structure's mechanisms, components and detector coordinates."""

@@ -12,11 +12,16 @@ _TIME_DIGITS = 6  # coordinates that agree to so many digits are equal
 def time_orbits(structure: Structure) -> np.ndarray:
     """int64 (detector sets,): sets with equal numbers are time translations of each other.
 
-    Time is the last coordinate of a detector. Sets that touch the first or last time are apart: preparation
-    and the measurement of data qubits add to them. A set with a detector without coordinates is alone.
+    Time is the last coordinate of a detector. Sets that touch the first or last detector of an ancilla are
+    apart: preparation and the measurement of data qubits add to them, and where the ancilla is of the other
+    basis, whose first detector comes a round later, so do its first and last measurement. A set with a
+    detector without coordinates is alone.
     """
-    times = [c[-1] for c in structure.coordinates if c]
-    ends = (min(times), max(times)) if times else (0.0, 0.0)
+    times: dict[tuple[float, ...], list[float]] = {}
+    for c in structure.coordinates:
+        if c:
+            times.setdefault(c[:-1], []).append(c[-1])
+    ends = {position: (min(ts), max(ts)) for position, ts in times.items()}
     numbers: dict[object, int] = {}
     orbit = np.empty(len(structure.detector_sets), dtype=np.int64)
     for k, detectors in enumerate(structure.detector_sets):
@@ -24,8 +29,8 @@ def time_orbits(structure: Structure) -> np.ndarray:
         key: object = k
         if all(places):
             first = min(place[-1] for place in places)
-            last = max(place[-1] for place in places)
             shifted = sorted((*place[:-1], round(place[-1] - first, _TIME_DIGITS)) for place in places)
-            key = (tuple(shifted), first == ends[0], last == ends[1])
+            at_ends = (any(place[-1] == ends[place[:-1]][side] for place in places) for side in (0, 1))
+            key = (tuple(shifted), *at_ends)
         orbit[k] = numbers.setdefault(key, len(numbers))
     return orbit

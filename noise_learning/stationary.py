@@ -1,27 +1,23 @@
 """Devices with noise that no circuit model has: the closed form, shrunk to what is the same in all rounds.
 
-The closed form does not mind correlations of no mechanism: each set of detectors has its own equation. It is
-shrunk, mechanism by mechanism, towards the mean over its time translations; how far, the scatter about that
-mean beyond the sampling error says. Then, as strengths are positive, the answer is the mean of what is
-left of the posterior above 0: an estimate that is not above its error means "about as small as the error",
-and neither 0 nor a fraction of a guess.
+The closed form does not mind pairs that are correlated by no mechanism: each set of detectors has its own
+equation. But what flips many detectors in many rounds, leakage above all, counts in several pairs, and what
+is left for single detectors is too little, below 0 even. How far below 0 the means over all rounds are beyond
+their sampling error is an error of the method, at least, and taken to be that of all sets of as many
+detectors. Strengths are positive, and of all positive distributions with a given mean the exponential one
+says least: the mean over rounds is that of the posterior under it, the circuit's guess, scaled, being the
+prior's mean. Rounds scatter about it as far as the data ask for.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import log_ndtr
 
-from noise_learning.closed_form import closed_form_matrix, closed_form_variances
-from noise_learning.equations import Equations, dropped_notes, dropped_sets
-from noise_learning.fit import (
-    NoiseFit,
-    bounded_probability,
-    chi_squared,
-    clipped,
-    mechanism_sigma,
-    prior_scale,
-)
+from noise_learning.closed_form import RawStrengths, closed_form_variances
+from noise_learning.fit import NoiseFit, clipped
 from noise_learning.moments import Moments
 from noise_learning.orbits import time_orbits
 from noise_learning.structure import Structure
@@ -29,65 +25,116 @@ from noise_learning.structure import Structure
 _LEAST_SCATTER = 0.01  # relative; below, rounds are taken as equal
 # Weights of the mean and of the scatter guard against sets whose sampling error is tiny.
 _SOFTENING = 0.3
+# Of the guess for all sets of a size, not below this fraction of what the other sizes suggest.
+_LEAST_SCALE = 0.1
 
 
 def fit_stationary(moments: Moments, structure: Structure) -> NoiseFit:
     """Every mechanism by the closed form, shrunk towards its time translations.
 
-    Needs detector coordinates, the last of them time; a mechanism without translations is not shrunk.
+    Needs detector coordinates, the last of them time; a mechanism without translations is its own mean.
 
     Raises:
         ValueError: the moments are of no shots.
     """
-    equations = Equations.of(moments)
-    matrix = closed_form_matrix(structure)
-    raw = matrix @ equations.b
-    known = np.asarray(abs(matrix) @ (~equations.valid).astype(float)) == 0
-    prior = prior_scale(structure, np.where(known, raw, 0.0), where=known) * structure.prior_strength
-    raw = np.where(known, raw, prior)
-    rough = clipped(raw, towards=prior)
-    variance = np.where(
-        known, closed_form_variances(structure, matrix, rough, shots=equations.shots), prior**2
+    raw = RawStrengths.of(moments, structure)
+    variance = _sampling_variances(raw, structure)
+    orbits = _Orbits.of(raw, variance, structure)
+    unexplained = orbits.unexplained()
+    centre, left = positive_moments(
+        orbits.mean - (orbits.error + unexplained) / orbits.usual, np.sqrt(orbits.error + unexplained)
     )
-    variance = np.maximum(variance, (1e-3 * prior) ** 2)  # where nothing fired, the model has no variance
-
-    orbit = time_orbits(structure)
-    weight = 1 / (variance + (_SOFTENING * np.maximum(raw, prior)) ** 2)
-    total = np.bincount(orbit, weight)
-    centre = positive_mean(np.bincount(orbit, weight * raw) / total, total**-0.5)[orbit]
-    scatter = _relative_scatter(raw, centre, variance, np.bincount(orbit)[orbit])
-    departures = np.where(np.bincount(orbit)[orbit] > 1, (scatter * centre) ** 2, np.inf)
-    keep = 1 / (1 + variance / departures)  # share of the closed form in the answer
-    spread = np.sqrt(keep * variance + (1 - keep) ** 2 / total[orbit])
-    a = clipped(
-        positive_mean(centre + keep * (raw - centre), np.sqrt(keep * variance)), towards=np.zeros(len(raw))
-    )
-    split = structure.split(a)
-    chi2, rows = chi_squared(structure, equations, a)
-    note = f"closed form shrunk to the mean over rounds, from which strengths scatter by {scatter:.0%}"
-    return NoiseFit(
-        structure=structure,
+    number = orbits.number
+    deviation = raw.a - orbits.mean[number]
+    scatter = _relative_scatter(deviation, centre[number], variance, orbits.size[number])
+    keep = 1 / (1 + variance / (scatter * centre[number]) ** 2)  # share of the deviation in the answer
+    a, _ = positive_moments(centre[number] + keep * deviation, np.sqrt(keep * variance))
+    a = clipped(a, towards=np.zeros(len(a)))
+    spread = np.sqrt(left[number] + keep * variance * (1 - 1 / orbits.size[number]))
+    return NoiseFit.of_sets(
+        structure,
+        raw.equations,
+        a,
+        spread,
         estimator="hybrid",
-        p=bounded_probability(split),
-        sigma=mechanism_sigma(structure, split, a, spread),
-        assumed=structure.prior,
-        chi2=chi2,
-        dof=rows,
-        shots=equations.shots,
-        dropped=dropped_sets(structure, equations.valid),
-        notes=(*dropped_notes(structure, equations.valid), note),
+        free=0,
+        notes=(_note(scatter, orbits, unexplained),),
     )
 
 
-def positive_mean(mean: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Mean of a normal distribution cut off below 0, elementwise; always positive where sigma is."""
+def positive_moments(mean: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of a normal distribution cut off below 0, elementwise; sigma > 0, so is the mean."""
     z = mean / sigma
     density = np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(z))
-    # Far below 0 the two terms cancel; there the mean is sigma / |z| to leading order.
-    return np.where(z > -20, mean + sigma * density, sigma / np.maximum(-z, 1.0))
+    # Far below 0 terms cancel; there it is exponential, with mean sigma / |z| to leading order.
+    near = z > -20
+    first = np.where(near, mean + sigma * density, sigma / np.maximum(-z, 1.0))
+    return first, np.where(near, np.clip(sigma**2 + mean * first - first**2, 0.0, sigma**2), first**2)
 
 
-def _relative_scatter(raw: np.ndarray, centre: np.ndarray, variance: np.ndarray, size: np.ndarray) -> float:
+@dataclass(frozen=True, eq=False)
+class _Orbits:
+    """Detector sets that are time translations of each other, together.
+
+    Attributes:
+        number: int64 (detector sets,), the orbit of each.
+        size: int64 (orbits,), sets in it.
+        detectors: int64 (orbits,), detectors of each of its sets.
+        mean: float64 (orbits,), of the closed form.
+        error: float64 (orbits,), sampling variance of `mean`.
+        usual: float64 (orbits,), mean of the guess, scaled to all sets of as many detectors.
+    """
+
+    number: np.ndarray
+    size: np.ndarray
+    detectors: np.ndarray
+    mean: np.ndarray
+    error: np.ndarray
+    usual: np.ndarray
+
+    @classmethod
+    def of(cls, raw: RawStrengths, variance: np.ndarray, structure: Structure) -> _Orbits:
+        number = time_orbits(structure)
+        size = np.bincount(number)
+        plain = np.maximum(np.bincount(number, raw.a) / size, 0.0)
+        weight = 1 / (variance + (_SOFTENING * plain[number]) ** 2)
+        total = np.bincount(number, weight)
+        detectors = np.array([len(detectors) for detectors in structure.detector_sets])
+        sums = np.bincount(detectors, raw.a), np.bincount(detectors, raw.prior)
+        scale = np.maximum(sums[0] / np.where(sums[1] > 0, sums[1], 1.0), _LEAST_SCALE)
+        return cls(
+            number=number,
+            size=size,
+            detectors=np.bincount(number, detectors).astype(np.int64) // size,
+            mean=np.bincount(number, weight * raw.a) / total,
+            error=np.bincount(number, weight**2 * variance) / total**2,
+            usual=np.bincount(number, weight * (scale[detectors] * raw.prior)) / total,
+        )
+
+    def unexplained(self) -> np.ndarray:
+        """float64 (orbits,): variance of `mean` beyond sampling, by number of detectors.
+
+        From the means below 0, of which strengths of 0 and sampling explain mean squares up to `error`.
+        """
+        found = np.zeros(len(self.mean))
+        for count in np.unique(self.detectors):
+            alike = self.detectors == count
+            below = alike & (self.mean < 0)
+            if below.any():
+                found[alike] = max(float(np.mean(self.mean[below] ** 2 - self.error[below])), 0.0)
+        return found
+
+
+def _sampling_variances(raw: RawStrengths, structure: Structure) -> np.ndarray:
+    """float64 (detector sets,), all > 0: where nothing fired, the model has no variance."""
+    rough = clipped(raw.a, towards=raw.prior)
+    measured = closed_form_variances(structure, raw.matrix, rough, shots=raw.equations.shots)
+    return np.maximum(np.where(raw.known, measured, raw.prior**2), (1e-3 * raw.prior) ** 2)
+
+
+def _relative_scatter(
+    deviation: np.ndarray, centre: np.ndarray, variance: np.ndarray, size: np.ndarray
+) -> float:
     """How much translations differ from their mean beyond sampling error, relative to it."""
     shared = size > 1
     if not shared.any():
@@ -95,5 +142,14 @@ def _relative_scatter(raw: np.ndarray, centre: np.ndarray, variance: np.ndarray,
     free = 1 - 1 / size[shared]
     square, noise = centre[shared] ** 2, variance[shared]
     weight = square / (noise + _SOFTENING**2 * square) ** 2
-    excess = np.sum(weight * ((raw - centre)[shared] ** 2 - noise * free))
+    excess = np.sum(weight * (deviation[shared] ** 2 - noise * free))
     return float(np.sqrt(max(excess / np.sum(weight * square * free), _LEAST_SCATTER**2)))
+
+
+def _note(scatter: float, orbits: _Orbits, unexplained: np.ndarray) -> str:
+    errors = {int(k): float(np.sqrt(v)) for k, v in zip(orbits.detectors, unexplained, strict=True) if v > 0}
+    text = f"closed form shrunk to the mean over rounds, from which strengths scatter by {scatter:.0%}"
+    if not errors:
+        return text
+    parts = ", ".join(f"{errors[k]:.2g} for sets of {k}" for k in sorted(errors))
+    return f"{text}; estimates below 0 show an error beyond sampling, of strengths: {parts}"

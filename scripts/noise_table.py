@@ -3,11 +3,12 @@
     python scripts/noise_table.py --out noise.jsonl                        # measure; run again to go on
     python scripts/noise_table.py --out noise.jsonl --report RESULTS.md    # replace the tables in it
     python scripts/noise_table.py --out noise.jsonl --part tied device     # only some parts
+    python scripts/noise_table.py --out noise.jsonl --variant "random 2"   # only some variants of them
 
 A job is one case and one learning seed: it samples shots to learn from, fits, and decodes fresh shots of its
 own with the fitted, the true and a uniform (p = 0.005) DEM. Its counts are appended to the file as JSON lines
-when it ends; a job that is in the file is not measured again. Drift has a script of its own, drift_table.py.
-Parts:
+when it ends; a job that is in the file is not measured again, whatever --test-shots says. Drift has a script
+of its own, drift_table.py. Parts:
 
     tied      tied fit at d = 5: uniform depolarizing 0.005, and two models with 25 random rates
     closed    closed form at d = 5
@@ -245,10 +246,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", type=Path)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--variant", nargs="+", help="such as 'random 2', 'd=13', 'r05 matching'")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--test-shots", type=int, default=100_000)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/google_sycamore_d3"))
     options = parser.parse_args()
+    known = sorted({job.variant for job in jobs(1) if job.part in options.part})
+    if unknown := sorted(set(options.variant or ()) - set(known)):
+        parser.error(f"--variant {unknown[0]!r} is none of {', '.join(map(repr, known))}")
 
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     rows = [Row(**json.loads(line)) for line in lines]
@@ -260,7 +265,12 @@ def main() -> None:
         return
     done = {Job(row.part, row.variant, row.seed) for row in rows}
     table = Table(test_shots=options.test_shots, data=options.data)
-    waiting = [job for job in jobs(options.seeds) if job.part in options.part and job not in done]
+    wanted = options.variant or known
+    waiting = [
+        job
+        for job in jobs(options.seeds)
+        if job.part in options.part and job.variant in wanted and job not in done
+    ]
     for number, job in enumerate(waiting, 1):
         start = time.perf_counter()
         found = list(getattr(table, job.part)(job))

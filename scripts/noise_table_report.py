@@ -49,15 +49,22 @@ class Summary:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Summary:
-        """The standard error is the larger of the scatter over seeds and that of the discordant counts."""
-        seeds = sorted({row.seed for row in rows})
-        ratios = []
-        for seed in seeds:
-            mine = [row for row in rows if row.seed == seed]
-            ratios.append(sum(r.errors for r in mine) / sum(r.errors_reference for r in mine))
-        scatter = float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
-        errors = sum(r.errors_reference for r in rows)
+        """The standard error is the larger of the scatter over seeds and that of the discordant counts.
+
+        Where a seed has no reference error, the ratio is that of all seeds together; where none has, NaN.
+        """
+        fits, references = (
+            [sum(getattr(row, name) for row in rows if row.seed == seed) for seed in {r.seed for r in rows}]
+            for name in ("errors", "errors_reference")
+        )
+        errors = sum(references)
+        if not errors:
+            return cls(math.nan, math.nan, tuple(rows))
         counting = math.sqrt(sum(r.only_fit + r.only_reference for r in rows) + 1) / errors
+        if not all(references):
+            return cls(sum(fits) / errors, 2 * counting, tuple(rows))
+        ratios = np.array(fits) / np.array(references)
+        scatter = float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
         return cls(float(np.mean(ratios)), 2 * max(scatter, counting), tuple(rows))
 
     @property
@@ -107,6 +114,8 @@ def _simulated(rows: Sequence[Row]) -> list[str]:
     for (part, variant, estimator, shots, decoder), s in groups.items():
         bound = _bound(groups, part, variant, estimator, shots, decoder)
         verdict = "" if bound is None else ("pass" if s.upper <= bound else "**miss**")
+        if bound is not None and math.isnan(s.upper):
+            verdict = "no errors"
         ler = s.total("errors_reference") / s.total("test_shots")
         lines.append(
             f"| {part} | {variant} | {estimator} | {shots or '-'} | {decoder} "

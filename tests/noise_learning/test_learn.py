@@ -188,6 +188,24 @@ def test_time_orbits_are_translations(model):
             )
 
 
+def test_an_ancilla_ends_where_its_own_detectors_do(model):
+    """Those of the other basis start a round later and end a round earlier than the experiment."""
+    structure = TiedModel.of_memory(distance=3, rounds=6).structure
+    orbits = time_orbits(structure)
+    single = {
+        structure.coordinates[s[0]]: orbits[k] for k, s in enumerate(structure.detector_sets) if len(s) == 1
+    }
+    positions = {c[:-1] for c in single}
+    late = 0
+    for x, y in positions:
+        times = sorted(t for (a, b, t) in structure.coordinates if (a, b) == (x, y))
+        inner = {single[x, y, t] for t in times[1:-1]}
+        assert len(inner) == 1
+        assert len({single[x, y, times[0]], single[x, y, times[-1]], *inner}) == 3
+        late += times[0] > 0
+    assert late == len(positions) / 2
+
+
 def _bulk(structure: Structure, detectors: tuple[int, ...]) -> bool:
     return all(2 <= structure.coordinates[d][2] <= 4 for d in detectors)
 

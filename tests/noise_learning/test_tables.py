@@ -37,6 +37,19 @@ def test_errors_are_the_larger_of_scatter_and_counts(script) -> None:
     assert alone.upper == pytest.approx(1.16)
 
 
+def test_test_sets_without_errors_are_no_result_and_no_crash(script) -> None:
+    table = script("noise_table_report")
+    none = _row(table, 0, errors_reference=0, only_fit=0, only_reference=0)
+    some = _row(table, 110, seed=2)
+    together = table.Summary.of([none, some])
+    assert together.mean == pytest.approx(1.1)
+    assert together.two_errors == pytest.approx(2 * 3 / 100)
+    text = table.with_tables("", [none])
+    assert "no errors" in text
+    assert "| nan |" in text
+    assert "pass" not in text
+
+
 def test_a_table_takes_the_place_of_the_old_one_only(script) -> None:
     table = script("noise_table_report")
     simulated = [_row(table, 100, only_fit=0, only_reference=0)]
