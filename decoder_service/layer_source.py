@@ -10,7 +10,7 @@ import stim
 
 from decoder_service.rounds import RoundMap
 from decoder_service.shot import Edges
-from global_decoders.windows import Component, LayeredDem, Mechanism
+from global_decoders.windows import Component, LayeredDem
 
 __all__ = ["Input", "LayerSource", "checked_bits", "checked_input"]
 
@@ -88,7 +88,7 @@ class LayerSource:
             edges = self.rounds.erasures[layers.source_layer(round)[0]]
             return tuple((round + offset, edge) for offset, edge in edges)
         sites = layers.kind(round).sites
-        return tuple((round, Mechanism(0.5, (Component(((0, site),), ()),))) for site in sites)
+        return tuple((round, Component(((0, site),), ())) for site in sites)
 
     def readout(self, final_bits: np.ndarray, frame: np.ndarray) -> bytes | None:
         """The observables as measured, corrected by uint8 0/1 `frame`; packed, LSB first."""

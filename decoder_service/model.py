@@ -56,23 +56,30 @@ class StreamModel:
         sizes: of the windows.
         graphs: built so far, shared by all shots.
         id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
+        known_slack: `slack`, of a model whose layers are only an outline.
     """
 
     layers: LayeredDem
     sizes: WindowSizes
     graphs: WindowGraphs
     id: str
+    known_slack: int | None = None
 
     @classmethod
     def build(
-        cls, dem: stim.DetectorErrorModel, *, sizes: WindowSizes, decoder: str, weights: str = ""
+        cls,
+        dem: stim.DetectorErrorModel,
+        *,
+        layers: LayeredDem,
+        sizes: WindowSizes,
+        decoder: str,
+        weights: str = "",
     ) -> StreamModel:
-        """Reads a DEM; `weights` is the hash of the network in front, if there is one.
+        """A DEM whose layers are `layers`; `weights` is the hash of the network in front, if there is one.
 
         Raises:
             ValueError: a DEM or decoder that windows cannot use.
         """
-        layers = LayeredDem.from_dem(dem)
         check_span(layers, buffer=sizes.buffer, mode=sizes.mode)
         name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
         model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
@@ -102,6 +109,8 @@ class StreamModel:
         The last rounds of an experiment have other mechanisms than the bulk; mostly nothing of
         that is left once what lies beyond the window is deleted, and then this is 1.
         """
+        if self.known_slack is not None:
+            return self.known_slack
         if not self.layers.cycle:
             return 1
         layers = self.layers.with_layers(self.long_enough())
@@ -110,8 +119,8 @@ class StreamModel:
         for distance in range(1, tail + 1):
             stop = layers.num_layers - distance
             window = self._bulk_window(stop)
-            bulk = self.graphs.window_dem(self.open_layers, window)
-            if self.graphs.window_dem(layers, window) != bulk:
+            bulk = self.graphs.content(self.open_layers, window)
+            if self.graphs.content(layers, window) != bulk:
                 slack = distance + 1
         return slack
 
@@ -122,21 +131,47 @@ class StreamModel:
             return Window(start=lo, lo=lo, hi=hi, stop=stop)
         return Window(start=lo - self.sizes.buffer, lo=lo, hi=hi, stop=stop, past_closed=False)
 
-    def bulk_windows(self) -> list[Window]:
-        """Windows of the beginning and of one full period of what repeats."""
+    def bulk_windows(self, num_layers: int | None = None) -> list[Window]:
+        """Windows of the beginning and of one full period of what repeats.
+
+        Args:
+            num_layers: of all shots, if they are known to have as many.
+        """
         last = self.long_enough() if self.layers.cycle else self.layers.num_layers
+        last = last if num_layers is None else min(last, num_layers)
         windows = itertools.takewhile(
             lambda w: w.stop <= last, self.sizes.windows(self.open_layers.num_layers)
         )
         return [w for w in windows if w.stop < self.open_layers.num_layers]
 
-    def endings(self) -> Iterator[tuple[LayeredDem, Window]]:
-        """The windows that only the end of a long experiment has, for every length modulo the period."""
-        shortest = self.long_enough() if self.layers.cycle else self.layers.num_layers
-        lengths = range(shortest, shortest + math.lcm(self.sizes.period, self.layers.cycle or 1))
-        for num_layers in lengths if self.layers.cycle else [shortest]:
-            if self.layers.can_have(num_layers):
-                layers = self.layers.with_layers(num_layers)
-                for window in self.sizes.windows(num_layers):
-                    if window.stop > num_layers - self.slack:
+    def endings(self, num_layers: int | None = None) -> Iterator[tuple[LayeredDem, Window]]:
+        """The windows that only the end of an experiment has, with the layers of one that ends so.
+
+        Args:
+            num_layers: of all shots; without it, those of long ones of every length modulo the period.
+        """
+        if num_layers is None:
+            shortest = self.long_enough() if self.layers.cycle else self.layers.num_layers
+            lengths = range(shortest, shortest + math.lcm(self.sizes.period, self.layers.cycle or 1))
+        else:
+            lengths = [self._as_short(num_layers)] if self.layers.cycle else []
+        for length in lengths if self.layers.cycle else [self.layers.num_layers]:
+            if self.layers.can_have(length):
+                layers = self.layers.with_layers(length)
+                for window in self.sizes.windows(length):
+                    if window.stop > length - self.slack:
                         yield layers, window
+
+    def warm(self, num_layers: int | None = None) -> None:
+        """Builds the graphs of all windows; see `endings`."""
+        for window in self.bulk_windows(num_layers):
+            self.graphs.matcher(self.open_layers, window)
+        for layers, window in self.endings(num_layers):
+            self.graphs.matcher(layers, window)
+
+    def _as_short(self, num_layers: int) -> int:
+        """The length of a short experiment that ends as one of `num_layers` does."""
+        shortest = self.long_enough()
+        if num_layers <= shortest:
+            return num_layers
+        return shortest + (num_layers - shortest) % math.lcm(self.sizes.period, self.layers.cycle)

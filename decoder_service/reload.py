@@ -31,7 +31,7 @@ def check_fits(old: StreamModel, new: StreamModel) -> None:
         after = new.graphs.matcher(new.open_layers, window)
         lost = np.flatnonzero(_explained(before) & ~_explained(after))
         if len(lost):
-            layer, site = before.window_dem.inputs[lost[0]]
+            layer, site = before.places.inputs[lost[0]]
             raise ValueError(
                 f"no mechanism of the DEM explains a detection at {old.layers.positions[site]} in layer "
                 f"{window.start + layer}, which the stream's model does; keep small probabilities above 0"
@@ -71,7 +71,7 @@ def _explained(matcher: WindowMatcher) -> np.ndarray:
 
     Sums of explained syndromes are explained.
     """
-    single = np.eye(len(matcher.window_dem.inputs), dtype=np.uint8)
+    single = np.eye(len(matcher.places.inputs), dtype=np.uint8)
     try:
         matcher.decode(single)
     except ValueError:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from global_decoders.windows import Component, LayeredDem, Mechanism
+from global_decoders.windows import Component, LayeredDem
 
 __all__ = ["RoundMap", "shortened_circuit"]
 
@@ -47,8 +47,8 @@ class RoundMap:
         parities: per layer uint8 (detectors,): 1 where the noiseless parity is 1.
         observables: per observable its measurements, all in the last round.
         observable_parities: uint8 (observables,).
-        erasures: per round the detectors that each of its measurements flips, as certain as a coin
-            toss, with the layer it belongs to, relative to the round.
+        erasures: per round the detectors that each of its measurements flips, with the layer they
+            begin in, relative to the round.
         depth: the largest number of rounds that a detector looks back.
     """
 
@@ -57,7 +57,7 @@ class RoundMap:
     parities: tuple[np.ndarray, ...]
     observables: tuple[tuple[int, ...], ...]
     observable_parities: np.ndarray
-    erasures: tuple[tuple[tuple[int, Mechanism], ...], ...]
+    erasures: tuple[tuple[tuple[int, Component], ...], ...]
     depth: int
 
     @classmethod
@@ -174,7 +174,7 @@ def _last_round(k: int, records: list[int], place: list[tuple[int, int]], rounds
     return tuple(place[r][1] for r in records)
 
 
-def _erasures(flips: dict[int, list[tuple[int, int]]]) -> tuple[tuple[int, Mechanism], ...]:
+def _erasures(flips: dict[int, list[tuple[int, int]]]) -> tuple[tuple[int, Component], ...]:
     found = []
     for index, places in sorted(flips.items()):
         if len(places) > 2:
@@ -183,6 +183,5 @@ def _erasures(flips: dict[int, list[tuple[int, int]]]) -> tuple[tuple[int, Mecha
                 "no matching graph; stream detectors instead of measurements"
             )
         first = min(offset for offset, _ in places)
-        edge = Component(tuple(sorted((offset - first, site) for offset, site in places)), ())
-        found.append((first, Mechanism(0.5, (edge,))))
+        found.append((first, Component(tuple(sorted((at - first, site) for at, site in places)), ())))
     return tuple(found)

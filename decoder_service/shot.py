@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decoder_service.commits import Flag
-from global_decoders.windows import Mechanism, Window, WindowMatcher
+from global_decoders.windows import Component, Window, WindowMatcher
 
 if TYPE_CHECKING:
     from predecoder.streaming import ResidualStream
 
 __all__ = ["Edges", "ShotState", "seen_by"]
 
-Edges = tuple[tuple[int, Mechanism], ...]
-"""Mechanisms, each with its layer."""
+Edges = tuple[tuple[int, Component], ...]
+"""Components, each with its layer."""
 
 
 def seen_by(window: Window, edges: Edges) -> Edges:
-    """Those of one component that a window neither drops nor deletes."""
+    """Those that a window neither drops nor deletes."""
 
-    def seen(layer: int, mechanism: Mechanism) -> bool:
-        touched = [layer + offset for offset, _ in mechanism.components[0].detectors]
+    def seen(layer: int, component: Component) -> bool:
+        touched = [layer + offset for offset, _ in component.detectors]
         return not window.drops(touched) and any(window.start <= t < window.stop for t in touched)
 
     return tuple((layer, mechanism) for layer, mechanism in edges if seen(layer, mechanism))
@@ -101,7 +101,7 @@ class ShotState:
         flips = matcher.decode(bits[None])[0]
         self.frame ^= flips[: self.num_observables]
         handed_on = np.flatnonzero(flips[self.num_observables :])
-        places = (matcher.window_dem.seam[k] for k in handed_on)
+        places = (matcher.places.seam[k] for k in handed_on)
         self._seam ^= {(window.start + layer, site) for layer, site in places}
 
     def advance(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from decoder_service.model import StreamModel, WindowSizes
 from decoder_service.predecoding import StreamFront
 from decoder_service.reload import ModelSchedule, check_fits
 from decoder_service.rounds import RoundMap, shortened_circuit
-from decoder_service.shot import ShotState, seen_by
-from global_decoders.windows import LayeredDem, Mode, WindowedDecoder
+from decoder_service.shot import Edges, ShotState, seen_by
+from global_decoders.windows import LayeredDem, Mode, Window, WindowedDecoder
 
 __all__ = ["StreamDecoder"]
 
@@ -59,7 +60,7 @@ class StreamDecoder:
             ValueError: naming what does not fit.
         """
         self.input = checked_input(input, circuit_or_dem)
-        self._sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
+        self.sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
         short = None
         dem = circuit_or_dem
         if isinstance(dem, stim.Circuit):
@@ -78,7 +79,7 @@ class StreamDecoder:
                 tile=max(1, commit // 2),
                 graphlike=WindowedDecoder(inner=decoder).graphlike,
             )
-        model = self._build(dem)
+        model = self._build(dem, layers)
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
         self._source = LayerSource(layers, model.open_layers, rounds)
@@ -90,15 +91,51 @@ class StreamDecoder:
         """Id of the model that the next window uses."""
         return self._model_of_window().id if self._state else self._models.current.id
 
-    def warm(self, *, erasures: bool = True) -> int:
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the network's weights, empty without a network."""
+        return "" if self._front is None else self._front.sha256
+
+    def warm(self, *, erasures: bool = True, rounds: int | None = None) -> int:
         """Builds and warms the graphs of all windows of a long experiment; returns how many there are.
 
         Args:
-            erasures: also those with one erased round. Two in one window build theirs when they happen.
+            erasures: also those with one erased round, as `warm_erasures`.
+            rounds: pushed in every shot, if that is known: fewer graphs do then.
         """
         if self._front is not None:
             self._front.warm()
-        return self._warm(self._models.current, erasures=erasures)
+        model = self._models.current
+        num_layers = None if rounds is None else rounds + 1
+        model.warm(num_layers)
+        if erasures:
+            collections.deque(self.warm_erasures(rounds=rounds), maxlen=0)
+        return len(model.graphs)
+
+    def warm_erasures(
+        self,
+        model: StreamModel | None = None,
+        *,
+        rounds: int | None = None,
+        pace: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
+        """Builds the graphs with one erased round, one a step, those of the most frequent windows first.
+
+        Not more than `MOST_ERASED_EDGES` allows. All others, those of two in a window among them, are
+        built when they are needed, from the window's graph, and kept as long as there is room.
+        May run in another thread than the one that decodes.
+
+        Args:
+            model: prepared; by default the one in use.
+            rounds: pushed in every shot, if that is known: endings then have theirs too.
+            pace: called every few edges of a graph.
+        """
+        model = model or self._models.current
+        for layers, window, lost in self._erasures(model, None if rounds is None else rounds + 1):
+            if not model.graphs.has_room(model.graphs.matcher(layers, window)):
+                return
+            model.graphs.matcher(layers, window, erased=lost, pace=pace)
+            yield
 
     def open(self, shot: int) -> None:
         """Begins a shot. Raises ValueError while another is open."""
@@ -109,7 +146,7 @@ class StreamDecoder:
         self._models.next_shot()
         self._state = ShotState(
             shot=shot,
-            windows=self._sizes.windows(self._source.open_layers.num_layers),
+            windows=self.sizes.windows(self._source.open_layers.num_layers),
             num_observables=self._source.layers.num_observables,
             stream=None if self._front is None else self._front.begin(),
         )
@@ -173,7 +210,7 @@ class StreamDecoder:
         layers = self._source.ending_with(last)
         bits = checked_bits(final_bits, round=last, width=self._source.width(last, layers))
         self._take(state, bits, layers, final=True)
-        state.replan(self._sizes.windows(layers.num_layers))
+        state.replan(self.sizes.windows(layers.num_layers))
         # Near the end there are detectors less: some edges now end at the boundary.
         state.erased = {r: self._source.lost(r, layers=layers) for r in state.erased}
         commits: list[Commit] = []
@@ -196,18 +233,19 @@ class StreamDecoder:
         self.adopt(model, at_round)
         return model.id
 
-    def prepare(self, dem: stim.DetectorErrorModel) -> StreamModel:
+    def prepare(self, dem: stim.DetectorErrorModel, *, rounds: int | None = None) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
-        May run in another thread than the one that decodes.
+        May run in another thread than the one that decodes. `rounds` are those of every shot, if known.
 
         Raises:
             ValueError: a DEM that windows cannot use, with other detectors or observables, without
                 experiments of all lengths, or that cannot explain what the stream's model does.
         """
-        model = self._build(dem)
+        model = self._build(dem, LayeredDem.from_dem(dem))
         check_fits(self._models.current, model)
-        self._warm(model, erasures=True)
+        model.warm(None if rounds is None else rounds + 1)
+        collections.deque(self.warm_erasures(model, rounds=rounds), maxlen=0)
         return model
 
     def adopt(self, model: StreamModel, at_round: int = 0) -> None:
@@ -219,9 +257,10 @@ class StreamDecoder:
         if self._state is None:
             self._models.next_shot()
 
-    def _build(self, dem: stim.DetectorErrorModel) -> StreamModel:
-        weights = "" if self._front is None else self._front.sha256
-        return StreamModel.build(dem, sizes=self._sizes, decoder=self._decoder, weights=weights)
+    def _build(self, dem: stim.DetectorErrorModel, layers: LayeredDem) -> StreamModel:
+        return StreamModel.build(
+            dem, layers=layers, sizes=self.sizes, decoder=self._decoder, weights=self.weights
+        )
 
     def _opened(self) -> ShotState:
         if self._state is None:
@@ -244,7 +283,7 @@ class StreamDecoder:
         if model is not self._models.current:
             state.flags |= Flag.RELOADED
         try:
-            state.decode(model.graphs.matcher(layers, window, more=state.edges_in(window)))
+            state.decode(model.graphs.matcher(layers, window, erased=state.edges_in(window)))
         except ValueError as error:
             self._state = None
             raise ValueError(
@@ -256,12 +295,15 @@ class StreamDecoder:
         frame = state.packed_frame()
         return [Commit(state.shot, state.upto, frame, state.flags, model.id, time_in, self._clock())]
 
-    def _warm(self, model: StreamModel, *, erasures: bool) -> int:
-        for window in model.bulk_windows():
-            model.graphs.matcher(model.open_layers, window)
-            for round in range(max(0, window.start - 1), window.stop) if erasures else ():
-                lost = seen_by(window, self._source.lost(round, layers=self._source.open_layers))
-                model.graphs.matcher(model.open_layers, window, more=lost)
-        for layers, window in model.endings():
-            model.graphs.matcher(layers, window)
-        return len(model.graphs)
+    def _erasures(
+        self, model: StreamModel, num_layers: int | None
+    ) -> Iterator[tuple[LayeredDem, Window, Edges]]:
+        """Windows with what one erased round adds to them."""
+        source = self._source.open_layers
+        for window in reversed(model.bulk_windows(num_layers)):
+            for round in range(max(0, window.start - 1), window.stop):
+                yield model.open_layers, window, seen_by(window, self._source.lost(round, layers=source))
+        for layers, window in model.endings(num_layers) if num_layers is not None else ():
+            source = self._source.layers.with_layers(layers.num_layers)
+            for round in range(max(0, window.start - 1), window.stop - 1):
+                yield layers, window, seen_by(window, self._source.lost(round, layers=source))

@@ -8,6 +8,7 @@ import itertools
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,17 @@ def memory(distance: int, rounds: int, p: float) -> stim.Circuit:
         before_measure_flip_probability=p,
         after_reset_flip_probability=p,
     )
+
+
+def wait_until_built(running: Running) -> None:
+    """Returns once no worker builds anything any more, graphs that are not needed yet included."""
+    deadline = time.monotonic() + 600
+    for handle in running.front.supervisor.workers:
+        last = handle.snapshot  # it may be from before
+        while handle.snapshot is last or handle.snapshot is None or handle.snapshot.builds:
+            if time.monotonic() > deadline:
+                raise RuntimeError("a worker is still building after 600 s")
+            time.sleep(0.1)
 
 
 def packed_rows(shots: np.ndarray, shape: StreamShape) -> list[list[bytes]]:

@@ -17,7 +17,7 @@ import json
 import time
 from pathlib import Path
 
-from service_kit import memory, packed_rows, resident, server
+from service_kit import memory, packed_rows, resident, server, wait_until_built
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.client.load import LoadReport, run_load
@@ -59,6 +59,8 @@ def measure(distance: int, p: float, seconds: float, busy_poll: float) -> dict[s
         start = time.monotonic()
         stream = client.open(str(circuit), commit=distance, buffer=distance)
         opening = time.monotonic() - start
+        wait_until_built(running)
+        building = time.monotonic() - start
         shots = packed_rows(circuit.compile_sampler(seed=1).sample(SHOTS), stream.shape)
         rows = list(itertools.chain.from_iterable(shots))
         rate = closed_loop(client, stream, rows, seconds)
@@ -75,6 +77,7 @@ def measure(distance: int, p: float, seconds: float, busy_poll: float) -> dict[s
         "p": p,
         "busy_poll_us": round(1e6 * busy_poll),
         "open_s": round(opening, 1),
+        "built_s": round(building, 1),
         "period_us": round(1e6 / rate, 1),
         "commit_us_at_70": latency,
         "commits": calm.commit.get_total_count(),

@@ -2,11 +2,11 @@
 
     python scripts/service_windows.py [--distance 5] [--repeats 30] [--slow-distance 9]
 
-Rounds are sent one at a time. Prints the time to a COMMIT of the first window after OPENED and of the first
-after RELOAD took over, each over `--repeats` streams or models, against the p99 of all others; the longest
-time to any COMMIT while a model is built; and the time to a COMMIT of a d = 3 stream alone and beside one of
-`--slow-distance` on the same worker that always has work, against a window of that one. Give the machine
-nothing else to do.
+Rounds are sent one at a time. Prints the time to a COMMIT of the first window after OPENED and of the
+first after RELOAD took over, each over `--repeats` streams or models, against the p99 of those at which
+nothing is built; the times while graphs for erased rounds, or another model, are built beside decoding;
+and the time to a COMMIT of a d = 3 stream alone and beside one of `--slow-distance` on the same worker
+that always has work, against a window of that one. Give the machine nothing else to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 
 import numpy as np
-from service_kit import memory, packed_rows, server
+from service_kit import memory, packed_rows, server, wait_until_built
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.wire import Frame, FrameType, Reload, encode_message
@@ -69,6 +69,7 @@ def first_windows(distance: int, repeats: int) -> None:
     ready: list[float] = []
     reloaded: list[float] = []
     building: list[float] = []
+    completing: list[float] = []
     steady: list[float] = []
     with server(spares=0) as running, running.client(timeout=120) as client:
         for repeat in range(repeats):
@@ -76,6 +77,8 @@ def first_windows(distance: int, repeats: int) -> None:
             rows = packed_rows(circuit.compile_sampler(seed=repeat).sample(SHOTS), stream.shape)
             paced = Paced(client, stream, list(itertools.chain.from_iterable(rows)))
             ready.append(paced.next_commit())
+            completing += [paced.next_commit() for _ in range(20)]
+            wait_until_built(running)
             steady += [paced.next_commit() for _ in range(60)]
             reload = Reload(client.upload(models[repeat % 3]))
             client.send(Frame(FrameType.RELOAD, stream.number, payload=encode_message(reload)))
@@ -91,10 +94,11 @@ def first_windows(distance: int, repeats: int) -> None:
             f"  first after {name}: median {np.median(times):.0f}, longest {max(times):.0f} of {len(times)}: "
             f"{np.median(times) / p99:.2f} and {max(times) / p99:.2f} of the p99"
         )
-    print(
-        f"  while a model is built: p50 {np.median(building):.0f}, p99 {np.percentile(building, 99):.0f}, "
-        f"longest {max(building):.0f} ({len(building)} windows)"
-    )
+    for name, times in (("for erased rounds after READY", completing), ("of another model", building)):
+        print(
+            f"  while graphs {name} are built: p50 {np.median(times):.0f}, "
+            f"p99 {np.percentile(times, 99):.0f}, longest {max(times):.0f} ({len(times)} windows)"
+        )
 
 
 def neighbours(distance: int) -> None:

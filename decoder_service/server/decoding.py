@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import importlib
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import stim
@@ -14,12 +15,11 @@ import stim
 from decoder_service.commits import Commit
 from decoder_service.commits import Flag as CommitFlag
 from decoder_service.model import StreamModel
-from decoder_service.rounds import shortened_circuit
+from decoder_service.server.aside import Kind, Model, Pace, Request, prepare_aside
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.stream_decoder import StreamDecoder
 from decoder_service.wire import Flag, Open
 
-Kind = Literal["circuit", "dem"]
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have settled to one width by then."""
 SETTLED_ROUNDS = 64
@@ -48,8 +48,17 @@ class RoundDecoder(Protocol):
         """The last row of the shot; the last outcome is the result."""
         ...
 
-    def prepare(self, text: str, kind: Kind) -> Any:
-        """Builds and warms another model, in another thread than the one that decodes."""
+    def prepare(self, text: str, kind: Kind, *, aside: bool) -> Any:
+        """Builds and warms another model, in another thread than the one that decodes.
+
+        Args:
+            text, kind: of the model.
+            aside: do it, as far as that goes, in another process too: this one is decoding.
+        """
+        ...
+
+    def complete(self) -> bool:
+        """Builds some more of what is not needed for every shot, beside decoding; False if that was all."""
         ...
 
     def adopt(self, prepared: Any, at_round: int) -> None:
@@ -69,7 +78,7 @@ def build_decoder(options: Open, text: str) -> RoundDecoder:
     Raises:
         ValueError: the text does not parse, or what it says and the options do not fit each other.
     """
-    return ServedDecoder(options, _parse(text, options.kind))
+    return ServedDecoder(options, text)
 
 
 def _parse(text: str, kind: Kind) -> stim.Circuit | stim.DetectorErrorModel:
@@ -79,11 +88,13 @@ def _parse(text: str, kind: Kind) -> stim.Circuit | stim.DetectorErrorModel:
 class ServedDecoder:
     """A StreamDecoder in rows of the wire; a `RoundDecoder`."""
 
-    def __init__(self, options: Open, model: stim.Circuit | stim.DetectorErrorModel) -> None:
+    def __init__(self, options: Open, text: str) -> None:
         if options.commit is None or options.buffer is None:
             raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
         if options.predecoder is not None:
             _check_shipped(options.predecoder)
+        self._options, self._model = options, Model(text, options.kind)
+        model = _parse(text, options.kind)
         self._inner = StreamDecoder(
             model,
             commit=options.commit,
@@ -93,7 +104,6 @@ class ServedDecoder:
             predecoder=options.predecoder,
             input=options.input if isinstance(model, stim.Circuit) else "detectors",
         )
-        self._inner.warm()
         rounds = options.rounds or _layers_in(model) - 1
         self.shape = StreamShape(
             layers=_layers(self._inner, rounds),
@@ -101,6 +111,8 @@ class ServedDecoder:
             num_observables=model.num_observables,
             commit=options.commit,
         )
+        self._inner.warm(erasures=False, rounds=rounds)
+        self._incomplete = self._inner.warm_erasures(rounds=rounds, pace=Pace())
         self._model_id = bytes.fromhex(self._inner.model)
 
     @property
@@ -122,17 +134,34 @@ class ServedDecoder:
         last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
         return [*outcomes, last]
 
-    def prepare(self, text: str, kind: Kind) -> StreamModel:
-        model = _parse(text, kind)
-        if isinstance(model, stim.Circuit):
-            short = shortened_circuit(model)
-            model = short.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-            model = model.flattened()
-        return self._inner.prepare(model)
+    def prepare(self, text: str, kind: Kind, *, aside: bool) -> tuple[Model, StreamModel]:
+        new, rounds = Model(text, kind), self.shape.rounds
+        if not aside:
+            return new, self._inner.prepare(new.dem(), rounds=rounds)
+        model = prepare_aside(
+            Request(
+                old=self._model,
+                new=new,
+                sizes=self._inner.sizes,
+                decoder=self._options.decoder,
+                weights=self._inner.weights,
+                rounds=rounds,
+            )
+        )
+        collections.deque(self._inner.warm_erasures(model, rounds=rounds, pace=Pace()), maxlen=0)
+        return new, model
 
-    def adopt(self, prepared: StreamModel, at_round: int) -> None:
-        self._inner.adopt(prepared, at_round)
-        self._model_id = bytes.fromhex(prepared.id)
+    def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
+        self._model, model = prepared
+        self._inner.adopt(model, at_round)
+        self._model_id = bytes.fromhex(model.id)
+        self._incomplete = iter(())
+
+    def complete(self) -> bool:
+        return next(self._incomplete, _NOTHING) is not _NOTHING
+
+
+_NOTHING = object()
 
 
 def _check_shipped(name: str) -> None:

@@ -118,6 +118,7 @@ def status(front: Front) -> dict[str, Any]:
 def _gauges(snapshots: list[tuple[str, Snapshot]]) -> Iterator[Metric]:
     busy = GaugeMetricFamily("qecpipe_worker_busy", "Share of time not spent waiting.", labels=["worker"])
     memory = GaugeMetricFamily("qecpipe_worker_resident_bytes", "Resident memory.", labels=["worker"])
+    builds = GaugeMetricFamily("qecpipe_worker_builds", "Graphs being built.", labels=["worker"])
     labels = ["worker", "session", "stream"]
     backlog = GaugeMetricFamily("qecpipe_backlog", "Data frames accepted, not decoded.", labels=labels)
     credits = GaugeMetricFamily("qecpipe_credits", "Data frames that may be sent.", labels=labels)
@@ -131,6 +132,7 @@ def _gauges(snapshots: list[tuple[str, Snapshot]]) -> Iterator[Metric]:
     for worker, snapshot in snapshots:
         busy.add_metric([worker], snapshot.busy)
         memory.add_metric([worker], snapshot.resident_bytes)
+        builds.add_metric([worker], snapshot.builds)
         for stream in snapshot.streams:
             values = [worker, stream.session[:8], str(stream.stream)]
             backlog.add_metric(values, stream.in_flight)
@@ -138,7 +140,7 @@ def _gauges(snapshots: list[tuple[str, Snapshot]]) -> Iterator[Metric]:
             age.add_metric(values, stream.model_age)
             density.add_metric(values, stream.density.mean)
             drift.add_metric(values, stream.density.drift)
-    yield from (busy, memory, backlog, credits, age, density, drift)
+    yield from (busy, memory, builds, backlog, credits, age, density, drift)
 
 
 def _cumulative(counts: list[int]) -> list[tuple[str, float]]:

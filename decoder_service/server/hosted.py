@@ -54,6 +54,8 @@ class HostedStream:
         """(arrived, taken, decoded) in ns of the rows since the owner last cleared it."""
         self.reloaded: Reload | None = None
         """The last model that took over, if it is not that of `options`."""
+        self.ended = False
+        """Closed; nothing more is to be built for it."""
         self._segment_bytes = segment_bytes
         self._model_since = time.monotonic_ns()
         width = max(session.shape.layers)[1]  # of the longest run of rounds
@@ -184,6 +186,7 @@ class HostedStream:
 
     def close(self, *, over: bool) -> None:
         """Ends the journal: with CLOSE if the stream is `over`, else so that it can be restored."""
+        self.ended = True
         if self.journal is None:
             return
         if over:

@@ -103,6 +103,19 @@ class Session:
         """Takes in a stream that was opened or restored."""
         self.streams[hosted.session.stream] = hosted
         self._services.opened(self.name, hosted)
+        self._complete(hosted)
+
+    def _complete(self, hosted: HostedStream) -> None:
+        """Has the rest of its decoder built step by step: others may have something built in between."""
+        self._services.later(
+            hosted.decoder.complete, lambda more, error: self._completed(hosted, bool(more), error)
+        )
+
+    def _completed(self, hosted: HostedStream, more: bool, error: BaseException | None) -> None:
+        if error is not None:  # what is missing is built when it is needed
+            self._services.event("not completed", stream=hosted.session.stream, reason=str(error))
+        elif more and not hosted.ended:
+            self._complete(hosted)
 
     def attach(self, connection: Connection, now: int) -> None:
         """Goes on over this connection."""
@@ -236,7 +249,7 @@ class Session:
         if replies:
             return replies
         self._services.later(
-            lambda: hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind),
+            lambda: hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind, aside=True),
             lambda prepared, error: self._prepared(hosted, prepared, error),
         )
         return []

@@ -68,6 +68,7 @@ class Snapshot(msgspec.Struct):
     busy: float
     """Share of the last interval spent outside of waiting."""
     resident_bytes: int
+    builds: int
     connections: int
     sessions: int
     counters: dict[str, int]

@@ -76,7 +76,7 @@ class Replayer:
             return [frame for frame in frames if frame.type == FrameType.RESULT]
         if record.type == FrameType.RELOAD:
             reload = decode_message(record.payload, Reload)
-            prepared = self.stream.decoder.prepare(self._text(reload.model), reload.kind)
+            prepared = self.stream.decoder.prepare(self._text(reload.model), reload.kind, aside=False)
             self.stream.adopt(Swap(record.epoch, record.sequence, reload.model, reload.kind), prepared)
         return []
 

@@ -40,6 +40,7 @@ def snapshot(worker: Worker) -> Snapshot:
         pid=os.getpid(),
         busy=worker.take_busy(time.monotonic_ns()),
         resident_bytes=_resident(),
+        builds=worker.builds,
         connections=len(worker.wires.connections),
         sessions=len(worker.sessions),
         counters=metrics.totals([hosted.session.stats for hosted in live]),

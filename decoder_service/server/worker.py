@@ -112,6 +112,11 @@ class Worker:
                 self._housekeep(now)
         self._finish()
 
+    @property
+    def builds(self) -> int:
+        """Models, and parts of models, that are being built or wait for it."""
+        return self._builder.jobs
+
     def take_busy(self, now: int) -> float:
         """Share of the time since the last call that was not spent waiting."""
         passed, waited = now - self._since, self.waited
@@ -175,7 +180,6 @@ class Worker:
 
     def _built(self, mask: int) -> None:
         self._builder.collect()
-        self._dropped = True  # a reloaded model takes the place of another
         self._turns.busy |= set(self.sessions.values())
 
     def _housekeep(self, now: int) -> None:

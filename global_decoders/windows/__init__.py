@@ -9,14 +9,16 @@ model is committed by exactly one window, and windows with equal error models sh
     windows_of(num_layers, ...), Window                which layers each window decodes and commits
     cut(layers, window), WindowEdges, WindowDem        the DEM of one window
     shortened(dem)                                     the DEM with fewer iterations of a long REPEAT block
+    WindowGraph                                        the matching graph of a window as data
     WindowGraphs, WindowMatcher                        warm matching graphs, shared by equal windows
 """
 
-from global_decoders.windows.cut import WindowDem, WindowEdges, cut, cut_key
+from global_decoders.windows.cut import CutKey, WindowDem, WindowEdges, WindowPlaces, cut, cut_key
 from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_span
-from global_decoders.windows.graphs import WindowGraphs
+from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
+from global_decoders.windows.graphs import MOST_ERASED_EDGES, WindowGraphs
 from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism
-from global_decoders.windows.matcher import INNER_DECODERS, WindowMatcher
+from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import (
     Mode,
     Window,
@@ -30,8 +32,10 @@ from global_decoders.windows.repeats import shortened
 
 __all__ = [
     "INNER_DECODERS",
+    "MOST_ERASED_EDGES",
     "CompiledWindows",
     "Component",
+    "CutKey",
     "LayerKind",
     "LayeredDem",
     "Mechanism",
@@ -39,8 +43,10 @@ __all__ = [
     "Window",
     "WindowDem",
     "WindowEdges",
+    "WindowGraph",
     "WindowGraphs",
     "WindowMatcher",
+    "WindowPlaces",
     "WindowedDecoder",
     "assert_owned_once",
     "check_sizes",

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from global_decoders.windows.layers import Component, LayeredDem, Mechanism
 from global_decoders.windows.plan import Window
 
-__all__ = ["WindowDem", "WindowEdges", "cut", "cut_key"]
+__all__ = [
+    "CutKey",
+    "Edge",
+    "Label",
+    "Place",
+    "WindowDem",
+    "WindowEdges",
+    "WindowPlaces",
+    "cut",
+    "cut_key",
+    "seen_in",
+]
 
 Place = tuple[int, int]
 """A detector as (layer relative to the window's first, site)."""
@@ -23,29 +34,48 @@ _NOT_OWNED: Label = ((), ())
 
 
 @dataclass(frozen=True)
-class WindowDem:
-    """One window, independent of where in time it stands; equal windows compare equal.
+class WindowPlaces:
+    """What a window reads and hands on, independent of where in time it stands.
 
     Attributes:
-        text: a Stim DEM over the detectors `inputs`, numbered in that order. Its observables are
-            the `num_observables` real ones and then one for each seam detector, and only owned
-            components carry any: what a matching flips is what the window commits.
         inputs: detectors that the window reads.
         seam: detectors outside the commit region that owned components flip.
         num_observables: of the experiment.
     """
 
-    text: str
     inputs: tuple[Place, ...]
     seam: tuple[Place, ...]
     num_observables: int
 
     @property
     def num_fault_ids(self) -> int:
+        """The observables, and then one for each seam detector."""
         return self.num_observables + len(self.seam)
 
 
-def cut_key(layers: LayeredDem, window: Window) -> tuple[object, ...]:
+@dataclass(frozen=True)
+class WindowDem(WindowPlaces):
+    """The error model of a window; equal windows compare equal.
+
+    Attributes:
+        text: a Stim DEM over the detectors `inputs`, numbered in that order. Its observables are
+            the fault ids, and only owned components carry any: what a matching flips is what the
+            window commits.
+    """
+
+    text: str
+
+    @property
+    def places(self) -> WindowPlaces:
+        """All but the text."""
+        return WindowPlaces(self.inputs, self.seam, self.num_observables)
+
+
+CutKey = tuple[tuple[int, int, int], tuple[bool, bool], tuple[int, ...]]
+"""Sizes and rules of a window, and the kinds of the layers that it may see something of."""
+
+
+def cut_key(layers: LayeredDem, window: Window) -> CutKey:
     """Equal for windows that `cut` into equal DEMs; cheap."""
     shape = (window.lo - window.start, window.hi - window.start, window.stop - window.start)
     rules = (window.past_closed, window.future_closed)
@@ -92,7 +122,7 @@ class WindowEdges:
         number = {place: k for k, place in enumerate(inputs)}
         for t in range(max(0, window.start - layers.reach), window.stop):
             components, mechanisms = layers.kind(t).by_component
-            seen = [_seen(component, t, window=window, number=number) for component in components]
+            seen = [seen_in(window, component, t, number=number) for component in components]
             for probability, members in mechanisms:
                 edges._add(probability, [found for k in members if (found := seen[k]) is not None])
         return edges
@@ -103,7 +133,7 @@ class WindowEdges:
         labels = {edge: dict(choices) for edge, choices in self.labels.items()}
         edges = WindowEdges(self.inputs, self.num_observables, dict(self.fired), labels)
         for t, mechanism in more:
-            seen = [_seen(c, t, window=window, number=number) for c in mechanism.components]
+            seen = [seen_in(window, c, t, number=number) for c in mechanism.components]
             edges._add(mechanism.probability, [found for found in seen if found is not None])
         return edges
 
@@ -125,7 +155,7 @@ class WindowEdges:
         ends = [f"detector D{len(self.inputs) - 1}"] if self.inputs else []
         if self.num_observables + len(seam):
             ends.append(f"logical_observable L{self.num_observables + len(seam) - 1}")
-        return WindowDem("\n".join([*lines, *ends]), self.inputs, seam, self.num_observables)
+        return WindowDem(self.inputs, seam, self.num_observables, "\n".join([*lines, *ends]))
 
     def _add(self, probability: float, seen: Sequence[tuple[Edge, Label]]) -> None:
         """A mechanism of which these components are seen."""
@@ -141,10 +171,14 @@ class WindowEdges:
             self.fired[fired] = _odd(self.fired.get(fired, 0.0), probability)
 
 
-def _seen(
-    component: Component, layer: int, *, window: Window, number: dict[Place, int]
+def seen_in(
+    window: Window, component: Component, layer: int, *, number: dict[Place, int]
 ) -> tuple[Edge, Label] | None:
-    """What a window keeps of a component of a mechanism of this layer; None if that is nothing."""
+    """What a window keeps of a component of a mechanism of this layer; None if that is nothing.
+
+    Args:
+        number: of each detector that the window reads.
+    """
     first, length = layer - window.start, window.stop - window.start
     places = tuple((first + offset, site) for offset, site in component.detectors)
     edge = tuple(sorted(number[place] for place in places if 0 <= place[0] < length))

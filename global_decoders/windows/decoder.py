@@ -120,7 +120,7 @@ class CompiledWindows(sinter.CompiledDecoder):
         shots = len(bits)
         flips = np.zeros((shots, self.num_observables), dtype=np.uint8)
         for step in self._steps:
-            width = len(step.matcher.window_dem.inputs)
+            width = len(step.matcher.places.inputs)
             # take() lays shots out in rows; a fancy index would not, and the reshape copy again.
             inputs = step.inputs
             read = bits.take(inputs, axis=1) if isinstance(inputs, np.ndarray) else bits[:, inputs]
@@ -141,7 +141,7 @@ def _steps(layers: LayeredDem, windows: list[Window], graphs: WindowGraphs) -> I
         return np.arange(starts[window.start], starts[window.stop])
 
     def seam(window: Window, matcher: WindowMatcher) -> np.ndarray:
-        places = ((window.start + t, site) for t, site in matcher.window_dem.seam)
+        places = ((window.start + t, site) for t, site in matcher.places.seam)
         found = [starts[t] + site_index[layers.kind_id(t)][site] for t, site in places]
         return np.array(found, dtype=np.int64)
 

@@ -2,89 +2,125 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 
-from global_decoders.windows.cut import WindowDem, WindowEdges, cut_key
-from global_decoders.windows.layers import LayeredDem, Mechanism
-from global_decoders.windows.matcher import INNER_DECODERS, WindowMatcher
+from global_decoders.windows.cut import CutKey, WindowDem, WindowPlaces, cut, cut_key, seen_in
+from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
+from global_decoders.windows.layers import Component, LayeredDem
+from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import Window
 
-__all__ = ["WindowGraphs"]
+__all__ = ["MOST_ERASED_EDGES", "WindowGraphs"]
 
-_MOST_EXTENDED = 256
-"""Graphs with mechanisms besides the experiment's that are kept; a stream of erasures has no end of them."""
+MOST_ERASED_EDGES = 1 << 20
+"""Edges, in all, of the graphs with erased rounds that are kept, some 600 MB: there is no end of them."""
+
+_Key = tuple[CutKey, tuple[tuple[int, Component], ...]]
+_Content = tuple[WindowPlaces, bytes]
 
 
-class _Cut:
-    """A window of the experiment with what is made of it when it is first needed."""
-
-    def __init__(self, layers: LayeredDem, window: Window) -> None:
-        self.edges = WindowEdges.of(layers, window)
-
-    @cached_property
-    def window_dem(self) -> WindowDem:
-        return self.edges.window_dem()
+def _unpaced() -> None:
+    pass
 
 
 class WindowGraphs:
     """The matchers of an experiment's windows; windows with equal DEMs share one.
 
+    One thread may use what another one adds.
+
     Args:
         inner: a name in `INNER_DECODERS`.
+        stored: graphs by `cut_key`, of a model whose layers are only an outline.
     """
 
-    def __init__(self, *, inner: str) -> None:
+    def __init__(self, *, inner: str, stored: Mapping[CutKey, WindowMatcher] | None = None) -> None:
         if inner not in INNER_DECODERS:
             raise ValueError(
                 f"inner={inner!r} cannot decode windows, which need to know the edges that were used; "
                 f"choose one of {', '.join(INNER_DECODERS)}"
             )
         self.inner = inner
-        self._cuts: dict[object, _Cut] = {}
-        self._by_key: dict[object, WindowMatcher] = {}
-        self._by_dem: dict[WindowDem, WindowMatcher] = {}
-        self._extended: OrderedDict[object, WindowMatcher] = OrderedDict()
+        self._by_key: dict[CutKey, WindowMatcher] = dict(stored or {})
+        self._contents: dict[CutKey, _Content] = {}
+        self._by_content: dict[_Content, WindowMatcher] = {}
+        self._unbuilt: dict[_Content, WindowDem] = {}
+        self._erased: OrderedDict[_Key, WindowMatcher] = OrderedDict()
+        self._erased_edges = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Number of distinct graphs that are kept."""
-        return len(self._by_dem) + len(self._extended)
+        return len({id(matcher) for matcher in self._by_key.values()}) + len(self._erased)
 
-    def window_dem(self, layers: LayeredDem, window: Window) -> WindowDem:
-        """`cut(layers, window)`, made once for windows of equal key. Always with the same `layers.kinds`."""
-        return self._cut(cut_key(layers, window), layers, window).window_dem
+    @property
+    def by_key(self) -> Mapping[CutKey, WindowMatcher]:
+        """The matchers without erased rounds by `cut_key`."""
+        return self._by_key
+
+    def has_room(self, matcher: WindowMatcher) -> bool:
+        """Whether one more graph of this size with an erased round takes no other's place."""
+        return self._erased_edges + matcher.num_edges <= MOST_ERASED_EDGES
 
     def matcher(
-        self, layers: LayeredDem, window: Window, *, more: Iterable[tuple[int, Mechanism]] = ()
+        self,
+        layers: LayeredDem,
+        window: Window,
+        *,
+        erased: Iterable[tuple[int, Component]] = (),
+        pace: Callable[[], None] = _unpaced,
     ) -> WindowMatcher:
-        """The warm matcher of `cut(layers, window, more=more)`. Always with the same `layers.kinds`."""
+        """The warm matcher of a window, built when it is first asked for.
+
+        Args:
+            layers: always with the same `kinds`.
+            window: of them.
+            erased: components, each with its layer, that are as likely as not: their edges have weight 0.
+            pace: called every few steps of building a graph with erased rounds.
+        """
         key = cut_key(layers, window)
-        added = tuple((t - window.start, mechanism) for t, mechanism in more)
+        added = tuple((t - window.start, component) for t, component in erased)
         if added:
-            return self._extended_matcher((key, added), layers, window)
+            return self._erased_matcher((key, added), layers, window, pace)
         if key not in self._by_key:
-            window_dem = self._cut(key, layers, window).window_dem
-            if window_dem not in self._by_dem:
-                self._by_dem[window_dem] = WindowMatcher(window_dem, inner=self.inner)
-            self._by_key[key] = self._by_dem[window_dem]
+            content = self.content(layers, window)
+            if content not in self._by_content:
+                self._by_content[content] = WindowMatcher.of_dem(self._unbuilt.pop(content), inner=self.inner)
+            self._by_key[key] = self._by_content[content]
         return self._by_key[key]
 
-    def _cut(self, key: object, layers: LayeredDem, window: Window) -> _Cut:
-        if key not in self._cuts:
-            self._cuts[key] = _Cut(layers, window)
-        return self._cuts[key]
+    def content(self, layers: LayeredDem, window: Window) -> _Content:
+        """Equal for windows with equal DEMs, which then share a matcher."""
+        key = cut_key(layers, window)
+        if key not in self._contents:
+            dem = cut(layers, window)
+            content = self._contents[key] = (dem.places, hashlib.sha256(dem.text.encode()).digest())
+            if content not in self._by_content:
+                self._unbuilt[content] = dem
+        return self._contents[key]
 
-    def _extended_matcher(
-        self, key: tuple[object, tuple[tuple[int, Mechanism], ...]], layers: LayeredDem, window: Window
+    def _erased_matcher(
+        self, key: _Key, layers: LayeredDem, window: Window, pace: Callable[[], None]
     ) -> WindowMatcher:
-        if key in self._extended:
-            self._extended.move_to_end(key)
-            return self._extended[key]
-        base, added = key
-        edges = self._cut(base, layers, window).edges
-        window_dem = edges.plus([(t + window.start, m) for t, m in added], window).window_dem()
-        matcher = self._extended[key] = WindowMatcher(window_dem, inner=self.inner)
-        if len(self._extended) > _MOST_EXTENDED:
-            self._extended.popitem(last=False)
+        with self._lock:
+            if key in self._erased:
+                self._erased.move_to_end(key)
+                return self._erased[key]
+        base = self.matcher(layers, window)
+        graph = _freed(base, window, [(t + window.start, component) for t, component in key[1]])
+        matcher = WindowMatcher.of_graph(graph, pace=pace)
+        with self._lock:
+            if key in self._erased:
+                return self._erased[key]
+            self._erased[key] = matcher
+            self._erased_edges += matcher.num_edges
+            while self._erased_edges > MOST_ERASED_EDGES and len(self._erased) > 1:
+                self._erased_edges -= self._erased.popitem(last=False)[1].num_edges
         return matcher
+
+
+def _freed(base: WindowMatcher, window: Window, erased: list[tuple[int, Component]]) -> WindowGraph:
+    seen = [seen_in(window, component, t, number=base.input_index) for t, component in erased]
+    return base.graph.freed([found for found in seen if found is not None])

@@ -39,17 +39,24 @@ class Mechanism:
 @dataclass(frozen=True)
 class LayerKind:
     """What a layer holds: its sites, in the order of their detectors, and the mechanisms whose
-    earliest detector it has."""
+    earliest detector it has; None in an outline."""
 
     sites: tuple[int, ...]
-    mechanisms: tuple[Mechanism, ...]
+    mechanisms: tuple[Mechanism, ...] | None
+
+    @property
+    def known_mechanisms(self) -> tuple[Mechanism, ...]:
+        """The mechanisms. Raises ValueError in an outline."""
+        if self.mechanisms is None:
+            raise ValueError("this is an outline of a DEM, which holds no mechanisms; read the DEM itself")
+        return self.mechanisms
 
     @cached_property
     def footprints(self) -> frozenset[tuple[int, ...]]:
         """The distinct sets of relative layers that components touch."""
         return frozenset(
             tuple(sorted({layer for layer, _ in component.detectors}))
-            for mechanism in self.mechanisms
+            for mechanism in self.known_mechanisms
             for component in mechanism.components
         )
 
@@ -59,7 +66,7 @@ class LayerKind:
         index: dict[Component, int] = {}
         mechanisms = tuple(
             (m.probability, tuple(index.setdefault(c, len(index)) for c in m.components))
-            for m in self.mechanisms
+            for m in self.known_mechanisms
         )
         return tuple(index), mechanisms
 
@@ -76,6 +83,8 @@ class LayeredDem:
         num_observables: as the DEM counts them.
         cut, cycle: layers [cut - cycle, cut) repeat; cycle is 0 where nothing does.
         num_layers: of this experiment: len(source) plus or minus a multiple of `cycle`.
+        span: the largest number of layers from a component's first detector to its last.
+        reach: the largest number of layers from a mechanism's first detector to its last.
     """
 
     positions: tuple[tuple[float, ...], ...]
@@ -86,6 +95,8 @@ class LayeredDem:
     cut: int
     cycle: int
     num_layers: int
+    span: int
+    reach: int
 
     @classmethod
     def from_dem(cls, dem: stim.DetectorErrorModel) -> LayeredDem:
@@ -137,15 +148,11 @@ class LayeredDem:
     def detectors_per_cycle(self) -> int:
         return sum(len(self.kinds[k].sites) for k in self.source[self.cut - self.cycle : self.cut])
 
-    @cached_property
-    def span(self) -> int:
-        """The largest number of layers from a component's first detector to its last."""
-        return max((f[-1] - f[0] for kind in self.kinds for f in kind.footprints), default=0)
-
-    @cached_property
-    def reach(self) -> int:
-        """The largest number of layers from a mechanism's first detector to its last."""
-        return max((f[-1] for kind in self.kinds for f in kind.footprints), default=0)
+    def outline(self) -> LayeredDem:
+        """The same layers without their mechanisms: enough to place windows, not to cut them."""
+        return dataclasses.replace(
+            self, kinds=tuple(dataclasses.replace(kind, mechanisms=None) for kind in self.kinds)
+        )
 
     def source_layer(self, layer: int) -> tuple[int, int]:
         """The layer of the source that looks the same, and how many cycles later this one is."""
@@ -198,6 +205,7 @@ def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
         for here, found in zip(detectors, mechanisms, strict=True)
     )
     cut, cycle = _repetition(source)
+    footprints = [footprint for kind in index for footprint in kind.footprints]
     return LayeredDem(
         positions=positions,
         kinds=tuple(index),
@@ -207,6 +215,8 @@ def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
         cut=cut,
         cycle=cycle,
         num_layers=num_layers,
+        span=max((f[-1] - f[0] for f in footprints), default=0),
+        reach=max((f[-1] for f in footprints), default=0),
     )
 
 

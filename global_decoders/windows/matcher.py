@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 import pymatching
 import stim
 
 from global_decoders.pymatching_adapter import CompiledPyMatching
-from global_decoders.windows.cut import WindowDem
+from global_decoders.windows.cut import WindowDem, WindowPlaces
+from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
 from global_decoders.windows.remembered import MOST_BYTES, Remembered
 
-__all__ = ["INNER_DECODERS", "WindowMatcher"]
-
-INNER_DECODERS = {"pymatching": False, "pymatching-correlated": True}
-"""Global decoders whose matching says which edges it used, by their registered names: correlated or not."""
+__all__ = ["WindowMatcher"]
 
 
 class WindowMatcher:
@@ -22,24 +24,64 @@ class WindowMatcher:
     PyMatching predicts one bit per fault id, in any of its modes; a window's fault ids are the
     observables and the seam detectors of what it owns, so a prediction is all that is handed on.
     Up to 64 fault ids it never has to trace a path back.
+
+    Args:
+        matching: its graph, built with correlations where they are used.
+        places: what it reads and hands on.
+        graph: the same as data, if it is at hand.
     """
 
-    def __init__(self, window_dem: WindowDem, *, inner: str) -> None:
-        self.window_dem = window_dem
-        self.input_index = {place: k for k, place in enumerate(window_dem.inputs)}
-        correlated = INNER_DECODERS[inner]
-        # Not through the adapter: it checks every mechanism, as LayeredDem did once for all windows.
-        matching = pymatching.Matching.from_detector_error_model(
-            stim.DetectorErrorModel(window_dem.text), enable_correlations=correlated
-        )
-        matching.ensure_num_fault_ids(window_dem.num_fault_ids)
+    def __init__(
+        self,
+        matching: pymatching.Matching,
+        places: WindowPlaces,
+        *,
+        correlated: bool,
+        graph: WindowGraph | None = None,
+    ) -> None:
+        self.places = places
+        self.input_index = {place: k for k, place in enumerate(places.inputs)}
+        self._graph = graph
         self._compiled = CompiledPyMatching(
-            matching=matching, correlated=correlated, num_detectors=len(window_dem.inputs)
+            matching=matching, correlated=correlated, num_detectors=len(places.inputs)
         )
-        size = -(-len(window_dem.inputs) // 8)
+        # Not a method: a matcher that is let go of must be free at once, graph and all.
+        self._decode = functools.partial(_decode, self._compiled, places.num_fault_ids)
+        size = -(-len(places.inputs) // 8)
         # Not all zero where a mechanism is likelier than not. Warms the graph.
         self._quiet = self._decode(np.zeros((1, size), dtype=np.uint8))
         self._remembered = Remembered(self._decode, size=size) if 0 < size <= MOST_BYTES else None
+
+    @classmethod
+    def of_dem(cls, dem: WindowDem, *, inner: str) -> WindowMatcher:
+        """The matcher of a window's error model."""
+        correlated = INNER_DECODERS[inner]
+        # Not through the adapter: it checks every mechanism, as LayeredDem did once for all windows.
+        matching = pymatching.Matching.from_detector_error_model(
+            stim.DetectorErrorModel(dem.text), enable_correlations=correlated
+        )
+        matching.ensure_num_fault_ids(dem.num_fault_ids)
+        graph = WindowGraph.of_dem(dem) if correlated else None
+        return cls(matching, dem.places, correlated=correlated, graph=graph)
+
+    @classmethod
+    def of_graph(cls, graph: WindowGraph, *, pace: Callable[[], None] = lambda: None) -> WindowMatcher:
+        """The matcher of a graph; equal to the one that the graph is of. See `WindowGraph.build`."""
+        matching = graph.build(pace)
+        pace()
+        return cls(matching, graph.places, correlated=graph.text is not None, graph=graph)
+
+    @cached_property
+    def graph(self) -> WindowGraph:
+        """The graph as data."""
+        if self._graph is not None:
+            return self._graph
+        return WindowGraph.of_matching(self._compiled.matching, self.places)
+
+    @property
+    def num_edges(self) -> int:
+        """Of the graph."""
+        return self._compiled.matching.num_edges
 
     def decode(self, detections: np.ndarray) -> np.ndarray:
         """uint8 0/1 (shots, inputs) -> uint8 0/1 (shots, observables + seam), both in the DEM's order.
@@ -58,6 +100,7 @@ class WindowMatcher:
             flips[busy] = self._decode(packed[busy])
         return flips
 
-    def _decode(self, packed: np.ndarray) -> np.ndarray:
-        predictions = self._compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
-        return np.unpackbits(predictions, axis=1, bitorder="little", count=self.window_dem.num_fault_ids)
+
+def _decode(compiled: CompiledPyMatching, num_fault_ids: int, packed: np.ndarray) -> np.ndarray:
+    predictions = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    return np.unpackbits(predictions, axis=1, bitorder="little", count=num_fault_ids)

@@ -121,7 +121,7 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     bench.feed(hosted, [Frame(FrameType.RESET, 0, 3)])
     made += bench.feed(hosted, [f for f in frames if 3 <= f.epoch < 6])
     hosted.session.request_reload(Reload("22" * 32, "circuit"))
-    hosted.prepared = bench.decoder.prepare(str(kit.other), "circuit")
+    hosted.prepared = bench.decoder.prepare(str(kit.other), "circuit", aside=False)
     hosted.session.reload_prepared()
     made += bench.feed(hosted, [f for f in frames if f.epoch >= 6])
     hosted.close(over=True)

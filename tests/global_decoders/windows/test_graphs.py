@@ -1,4 +1,4 @@
-"""Equal windows share a graph, and graphs with mechanisms besides the experiment's are bounded."""
+"""Equal windows share a graph, and graphs with erased rounds are bounded."""
 
 import itertools
 
@@ -8,7 +8,6 @@ import pytest
 from global_decoders.windows import (
     Component,
     LayeredDem,
-    Mechanism,
     Window,
     WindowGraphs,
     cut,
@@ -17,8 +16,8 @@ from global_decoders.windows import (
 )
 
 
-def _lost(layer: int, sites: tuple[int, ...]) -> list[tuple[int, Mechanism]]:
-    return [(layer, Mechanism(0.5, (Component(((0, s), (1, s)), ()),))) for s in sites]
+def _lost(layer: int, sites: tuple[int, ...]) -> list[tuple[int, Component]]:
+    return [(layer, Component(((0, s), (1, s)), ())) for s in sites]
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
@@ -29,27 +28,17 @@ def test_windows_of_a_kind_share_one_graph(memory, mode, basis) -> None:
     windows = list(windows_of(layers.num_layers, commit=3, buffer=2, mode=mode))
     found = {cut(layers, window): shared.matcher(layers, window) for window in windows}
     assert len(shared) == len(found) == len({id(m) for m in found.values()})
-    assert all(shared.window_dem(layers, w) == cut(layers, w) for w in windows)
+    assert all((shared.matcher(layers, w) is found[cut(layers, w)]) for w in windows)
 
 
-def test_added_mechanisms_are_cut_with_the_rest(memory) -> None:
-    layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
-    window = Window(start=9, lo=9, hi=12, stop=15)
-    more = _lost(10, layers.kind(10).sites) + _lost(14, layers.kind(14).sites)
-    extended = WindowGraphs(inner="pymatching").matcher(layers, window, more=more)
-    assert extended.window_dem == cut(layers, window, more=more)
-    assert extended.window_dem != cut(layers, window)
-
-
-def test_graphs_with_added_mechanisms_do_not_pile_up(memory, monkeypatch) -> None:
-    monkeypatch.setattr(graphs, "_MOST_EXTENDED", 4)
+def test_graphs_with_erased_rounds_do_not_pile_up(memory, monkeypatch) -> None:
     layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
     shared = WindowGraphs(inner="pymatching")
     window = Window(start=9, lo=9, hi=12, stop=15)
+    monkeypatch.setattr(graphs, "MOST_ERASED_EDGES", 4 * shared.matcher(layers, window).num_edges + 10)
     syndrome = np.zeros((1, len(cut(layers, window).inputs)), dtype=np.uint8)
     for pair in itertools.combinations(range(9, 14), 2):
         more = [edge for layer in pair for edge in _lost(layer, layers.kind(layer).sites)]
-        assert not shared.matcher(layers, window, more=more).decode(syndrome).any()
-        assert len(shared) <= 4
-    shared.matcher(layers, window)
-    assert len(shared) == 5
+        assert not shared.matcher(layers, window, erased=more).decode(syndrome).any()
+        assert len(shared) <= 5
+    assert len(shared) == 5  # four of them, and the one without

@@ -88,7 +88,7 @@ def test_seam_not_handed_on_is_caught(shots, monkeypatch) -> None:
 
     def without_seam(self: WindowMatcher, detections: np.ndarray) -> np.ndarray:
         flips = decode(self, detections)
-        flips[:, self.window_dem.num_observables :] = 0
+        flips[:, self.places.num_observables :] = 0
         return flips
 
     monkeypatch.setattr(WindowMatcher, "decode", without_seam)

@@ -1,0 +1,131 @@
+"""Models for a running stream, built in a process of their own, not in the one that decodes.
+
+    python -m decoder_service.server.aside < request > answer
+
+The request and the answer are MessagePack; a model that cannot be used is an answer too. What is left for the
+worker is to put the graphs together from lists of edges, which it does a few edges at a time (`Pace`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Literal
+
+import msgspec
+import stim
+
+from decoder_service.image import ModelImage
+from decoder_service.model import StreamModel, WindowSizes
+from decoder_service.reload import check_fits
+from decoder_service.rounds import shortened_circuit
+from global_decoders.windows import LayeredDem
+
+Kind = Literal["circuit", "dem"]
+MODULE = "decoder_service.server.aside"
+NICENESS = 10
+WORK, REST = 0.0001, 0.0004
+"""Seconds of building at a time in a process that decodes, and between two of them."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A circuit or detector error model."""
+
+    text: str
+    kind: Kind
+
+    def dem(self) -> stim.DetectorErrorModel:
+        """As windows use it. Raises ValueError where the text does not parse."""
+        if self.kind == "dem":
+            return stim.DetectorErrorModel(self.text)
+        short = shortened_circuit(stim.Circuit(self.text))
+        # Flat, so that the layers that are read are the circuit's rounds, one by one.
+        return short.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True).flattened()
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A model that is to take over from another one.
+
+    Attributes:
+        old, new: the two.
+        sizes: of the windows.
+        decoder: name of the windows' decoder.
+        weights: hash of the network in front, or empty.
+        rounds: pushed in every shot.
+    """
+
+    old: Model
+    new: Model
+    sizes: WindowSizes
+    decoder: str
+    weights: str
+    rounds: int
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    error: str = ""
+    image: bytes = b""
+
+
+class Pace:
+    """To be called between small steps of building: leaves most of the time to others."""
+
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + WORK
+
+    def __call__(self) -> None:
+        if time.perf_counter() >= self._until:
+            time.sleep(REST)
+            self._until = time.perf_counter() + WORK
+
+
+def prepare_aside(request: Request) -> StreamModel:
+    """The new model, warm, for this process. To be called in a thread of its own.
+
+    Raises:
+        ValueError: as `StreamDecoder.prepare`, or the process that builds it ended.
+    """
+    command = [sys.executable, "-m", MODULE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        data, _ = process.communicate(msgspec.msgpack.encode(request))
+    if process.returncode:
+        raise ValueError(f"the process that was to build the model ended with {process.returncode}")
+    answer = msgspec.msgpack.decode(data, type=_Answer)
+    if answer.error:
+        raise ValueError(answer.error)
+    return ModelImage.decode(answer.image).build(Pace())
+
+
+def image_of(request: Request) -> ModelImage:
+    """Builds and compares both models. Raises ValueError as `StreamDecoder.prepare`."""
+    old, new = (_built(model.dem(), request) for model in (request.old, request.new))
+    check_fits(old, new)
+    new.warm(request.rounds + 1)
+    return ModelImage.of(new)
+
+
+def _built(dem: stim.DetectorErrorModel, request: Request) -> StreamModel:
+    return StreamModel.build(
+        dem,
+        layers=LayeredDem.from_dem(dem),
+        sizes=request.sizes,
+        decoder=request.decoder,
+        weights=request.weights,
+    )
+
+
+def main() -> None:
+    """Answers the request on standard input."""
+    os.nice(NICENESS)
+    request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
+    try:
+        answer = _Answer(image=image_of(request).encode())
+    except ValueError as error:
+        answer = _Answer(error=str(error))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""A model that was built by another process decodes as one that was built here."""
+
+import numpy as np
+import pytest
+
+from decoder_service.image import ModelImage
+from decoder_service.server.aside import Model, Request, image_of, prepare_aside
+from decoder_service.stream_decoder import StreamDecoder
+
+
+def _request(kit, decoder: StreamDecoder, inner: str, *, rounds: int, distance: int = 3) -> Request:
+    old = Model(str(kit.circuit(20)), "circuit")
+    new = Model(str(kit.dem(kit.circuit(24, p=0.004, distance=distance))), "dem")
+    return Request(old, new, decoder.sizes, inner, decoder.weights, rounds)
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_a_model_from_its_image_gives_the_same_answers(kit, mode, inner) -> None:
+    experiment = kit.experiment(31, shots=60, p=0.02)
+    plain, served = (
+        StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode, decoder=inner) for _ in range(2)
+    )
+    request = _request(kit, plain, inner, rounds=31)
+    image = image_of(request)
+    model = ModelImage.decode(image.encode()).build(lambda: None)
+    assert plain.reload(request.new.dem()) == model.id
+    served.adopt(model)
+    random = np.random.default_rng(5)
+    for bits in experiment.measurements:
+        erased = frozenset(np.flatnonzero(random.random(31) < 0.03).tolist())
+        expected, commits = kit.stream(plain, bits, 31, erased=erased)
+        found, also = kit.stream(served, bits, 31, erased=erased)
+        assert found.frame == expected.frame
+        assert [c.frame for c in also] == [c.frame for c in commits]
+
+
+def test_an_image_holds_every_window_of_its_shots(kit) -> None:
+    """Nothing can be cut from an outline, so a window that is missing would fail the shot."""
+    circuit = kit.circuit(30)
+    for rounds in (8, 9, 14, 16, 17, 39, 200):
+        decoder = StreamDecoder(circuit, commit=3, buffer=2)
+        decoder.adopt(image_of(_request(kit, decoder, "pymatching", rounds=rounds)).build(lambda: None))
+        decoder.open(0)
+        for r in range(rounds):
+            decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
+        result = decoder.finish(np.zeros(decoder.width(rounds, final=True), dtype=np.uint8))
+        assert result.frame == b"\x00"
+
+
+def test_a_process_of_its_own_builds_it_or_says_why_not(kit) -> None:
+    decoder = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
+    good = _request(kit, decoder, "pymatching", rounds=20)
+    assert prepare_aside(good).id == image_of(good).id
+    bad = _request(kit, decoder, "pymatching", rounds=20, distance=5)
+    with pytest.raises(ValueError, match="other detectors than the stream in layer 0"):
+        prepare_aside(bad)
