@@ -2,15 +2,16 @@
 
     .venv/bin/python scripts/trade_curve.py --weights accurate --distance 9 --p 0.006 --shots 20000
 
-One run of the network, then every commit threshold of both modes: `aggressive` in front of PyMatching,
-`conservative` (groups bound by mechanisms, no residue) in front of correlated PyMatching. Shots are other
-than those of accuracy_table.py, so that a threshold picked here is not picked on the table's shots.
+One run of the network, then every pair of thresholds of both modes: `aggressive` in front of PyMatching,
+`conservative` (groups bound by mechanisms, no residue) in front of correlated PyMatching. A threshold of
+proposing below 0 refuses groups that touch an alternative of such a logit. Shots are other than those of
+accuracy_table.py, so that a threshold picked here is not picked on the table's shots.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sinter
@@ -38,6 +39,7 @@ class Flags:
     p: float = 0.006
     basis: str = "x"
     shots: int = 20_000
+    propose: tuple[float, ...] = (0,)
     commit: tuple[float, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
     chunk_shots: int = 4096
     device: str = "auto"
@@ -59,11 +61,12 @@ def main() -> None:
     network = CompiledPredecoded(
         layout, load_network(file.path), matchers[0], device=select_device(flags.device), tables=tables
     )
-    configs = [[DecisionConfig(commit=c) for c in flags.commit]]
-    configs.append([DecisionConfig(commit=c, residue="none", bind="mechanisms") for c in flags.commit])
+    dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
+    configs = [[DecisionConfig(propose=low, commit=high) for low, high in dial]]
+    configs.append([replace(c, residue="none", bind="mechanisms") for c in configs[0]])
     decisions = [[ChainDecision(layout, c, tables=tables) for c in row] for row in configs]
-    counts = [[PairedCounts() for _ in flags.commit] for _ in DECODERS]
-    seconds = np.zeros((2, len(flags.commit)))
+    counts = [[PairedCounts() for _ in dial] for _ in DECODERS]
+    seconds = np.zeros((2, len(dial)))
     plain_seconds = np.zeros(2)
     sampler = circuit.compile_detector_sampler(seed=SEED + flags.distance)
     for start in range(0, flags.shots, flags.chunk_shots):
@@ -73,14 +76,14 @@ def main() -> None:
         for k, matcher in enumerate(matchers):
             plain, spent = _wrong(matcher, packed, truth)
             plain_seconds[k] += spent
-            for n in range(len(flags.commit)):
+            for n in range(len(dial)):
                 residual, flips = next(left)
                 pre, spent = _wrong(matcher, residual, truth ^ flips)
                 seconds[k, n] += spent
                 counts[k][n] += PairedCounts.of_shots(
                     plain, pre, packed=packed, residual=residual, detectors=layout.num_detectors
                 )
-    _print(flags, file.sha256, counts, plain_seconds[:, None] / seconds)
+    _print(flags, file.sha256, dial, counts, plain_seconds[:, None] / seconds)
 
 
 def _wrong(
@@ -92,18 +95,24 @@ def _wrong(
     return (predicted != truth).any(axis=1), time.perf_counter() - started
 
 
-def _print(flags: Flags, sha256: str, counts: list[list[PairedCounts]], speed_up: np.ndarray) -> None:
+def _print(
+    flags: Flags,
+    sha256: str,
+    dial: list[tuple[float, float]],
+    counts: list[list[PairedCounts]],
+    speed_up: np.ndarray,
+) -> None:
     where = f"d = {flags.distance}, p = {flags.p:g}, basis {flags.basis}, perfect last round"
     print(f"\nweights {sha256[:12]}, {where}, {flags.shots} shots\n")
     pairs = ("errors plain / pre", "only plain / only pre", "ratio (95 %)")
-    columns = ("decoder", "commit at logit", *pairs, "SDR", "faster")
+    columns = ("decoder", "propose above", "commit at logit", *pairs, "SDR", "faster")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for k, name in enumerate(DECODERS):
-        for n, commit in enumerate(flags.commit):
+        for n, (propose, commit) in enumerate(dial):
             c = counts[k][n]
             low, high = c.ratio_interval
             print(
-                f"| {name} | {commit:g} | {c.errors_plain} / {c.errors_predecoded} "
+                f"| {name} | {propose:g} | {commit:g} | {c.errors_plain} / {c.errors_predecoded} "
                 f"| {c.only_plain} / {c.only_predecoded} | {c.ratio:.3f} [{low:.3f}, {high:.3f}] "
                 f"| {c.sdr:.2f} | {speed_up[k, n]:.2f} |"
             )
