@@ -23,9 +23,10 @@ Chunk = tuple[np.ndarray, np.ndarray | None]
 class ShotSource:
     """Where shots come from.
 
-    `shots` holds detection events, or raw measurements if `measurements`, which need the circuit's
-    `sweep` bits where it has any. `observables` is a file of the flips that were observed; raw
-    measurements imply them, and the file wins where both are there.
+    `shots` holds detection events, followed in each shot by the observed flips if `append_observables`; or
+    raw measurements if `measurements`, which need the circuit's `sweep` bits where it has any.
+    `observables` is a file of the flips that were observed; raw measurements imply them, and the file
+    wins where both are there.
     """
 
     shots: Path
@@ -35,6 +36,18 @@ class ShotSource:
     sweep_format: ShotFormat = "b8"
     observables: Path | None = None
     observables_format: ShotFormat = "01"
+    append_observables: bool = False
+
+    def __post_init__(self) -> None:
+        if self.append_observables and self.measurements:
+            raise ValueError(
+                "measurements imply the observables; give --measurements or --append-observables"
+            )
+        if self.append_observables and self.observables is not None:
+            raise ValueError(
+                f"the observables are in {self.shots} and in {self.observables}; "
+                "give --append-observables or --obs"
+            )
 
     def chunks(
         self, circuit: stim.Circuit | None, *, num_detectors: int, num_observables: int
@@ -54,10 +67,17 @@ class ShotSource:
         else:
             if self.sweep is not None:
                 raise ValueError(f"sweep bits {self.sweep} have no meaning without --measurements")
-            detections = iter_shots(
-                self.shots, format=self.format, num_detectors=num_detectors, chunk_shots=CHUNK_SHOTS
+            appended = num_observables if self.append_observables else 0
+            shots = iter_shots(
+                self.shots,
+                format=self.format,
+                num_detectors=num_detectors,
+                num_observables=appended,
+                chunk_shots=CHUNK_SHOTS,
             )
-            chunks = ((chunk, None) for chunk in detections)
+            if appended:
+                return (_split(chunk, num_detectors, appended) for chunk in shots)
+            chunks = ((chunk, None) for chunk in shots)
         if self.observables is None:
             return iter(chunks)
         flips = iter_shots(
@@ -67,6 +87,13 @@ class ShotSource:
             chunk_shots=CHUNK_SHOTS,
         )
         return _with_observables(chunks, flips, names=f"{self.shots} and {self.observables}")
+
+
+def _split(chunk: np.ndarray, num_detectors: int, num_observables: int) -> Chunk:
+    """Detections and the observables that follow them, each packed by itself."""
+    bits = np.unpackbits(chunk, axis=1, count=num_detectors + num_observables, bitorder="little")
+    detections, flips = bits[:, :num_detectors], bits[:, num_detectors:]
+    return np.packbits(detections, axis=1, bitorder="little"), np.packbits(flips, axis=1, bitorder="little")
 
 
 def _with_observables(chunks: Iterable[Chunk], flips: Iterable[np.ndarray], *, names: str) -> Iterator[Chunk]:

@@ -24,8 +24,8 @@ RESUME_HINT = "no predictions were written; run the same command again"
 class DecodeConfig:
     """Decode shots from anywhere: detection events or raw measurements, in any of Stim's formats.
 
-    Formats that are left out are taken from the file's suffix. With --obs, or --measurements, the
-    observables are known and the logical error rate (LER) is printed.
+    Formats that are left out are taken from the file's suffix. With --obs, --append-observables or
+    --measurements, the observables are known and the logical error rate (LER) is printed.
     """
 
     shots: Path
@@ -36,6 +36,8 @@ class DecodeConfig:
     """Format of --shots."""
     measurements: bool = False
     """--shots holds raw measurements."""
+    append_observables: bool = False
+    """In --shots, each shot's observable flips follow its detection events, as `stim detect` writes them."""
     sweep: Path | None = None
     """Sweep bits of the measurements, for a circuit that has them."""
     sweep_format: ShotFormat | None = None
@@ -100,6 +102,7 @@ def _source(config: DecodeConfig) -> ShotSource:
         shots=config.shots,
         format=shot_format(config.shots, config.format, "--format"),
         measurements=config.measurements,
+        append_observables=config.append_observables,
         sweep=config.sweep,
         sweep_format=shot_format(config.sweep, config.sweep_format, "--sweep-format")
         if config.sweep
@@ -143,7 +146,10 @@ def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:
     if config.out is not None:
         lines.append(f"predictions: {config.out}")
     if counts.judged == 0:
-        return [*lines, "no observables given (--obs): the logical error rate is unknown"]
+        return [
+            *lines,
+            "no observables given (--obs, --append-observables): the logical error rate is unknown",
+        ]
     lines.append(f"LER {_rate(counts.wrong, counts.judged)}")
     rivals = [
         ("no decoding", counts.nothing_wrong, counts.only_nothing_wrong, counts.only_this_wrong_of_nothing)

@@ -10,9 +10,11 @@ import pymatching
 import pytest
 import stim
 
+from qec.shots import ShotFormat
+
 from .conftest import RunCli
 
-FORMATS = ("01", "b8", "dets", "hits", "r8")
+FORMATS: tuple[ShotFormat, ...] = ("01", "b8", "dets", "hits", "r8")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,39 @@ def test_measurements_and_observable_files_give_the_same_counts(
         f"only pymatching wrong: {(wrong & ~nothing).sum():,}"
     ) in from_detections
     assert "pymatching-correlated: LER" in from_detections
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_observables_that_follow_the_detections_give_the_same_counts(
+    name: ShotFormat, run_folder: Path, circuit: stim.Circuit, run_cli: RunCli
+) -> None:
+    common = ("decode", "--circuit", run_folder / "c.stim", "--versus", "pymatching-correlated")
+    _, apart, _ = run_cli(*common, "--shots", run_folder / "shots.b8", "--obs", run_folder / "obs.01")
+    detections = stim.read_shot_data_file(
+        path=run_folder / "shots.b8", format="b8", num_detectors=circuit.num_detectors
+    )
+    observed = stim.read_shot_data_file(path=run_folder / "obs.01", format="01", num_observables=1)
+    together = run_folder / f"together.{name}"
+    stim.write_shot_data_file(
+        data=np.concatenate([detections, observed], axis=1),
+        path=together,
+        format=name,
+        num_detectors=circuit.num_detectors,
+        num_observables=1,
+    )
+    code, text, err = run_cli(*common, "--shots", together, "--append-observables")
+    assert (code, err) == (0, "")
+    assert text == apart
+
+
+@pytest.mark.parametrize("other", [["--measurements"], ["--obs", "obs.01"]])
+def test_observables_from_two_places_are_refused(other: list[str], run_folder: Path, run_cli: RunCli) -> None:
+    code, _, err = run_cli(
+        *("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8"),
+        *("--append-observables", *other),
+    )
+    assert code == 2
+    assert "--append-observables" in err
 
 
 def test_a_model_given_by_file_is_used(run_folder: Path, circuit: stim.Circuit, run_cli: RunCli) -> None:
