@@ -2,10 +2,11 @@
 
     python scripts/service_overhead.py [--distance 5] [--shots 300] [--tcp] [--busy-poll 200]
 
-Prints, for the rounds that lead to a commit, at p50 and p99 in µs: the time in process; the time from sending
-the round to having the COMMIT; their difference; the second less what the COMMIT says its decoding took; and,
-as the floor, a bare exchange of as many bytes between two Python processes that poll or sleep alike.
-Give the machine nothing else to do.
+Prints, for the rounds that lead to a commit, at p50 and p99 in µs: the time in process in a loop that
+does nothing else; the same between the service's rounds, one by one, so that caches are as cold as a
+worker's that has waited; the time from sending the round to having the COMMIT; what that is above
+either; the same less what the COMMIT says its decoding took; and, as the floor, a bare exchange of as
+many bytes between two Python processes that poll or sleep alike. Give the machine nothing else to do.
 """
 
 from __future__ import annotations
@@ -65,21 +66,23 @@ def main() -> None:
                 alone.append(time.perf_counter() - start)
                 commits.add(sequence)
         decoder.finish(rows[-1], 0)
-    served, beside = asyncio.run(_serve(flags, str(circuit), shots, commits))
+    served, beside, between = asyncio.run(_serve(flags, str(circuit), shots, commits))
     floor = _floor(tcp=flags.tcp, busy_poll=flags.busy_poll / 1e6, row_bytes=HEADER_BYTES + len(shots[0][1]))
     for quantile in (50, 99):
-        inside, outside, rest, bare = (
-            np.percentile(np.array(times) * 1e6, quantile) for times in (alone, served, beside, floor)
+        inside, cold, outside, rest, bare = (
+            np.percentile(np.array(times) * 1e6, quantile)
+            for times in (alone, between, served, beside, floor)
         )
         print(
-            f"p{quantile}: in process {inside:.1f} µs, service {outside:.1f}, adds {outside - inside:.1f}; "
-            f"beside its own decoding {rest:.1f}; bare exchange {bare:.1f}"
+            f"p{quantile}: in process {inside:.1f} µs in a loop, {cold:.1f} between; service {outside:.1f}, "
+            f"adds {outside - inside:.1f}, {outside - cold:.1f}; beside its own decoding {rest:.1f}; "
+            f"bare exchange {bare:.1f}"
         )
 
 
 async def _serve(
     flags: argparse.Namespace, text: str, shots: list[list[bytes]], commits: set[int]
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float], list[float], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         config = ServerConfig(
             worker=WorkerConfig(state=str(Path(folder) / "state"), busy_poll=flags.busy_poll / 1e6),
@@ -98,12 +101,15 @@ def _client(
     flags: argparse.Namespace,
     shots: list[list[bytes]],
     commits: set[int],
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float], list[float], list[float]]:
     times: list[float] = []
     beside: list[float] = []
+    between: list[float] = []
+    decoder = build_decoder(Open(model="0" * 64, commit=flags.distance, buffer=flags.distance), text)
     with DecoderClient(address, busy_poll=flags.busy_poll / 1e6) as client:
         stream = client.open(text, commit=flags.distance, buffer=flags.distance)
-        for rows in shots:
+        for epoch, rows in enumerate(shots):
+            decoder.open(epoch)
             for sequence, row in enumerate(rows[:-1]):
                 start = time.perf_counter()
                 client.push(stream, row)
@@ -115,9 +121,13 @@ def _client(
                     beside.append(times[-1] - (commit.time_out - commit.time_in) / 1e9)
                 else:
                     client.sync(stream)  # a round that is still being handled must not delay the next one
+                start = time.perf_counter()
+                decoder.push(sequence, row, None, 0)
+                if sequence in commits:
+                    between.append(time.perf_counter() - start)
             client.finish(stream, rows[-1])
             stream.outputs.clear()
-    return times, beside
+    return times, beside, between
 
 
 def _floor(*, tcp: bool, busy_poll: float, row_bytes: int) -> list[float]:

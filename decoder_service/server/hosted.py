@@ -61,7 +61,8 @@ class HostedStream:
         width = max(session.shape.layers)[1]  # of the longest run of rounds
         measured = options.kind == "circuit" and options.input == "measurements"
         self.density = DensityMeter(width, differences=measured)
-        self._settled: Row | None = None
+        self._settled: tuple[Row, int, int, int] | None = None
+        """A row that went straight, the number of its outputs, and when it was taken and decoded."""
 
     def head(self) -> list[Frame]:
         """OPEN, OPENED, as a segment begins with them, and the RELOAD that still holds."""
@@ -123,10 +124,16 @@ class HostedStream:
         self.flush()
         return out
 
-    def straight(self, frame: Frame, now: int) -> bytes | None:
+    def straight(self, frame: Frame, now: int, encoded: bytes | None = None) -> bytes | None:
         """Decodes a frame that needs no queue; its outputs, encoded and in the journal.
 
-        None if the frame has to be received like any other.
+        None if the frame has to be received like any other. `settle` has to follow, before anything
+        else is done with the stream.
+
+        Args:
+            frame: of data.
+            now: its arrival, in ns.
+            encoded: the same frame, if its bytes are at hand.
 
         Raises:
             JournalError: as `work`.
@@ -135,26 +142,27 @@ class HostedStream:
         if row is None:
             return None
         taken = time.monotonic_ns()
-        record = encode_frame(frame if row.flags == frame.flags else _recorded(row, self.session))
         try:
             outcomes = self.decode(row)
         except ValueError as error:
             self._note(_recorded(row, self.session))
             self.session.failed(row, str(error))
             return b""
-        frames = self.session.decoded(row, outcomes)
-        outputs = b"".join(map(encode_frame, frames)) if frames else b""
+        outputs = self.session.decoded_straight(row, outcomes) if outcomes else b""
+        done = time.monotonic_ns()
         if self.journal is not None:
-            self.journal.add_encoded(record + outputs)
-            self.journal.flush()
-        self.latencies.append((row.arrived, taken, time.monotonic_ns()))
-        self._settled = row
+            if encoded is None or row.flags != frame.flags:
+                encoded = encode_frame(_recorded(row, self.session))
+            self.journal.append(encoded + outputs)
+        self._settled = (row, len(outcomes), taken, done)
         return outputs
 
     def settle(self) -> None:
         """What a row that went `straight` leaves to do after its outputs were sent. Raises JournalError."""
-        row, self._settled = self._settled, None
-        if row is not None:
+        if self._settled is not None:
+            (row, outputs, taken, done), self._settled = self._settled, None
+            self.session.settled(row, outputs)
+            self.latencies.append((row.arrived, taken, done))
             self.density.count(row)
             if row.sequence == self.session.shape.rounds:
                 self._boundary()

@@ -73,9 +73,13 @@ class Journal:
         """Notes a frame; `flush` writes it."""
         self._pending.append(encode_frame(frame))
 
-    def add_encoded(self, record: bytes) -> None:
-        """Notes a frame that is encoded already."""
-        self._pending.append(record)
+    def append(self, data: bytes) -> None:
+        """Writes frames that are encoded already, after all that was noted. Raises JournalError."""
+        if self._pending:
+            self._pending.append(data)
+            self.flush()
+        else:
+            self._write(data)
 
     def flush(self) -> None:
         """Puts what was noted where it survives this process.
@@ -87,6 +91,9 @@ class Journal:
             return
         data = b"".join(self._pending)
         self._pending.clear()
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         end = self.size + len(data)
         if self._map is None or end > len(self._map):
             self._extend(end)

@@ -121,12 +121,13 @@ class Turns:
         out: list[bytes] = []
         until = now + self._turn
         count = 0
+        sole = connection.parser.sole
         for item in items:
             hosted = session.streams.get(item.stream)
             if hosted is None or not isinstance(item, Frame) or item.type not in _DATA:
                 break
             try:
-                data = hosted.straight(item, now)
+                data = hosted.straight(item, now, sole)
                 if data is None:
                     break
                 count += 1

@@ -163,6 +163,7 @@ class Intake:
         kind, _, epoch, sequence, payload, flags = frame
         expected = self.expected
         shape = self.shape
+        rounds = shape.rounds
         if (
             flags
             or self._ready
@@ -170,8 +171,8 @@ class Intake:
             or expected != self.decoded
             or self._lost > expected
             or epoch >= LAST_EPOCH
-            or shape.ordinal(epoch, sequence) != expected
-            or (kind == _FINAL) != (sequence == shape.rounds)
+            or epoch * (rounds + 1) + sequence != expected
+            or (kind == _FINAL) != (sequence == rounds)
         ):
             return None
         bits = shape.bits(sequence)

@@ -6,6 +6,9 @@ import bisect
 import dataclasses
 import itertools
 
+_MOST_LISTED = 4096
+"""Rounds whose widths are looked up in a list."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamShape:
@@ -37,14 +40,19 @@ class StreamShape:
         ends = tuple(itertools.accumulate(count for count, _ in self.layers))
         object.__setattr__(self, "_ends", ends)
         object.__setattr__(self, "rounds", ends[-1])
+        runs = itertools.chain.from_iterable(itertools.repeat(bits, count) for count, bits in self.layers)
+        object.__setattr__(self, "_listed", tuple(itertools.islice(runs, _MOST_LISTED)))
 
     rounds: int = dataclasses.field(init=False)
     _ends: tuple[int, ...] = dataclasses.field(init=False, repr=False)
+    _listed: tuple[int, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
     def bits(self, sequence: int) -> int:
         """Bits of the data frame with this sequence, in [0, rounds]; `rounds` is FINAL."""
         if sequence == self.rounds:
             return self.final_bits
+        if sequence < len(self._listed):
+            return self._listed[sequence]
         return self.layers[bisect.bisect_right(self._ends, sequence)][1]
 
     def ordinal(self, epoch: int, sequence: int) -> int:

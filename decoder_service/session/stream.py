@@ -39,6 +39,7 @@ from decoder_service.wire import (
 _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
 _CONFLICT = int(Flag.CONFLICT)
 _INHERITED = _DEGRADED | _CONFLICT
+_KINDS = (FrameType.COMMIT, FrameType.RESULT)
 
 _REFUSALS = {
     Verdict.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
@@ -190,21 +191,43 @@ class StreamSession:
 
     def decoded(self, row: Row, outcomes: list[Outcome]) -> list[Frame]:
         """The row was decoded: COMMITs of a round, or, for FINAL, COMMITs and the RESULT (last)."""
-        final = row.sequence == self.shape.rounds
+        last = len(outcomes) - 1 if row.sequence == self.shape.rounds else -1
         flags = row.flags & _INHERITED
-        if flags & _DEGRADED:
-            self._degraded = row.epoch
-        self.intake.done(row)
-        self.stats.erased += row.erased is not None and any(row.erased)
-        self.stats.rounds += not final
-        self.stats.shots += final
-        last = len(outcomes) - 1 if final else -1
-        self.stats.commits += len(outcomes)
-        kinds = (FrameType.COMMIT, FrameType.RESULT)
-        return [
-            self._log.make(kinds[at == last], row.epoch, row.sequence, outcome, flags)
+        frames = [
+            self._log.make(_KINDS[at == last], row.epoch, row.sequence, outcome, flags)
             for at, outcome in enumerate(outcomes)
         ]
+        self.settled(row, len(outcomes))
+        return frames
+
+    def decoded_straight(self, row: Row, outcomes: list[Outcome]) -> bytes:
+        """As `decoded`, encoded, of a row that went `straight`; `settled` has to follow."""
+        last = len(outcomes) - 1 if row.sequence == self.shape.rounds else -1
+        flags = row.flags & _INHERITED
+        encode = self._log.encode
+        if len(outcomes) == 1:
+            return encode(_KINDS[last == 0], row.epoch, row.sequence, outcomes[0], flags)
+        return b"".join(
+            [
+                encode(_KINDS[at == last], row.epoch, row.sequence, outcome, flags)
+                for at, outcome in enumerate(outcomes)
+            ]
+        )
+
+    def settled(self, row: Row, outputs: int) -> None:
+        """Counts a row that was decoded, with so many outputs: the window moves on."""
+        if row.flags & _DEGRADED:
+            self._degraded = row.epoch
+        self.intake.done(row)
+        stats = self.stats
+        if row.sequence == self.shape.rounds:
+            stats.shots += 1
+        else:
+            stats.rounds += 1
+        if row.erased is not None and any(row.erased):
+            stats.erased += 1
+        if outputs:
+            stats.commits += outputs
 
     def failed(self, row: Row, reason: str) -> None:
         """The decoder refused the row: its shot is given up, the next one starts clean."""

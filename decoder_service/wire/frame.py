@@ -16,9 +16,9 @@ VERSION = 1
 HEADER = struct.Struct("<2sBBIIIQIHH")
 """magic, version, type, stream, epoch, length, sequence, payload CRC-32, flags, header check."""
 HEADER_BYTES = HEADER.size
-_CHECKED = struct.Struct("<2sBBIIIQIH")
-_CHECK = struct.Struct("<H")
-CHECKED_BYTES = _CHECKED.size
+CHECKED = struct.Struct("<2sBBIIIQIH")
+CHECK = struct.Struct("<H")
+CHECKED_BYTES = CHECKED.size
 """The header check covers this prefix of the header: everything but itself."""
 
 
@@ -84,13 +84,13 @@ def encode_frame(frame: Frame) -> bytes:
     """
     kind, stream, epoch, sequence, payload, flags = frame
     try:
-        checked = _CHECKED.pack(
+        checked = CHECKED.pack(
             MAGIC, VERSION, kind, stream, epoch, len(payload), sequence, zlib.crc32(payload), flags
         )
     except struct.error as error:
         fields = frame._replace(payload=payload[:0])
         raise ValueError(f"{fields} does not fit the frame header: {error}") from error
-    return checked + _CHECK.pack(zlib.crc32(checked) & 0xFFFF) + payload
+    return checked + CHECK.pack(zlib.crc32(checked) & 0xFFFF) + payload
 
 
 class Limits(NamedTuple):

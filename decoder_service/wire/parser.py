@@ -64,6 +64,8 @@ class FrameParser:
     def __init__(self, *, limits: Limits = Limits()) -> None:  # noqa: B008 - an immutable tuple
         self.limits = limits
         self.closed = False
+        self.sole: bytes | None = None
+        """What was fed last, if it was exactly one sound frame."""
         self._buffer = bytearray()
         self._garbage = 0
         self._payload_limits = {kind: limits.payload_limit(kind) for kind in _TYPES}
@@ -75,12 +77,16 @@ class FrameParser:
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame | WireFault]:
         """Frames and faults that these bytes complete, in order; nothing once the parser is closed."""
+        self.sole = None
         if self.closed:
             return []
         out: list[Frame | WireFault] = []
         if not self._buffer and not self._garbage:
-            data = self._sound(bytes(data), out)
+            whole = bytes(data)
+            data = self._sound(whole, out)
             if not data:
+                if len(out) == 1:
+                    self.sole = whole
                 return out
         buffer = self._buffer
         buffer += data

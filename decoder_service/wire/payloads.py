@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from typing import NamedTuple
+from zlib import crc32
 
-from decoder_service.wire.frame import Flag, Frame, FrameType
+from decoder_service.wire.frame import CHECK, CHECKED, MAGIC, VERSION, Flag, Frame, FrameType
 
 _COMMIT = struct.Struct("<QQQQ8sI")
 _CREDIT = struct.Struct("<II")
@@ -67,6 +68,27 @@ def encode_commit(commit: CommitPayload) -> bytes:
         + commit.frame_bits
         + commit.readout
     )
+
+
+def encode_output(
+    kind: int,
+    stream: int,
+    epoch: int,
+    sequence: int,
+    flags: int,
+    *,
+    upto_round: int,
+    after: int,
+    time_in: int,
+    time_out: int,
+    model: bytes,
+    num_observables: int,
+    bits: bytes,
+) -> bytes:
+    """`encode_frame` of a COMMIT or RESULT in one step; `bits` are `frame_bits` and `readout`."""
+    payload = _COMMIT.pack(upto_round, after, time_in, time_out, model, num_observables) + bits
+    checked = CHECKED.pack(MAGIC, VERSION, kind, stream, epoch, len(payload), sequence, crc32(payload), flags)
+    return b"".join((checked, CHECK.pack(crc32(checked) & 0xFFFF), payload))
 
 
 def decode_commit(payload: bytes) -> CommitPayload:

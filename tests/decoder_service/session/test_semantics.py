@@ -14,6 +14,7 @@ from decoder_service.wire import (
     FaultKind,
     Flag,
     Frame,
+    FrameParser,
     FrameType,
     Reload,
     Reloaded,
@@ -372,7 +373,10 @@ def test_going_straight_changes_nothing(kit, seed: int) -> None:
         if row is None:
             straight.feed(frame)
         else:
-            straight.sent += straight.session.decoded(row, straight._decode(row)) + straight.work()
+            outcomes = straight._decode(row)
+            straight.sent += FrameParser().feed(straight.session.decoded_straight(row, outcomes))
+            straight.session.settled(row, len(outcomes))
+            straight.sent += straight.work()
         queued.feed(frame)
         wait = rng.choice([0, 0, 400])
         queued.wait(wait)
