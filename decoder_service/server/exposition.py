@@ -65,7 +65,12 @@ class _FrontCollector(Collector):
         restarts.add_metric([], self._front.supervisor.restarts)
         refused = CounterMetricFamily("qecpipe_refused_connections", "Connections without a good HELLO.")
         refused.add_metric([], self._front.refused)
+        delay = GaugeMetricFamily(
+            "qecpipe_worker_restart_delay_seconds", "Wait before the last worker that died was replaced."
+        )
+        delay.add_metric([], self._front.supervisor.restart_delay)
         yield restarts
+        yield delay
         yield refused
 
 

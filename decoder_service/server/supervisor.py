@@ -7,16 +7,20 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from decoder_service.server import control
+from decoder_service.server.backoff import Backoff
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.metrics import Snapshot
 
 log = logging.getLogger("decoder_service")
 MODULE = "decoder_service.server.worker"
+_SPARE = -1
+"""In place of the number of a slot."""
 
 
 class WorkerHandle:
@@ -32,6 +36,10 @@ class WorkerHandle:
             )
         self.end.sendall(msgspec.msgpack.encode(config))
         self.ready = False
+        self.lost = False
+        """Dead, and its place is not filled yet."""
+        self.since = time.monotonic()
+        """When it was started, or took the place of another one."""
         self.snapshot: Snapshot | None = None
         """The last complete report."""
         self.report: Snapshot | None = None
@@ -57,7 +65,6 @@ class Supervisor:
 
     Args:
         config: of each worker.
-        on_loss: told of the sessions that lost their worker's memory.
     """
 
     def __init__(self, config: WorkerConfig, *, workers: int, spares: int) -> None:
@@ -67,7 +74,10 @@ class Supervisor:
         self._wanted = (workers, spares)
         self._ending = False
         self._changed = asyncio.Event()
+        self._backoff = Backoff()
         self.restarts = 0
+        self.restart_delay = 0.0
+        """Seconds that the last worker that died was not replaced for; 0 for most."""
 
     async def start(self) -> None:
         """Starts the processes and waits until all slots are ready.
@@ -88,7 +98,7 @@ class Supervisor:
         for handle in self._slots:
             if session in handle.sessions or session in handle.inherited:
                 return handle
-        return min(self._slots, key=lambda handle: len(handle.sessions))
+        return min(self._slots, key=lambda handle: (handle.lost, len(handle.sessions)))
 
     @property
     def workers(self) -> list[WorkerHandle]:
@@ -98,7 +108,7 @@ class Supervisor:
     async def drain(self, timeout: float) -> None:
         """Tells all workers to finish and waits for their ends; what remains is killed."""
         self._ending = True
-        handles = [*self._slots, *self._spares]
+        handles = [handle for handle in [*self._slots, *self._spares] if not handle.lost]
         for handle in handles:
             _try(lambda handle=handle: control.send(handle.end, control.Drain()))
         deadline = asyncio.get_running_loop().time() + timeout
@@ -151,16 +161,30 @@ class Supervisor:
         handle.end.close()
         handle.process.kill()
         code = handle.process.wait()
+        handle.lost, handle.snapshot = True, None
+        handle.connections.clear()
         self.restarts += 1
-        log.error("worker lost", extra={"pid": handle.process.pid, "exit_code": code})
-        if handle in self._spares:
-            self._spares[self._spares.index(handle)] = self._spawn()
+        place = _SPARE if handle in self._spares else self._slots.index(handle)
+        self.restart_delay = delay = self._backoff.delay(place, served=time.monotonic() - handle.since)
+        log.error("worker lost", extra={"pid": handle.process.pid, "exit_code": code, "restart_in": delay})
+        if place == _SPARE:
+            self._spares.remove(handle)
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self._refill, place)
         else:
+            self._refill(place)
+        self._changed.set()
+
+    def _refill(self, place: int) -> None:
+        """A spare, or a new process, for the slot whose worker died; and a new spare."""
+        if self._ending:
+            return
+        if place != _SPARE:
             spare = self._spares.pop(0) if self._spares else self._spawn()
-            spare.inherited = handle.sessions
-            self._slots[self._slots.index(handle)] = spare
-            if self._wanted[1]:
-                self._spares.append(self._spawn())
+            spare.inherited, spare.since = self._slots[place].sessions, time.monotonic()
+            self._slots[place] = spare
+        while len(self._spares) < self._wanted[1]:
+            self._spares.append(self._spawn())
         self._changed.set()
 
     def _holds(self, handle: WorkerHandle, message: control.Holds) -> None:
