@@ -16,6 +16,9 @@ __all__ = ["RoundMap", "shortened_circuit"]
 _KEPT = 14
 """Iterations of a REPEAT block that show how it begins, goes on and ends."""
 
+_PERIOD = 4
+"""Iterations are left out in multiples of this: decomposed mechanisms may alternate from round to round."""
+
 Source = tuple[int, int]
 """A measurement as (rounds back, index in its round)."""
 
@@ -24,13 +27,14 @@ def shortened_circuit(circuit: stim.Circuit) -> stim.Circuit:
     """`circuit` with at most a few iterations of its longest top-level REPEAT block."""
     operations = [circuit[k] for k in range(len(circuit))]
     counts = [op.repeat_count if isinstance(op, stim.CircuitRepeatBlock) else 0 for op in operations]
-    if max(counts, default=0) <= _KEPT:
+    if max(counts, default=0) < _KEPT + _PERIOD:
         return circuit
     longest = counts.index(max(counts))
+    kept = _KEPT + (counts[longest] - _KEPT) % _PERIOD
     short = stim.Circuit()
     for k, op in enumerate(operations):
         if k == longest and isinstance(op, stim.CircuitRepeatBlock):
-            op = stim.CircuitRepeatBlock(_KEPT, op.body_copy())
+            op = stim.CircuitRepeatBlock(kept, op.body_copy())
         short.append(op)
     return short
 

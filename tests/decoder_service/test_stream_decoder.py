@@ -162,3 +162,21 @@ def test_a_shot_that_cannot_be_decoded_is_closed(kit) -> None:
     with pytest.raises(ValueError, match="shot 4 is closed: layers 0 to 2 cannot be decoded"):
         decoder.push(2, np.array([0, 0]))
     decoder.open(5)
+
+
+@pytest.mark.parametrize("rounds", [998, 999, 1000, 1001])
+def test_long_circuits_of_any_length_are_read_from_a_few_rounds(rounds: int) -> None:
+    """Stim decomposes the mechanisms of odd and even rounds of its own circuits differently."""
+    circuit = stim.Circuit.generated(
+        "surface_code:rotated_memory_x", distance=3, rounds=rounds, after_clifford_depolarization=0.003
+    )
+    decoder = StreamDecoder(circuit, commit=3, buffer=3)
+    decoder.warm(erasures=False, rounds=rounds)
+    bits = circuit.compile_sampler(seed=rounds).sample(1)[0]
+    decoder.open(0)
+    start = 0
+    for r in range(rounds):
+        stop = start + decoder.width(r)
+        decoder.push(r, bits[start:stop])
+        start = stop
+    assert decoder.finish(bits[start:]).rounds == rounds + 1
