@@ -106,7 +106,7 @@ class PredecodedDecoder(sinter.Decoder):
             compiled,
             device=self._device(),
             batch_shots=self.batch_shots,
-            decision=network.decision_for(self.mode),
+            decision=network.decision_for(self.mode, distance=layout.distance),
             tables=tables,
         )
 
@@ -160,7 +160,9 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         self._network = network.to(device)
         self._device = device
         self._input = NetworkInput(layout)
-        self._decision = ChainDecision(layout, decision or network.decision, tables=tables)
+        self._decision = ChainDecision(
+            layout, decision or network.decision_for("aggressive", distance=layout.distance), tables=tables
+        )
         self._stencil = ResidualStencil(layout)
 
     def propose(self, packed: np.ndarray) -> np.ndarray:

@@ -14,7 +14,10 @@ from torch import nn
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.decision import DecisionConfig, Mode
 
-__all__ = ["Network", "NetworkConfig"]
+__all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
+
+SMALL_PATCH = 7
+"""Distance from which on a patch is not small."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Network(nn.Module):
 
     `decision` and `conservative` are the rules that its logits were calibrated for, with a matcher
     on independent edges and with a decoder that uses correlations; they are stored with the weights.
+    So is `small_patch`, in place of `decision` below a distance of `SMALL_PATCH`: matching alone
+    fails so often there that a wrong commit costs little beside what the right ones repair.
     """
 
     def __init__(
@@ -111,11 +116,13 @@ class Network(nn.Module):
         config: NetworkConfig,
         decision: DecisionConfig | None = None,
         conservative: DecisionConfig | None = None,
+        small_patch: DecisionConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.decision = decision or DecisionConfig()
         self.conservative = conservative or self.decision
+        self.small_patch = small_patch or self.decision
         cells = 2 // config.time_fold
         self.embed = Convolution(INPUT_CHANNELS // cells, config.channels, 3)
         self.trunk = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.residual_blocks))
@@ -124,9 +131,11 @@ class Network(nn.Module):
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
-    def decision_for(self, mode: Mode) -> DecisionConfig:
-        """The rule of a mode."""
-        return self.conservative if mode == "conservative" else self.decision
+    def decision_for(self, mode: Mode, *, distance: int) -> DecisionConfig:
+        """The rule of a mode on a patch of some distance."""
+        if mode == "conservative":
+            return self.conservative
+        return self.small_patch if distance < SMALL_PATCH else self.decision
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         split = self.config.time_fold == 1

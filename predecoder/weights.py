@@ -92,6 +92,7 @@ def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsF
         "network": dataclasses.asdict(network.config),
         "decision": dataclasses.asdict(network.decision),
         "conservative": dataclasses.asdict(network.conservative),
+        "small_patch": dataclasses.asdict(network.small_patch),
         "grid": GRID_REVISION,
     }
     save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(described)})
@@ -128,7 +129,7 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
     try:
         described = json.loads(metadata[_METADATA_KEY])
         config = NetworkConfig(**described["network"])
-        decision, conservative = (DecisionConfig(**described[k]) for k in ("decision", "conservative"))
+        decisions = [DecisionConfig(**described[k]) for k in ("decision", "conservative", "small_patch")]
         grid = described["grid"]
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
@@ -142,7 +143,7 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
         )
     if expect is not None and config != expect:
         raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")
-    network = Network(config, decision, conservative)
+    network = Network(config, *decisions)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -123,6 +123,11 @@ class DetectorLayout:
         return _even(self.layers), _even(self.rows), _even(self.first_column + self.columns)
 
     @property
+    def distance(self) -> int:
+        """Of the patch: the smaller of its two, where they differ."""
+        return min(self.rows, self.columns) - 1
+
+    @property
     def num_detectors(self) -> int:
         return len(self.voxels)
 

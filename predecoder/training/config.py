@@ -110,7 +110,8 @@ class TrainConfig:
         seed: of the initial weights and of every batch.
         init: weights file to start from, or nothing.
         checkpoint_seconds: time between checkpoints.
-        decision, conservative: stored with the weights; they have no part in training.
+        decision, conservative, small_patch: stored with the weights; they have no part in training.
+            `small_patch` is `decision` unless it is given.
     """
 
     name: str
@@ -120,6 +121,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     conservative: DecisionConfig = field(default_factory=DecisionConfig)
+    small_patch: DecisionConfig | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
@@ -141,6 +143,9 @@ def load_config(path: str | Path) -> TrainConfig:
         "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
         "decision": _build(DecisionConfig, table.pop("decision", {}), f"{path} [decision]"),
         "conservative": _build(DecisionConfig, table.pop("conservative", {}), f"{path} [conservative]"),
+        "small_patch": _build(DecisionConfig, table.pop("small_patch"), f"{path} [small_patch]")
+        if "small_patch" in table
+        else None,
         "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
         "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
         "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),

@@ -166,7 +166,9 @@ class PairedEvaluator:
             layout, network, self._plain[decoders[0]], device=device, tables=tables
         )
         self._decisions = [
-            ChainDecision(layout, network.decision_for(automatic_mode(maker)), tables=tables)
+            ChainDecision(
+                layout, network.decision_for(automatic_mode(maker), distance=layout.distance), tables=tables
+            )
             for maker in makers.values()
         ]
 

@@ -47,7 +47,9 @@ class TrainingRun:
     def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
-        self.network = Network(config.network, config.decision, config.conservative).to(device)
+        self.network = Network(config.network, config.decision, config.conservative, config.small_patch).to(
+            device
+        )
         if config.init:
             self.network.load_state_dict(load_network(config.init, expect=config.network).state_dict())
         parameters = list(self.network.parameters())

@@ -90,7 +90,9 @@ class _Constant(torch.nn.Module):
     def __init__(self, logit: float) -> None:
         super().__init__()
         self.logit = logit
-        self.decision = DecisionConfig()
+
+    def decision_for(self, mode: str, *, distance: int) -> DecisionConfig:
+        return DecisionConfig()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.full((len(x), 24, *x.shape[2:]), self.logit)

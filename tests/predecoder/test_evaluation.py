@@ -16,7 +16,7 @@ from qec.dem_tables import DemTables
 def test_counts_equal_decoding_by_hand(random_network):
     """The same seed through the plain decoder and the pre-decoded one, counted here."""
     network = random_network()
-    network.decision = DecisionConfig(propose=-0.5, commit=0.1)
+    network.small_patch = DecisionConfig(propose=-0.5, commit=0.1)
     network.conservative = DecisionConfig(commit=0.5, residue="none", bind="mechanisms")
     case = EvaluationCase(3, 0.01, "z", 500)
     counts = PairedEvaluator(network, case, device=torch.device("cpu")).run(500, seed=4)
@@ -27,7 +27,7 @@ def test_counts_equal_decoding_by_hand(random_network):
     )
     for name in ("pymatching", "pymatching-correlated"):
         plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
-        decision = network.decision if name == "pymatching" else network.conservative
+        decision = network.small_patch if name == "pymatching" else network.conservative
         both = CompiledPredecoded(
             qec.DetectorLayout.from_dem(dem),
             network,

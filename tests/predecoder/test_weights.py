@@ -45,7 +45,13 @@ def test_foreign_and_misfitting_files(tmp_path):
         ({"channels": 4, "residual_blocks": 1}, "does not fit the network it describes"),
         ({"depth": 4}, "not of this version"),
     ]:
-        described = {"network": network, "decision": {}, "conservative": {}, "grid": GRID_REVISION}
+        described = {
+            "network": network,
+            "decision": {},
+            "conservative": {},
+            "small_patch": {},
+            "grid": GRID_REVISION,
+        }
         save_file({"a": torch.zeros(2)}, path, metadata={"qecpipe": json.dumps(described)})
         with pytest.raises(WeightsError, match=reason):
             load_network(path)
@@ -59,13 +65,15 @@ def test_weights_of_another_grid_are_refused(tmp_path, random_network, monkeypat
         load_network(file.path)
 
 
-def test_both_decisions_are_stored(tmp_path, random_network):
+def test_all_decisions_are_stored(tmp_path, random_network):
     network = random_network()
     network.decision = DecisionConfig(commit=2.0)
     network.conservative = DecisionConfig(commit=4.0, residue="none", bind="mechanisms")
+    network.small_patch = DecisionConfig(commit=1.0)
     loaded = load_network(save_weights(network, tmp_path / "w.safetensors", {}).path)
-    assert loaded.decision_for("aggressive") == network.decision
-    assert loaded.decision_for("conservative") == network.conservative
+    for distance, aggressive in ((5, network.small_patch), (7, network.decision), (13, network.decision)):
+        assert loaded.decision_for("aggressive", distance=distance) == aggressive
+        assert loaded.decision_for("conservative", distance=distance) == network.conservative
 
 
 def test_expected_size_is_checked(tmp_path, random_network):

@@ -1,0 +1,168 @@
+"""A pre-decoder fine-tuned on noise that was learned from a device's own syndromes, as a Markdown table.
+
+    .venv/bin/python scripts/device_finetune.py --out out/device --data ../shared/data/google_sycamore_d3
+
+Google's distance-3 memory, each file by halves: learn a DEM from the detection events of one half (no
+labels), sample that DEM to fine-tune the shipped network, decode the other half. All decoders use the
+learned DEM and see the same shots. Learned DEM, checkpoints and counts stay in --out, so that a killed run
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import stim
+import torch
+import tyro
+
+from global_decoders import make_decoder
+from noise_learning import Moments, Structure, TiedModel, learn
+from predecoder import CompiledPredecoded, load_network, resolve_weights
+from predecoder.decision import ChainDecision
+from predecoder.decoder import automatic_mode
+from predecoder.network import Network
+from predecoder.training import PairedCounts, TrainConfig, train
+from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
+from qec.dem_tables import DemTables
+from qec.layout import DetectorLayout
+from qec.shots import iter_shots
+
+HALVES = ("even", "odd")
+DECODERS = ("pymatching", "pymatching-correlated")
+LABELS = {"shipped": "as shipped", "tuned": "fine-tuned"}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Fine-tune on learned noise and decode the device."""
+
+    out: Path
+    data: Path
+    weights: str = "default"
+    files: tuple[str, ...] = ("r05", "r11")
+    steps: int = 600
+    learning_rate: float = 1e-3
+    blocks_per_batch: int = 4000
+    threads: int | None = None
+
+
+def main() -> None:
+    """Runs every file and half that is not done, and prints the table."""
+    flags = tyro.cli(Flags)
+    if flags.threads:
+        torch.set_num_threads(flags.threads)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    log = flags.out / "counts.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(row["file"], row["half"]) for row in rows}
+    for name, half in product(flags.files, (0, 1)):
+        if (name, HALVES[half]) in done:
+            continue
+        new = list(_decode_half(flags, name, half))
+        with log.open("a") as lines:
+            lines.writelines(json.dumps(row) + "\n" for row in new)
+        rows += new
+    _print(rows, flags)
+
+
+def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
+    """Learns on one half and decodes the other; one row a network and global decoder."""
+    folder = flags.data / name
+    circuit = stim.Circuit.from_file(folder / "circuit_noisy.stim")
+    events = folder / "detection_events.b8"
+    shots = np.concatenate(list(iter_shots(events, format="b8", num_detectors=circuit.num_detectors)))
+    flips = np.concatenate(
+        list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=circuit.num_observables))
+    )
+    model = TiedModel.of_orbits(Structure.from_circuit(circuit).simplified())
+    dem = learn(Moments.from_shots(model.structure.subsets, shots[half::2]), model).dem()
+    work_dir = flags.out / f"{name}-{HALVES[half]}"
+    work_dir.mkdir(exist_ok=True)
+    dem.to_file(work_dir / "learned.dem")
+    shipped = load_network(resolve_weights(flags.weights).path)
+    config = TrainConfig(
+        name=work_dir.name,
+        init=str(resolve_weights(flags.weights).path),
+        network=shipped.config,
+        decision=shipped.decision,
+        conservative=shipped.conservative,
+        small_patch=shipped.small_patch,
+        optimizer=OptimizerConfig(
+            steps=flags.steps, learning_rate=flags.learning_rate, warmup_steps=50, decay_fraction=0.8
+        ),
+        data=DataConfig(blocks_per_batch=flags.blocks_per_batch),
+        tasks=(TaskConfig(dem=str(work_dir / "learned.dem")),),
+    )
+    tuned = train(
+        config, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
+    )
+    for label, network in (("shipped", shipped), ("tuned", tuned)):
+        for decoder, counts in _paired(dem, network, shots[1 - half :: 2], flips[1 - half :: 2]).items():
+            yield {"file": name, "half": HALVES[half], "network": label, "decoder": decoder, **asdict(counts)}
+
+
+def _progress(name: str, step: int) -> None:
+    if step % 100 == 0:
+        print(f"{name}: step {step}", flush=True)
+
+
+def _paired(
+    dem: stim.DetectorErrorModel, network: Network, shots: np.ndarray, flips: np.ndarray
+) -> dict[str, PairedCounts]:
+    """Each global decoder with and without the network on packed `shots` with true `flips`."""
+    tables = DemTables.from_dem(dem)
+    layout = DetectorLayout.from_dem(dem, tables=tables)
+    makers = {decoder: make_decoder(decoder) for decoder in DECODERS}
+    matchers = {decoder: maker.compile_decoder_for_dem(dem=dem) for decoder, maker in makers.items()}
+    compiled = CompiledPredecoded(
+        layout, network, matchers["pymatching"], device=torch.device("cpu"), tables=tables
+    )
+    decisions = [
+        ChainDecision(
+            layout, network.decision_for(automatic_mode(maker), distance=layout.distance), tables=tables
+        )
+        for maker in makers.values()
+    ]
+    result = {}
+    for (decoder, matcher), (residual, changed) in zip(
+        matchers.items(), compiled.residuals(shots, decisions), strict=True
+    ):
+        plain = matcher.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
+        behind = matcher.decode_shots_bit_packed(bit_packed_detection_event_data=residual) ^ changed
+        result[decoder] = PairedCounts.of_shots(
+            (plain != flips).any(axis=1),
+            (behind != flips).any(axis=1),
+            packed=shots,
+            residual=residual,
+            detectors=dem.num_detectors,
+        )
+    return result
+
+
+def _print(rows: list[dict], flags: Flags) -> None:
+    print(
+        f"\nweights {resolve_weights(flags.weights).sha256[:12]}, {flags.steps} steps of fine-tuning a half\n"
+    )
+    pairs = ("errors plain / pre", "only plain / only pre", "LER plain / pre", "ratio (95 %)")
+    columns = ("file", "network", "decoder", "shots", *pairs, "SDR")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    fields = list(asdict(PairedCounts()))
+    for name, (label, title), decoder in product(flags.files, LABELS.items(), DECODERS):
+        of = [r for r in rows if (r["file"], r["network"], r["decoder"]) == (name, label, decoder)]
+        c = sum((PairedCounts(**{k: r[k] for k in fields}) for r in of), PairedCounts())
+        low, high = c.ratio_interval
+        print(
+            f"| {name} | {title} | {decoder} | {c.shots} | {c.errors_plain} / {c.errors_predecoded} "
+            f"| {c.only_plain} / {c.only_predecoded} | {c.errors_plain / c.shots:.4f} / "
+            f"{c.errors_predecoded / c.shots:.4f} | {c.ratio:.3f} [{low:.3f}, {high:.3f}] | {c.sdr:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
