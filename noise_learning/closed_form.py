@@ -18,13 +18,14 @@ from noise_learning.equations import Equations, sparse_covariance
 from noise_learning.fit import NoiseFit, clipped, prior_scale
 from noise_learning.moments import Moments
 from noise_learning.structure import Structure
+from noise_learning.subsets import Subsets
 
 _BLOCK = 1000  # detector sets at a time: bounds the memory of the covariance
 
 
-def closed_form_matrix(structure: Structure) -> sp.csr_matrix:
-    """float64 (detector sets, subsets): a = matrix @ b."""
-    transform = _transform(structure)
+def closed_form_matrix(structure: Structure, *, subsets: Subsets | None = None) -> sp.csr_matrix:
+    """float64 (detector sets, subsets): a = matrix @ b, `structure.subsets` if no other ones are given."""
+    transform = _transform(structure, subsets or structure.subsets)
     strict = _strict_supersets(structure)
     # (1 + strict) a = transform b; strict is nilpotent, so the inverse is a short alternating series.
     result, term = transform, transform
@@ -112,12 +113,12 @@ def closed_form_variances(
     return result
 
 
-def _transform(structure: Structure) -> sp.csr_matrix:
+def _transform(structure: Structure, subsets: Subsets) -> sp.csr_matrix:
     """f = transform @ b."""
     rows: list[int] = []
     columns: list[int] = []
     values: list[float] = []
-    index = structure.subsets.index
+    index = subsets.index
     for k, detectors in enumerate(structure.detector_sets):
         scale = 2.0 ** (1 - len(detectors))
         for size in range(1, len(detectors) + 1):
@@ -125,7 +126,7 @@ def _transform(structure: Structure) -> sp.csr_matrix:
             rows += [k] * len(inside)
             columns += inside
             values += [scale if size % 2 else -scale] * len(inside)
-    shape = (len(structure.detector_sets), len(structure.subsets))
+    shape = (len(structure.detector_sets), len(subsets))
     return sp.csr_matrix((values, (rows, columns)), shape=shape)
 
 

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 from noise_learning.moments import Moments
 from noise_learning.structure import Structure
 
+# A detector that never fires is broken where as many events as this would be usual.
+_USUAL_EVENTS = 20.0
 # A moment within this many standard errors of 0 has no usable logarithm.
 _SIGNIFICANT = 1.0
 
@@ -22,11 +24,13 @@ class Equations:
         b: float64 (subsets,), corrected for the bias of the logarithm; 0 where dropped.
         valid: bool (subsets,).
         shots: effective number of shots.
+        odd: float64 (subsets,), the share of shots in which an odd number of T fired.
     """
 
     b: np.ndarray
     valid: np.ndarray
     shots: float
+    odd: np.ndarray
 
     @classmethod
     def of(cls, moments: Moments) -> Equations:
@@ -38,11 +42,38 @@ class Equations:
         safe = np.where(valid, m, 1.0)
         # E[-ln m^] = -ln m + Var(m^) / (2 m^2) + ..., with Var(m^) = (1 - m^2) / N.
         b = -np.log(safe) - (safe**-2 - 1) / (2 * shots)
-        return cls(b, valid, shots)
+        return cls(b, valid, shots, moments.odd / moments.weight)
 
 
-def dropped_notes(structure: Structure, valid: np.ndarray) -> tuple[str, ...]:
-    """What to tell about equations that were dropped: how many, and the first few."""
+def equation_notes(structure: Structure, equations: Equations) -> tuple[str, ...]:
+    """What to tell of the data: detectors that look broken, and the equations that were dropped."""
+    return (*_broken_notes(structure, equations), *_dropped_notes(structure, equations.valid))
+
+
+def _broken_notes(structure: Structure, equations: Equations) -> tuple[str, ...]:
+    """One note per detector that fires always, or never though others of the same shots do.
+
+    A detector that no mechanism flips has no moment and is not looked at.
+    """
+    rows = np.flatnonzero(structure.subsets.sizes == 1)
+    rate = equations.odd[rows]
+    expected = equations.shots * float(np.median(rate))
+    stuck = {1.0: "always fires", 0.0: "never fires"}
+    notes = []
+    for row in rows[(rate == 1) | ((rate == 0) & (expected > _USUAL_EVENTS))]:
+        (detector,) = structure.subsets.detectors(int(row))
+        at = ", ".join(f"{x:g}" for x in structure.coordinates[detector])
+        where = f" at ({at})" if at else ""
+        usual = "" if equations.odd[row] else f"; {expected:,.0f} events would be usual"
+        notes.append(
+            f"D{detector}{where} {stuck[float(equations.odd[row])]} in {equations.shots:,.0f} shots and is "
+            f"broken{usual}: its mechanisms are not learned"
+        )
+    return tuple(notes)
+
+
+def _dropped_notes(structure: Structure, valid: np.ndarray) -> tuple[str, ...]:
+    """How many equations were dropped, and the first few."""
     rows = np.flatnonzero(~valid)
     if not len(rows):
         return ()

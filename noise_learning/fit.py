@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import stim
 
-from noise_learning.equations import Equations, dropped_notes, dropped_sets, variances
+from noise_learning.equations import Equations, dropped_sets, equation_notes, variances
 from noise_learning.structure import Structure, probability, strength
 
 EstimatorName = Literal["closed-form", "tied", "hybrid"]
@@ -118,7 +118,7 @@ class NoiseFit:
             dof=max(rows - free, 0),
             shots=equations.shots,
             dropped=dropped_sets(structure, equations.valid),
-            notes=(*dropped_notes(structure, equations.valid), *notes),
+            notes=(*equation_notes(structure, equations), *notes),
         )
 
     def dem(self) -> stim.DetectorErrorModel:

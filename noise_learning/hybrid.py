@@ -22,7 +22,7 @@ import scipy.sparse.linalg
 
 from noise_learning.closed_form import closed_form_matrix, closed_form_variances
 from noise_learning.departures import Departures
-from noise_learning.equations import Equations, covariance, dropped_notes, variances
+from noise_learning.equations import Equations, covariance, equation_notes, variances
 from noise_learning.fit import (
     NoiseFit,
     TiedParameters,
@@ -89,15 +89,6 @@ class _Problem:
         return self.noise.ndim == 2
 
 
-def choose_shrinkage(moments: Moments, model: TiedModel, tied: NoiseFit) -> Shrinkage:
-    """What `fit_hybrid` uses by default: what predicts held-out moments best.
-
-    Raises:
-        ValueError: as `fit_hybrid`.
-    """
-    return _choice(_problem(model, _parameters(tied), Equations.of(moments)))
-
-
 def fit_hybrid(
     moments: Moments, model: TiedModel, tied: NoiseFit, *, shrinkage: Shrinkage | None = None
 ) -> NoiseFit:
@@ -115,7 +106,7 @@ def fit_hybrid(
     parameters = _parameters(tied)
     equations = Equations.of(moments)
     problem = _problem(model, parameters, equations)
-    notes = dropped_notes(model.structure, equations.valid)
+    notes = equation_notes(model.structure, equations)
     if shrinkage is None:
         shrinkage = _choice(problem)
     notes += (

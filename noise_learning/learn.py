@@ -8,12 +8,13 @@ import numpy as np
 
 from noise_learning.equations import covariance
 from noise_learning.fit import NoiseFit
-from noise_learning.hybrid import choose_shrinkage, fit_hybrid
+from noise_learning.hybrid import fit_hybrid
 from noise_learning.moments import Moments
 from noise_learning.stationary import fit_stationary
 from noise_learning.structure import strength
 from noise_learning.tied import fit_tied, sample_rows
 from noise_learning.tied_model import TiedModel
+from noise_learning.unmodelled import UnmodelledTest
 
 # chi^2 per equation this many of its own standard deviations above 1: locations differ.
 _GATE = 3.0
@@ -23,8 +24,11 @@ _GATE_ROWS = 1000
 def learn(moments: Moments, model: TiedModel) -> NoiseFit:
     """The default estimator: tied, unless its chi^2 says that locations differ.
 
-    Then the hybrid; or, where held-out moments show correlations that no mechanism of the circuit has, as on
-    devices with leakage, the closed form shrunk to its mean over rounds.
+    Then the hybrid; or, where detectors are correlated as no mechanism of the circuit does it (see
+    `noise_learning.unmodelled`), as on devices with leakage, the closed form shrunk to its mean over rounds.
+
+    chi^2 takes the covariance of moments from the fitted model; nothing is counted beyond the moments. At few
+    shots it cannot tell locations apart (see RESULTS.md), and the gate keeps the tied fit.
 
     The last note says what was chosen and why.
 
@@ -39,13 +43,17 @@ def learn(moments: Moments, model: TiedModel) -> NoiseFit:
         why = f"{verdict}within {limit:.3g}: locations of a kind look alike, tied fit chosen"
         return replace(tied, notes=(*tied.notes, why))
     verdict += f"above {limit:.3g}: locations differ"
-    shrinkage = choose_shrinkage(moments, model, tied)
-    if shrinkage.unmodelled:
+    test = UnmodelledTest.of(moments, model.structure)
+    strengths = f"sets of no mechanism have squared strengths {test.mean_square:.3g} times those of sampling"
+    if test.found:
         free = fit_stationary(moments, model.structure)
-        why = f"{verdict}, and held-out moments show correlations of no mechanism: closed form chosen"
+        why = (
+            f"{verdict}, and {strengths}, above {test.limit:.3g}: "
+            "there are correlations of no mechanism, closed form chosen"
+        )
         return replace(free, assumed=tied.p, parameters=tied.parameters, notes=(*free.notes, why))
-    hybrid = fit_hybrid(moments, model, tied, shrinkage=shrinkage)
-    why = f"{verdict}, fit per mechanism shrunk to the tied one chosen"
+    hybrid = fit_hybrid(moments, model, tied)
+    why = f"{verdict}; {strengths}, within {test.limit:.3g}: fit per mechanism shrunk to the tied one chosen"
     return replace(hybrid, notes=(*hybrid.notes, why))
 
 

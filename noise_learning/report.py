@@ -73,8 +73,8 @@ def _summary(fit: NoiseFit, context: ReportContext) -> str:
         "shots": f"{fit.shots:,.0f} ({context.selection}) from {', '.join(context.shot_files)}",
         "estimator": chosen,
         "chi² per degree of freedom": f"{fit.chi2_per_row:.3g} ({equations:,} equations, {fit.dof:,} "
-        "degrees of freedom; about 1 where the model holds)",
-        "relative error of a rate": f"median {np.median(fit.sigma / fit.p):.2g}",
+        "degrees of freedom; about 1 where the model holds). Variances are those of the fitted model",
+        "relative error of a rate": f"median {np.median(fit.sigma / fit.p):.2g} (one standard error)",
     }
     return _table(("", ""), list(rows.items()))
 

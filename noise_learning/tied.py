@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from noise_learning.equations import Equations, covariance, dropped_notes, dropped_sets, variances
+from noise_learning.equations import Equations, covariance, dropped_sets, equation_notes, variances
 from noise_learning.fit import NoiseFit, TiedParameters, bounded_probability, chi_squared, clipped
 from noise_learning.moments import Moments
 from noise_learning.structure import strength
@@ -50,7 +50,7 @@ def fit_tied(moments: Moments, model: TiedModel) -> NoiseFit:
         chi2=chi2,
         dof=dof - parameters.rank,
         dropped=dropped_sets(structure, valid),
-        notes=dropped_notes(structure, valid),
+        notes=equation_notes(structure, equations),
     )
 
 

@@ -34,7 +34,6 @@ from global_decoders import make_decoder
 from noise_learning import (
     Moments,
     NoiseFit,
-    Structure,
     TiedModel,
     fit_closed_form,
     fit_tied,
@@ -208,7 +207,7 @@ class Table:
             list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=1))
         )
         start = time.perf_counter()
-        model = TiedModel.of_orbits(Structure.from_circuit(circuit).simplified())
+        model = TiedModel.of_circuit(circuit)  # as `qecpipe learn-noise` does
         half, other = job.seed, 1 - job.seed  # learn on one, decode the other
         moments = Moments.from_shots(model.structure.subsets, shots[half::2])
         fit = learn(moments, model)

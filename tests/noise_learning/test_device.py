@@ -6,7 +6,7 @@ import stim
 
 import qec
 from global_decoders import make_decoder
-from noise_learning import Moments, Structure, TiedModel, learn
+from noise_learning import Moments, TiedModel, learn
 
 
 @pytest.mark.slow
@@ -19,7 +19,7 @@ def test_learned_dem_decodes_better_than_the_circuit_dem(sycamore):
     flips = np.concatenate(
         list(qec.iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=1))
     )
-    model = TiedModel.of_orbits(Structure.from_circuit(circuit).simplified())
+    model = TiedModel.of_circuit(circuit)
     fit = learn(Moments.from_shots(model.structure.subsets, shots[::2]), model)
     assert "correlations of no mechanism" in fit.notes[-1]
     errors = []

@@ -33,3 +33,24 @@ def test_a_mechanism_that_never_acts_gets_a_tenth_of_the_scaled_prior(exact_mome
     fit = fit_closed_form(exact_moments(structure, truth), structure)
     scale = strength(truth).sum() / strength(structure.prior).sum()
     assert strength(fit.p)[2] == pytest.approx(0.1 * scale * strength(np.array(0.04)), rel=1e-3)
+
+
+def test_a_broken_detector_is_named_with_its_place():
+    dem = stim.DetectorErrorModel(
+        "error(0.1) D0 D1\nerror(0.1) D1 D2\nerror(0.1) D2 D3\ndetector(1, 2, 3) D0\ndetector(4, 5, 6.5) D3"
+    )
+    structure = Structure.from_dem(dem)
+    bits = np.random.default_rng(0).random((500, 4)) < 0.2
+    bits[:, 0], bits[:, 3] = True, False
+
+    def broken(shots: np.ndarray) -> list[str]:
+        moments = Moments.from_shots(structure.subsets, np.packbits(shots, axis=1, bitorder="little"))
+        notes = fit_closed_form(moments, structure).notes
+        return [note for note in notes if "broken" in note]
+
+    always, never = broken(bits)
+    assert always.startswith("D0 at (1, 2, 3) always fires in 500 shots")
+    assert never.startswith("D3 at (4, 5, 6.5) never fires in 500 shots")
+    bits[:, 0], bits[::5, 3] = bits[:, 1], True
+    assert broken(bits) == []
+    assert broken(bits[:10] & False) == []  # too few shots to say so

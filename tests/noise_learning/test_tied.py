@@ -12,6 +12,7 @@ from noise_learning import (
     TiedModel,
     by_place,
     fit_tied,
+    learn,
     predict_tied,
     strength,
 )
@@ -135,6 +136,22 @@ def test_homogeneous_noise_has_unit_chi2_and_calibrated_errors(model):
         chi2.append(fit.chi2_per_row)
     assert 0.55 < np.mean(inside) < 0.85  # mechanisms are few combinations of 21 numbers: ten fits scatter
     assert 0.8 < np.mean(chi2) < 1.2
+
+
+@pytest.mark.slow
+def test_the_default_covers_two_thirds_of_true_probabilities_at_distance_5():
+    """68 +- 5 % within one standard error at 10^5 shots; one fit scatters by 10 %, its numbers being 21."""
+    inside = []
+    large = TiedModel.of_memory(distance=5, rounds=5)
+    for seed in range(40):
+        noise = random_noise(100 + seed // 10)
+        theta = strength(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
+        truth = -np.expm1(-(large.matrix @ theta)) / 2
+        shots = circuit_of(noise, 5).compile_detector_sampler(seed=seed).sample(100_000, bit_packed=True)
+        fit = learn(Moments.from_shots(large.structure.subsets, shots), large)
+        assert fit.estimator == "tied"
+        inside.append(np.mean(np.abs(fit.p - truth) < fit.sigma))
+    assert 0.63 < np.mean(inside) < 0.73
 
 
 @pytest.mark.slow
