@@ -10,15 +10,13 @@ import asyncio
 import contextlib
 import hmac
 import logging
-import os
 import socket
 import ssl
-import stat
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 
 from decoder_service.server.config import ServerConfig
-from decoder_service.server.hosting import error_frame
+from decoder_service.server.listening import RELAY_BYTES, listen_unix, pump, secure, tls_context
+from decoder_service.server.services import error_frame
 from decoder_service.server.supervisor import Supervisor
 from decoder_service.wire import (
     HEADER_BYTES,
@@ -34,7 +32,6 @@ from decoder_service.wire import (
 from decoder_service.wire.frame import HEADER
 
 log = logging.getLogger("decoder_service")
-RELAY_BYTES = 1 << 16
 LAST_WORDS = 0.5
 """Seconds in which a peer that was turned away can read why."""
 DRAIN_GRACE = 2.0
@@ -111,9 +108,7 @@ class Front:
             self.tcp_port = listener.getsockname()[1]
             self._accept_from(listener)
         elif config.tcp is not None and config.tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.load_cert_chain(config.tls.certificate, config.tls.key)
+            context = tls_context(config.tls.certificate, config.tls.key)
             listener = socket.create_server((config.tcp.host, config.tcp.port))
             self.tcp_port = listener.getsockname()[1]
             self._accept_from(listener, lambda sock: self._relay(sock, context))
@@ -211,13 +206,13 @@ class Front:
                 self._handshakes += 1
                 try:
                     async with asyncio.timeout(self.config.handshake):
-                        reader, writer = await _secure(sock, context, self.config.handshake)
+                        reader, writer = await secure(sock, context, self.config.handshake)
                         hello = await self._hello(reader.readexactly)
                     self._hand_over(hello, theirs)
                 finally:
                     self._handshakes -= 1
             inner_reader, inner_writer = await asyncio.open_unix_connection(sock=ours)
-            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+            await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
         except HandshakeError as error:
             self.refused += 1
             if writer is not None:
@@ -230,45 +225,6 @@ class Front:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 if writer is not None:
                     await writer.wait_closed()
-
-
-async def _secure(
-    sock: socket.socket, context: ssl.SSLContext, timeout: float
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The streams of an accepted connection, once TLS is agreed on."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(
-        lambda: protocol, sock, ssl=context, ssl_handshake_timeout=timeout
-    )
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket with mode 0600; a socket that nobody listens on any more is replaced.
-
-    Raises:
-        ValueError: the path is in use, or is something else than a socket.
-    """
-    if path.exists():
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise ValueError(f"{path} exists and is not a socket; choose another path")
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise ValueError(f"a server listens on {path} already; stop it or choose another path")
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    old = os.umask(0o177)  # from the first moment, not after a chmod
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise ValueError(f"cannot listen on {path}: {error.strerror or error}") from error
-    finally:
-        os.umask(old)
-    listener.listen(64)
-    return listener
 
 
 def _refusal(error: HandshakeError) -> bytes:
@@ -293,12 +249,3 @@ async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: i
             raise EOFError(f"the peer left after {len(data)} of {size} bytes")
         data += part
     return data
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(RELAY_BYTES):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import RoundDecoder
 from decoder_service.server.hosted import HostedStream, journal_folder
 from decoder_service.server.journal import Journal, JournalError
-from decoder_service.server.models import ModelLimitError, ModelStore, UnknownModelError, Upload
+from decoder_service.server.models import ModelLimitError, UnknownModelError, Upload
+from decoder_service.server.services import Services, error_frame
 from decoder_service.session import IntakeConfig, StreamSession
 from decoder_service.wire import (
     PING_BYTES,
     Close,
-    Error,
     ErrorCode,
     Frame,
     FrameType,
     Open,
     PayloadError,
     Reload,
-    Scope,
     UploadPayload,
     WireFault,
     decode_message,
@@ -37,29 +34,6 @@ from decoder_service.wire import (
 
 WHOLE_SESSION = 0xFFFFFFFF
 """Stream number of a CLOSE that ends the session."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Services:
-    """What a session uses of its worker.
-
-    Args:
-        config: of the worker.
-        models: texts by digest.
-        build: makes a decoder; slow.
-        later: runs the first function in the builder's thread, then the second, in the loop, with its
-            result and its error, one of which is None.
-        opened: told of a stream that began, and `closed` of one that is over.
-        event: writes a line to the log, with fields.
-    """
-
-    config: WorkerConfig
-    models: ModelStore
-    build: Callable[[Open, str], RoundDecoder]
-    later: Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
-    opened: Callable[[str, HostedStream], None]
-    closed: Callable[[str, HostedStream], None]
-    event: Callable[..., None]
 
 
 class Session:
@@ -330,8 +304,3 @@ def _stored(part: UploadPayload, error: BaseException | None) -> Frame:
     if isinstance(error, PayloadError | ModelLimitError):
         code = ErrorCode.LIMIT if isinstance(error, ModelLimitError) else ErrorCode.BAD_FRAME
     return error_frame(0, code, "frame", str(error))
-
-
-def error_frame(stream: int, code: ErrorCode, scope: Scope, message: str) -> Frame:
-    """An ERROR about a stream, or, with stream 0 and scope connection, about all."""
-    return Frame(FrameType.ERROR, stream, payload=encode_message(Error(code, scope, message[:1000])))

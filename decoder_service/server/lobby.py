@@ -10,9 +10,10 @@ from decoder_service.server.builder import Builder
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.hosted import HostedStream, journal_folder
-from decoder_service.server.hosting import Services, Session, error_frame
+from decoder_service.server.hosting import Session
 from decoder_service.server.journal import streams_of
 from decoder_service.server.restore import restore
+from decoder_service.server.services import Services, error_frame
 from decoder_service.server.standby import Standby
 from decoder_service.server.wires import Wires
 from decoder_service.wire import VERSION, ErrorCode, Frame, FrameType, Welcome, encode_message

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.hosted import HostedStream
-from decoder_service.server.hosting import Session, error_frame
+from decoder_service.server.hosting import Session
 from decoder_service.server.journal import JournalError
 from decoder_service.server.lobby import Lobby
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.services import error_frame
 from decoder_service.server.wires import Wires
 from decoder_service.wire import ErrorCode, Frame, FrameType, WireFault
 

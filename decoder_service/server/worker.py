@@ -25,10 +25,11 @@ from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import load_factory
 from decoder_service.server.hosted import HostedStream
-from decoder_service.server.hosting import Services, Session, error_frame
+from decoder_service.server.hosting import Session
 from decoder_service.server.lobby import Lobby
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.models import ModelStore
+from decoder_service.server.services import Services, error_frame
 from decoder_service.server.snapshots import gauges, snapshot
 from decoder_service.server.standby import Standby, key_of
 from decoder_service.server.turns import Turns

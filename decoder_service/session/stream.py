@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from decoder_service.session.intake import LAST_EPOCH, Gap, Intake, IntakeConfig, Row, Skip, Verdict
+from decoder_service.session.intake import LAST_EPOCH, Intake
 from decoder_service.session.outputs import Outcome, OutputLog
+from decoder_service.session.rows import Gap, IntakeConfig, Row, Skip, Verdict
 from decoder_service.session.shape import StreamShape
 from decoder_service.wire import (
     CreditPayload,

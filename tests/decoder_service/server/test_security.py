@@ -15,7 +15,7 @@ import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.server import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
-from decoder_service.server.front import listen_unix
+from decoder_service.server.listening import listen_unix
 from decoder_service.wire import (
     HEADER_BYTES,
     Error,

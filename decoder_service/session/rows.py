@@ -1,0 +1,82 @@
+"""What the intake of a stream takes and gives: verdicts on frames, rows in order, gaps, its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import NamedTuple
+
+from decoder_service.session.shape import StreamShape
+from decoder_service.wire import Flag, packed_bytes
+
+_LOST = int(Flag.ERASED | Flag.DEGRADED | Flag.SYNTHETIC)
+
+
+class Verdict(enum.Enum):
+    """What became of a data frame."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    STALE = "stale"
+    LATE = "late"
+    OVERLOAD = "overload"
+    BAD_PAYLOAD = "bad-payload"
+    BAD_SEQUENCE = "bad-sequence"
+
+
+class Row(NamedTuple):
+    """One accepted data frame, in order. `bits`, `erased` are packed LSB-first; `arrived` is in ns."""
+
+    epoch: int
+    sequence: int
+    bits: bytes
+    erased: bytes | None
+    flags: int
+    arrived: int
+
+
+class Skip(NamedTuple):
+    """Shots `epoch` up to, not including, `next_epoch` are given up."""
+
+    epoch: int
+    next_epoch: int
+    reason: str
+    asked: bool
+    """By RESET, so that no RESULT is due."""
+
+
+class Gap(NamedTuple):
+    """Missing ordinals [first, stop)."""
+
+    first: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class IntakeConfig:
+    """Window and deadlines of a stream.
+
+    Args:
+        window: data frames in flight.
+        gap_deadline: nanoseconds from the discovery of a gap to its erasure.
+        on_gap: 'erase' decodes lost rounds as erased; 'fail' gives the shot up.
+    """
+
+    window: int = 256
+    gap_deadline: int = 50_000_000
+    on_gap: str = "erase"
+
+    def __post_init__(self) -> None:
+        if self.window < 1 or self.gap_deadline < 1:
+            raise ValueError(f"{self.window=} and {self.gap_deadline=} must be at least 1")
+        if self.on_gap not in ("erase", "fail"):
+            raise ValueError(f"on_gap is {self.on_gap!r}; it is 'erase' or 'fail'")
+
+
+def erased_round(shape: StreamShape, epoch: int, sequence: int, now: int) -> Row:
+    """The row that stands for a lost round: no bits, every bit erased."""
+    bits = shape.bits(sequence)
+    size = packed_bytes(bits)
+    mask = ((1 << bits) - 1).to_bytes(size, "little")
+    return Row(epoch, sequence, bytes(size), mask, _LOST, now)
