@@ -1,14 +1,11 @@
 """Models for a running stream, built in a process of their own, not in the one that decodes.
 
-    python -m decoder_service.server.aside < request > answer
-
-The request and the answer are MessagePack; a model that cannot be used is an answer too. What is left for the
-worker is to put the graphs together from lists of edges, which it does a few edges at a time (`Pace`).
+The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs together
+from lists of edges, which it does a few edges at a time (`Pace`).
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -24,8 +21,7 @@ from decoder_service.rounds import shortened_circuit
 from global_decoders.windows import LayeredDem
 
 Kind = Literal["circuit", "dem"]
-MODULE = "decoder_service.server.aside"
-NICENESS = 10
+MODULE = "decoder_service.server.prepare"
 WORK, REST = 0.0001, 0.0004
 """Seconds of building at a time in a process that decodes, and between two of them."""
 
@@ -64,7 +60,9 @@ class Request(msgspec.Struct, frozen=True):
     rounds: int
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
+    """An encoded `ModelImage`, or why there is none."""
+
     error: str = ""
     image: bytes = b""
 
@@ -92,7 +90,7 @@ def prepare_aside(request: Request) -> StreamModel:
         data, _ = process.communicate(msgspec.msgpack.encode(request))
     if process.returncode:
         raise ValueError(f"the process that was to build the model ended with {process.returncode}")
-    answer = msgspec.msgpack.decode(data, type=_Answer)
+    answer = msgspec.msgpack.decode(data, type=Answer)
     if answer.error:
         raise ValueError(answer.error)
     return ModelImage.decode(answer.image).build(Pace())
@@ -114,18 +112,3 @@ def _built(dem: stim.DetectorErrorModel, request: Request) -> StreamModel:
         decoder=request.decoder,
         weights=request.weights,
     )
-
-
-def main() -> None:
-    """Answers the request on standard input."""
-    os.nice(NICENESS)
-    request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
-    try:
-        answer = _Answer(image=image_of(request).encode())
-    except ValueError as error:
-        answer = _Answer(error=str(error))
-    sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
-
-
-if __name__ == "__main__":
-    main()
