@@ -1,7 +1,7 @@
 """Models for a running stream, built in a process of their own, not in the one that decodes.
 
-The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs together
-from lists of edges, which it does a few edges at a time (`Pace`).
+The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs
+together from lists of edges, which it does a few edges at a time (`Pace`).
 """
 
 from __future__ import annotations
