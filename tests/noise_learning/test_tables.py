@@ -9,6 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from noise_learning import Moments, NoiseFit, TiedModel
+from qec import depolarizing, memory_circuit
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -98,3 +101,37 @@ def test_drift_runs_are_found_again_and_only_those_of_the_same_settings(
         run("--report", "--blocks", "4")
     assert stop.value.code == 2
     assert "no run with these settings (1 with others)" in capsys.readouterr().err
+
+
+def test_the_device_part_decodes_the_half_it_did_not_learn_from(
+    script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even shots hold no events at all: learned from them, nothing is odd, and only odd ones are decoded."""
+    table, folder = script("noise_table"), tmp_path / "toy"
+    folder.mkdir()
+    circuit = memory_circuit(distance=3, rounds=2, noise=depolarizing(0.02))
+    detections, flips = table.sample(circuit, 200, 1)
+    detections[::2] = 0
+    circuit.to_file(folder / "circuit_noisy.stim")
+    detections.tofile(folder / "detection_events.b8")
+    (folder / "obs_flips_actual.01").write_text("".join(f"{bit}\n" for bit in flips[:, 0]))
+    dem = table.dem_of(circuit)
+    for name in ("pij_from_even_for_odd", "pij_from_odd_for_even", "circuit_detector_error_model"):
+        dem.to_file(folder / f"{name}.dem")
+    learned: list[float] = []
+    learn = table.learn
+
+    def spy(moments: Moments, model: TiedModel) -> NoiseFit:
+        learned.append(float(moments.odd.sum()))
+        return learn(moments, model)
+
+    monkeypatch.setattr(table, "learn", spy)
+    for half in (0, 1):
+        rows = list(
+            table.Table(test_shots=1, data=tmp_path).device(table.Job("device", "toy matching", half))
+        )
+        assert (learned[-1] == 0) == (half == 0)
+        decoded = (detections[1 - half :: 2], flips[1 - half :: 2])
+        wrong = table.Decoded(*decoded).wrong(dem)
+        assert [r.errors_reference for r in rows[:2]] == [int(w.sum()) for w in wrong.values()]
+        assert {r.test_shots for r in rows} == {100}

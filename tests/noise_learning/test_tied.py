@@ -143,8 +143,8 @@ def test_the_default_covers_two_thirds_of_true_probabilities_at_distance_5():
     """68 +- 5 % within one standard error at 10^5 shots; one fit scatters by 10 %, its numbers being 21."""
     inside = []
     large = TiedModel.of_memory(distance=5, rounds=5)
-    for seed in range(40):
-        noise = random_noise(100 + seed // 10)
+    for seed in range(16):
+        noise = random_noise(100 + seed // 4)
         theta = strength(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
         truth = -np.expm1(-(large.matrix @ theta)) / 2
         shots = circuit_of(noise, 5).compile_detector_sampler(seed=seed).sample(100_000, bit_packed=True)
