@@ -15,7 +15,7 @@ import msgspec
 
 from decoder_service.server.aside import Answer, Request, image_of
 
-NICENESS = 10
+NICENESS = 5
 
 
 def main() -> None:
