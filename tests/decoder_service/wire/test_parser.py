@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from decoder_service.wire import (
@@ -75,7 +75,9 @@ def test_after_a_cut_frame_the_next_but_one_is_found(sent: list[Frame], data: st
     encoded = encode_frame(sent[0])
     cut = data.draw(st.integers(1, len(encoded) - 1))
     tail = sent[1:] + [Frame(FrameType.PING)] * (len(encoded) // HEADER_BYTES + 2)
-    items = FrameParser().feed(encoded[:cut] + b"".join(map(encode_frame, tail)))
+    bytes_sent = encoded[:cut] + b"".join(map(encode_frame, tail))
+    assume(not bytes_sent.startswith(encoded))  # what follows may happen to be what is missing
+    items = FrameParser().feed(bytes_sent)
     good = [item for item in items if isinstance(item, Frame)]
     assert good == tail[len(tail) - len(good) :]
     assert len(good) >= len(tail) - (len(encoded) - cut) // HEADER_BYTES - 1
