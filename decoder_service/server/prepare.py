@@ -24,7 +24,7 @@ def main() -> None:
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
     try:
         answer = Answer(image=image_of(request).encode())
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # Stim raises the second for an unknown instruction
         answer = Answer(error=str(error))
     sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
 
