@@ -74,9 +74,7 @@ class StreamFront:
             network,
             device=select_device(device),
             tile=tile,
-            decision=network.decision_for(
-                "aggressive" if graphlike else "conservative", distance=layout.distance
-            ),
+            decision=network.decision_for("aggressive" if graphlike else "conservative", layout),
             mechanisms=StreamMechanisms(layout, tables, layers=layers),
         )
         return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))

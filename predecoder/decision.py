@@ -6,7 +6,8 @@ weakest link. So proposed moves that share a detector form a group, and a group 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,6 +22,9 @@ from qec.moves import MoveSet
 
 __all__ = ["ChainDecision", "DecisionConfig", "Mode"]
 
+_REFERENCE_DENSITY = 0.107
+"""How often a detector in the bulk fires at p = 0.006."""
+
 Residue = Literal["any", "none"]
 Bind = Literal["moves", "mechanisms"]
 Mode = Literal["aggressive", "conservative"]
@@ -33,19 +37,22 @@ class DecisionConfig:
 
     Attributes:
         propose: a move is proposed where its logit exceeds this.
-        commit: a group is committed where the smallest logit in it reaches this.
+        commit: a group is committed where the smallest logit in it reaches this, at the detection
+            density of the paper's noise at p = 0.006.
         residue: 'any' commits groups whatever they leave of the syndrome; 'none' only those that
             explain every detection they touch.
         bind: 'moves' groups moves that share a detector; 'mechanisms' also binds all detections of
-            every mechanism, of both stabilizer types, whose detectors all fired. With residue
-            'none', a Y error is then explained whole or left whole, which is what correlated
-            matching needs: half an explained cluster hides the other half's correlation.
+            every mechanism, of both stabilizer types, of whose detectors at most one did not fire.
+            With residue 'none', a Y error is then explained whole or left whole, which is what
+            correlated matching needs: half an explained cluster hides the other half's correlation.
+        sparser: added to `commit` for every factor e by which detections are rarer (see `at`).
     """
 
     propose: float = 0.0
     commit: float = 0.0
     residue: Residue = "any"
     bind: Bind = "moves"
+    sparser: float = 0.0
 
     def __post_init__(self) -> None:
         if self.residue not in get_args(Residue):
@@ -54,6 +61,17 @@ class DecisionConfig:
             raise ValueError(f"bind={self.bind!r} is unknown; use one of {get_args(Bind)}")
         if self.commit < self.propose:
             raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
+
+    def at(self, density: float) -> DecisionConfig:
+        """The rule at another detection density, `DetectorLayout.peak_density`; `sparser` is then 0.
+
+        Where errors are rare, failures of matching are far rarer still, and a wrong commit weighs more.
+        """
+        if not self.sparser or not density > 0:
+            return replace(self, sparser=0.0)
+        # Rounded, so that experiments of any length on one patch have one and the same threshold.
+        commit = round(self.commit + self.sparser * math.log(_REFERENCE_DENSITY / density), 1)
+        return replace(self, commit=max(commit, self.propose), sparser=0.0)
 
     @property
     def is_plain(self) -> bool:

@@ -106,7 +106,7 @@ class PredecodedDecoder(sinter.Decoder):
             compiled,
             device=self._device(),
             batch_shots=self.batch_shots,
-            decision=network.decision_for(self.mode, distance=layout.distance),
+            decision=network.decision_for(self.mode, layout),
             tables=tables,
         )
 
@@ -161,7 +161,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         self._device = device
         self._input = NetworkInput(layout)
         self._decision = ChainDecision(
-            layout, decision or network.decision_for("aggressive", distance=layout.distance), tables=tables
+            layout, decision or network.decision_for("aggressive", layout), tables=tables
         )
         self._stencil = ResidualStencil(layout)
 

@@ -1,5 +1,7 @@
 """The mechanisms that bind a decision's groups: those that flip detectors of both stabilizer types.
 
+One binds if all its detectors fired, or all but one, which another error may have flipped back.
+
 `Mechanisms` are a whole experiment's. `StreamMechanisms` are the same, layer by layer, for
 experiments of any length on the same patch: a mechanism belongs to its earliest layer.
 
@@ -47,19 +49,19 @@ class Mechanisms:
         self._num_detectors = layout.num_detectors
 
     def fired(self, detections: np.ndarray) -> np.ndarray:
-        """Pairs that bind the detectors of the mechanisms that all fired: int64 `(2, n)`.
+        """Pairs that bind the detections of the mechanisms that may have happened: int64 `(2, n)`.
 
         Args:
             detections: uint8 0/1 `(B, num_detectors)`; detector d of shot b is node
                 b * num_detectors + d of the result.
         """
         hits = (sp.csr_matrix(detections, dtype=np.int32) @ self._incidence).tocoo()
-        whole = hits.data == self._weight[hits.col]
-        nodes = (
-            self.detectors[hits.col[whole]] + hits.row[whole][:, None].astype(np.int64) * self._num_detectors
-        )
-        first = np.broadcast_to(nodes[:, :1], nodes.shape)
-        return np.stack([first.ravel(), nodes.ravel()])
+        likely = hits.data >= np.maximum(2, self._weight[hits.col] - 1)
+        shot, detectors = hits.row[likely], self.detectors[hits.col[likely]]
+        fired = detections[shot[:, None], detectors].astype(bool)
+        nodes = detectors + shot[:, None].astype(np.int64) * self._num_detectors
+        first = np.take_along_axis(nodes, fired.argmax(axis=1)[:, None], axis=1)
+        return np.stack([np.broadcast_to(first, nodes.shape)[fired], nodes[fired]])
 
 
 class StreamMechanisms:
@@ -103,7 +105,7 @@ class StreamMechanisms:
     def fired(
         self, bits: np.ndarray, *, start: int, num_layers: int | None
     ) -> list[tuple[tuple[int, int], ...]]:
-        """The detectors, as (layer, cell), of each mechanism whose detectors all fired.
+        """The detections, as (layer, cell), of each mechanism that may have happened.
 
         Args:
             bits: uint8 0/1 (n + reach, I * J): detections of layers `start`, `start + 1`, ...;
@@ -115,11 +117,17 @@ class StreamMechanisms:
         stop = start + len(bits) - self.reach
         nodes = self._of(tuple(experiment.source_layer(t)[0] for t in range(start, stop)))
         flat = bits.ravel()
-        # Few detectors fire, so few mechanisms are left to look at after their first detector.
-        nodes = nodes[flat[nodes[:, 0]] == 1]
-        nodes = nodes[flat[nodes].all(axis=1)]
+        fired = flat[nodes].astype(bool)
+        fired[:, 1:] &= nodes[:, 1:] != nodes[:, :1]  # the first one repeated
+        weight = 1 + (nodes[:, 1:] != nodes[:, :1]).sum(axis=1)
+        likely = fired.sum(axis=1) >= np.maximum(2, weight - 1)
         return [
-            tuple((start + node // self._area, node % self._area) for node in row) for row in nodes.tolist()
+            tuple(
+                (start + node // self._area, node % self._area)
+                for node, hit in zip(row, hits, strict=True)
+                if hit
+            )
+            for row, hits in zip(nodes[likely].tolist(), fired[likely].tolist(), strict=True)
         ]
 
     def _make(self, sources: Sequence[int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.decision import DecisionConfig, Mode
+from qec.layout import DetectorLayout
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
 
@@ -131,11 +132,13 @@ class Network(nn.Module):
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
-    def decision_for(self, mode: Mode, *, distance: int) -> DecisionConfig:
-        """The rule of a mode on a patch of some distance."""
+    def decision_for(self, mode: Mode, layout: DetectorLayout) -> DecisionConfig:
+        """The rule of a mode on a patch of some distance and detection density."""
         if mode == "conservative":
-            return self.conservative
-        return self.small_patch if distance < SMALL_PATCH else self.decision
+            rule = self.conservative
+        else:
+            rule = self.small_patch if layout.distance < SMALL_PATCH else self.decision
+        return rule.at(layout.peak_density)
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         split = self.config.time_fold == 1

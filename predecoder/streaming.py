@@ -89,7 +89,7 @@ class StreamPredecoder:
                 f"{int(layout.silent.sum())} in all; a stream needs noise in every round"
             )
         self.layout, self.tile = layout, tile
-        self.decision = decision or network.decision_for("aggressive", distance=layout.distance)
+        self.decision = decision or network.decision_for("aggressive", layout)
         if self.decision.bind == "mechanisms" and mechanisms is None:
             raise ValueError("bind='mechanisms' needs the DEM's mechanisms; give them, or use bind='moves'")
         binds = self.decision.bind == "mechanisms" and not self.decision.is_plain

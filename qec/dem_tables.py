@@ -49,6 +49,11 @@ class DemTables:
     def num_mechanisms(self) -> int:
         return self.detectors.shape[1]
 
+    def firing_probabilities(self) -> np.ndarray:
+        """How often each detector fires: float64 `(num_detectors,)`."""
+        bias = np.log(np.abs(1 - 2 * np.minimum(self.probabilities, 0.5 - 1e-12)))
+        return (1 - np.exp(self.detectors @ bias)) / 2
+
     @classmethod
     def from_dem(cls, dem: stim.DetectorErrorModel) -> DemTables:
         """Reads every `error` instruction of `dem`, loops unrolled, in order."""

@@ -53,6 +53,8 @@ class DetectorLayout:
             of i + j, so that it has to move by one column), else 0.
         observable_masks: bool `(O, 2, I, J)`: whether a data flip that MEMORY (0) or OTHER (1)
             stabilizers see, on data site (i, j), flips observable o.
+        peak_density: the largest probability with which a detector fires: the bulk's, where noise is uniform,
+            whatever the number of rounds.
         silent: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
             without noise. No move may touch them: nothing could explain what it would leave there.
     """
@@ -64,6 +66,7 @@ class DetectorLayout:
     first_column: int
     observable_masks: np.ndarray
     silent: np.ndarray
+    peak_density: float
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DetectorLayout:
@@ -115,6 +118,7 @@ class DetectorLayout:
             first_column=first,
             observable_masks=masks,
             silent=np.diff(tables.component_detectors.tocsr().indptr) == 0,
+            peak_density=float(tables.firing_probabilities().max(initial=0)),
         )
 
     @property

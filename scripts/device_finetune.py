@@ -124,9 +124,7 @@ def _paired(
         layout, network, matchers["pymatching"], device=torch.device("cpu"), tables=tables
     )
     decisions = [
-        ChainDecision(
-            layout, network.decision_for(automatic_mode(maker), distance=layout.distance), tables=tables
-        )
+        ChainDecision(layout, network.decision_for(automatic_mode(maker), layout), tables=tables)
         for maker in makers.values()
     ]
     result = {}

@@ -166,9 +166,7 @@ class PairedEvaluator:
             layout, network, self._plain[decoders[0]], device=device, tables=tables
         )
         self._decisions = [
-            ChainDecision(
-                layout, network.decision_for(automatic_mode(maker), distance=layout.distance), tables=tables
-            )
+            ChainDecision(layout, network.decision_for(automatic_mode(maker), layout), tables=tables)
             for maker in makers.values()
         ]
 

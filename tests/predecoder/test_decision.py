@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qec
 from predecoder.blocking import block, unblock
 from predecoder.decision import ChainDecision, DecisionConfig
 from qec.dem_tables import DemTables
@@ -41,14 +42,15 @@ def _reference(model, logits: np.ndarray, detections: np.ndarray, config: Decisi
 
 
 def _joined(model, detections: np.ndarray) -> list[set[int]]:
-    """Detectors of the fired mechanisms of both types, overlapping ones joined."""
+    """Detections of the mechanisms of both types that lack at most one, overlapping ones joined."""
     tables, kind = DemTables.from_dem(model.dem), model.layout.voxels[:, 1:].sum(axis=1) % 2
     joined: list[set[int]] = []
     for k in range(tables.num_mechanisms):
         flipped = set(tables.detectors[:, [k]].nonzero()[0].tolist())
-        if len({kind[d] for d in flipped}) == 2 and all(detections[d] for d in flipped):
-            overlapping = [s for s in joined if s & flipped]
-            joined = [s for s in joined if not s & flipped] + [flipped.union(*overlapping)]
+        fired = {d for d in flipped if detections[d]}
+        if len({kind[d] for d in flipped}) == 2 and len(fired) >= max(2, len(flipped) - 1):
+            overlapping = [s for s in joined if s & fired]
+            joined = [s for s in joined if not s & fired] + [fired.union(*overlapping)]
     return joined
 
 
@@ -83,6 +85,17 @@ def test_true_corrections_leave_nothing_and_are_all_committed(model):
     strict = ChainDecision(m.layout, DecisionConfig(commit=9.0, residue="none"))
     committed = unblock(strict(block(grid), detections)).reshape(50, -1)[:, m.moves.positions]
     assert np.array_equal(committed, labels)
+
+
+def test_rarer_detections_need_surer_groups(model):
+    config = DecisionConfig(propose=-1.0, commit=2.0, sparser=3.0)
+    circuits = [
+        qec.memory_circuit(distance=5, rounds=5, basis="z", noise=qec.depolarizing(p)) for p in (0.006, 0.003)
+    ]
+    at = [config.at(qec.DetectorLayout.from_circuit(c).peak_density).commit for c in circuits]
+    assert at == [2.0, 3.9]
+    assert config.at(0.4).commit == -1.0  # never below what is proposed
+    assert config.at(0.0).commit == 2.0
 
 
 @pytest.mark.parametrize("kwargs", [{"residue": "some"}, {"commit": -1.0}, {"bind": "all"}])

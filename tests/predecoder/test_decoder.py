@@ -91,7 +91,7 @@ class _Constant(torch.nn.Module):
         super().__init__()
         self.logit = logit
 
-    def decision_for(self, mode: str, *, distance: int) -> DecisionConfig:
+    def decision_for(self, mode: str, layout: qec.DetectorLayout) -> DecisionConfig:
         return DecisionConfig()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import qec
 from predecoder import WeightsError, load_network, resolve_weights, save_weights
 from predecoder.decision import DecisionConfig
 from predecoder.network import Network, NetworkConfig
@@ -71,9 +72,11 @@ def test_all_decisions_are_stored(tmp_path, random_network):
     network.conservative = DecisionConfig(commit=4.0, residue="none", bind="mechanisms")
     network.small_patch = DecisionConfig(commit=1.0)
     loaded = load_network(save_weights(network, tmp_path / "w.safetensors", {}).path)
-    for distance, aggressive in ((5, network.small_patch), (7, network.decision), (13, network.decision)):
-        assert loaded.decision_for("aggressive", distance=distance) == aggressive
-        assert loaded.decision_for("conservative", distance=distance) == network.conservative
+    for distance, aggressive in ((5, network.small_patch), (7, network.decision)):
+        circuit = qec.memory_circuit(distance=distance, rounds=3, basis="x", noise=qec.depolarizing(0.006))
+        layout = qec.DetectorLayout.from_circuit(circuit)
+        assert loaded.decision_for("aggressive", layout) == aggressive
+        assert loaded.decision_for("conservative", layout) == network.conservative
 
 
 def test_expected_size_is_checked(tmp_path, random_network):
