@@ -9,9 +9,12 @@ import scipy.sparse as sp
 
 from noise_learning.moments import Moments
 from noise_learning.structure import Structure
+from noise_learning.subsets import Subsets
 
-# A detector that never fires is broken where as many events as this would be usual.
+# A detector looks broken where it never fires though a tenth of the usual rate would have given so many
+# events, or where it always fires in so many shots.
 _USUAL_EVENTS = 20.0
+_USUAL_SHARE = 0.1
 # A moment within this many standard errors of 0 has no usable logarithm.
 _SIGNIFICANT = 1.0
 
@@ -22,7 +25,7 @@ class Equations:
 
     Attributes:
         b: float64 (subsets,), corrected for the bias of the logarithm; 0 where dropped.
-        valid: bool (subsets,).
+        valid: bool (subsets,); not those with a detector that looks broken.
         shots: effective number of shots.
         odd: float64 (subsets,), the share of shots in which an odd number of T fired.
     """
@@ -38,11 +41,29 @@ class Equations:
         ValueError: no shots.
         """
         m, shots = moments.means, moments.effective_shots
+        odd = moments.odd / moments.weight
+        broken = moments.subsets.incidence[looks_broken(moments.subsets, odd, shots)]
         valid = m > _SIGNIFICANT / np.sqrt(shots)
+        valid &= np.asarray((moments.subsets.incidence @ broken.sum(axis=0).T) == 0).ravel()
         safe = np.where(valid, m, 1.0)
         # E[-ln m^] = -ln m + Var(m^) / (2 m^2) + ..., with Var(m^) = (1 - m^2) / N.
         b = -np.log(safe) - (safe**-2 - 1) / (2 * shots)
-        return cls(b, valid, shots, moments.odd / moments.weight)
+        return cls(np.where(valid, b, 0.0), valid, shots, odd)
+
+
+def looks_broken(subsets: Subsets, odd: np.ndarray, shots: float) -> np.ndarray:
+    """Rows of single detectors that always fire, or never where others do: int64.
+
+    Args:
+        odd: float64 (subsets,), the share of shots in which an odd number fired.
+        shots: effective number.
+    """
+    rows = np.flatnonzero(subsets.sizes == 1)
+    rate = odd[rows]
+    firing = rate[rate > 0]
+    usual = shots * _USUAL_SHARE * float(np.median(firing)) if len(firing) else 0.0
+    never = (rate == 0) & (usual > _USUAL_EVENTS)
+    return rows[never | ((rate == 1) & (shots > _USUAL_EVENTS))]
 
 
 def equation_notes(structure: Structure, equations: Equations) -> tuple[str, ...]:
@@ -55,20 +76,17 @@ def _broken_notes(structure: Structure, equations: Equations) -> tuple[str, ...]
 
     A detector that no mechanism flips has no moment and is not looked at.
     """
-    rows = np.flatnonzero(structure.subsets.sizes == 1)
-    rate = equations.odd[rows]
-    expected = equations.shots * float(np.median(rate))
+    firing = equations.odd[(structure.subsets.sizes == 1) & (equations.odd > 0)]
+    expected = equations.shots * float(np.median(firing)) if len(firing) else 0.0
     stuck = {1.0: "always fires", 0.0: "never fires"}
     notes = []
-    for row in rows[(rate == 1) | ((rate == 0) & (expected > _USUAL_EVENTS))]:
+    for row in looks_broken(structure.subsets, equations.odd, equations.shots):
         (detector,) = structure.subsets.detectors(int(row))
         at = ", ".join(f"{x:g}" for x in structure.coordinates[detector])
         where = f" at ({at})" if at else ""
         usual = "" if equations.odd[row] else f"; {expected:,.0f} events would be usual"
-        notes.append(
-            f"D{detector}{where} {stuck[float(equations.odd[row])]} in {equations.shots:,.0f} shots and is "
-            f"broken{usual}: its mechanisms are not learned"
-        )
+        does = f"{stuck[float(equations.odd[row])]} in {equations.shots:,.0f} shots"
+        notes.append(f"D{detector}{where} {does} and looks broken{usual}: its mechanisms are not learned")
     return tuple(notes)
 
 

@@ -40,7 +40,7 @@ def test_a_broken_detector_is_named_with_its_place():
         "error(0.1) D0 D1\nerror(0.1) D1 D2\nerror(0.1) D2 D3\ndetector(1, 2, 3) D0\ndetector(4, 5, 6.5) D3"
     )
     structure = Structure.from_dem(dem)
-    bits = np.random.default_rng(0).random((500, 4)) < 0.2
+    bits = np.random.default_rng(0).random((2000, 4)) < 0.2
     bits[:, 0], bits[:, 3] = True, False
 
     def broken(shots: np.ndarray) -> list[str]:
@@ -49,8 +49,8 @@ def test_a_broken_detector_is_named_with_its_place():
         return [note for note in notes if "broken" in note]
 
     always, never = broken(bits)
-    assert always.startswith("D0 at (1, 2, 3) always fires in 500 shots")
-    assert never.startswith("D3 at (4, 5, 6.5) never fires in 500 shots")
+    assert always.startswith("D0 at (1, 2, 3) always fires in 2,000 shots")
+    assert never.startswith("D3 at (4, 5, 6.5) never fires in 2,000 shots")
     bits[:, 0], bits[::5, 3] = bits[:, 1], True
     assert broken(bits) == []
     assert broken(bits[:10] & False) == []  # too few shots to say so

@@ -144,10 +144,27 @@ def test_strange_detectors_give_a_valid_dem(kind, model):
     moments = Moments.from_shots(model.structure.subsets, np.packbits(bits, axis=1, bitorder="little"))
     for fit in (learn(moments, model), fit_closed_form(moments, model.structure)):
         check_valid(fit)
-        if kind in ("always", "one always"):
+        if kind in ("always", "one always", "one never"):
             assert (7,) in fit.dropped
             assert any("dropped" in note for note in fit.notes)
     assert bits.shape[1] == count
+
+
+def test_a_dead_detector_spoils_nothing_else(model):
+    """It says nothing of its mechanisms, and no more of the others' than its absence would."""
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.006))
+    bits = np.array(circuit.compile_detector_sampler(seed=3).sample(20_000))
+    dead = model.structure.num_detectors // 2
+    fits = []
+    for broken in (False, True):
+        bits[:, dead] &= not broken
+        packed = np.packbits(bits, axis=1, bitorder="little")
+        fits.append(learn(Moments.from_shots(model.structure.subsets, packed), model))
+    whole, without = fits
+    assert without.estimator == whole.estimator == "tied"
+    assert any(f"D{dead}" in note and "never fires" in note for note in without.notes)
+    assert np.median(without.p / whole.p) == pytest.approx(1, abs=0.03)
+    assert without.chi2_per_row < 1.4
 
 
 def test_detectors_constant_by_construction_are_fine():
