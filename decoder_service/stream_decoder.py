@@ -304,6 +304,8 @@ class StreamDecoder:
             for round in range(max(0, window.start - 1), window.stop):
                 yield model.open_layers, window, seen_by(window, self._source.lost(round, layers=source))
         for layers, window in model.endings(num_layers) if num_layers is not None else ():
+            if not self._source.layers.can_have(layers.num_layers):
+                continue  # the new model repeats otherwise than the source: built when it is needed
             source = self._source.layers.with_layers(layers.num_layers)
             for round in range(max(0, window.start - 1), window.stop - 1):
                 yield layers, window, seen_by(window, self._source.lost(round, layers=source))

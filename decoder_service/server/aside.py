@@ -71,12 +71,13 @@ class Pace:
     """To be called between small steps of building: leaves most of the time to others."""
 
     def __init__(self) -> None:
-        self._until = time.perf_counter() + WORK
+        self._began = time.perf_counter()
 
     def __call__(self) -> None:
-        if time.perf_counter() >= self._until:
-            time.sleep(REST)
-            self._until = time.perf_counter() + WORK
+        worked = time.perf_counter() - self._began
+        if worked >= WORK:
+            time.sleep(REST / WORK * worked)
+            self._began = time.perf_counter()
 
 
 def prepare_aside(request: Request) -> StreamModel:

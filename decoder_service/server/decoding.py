@@ -136,7 +136,8 @@ class ServedDecoder:
 
     def prepare(self, text: str, kind: Kind, *, aside: bool) -> tuple[Model, StreamModel]:
         new, rounds = Model(text, kind), self.shape.rounds
-        if not aside:
+        # An image holds no endings as early as the lag of a network would ask for.
+        if not aside or self._inner.weights:
             return new, self._inner.prepare(new.dem(), rounds=rounds)
         model = prepare_aside(
             Request(

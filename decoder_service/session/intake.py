@@ -106,6 +106,7 @@ class Intake:
             or expected != self.decoded
             or self._lost > expected
             or epoch >= LAST_EPOCH
+            or sequence > rounds  # or it would pass for the next shot's
             or epoch * (rounds + 1) + sequence != expected
             or (kind == _FINAL) != (sequence == rounds)
         ):

@@ -65,6 +65,17 @@ def test_a_different_duplicate_is_an_error_and_the_first_is_used(kit, where: str
     assert {epoch: flags for _, epoch, _, _, flags in kit.outputs(frames)} == {0: Flag.CONFLICT, 1: 0}
 
 
+def test_a_round_past_a_shot_is_not_the_next_shots_first(kit) -> None:
+    """Its place in the stream, epoch times frames a shot plus sequence, is the one that is expected next."""
+    stream = kit.make()
+    stream.feed(*kit.shot(0))
+    beyond = kit.data(0, 0)._replace(sequence=len(kit.shot(0)))
+    assert kit.errors(stream.feed(beyond)) == [(ErrorCode.BAD_SEQUENCE, 0, len(kit.shot(0)))]
+    assert (
+        kit.outputs(stream.feed(*kit.shot(1))) == kit.outputs(kit.make().feed(*kit.shot(0), *kit.shot(1)))[4:]
+    )
+
+
 def test_reordered_frames_give_the_same_commits(kit) -> None:
     expected = kit.outputs(kit.make().feed(*kit.shot(0), *kit.shot(1), *kit.shot(2)))
     for seed in range(20):
