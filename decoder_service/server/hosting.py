@@ -56,6 +56,8 @@ class Session:
         self._upload = Upload(max_bytes=services.config.model_bytes)
         self._waiting: deque[tuple[Frame, HostedStream, int]] = deque()
         """PING and CLOSE frames, each with the place that must be decoded before its answer."""
+        self.announced: set[int] = set()
+        """Streams with an OPENED on the present connection; before it, outputs are only kept."""
         self.outbox: list[Frame] = []
         """Frames that are ready at a time when no frame of the client is being answered."""
 
@@ -93,6 +95,8 @@ class Session:
 
     def attach(self, connection: Connection, now: int) -> None:
         """Goes on over this connection."""
+        if connection is not self.connection:
+            self.announced.clear()
         self.connection = connection
         connection.session = self.name
         for hosted in self.streams.values():
@@ -159,6 +163,7 @@ class Session:
             if resent is None:
                 message = f"outputs after {options.resume_after} of {hosted.session.outputs} are not kept"
                 return [error_frame(stream, ErrorCode.RESUME_LOST, "stream", message)]
+            self.announced.add(stream)
             return [hosted.head()[1], *resent]
         if stream in self._opening:
             return []  # OPENED comes when it is built
@@ -211,6 +216,7 @@ class Session:
             self.outbox.append(error_frame(stream, ErrorCode.JOURNAL_FAILED, "stream", str(failure)))
             return
         self.add(hosted)
+        self.announced.add(stream)
         self.outbox.append(hosted.head()[1])
 
     def _reload(self, frame: Frame) -> list[Frame]:

@@ -127,6 +127,8 @@ class Turns:
             hosted = session.streams.get(item.stream)
             if hosted is None or not isinstance(item, Frame) or item.type not in _DATA:
                 break
+            if item.stream not in session.announced:
+                break
             try:
                 data = hosted.straight(item, now, sole)
                 if data is None:
@@ -158,13 +160,16 @@ class Turns:
         for hosted in list(session.streams.values()):
             try:
                 hosted.settle()
-                out += hosted.work(self._turn)
+                frames = hosted.work(self._turn)
             except JournalError as error:
                 self._journal_failed(session, hosted, error)
                 continue
             if hosted.latencies:
                 self._metrics.observe(hosted.latencies)
-            out += hosted.session.credit()
+            frames += hosted.session.credit()
+            if hosted.session.stream not in session.announced:
+                frames = [frame for frame in frames if frame.type not in _RESENT_ON_RESUME]
+            out += frames
             watch |= hosted.session.next_deadline() is not None
             if hosted.session.has_ready:
                 self.busy.add(session)
