@@ -53,14 +53,17 @@ class UnmodelledTest:
         matrix = closed_form_matrix(wider, subsets=structure.subsets)[len(known) :]
         dropped = abs(matrix) @ (~raw.equations.valid).astype(float)
         matrix = matrix[np.flatnonzero(dropped == 0)]
-        moment_noise = sparse_covariance(structure.parity, np.maximum(raw.a, 0.0), shots=raw.equations.shots)
+        used = np.unique(matrix.indices)  # the covariance of all moments is large at d = 13
+        matrix, b = matrix[:, used], raw.equations.b[used]
+        strengths = np.maximum(raw.a, 0.0)
+        moment_noise = sparse_covariance(structure.parity[used], strengths, shots=raw.equations.shots)
         noise = (matrix @ moment_noise @ matrix.T).toarray()
         seen = np.flatnonzero(np.diagonal(noise) > 0)
         if not len(seen):
             return cls(1.0, 0.0, 0)
         sigma = np.sqrt(np.diagonal(noise)[seen])
         correlation = noise[np.ix_(seen, seen)] / np.outer(sigma, sigma)
-        z = (matrix @ raw.equations.b)[seen] / sigma
+        z = (matrix @ b)[seen] / sigma
         scatter = np.sqrt(2 * np.sum(correlation**2)) / len(seen)
         return cls(float(np.mean(z**2)), float(scatter), len(seen))
 
