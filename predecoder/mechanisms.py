@@ -118,8 +118,9 @@ class StreamMechanisms:
         nodes = self._of(tuple(experiment.source_layer(t)[0] for t in range(start, stop)))
         flat = bits.ravel()
         fired = flat[nodes].astype(bool)
-        fired[:, 1:] &= nodes[:, 1:] != nodes[:, :1]  # the first one repeated
-        weight = 1 + (nodes[:, 1:] != nodes[:, :1]).sum(axis=1)
+        distinct = nodes[:, 1:] != nodes[:, :1]  # the others are the first one repeated
+        fired[:, 1:] &= distinct
+        weight = 1 + distinct.sum(axis=1)
         likely = fired.sum(axis=1) >= np.maximum(2, weight - 1)
         return [
             tuple(
