@@ -29,6 +29,9 @@ class TaskConfig:
         orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
         dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
         weight: how often a batch is drawn from this task, relative to the others.
+        contested: only shots on which plain and correlated PyMatching disagree about an observable.
+            They are where failures are decided, and rare; which shots these are is a function of the
+            syndrome alone, as the teacher's labels are, so it does not bias what is learnt from them.
     """
 
     distance: int = 9
@@ -39,6 +42,7 @@ class TaskConfig:
     orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
     dem: str | None = None
     weight: float = 1.0
+    contested: bool = False
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -47,6 +51,8 @@ class TaskConfig:
             raise ValueError(
                 f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
             )
+        if not isinstance(self.contested, bool):
+            raise ValueError(f"task contested={self.contested!r} is not true or false")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ class TrainConfig:
     Attributes:
         name: of the run and of the weights it makes.
         seed: of the initial weights and of every batch.
-        init: weights file to start from, or nothing.
+        init: weights file to start from, or nothing. It may have fewer residual blocks than `network`:
+            the last ones then begin as the identity.
         checkpoint_seconds: time between checkpoints.
         decision, conservative, small_patch: stored with the weights; they have no part in training.
             `small_patch` is `decision` unless it is given.
@@ -125,6 +132,13 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
+
+    def __post_init__(self) -> None:
+        if self.data.labels != "teacher" and any(task.contested for task in self.tasks):
+            raise ValueError(
+                f"a task has contested=true, but data labels={self.data.labels!r} depend on more than the "
+                "syndrome and would be biased by it; use labels='teacher'"
+            )
 
 
 def load_config(path: str | Path) -> TrainConfig:

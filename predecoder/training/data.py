@@ -18,6 +18,7 @@ import stim
 from predecoder.blocking import NetworkInput, block
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
+from predecoder.training.contested import ContestedShots
 from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -39,9 +40,9 @@ class Stream:
     @property
     def name(self) -> str:
         """For logs: where the shots come from."""
-        if self.task.dem:
-            return self.task.dem
-        return f"d{self.task.distance}r{self.task.rounds}p{self.task.p:g}"
+        task = self.task
+        source = task.dem or f"d{task.distance}r{task.rounds}p{task.p:g}"
+        return f"{source} contested" if task.contested else source
 
     @cached_property
     def dem(self) -> stim.DetectorErrorModel:
@@ -99,6 +100,7 @@ class _Maker:
     def __init__(self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int) -> None:
         self._streams, self._weights = expand_tasks(tasks)
         self._sources: dict[int, SampledLabels | TeacherLabels] = {}
+        self._contested: dict[int, ContestedShots] = {}
         self._data, self._seed = data, seed
 
     def __call__(self, k: int) -> tuple[int, np.ndarray, np.ndarray]:
@@ -109,7 +111,15 @@ class _Maker:
             kind = _SOURCES[self._data.labels]
             self._sources[index] = kind(stream.dem, stream.layout, stream.moves)
         shots = stream.batch_shots(self._data.blocks_per_batch)
-        packed, labels = self._sources[index].sample(shots, seed=int(rng.integers(2**62)))
+        source = self._sources[index]
+        if stream.task.contested:
+            assert isinstance(source, TeacherLabels)  # TrainConfig refuses the others
+            if index not in self._contested:
+                self._contested[index] = ContestedShots(stream.dem, source=stream.name)
+            packed = self._contested[index].sample(shots, rng)
+            labels = source.label(packed)
+        else:
+            packed, labels = source.sample(shots, seed=int(rng.integers(2**62)))
         return index, packed, np.packbits(labels, axis=1)
 
 

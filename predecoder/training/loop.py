@@ -51,7 +51,7 @@ class TrainingRun:
             device
         )
         if config.init:
-            self.network.load_state_dict(load_network(config.init, expect=config.network).state_dict())
+            _begin_from(self.network, config.init)
         parameters = list(self.network.parameters())
         self.optimizers = (
             Muon([p for p in parameters if p.ndim > 1], lr=config.optimizer.learning_rate),
@@ -173,6 +173,18 @@ def train(
                 last_saved = now
     run.network.load_state_dict(run.ema)
     return run.network.eval()
+
+
+def _begin_from(network: Network, init: str) -> None:
+    """Loads weights that may lack the last residual blocks, which stay the identity they were made as."""
+    given = load_network(init)
+    blocks, wanted = given.config.residual_blocks, network.config.residual_blocks
+    if blocks > wanted or dataclasses.replace(given.config, residual_blocks=wanted) != network.config:
+        raise ValueError(
+            f"init={init!r} holds {given.config}, the configuration asks for {network.config}; only "
+            "residual blocks can be added"
+        )
+    network.load_state_dict(network.state_dict() | given.state_dict())
 
 
 def _truncate_log(log: Path, *, keep: int) -> None:
