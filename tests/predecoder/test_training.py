@@ -4,12 +4,17 @@ import dataclasses
 import json
 
 import numpy as np
+import pymatching
 import pytest
+import stim
 import torch
 
+from predecoder.labels import TeacherLabels
 from predecoder.training.config import OptimizerConfig, TrainConfig, load_config
-from predecoder.training.data import batches
-from predecoder.training.loop import train
+from predecoder.training.contested import ContestedShots
+from predecoder.training.data import _Maker, batches, expand_tasks
+from predecoder.training.loop import TrainingRun, train
+from predecoder.weights import save_weights
 
 _TOML = """
 name = "tiny"
@@ -97,6 +102,60 @@ def test_a_checkpoint_of_another_run_is_refused(config, tmp_path):
         train(changed, tmp_path / "run", device=torch.device("cpu"))
 
 
+def test_contested_shots_are_those_that_the_matchers_decide_differently(model):
+    dem = model(3, 3).dem
+    shots = ContestedShots(dem, source="d3").sample(300, np.random.default_rng(3))
+    assert shots.shape == (300, (dem.num_detectors + 7) // 8)
+    plain = pymatching.Matching(dem).decode_batch(shots, bit_packed_shots=True)
+    correlated = pymatching.Matching.from_detector_error_model(dem, enable_correlations=True)
+    other = correlated.decode_batch(shots, bit_packed_shots=True, enable_correlations=True)
+    assert (plain != other).all()
+    # Not a few of them over and over.
+    assert len(np.unique(shots, axis=0)) > 100
+
+
+def test_matchers_that_never_disagree_are_an_error():
+    """A repetition code has no correlations."""
+    circuit = stim.Circuit.generated(
+        "repetition_code:memory", distance=3, rounds=2, before_round_data_depolarization=0.01
+    )
+    contested = ContestedShots(circuit.detector_error_model(), source="repetition")
+    with pytest.raises(ValueError, match=r"disagree on 0 of .* shots of repetition; raise p"):
+        contested.sample(1, np.random.default_rng(0))
+
+
+def test_contested_batches_are_labelled_by_the_teacher(config):
+    """The maker's batch, without its process: contested syndromes, with the teacher's moves, every time."""
+    tasks = (dataclasses.replace(config.tasks[0], contested=True),)
+    data = dataclasses.replace(config.data, labels="teacher")
+    streams, _ = expand_tasks(tasks)
+    index, packed, labels = _Maker(tasks, data, 3)(7)
+    repeated = _Maker(tasks, data, 3)(7)
+    assert index == repeated[0]
+    assert np.array_equal(packed, repeated[1])
+    stream = streams[index]
+    assert len(packed) == stream.batch_shots(data.blocks_per_batch)
+    teacher = TeacherLabels(stream.dem, stream.layout, stream.moves)
+    assert np.array_equal(np.unpackbits(labels, axis=1, count=stream.moves.num_moves), teacher.label(packed))
+    assert ContestedShots(stream.dem, source="d3")._disagree(packed).all()
+
+
+def test_added_residual_blocks_begin_as_the_identity(config, model, random_network, tmp_path):
+    given = random_network(1)
+    save_weights(given, tmp_path / "given.safetensors", {})
+    longer = dataclasses.replace(given.config, residual_blocks=3)
+    run = TrainingRun(
+        dataclasses.replace(config, network=longer, init=str(tmp_path / "given.safetensors")),
+        device=torch.device("cpu"),
+    )
+    x = torch.randn(2, 16, 3, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(run.network(x), given(x))
+    other = dataclasses.replace(longer, channels=16)
+    with pytest.raises(ValueError, match="only residual blocks can be added"):
+        TrainingRun(dataclasses.replace(run.config, network=other), device=torch.device("cpu"))
+
+
 def test_learning_rate_schedule():
     schedule = OptimizerConfig(steps=100, learning_rate=1.0, warmup_steps=10, decay_fraction=0.5)
     assert schedule.rate_at(0) == pytest.approx(0.1)
@@ -114,6 +173,8 @@ def test_learning_rate_schedule():
         ("[optimizer]\nsteps = 'many'", "steps='many' is not a number"),
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
+        ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
+        ("[data]\nlabels = 'sampled'\n[[tasks]]\ncontested = true", "labels='sampled' depend on more"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path, text, reason):
