@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,9 +10,8 @@ import numpy as np
 import sinter
 import stim
 
-from predecoder.blocking import NetworkInput, unblock
 from predecoder.decision import ChainDecision, DecisionConfig, Mode
-from predecoder.stencils import ResidualStencil
+from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout, LayoutError
@@ -24,11 +22,6 @@ if TYPE_CHECKING:
     from predecoder.network import Network
 
 __all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning", "automatic_mode"]
-
-_BLOCKS_PER_BATCH = 4096
-"""Blocks that go through the network at a time: one layer's activations then stay in the cache."""
-_BLOCKS_PER_TILE = 32_768
-"""A larger volume is cut along time and computed tile by tile, to bound memory."""
 
 
 class PredecoderMisfitWarning(UserWarning):
@@ -154,60 +147,27 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         """
         self.layout = layout
         self.global_decoder = global_decoder
-        blocks = int(np.prod(layout.shape)) // 8
-        self.batch_shots = batch_shots or max(1, _BLOCKS_PER_BATCH // blocks)
-        self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
-        self._network = network.to(device)
-        self._device = device
-        self._input = NetworkInput(layout)
+        self._residual = ResidualNetwork(layout, network, device=device, batch_shots=batch_shots)
         self._decision = ChainDecision(
             layout, decision or network.decision_for("aggressive", layout), tables=tables
         )
-        self._stencil = ResidualStencil(layout)
+
+    @property
+    def batch_shots(self) -> int:
+        """Shots that go through the network at a time."""
+        return self._residual.batch_shots
 
     def propose(self, packed: np.ndarray) -> np.ndarray:
         """Moves that the network proposes and the decision commits: uint8 0/1 `(shots, 3, T, I, J)`."""
-        detections = np.unpackbits(packed, axis=1, count=self.layout.num_detectors, bitorder="little")
-        return unblock(self._decision(self.logits(packed), detections))
-
-    def logits(self, packed: np.ndarray) -> np.ndarray:
-        """The network's logits of all moves: float32 `(shots, t, i, j, 24)`, blocked."""
-        import torch
-
-        from predecoder.device import autocast
-        from predecoder.tiles import infer_tiled
-
-        inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
-        with torch.inference_mode(), autocast(self._device):
-            logits = (
-                infer_tiled([self._network], inputs, size=self._tile) if self._tile else self._network(inputs)
-            )
-        return logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
+        return self._residual.propose(packed, [self._decision])[0]
 
     def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""
-        return self._stencil(packed, moves)
+        return self._residual.apply(packed, moves)
 
     def decode_to_residual(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips that the network leaves, in cache-sized batches."""
-        return self.residuals(packed, [self._decision])[0]
-
-    def residuals(
-        self, packed: np.ndarray, decisions: Sequence[ChainDecision]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Like `decode_to_residual` under several decisions, with one run of the network."""
-        width = -(-self.layout.num_observables // 8)
-        results = [(np.empty_like(packed), np.empty((len(packed), width), np.uint8)) for _ in decisions]
-        for start in range(0, len(packed), self.batch_shots):
-            part = slice(start, start + self.batch_shots)
-            logits = self.logits(packed[part])
-            detections = np.unpackbits(
-                packed[part], axis=1, count=self.layout.num_detectors, bitorder="little"
-            )
-            for decision, (residual, flips) in zip(decisions, results, strict=True):
-                moves = unblock(decision(logits, detections))
-                residual[part], flips[part] = self.apply(packed[part], moves)
-        return results
+        return self._residual.residuals(packed, [self._decision])[0]
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
@@ -230,9 +190,3 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
     """Aggressive in front of a matcher on independent edges, conservative in front of anything else."""
     return "aggressive" if getattr(global_decoder, "graphlike", False) else "conservative"
-
-
-def _tile_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Blocks (t, i, j) of a tile's core: the whole patch, and as many layers as the bound allows."""
-    _, i, j = (n // 2 for n in shape)
-    return max(1, _BLOCKS_PER_TILE // (i * j)), i, j

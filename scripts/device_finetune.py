@@ -21,16 +21,10 @@ import stim
 import torch
 import tyro
 
-from global_decoders import make_decoder
 from noise_learning import Moments, Structure, TiedModel, learn
-from predecoder import CompiledPredecoded, load_network, resolve_weights
-from predecoder.decision import ChainDecision
-from predecoder.decoder import automatic_mode
-from predecoder.network import Network
-from predecoder.training import PairedCounts, TrainConfig, train
+from predecoder import load_network, resolve_weights
+from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
 from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
 from qec.shots import iter_shots
 
 HALVES = ("even", "odd")
@@ -103,44 +97,14 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         config, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
-        for decoder, counts in _paired(dem, network, shots[1 - half :: 2], flips[1 - half :: 2]).items():
+        decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)
+        for decoder, counts in decoders.count(shots[1 - half :: 2], flips[1 - half :: 2]).items():
             yield {"file": name, "half": HALVES[half], "network": label, "decoder": decoder, **asdict(counts)}
 
 
 def _progress(name: str, step: int) -> None:
     if step % 100 == 0:
         print(f"{name}: step {step}", flush=True)
-
-
-def _paired(
-    dem: stim.DetectorErrorModel, network: Network, shots: np.ndarray, flips: np.ndarray
-) -> dict[str, PairedCounts]:
-    """Each global decoder with and without the network on packed `shots` with true `flips`."""
-    tables = DemTables.from_dem(dem)
-    layout = DetectorLayout.from_dem(dem, tables=tables)
-    makers = {decoder: make_decoder(decoder) for decoder in DECODERS}
-    matchers = {decoder: maker.compile_decoder_for_dem(dem=dem) for decoder, maker in makers.items()}
-    compiled = CompiledPredecoded(
-        layout, network, matchers["pymatching"], device=torch.device("cpu"), tables=tables
-    )
-    decisions = [
-        ChainDecision(layout, network.decision_for(automatic_mode(maker), layout), tables=tables)
-        for maker in makers.values()
-    ]
-    result = {}
-    for (decoder, matcher), (residual, changed) in zip(
-        matchers.items(), compiled.residuals(shots, decisions), strict=True
-    ):
-        plain = matcher.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
-        behind = matcher.decode_shots_bit_packed(bit_packed_detection_event_data=residual) ^ changed
-        result[decoder] = PairedCounts.of_shots(
-            (plain != flips).any(axis=1),
-            (behind != flips).any(axis=1),
-            packed=shots,
-            residual=residual,
-            detectors=dem.num_detectors,
-        )
-    return result
 
 
 def _print(rows: list[dict], flags: Flags) -> None:

@@ -19,9 +19,10 @@ import torch
 import tyro
 
 from global_decoders import make_decoder
-from predecoder import CompiledPredecoded, load_network, resolve_weights
+from predecoder import load_network, resolve_weights
 from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.device import select_device
+from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
@@ -58,9 +59,7 @@ def main() -> None:
     tables = DemTables.from_dem(dem)
     layout = DetectorLayout.from_dem(dem, tables=tables)
     matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
-    network = CompiledPredecoded(
-        layout, load_network(file.path), matchers[0], device=select_device(flags.device), tables=tables
-    )
+    network = ResidualNetwork(layout, load_network(file.path), device=select_device(flags.device))
     dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
     configs = [[DecisionConfig(propose=low, commit=high) for low, high in dial]]
     configs.append([replace(c, residue="none", bind="mechanisms") for c in configs[0]])

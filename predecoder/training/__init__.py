@@ -6,6 +6,7 @@ from predecoder.training.evaluation import (
     EvaluationCase,
     Noise,
     PairedCounts,
+    PairedDecoders,
     PairedEvaluator,
 )
 from predecoder.training.loop import StepReport, train
@@ -15,6 +16,7 @@ __all__ = [
     "EvaluationCase",
     "Noise",
     "PairedCounts",
+    "PairedDecoders",
     "PairedEvaluator",
     "StepReport",
     "TrainConfig",

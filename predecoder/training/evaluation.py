@@ -13,13 +13,14 @@ import torch
 
 from global_decoders import make_decoder
 from predecoder.decision import ChainDecision
-from predecoder.decoder import CompiledPredecoded, automatic_mode
+from predecoder.decoder import automatic_mode
 from predecoder.network import Network
+from predecoder.residual import ResidualNetwork
 from qec import LocationVariation, depolarizing, memory_circuit, si1000
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 
-__all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedEvaluator"]
+__all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedDecoders", "PairedEvaluator"]
 
 _CHUNK_SHOTS = 4096
 _VARIATION_SEED = 5
@@ -143,48 +144,67 @@ class PairedCounts:
         return self.events / max(1, self.residual_events)
 
 
-class PairedEvaluator:
-    """Decodes one case's shots with each global decoder, plain and behind the network."""
+class PairedDecoders:
+    """Each global decoder of a DEM, plain and behind the network, on the same shots."""
 
     def __init__(
         self,
         network: Network,
-        case: EvaluationCase,
+        dem: stim.DetectorErrorModel,
         *,
         device: torch.device,
         decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
     ) -> None:
         """Compiles everything once; each decoder has the network's decision for its kind."""
-        self._circuit = case.circuit()
-        dem = self._circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-        self._num_detectors = dem.num_detectors
         makers = {name: make_decoder(name) for name in decoders}
         self._plain = {n: maker.compile_decoder_for_dem(dem=dem) for n, maker in makers.items()}
         tables = DemTables.from_dem(dem)
         layout = DetectorLayout.from_dem(dem, tables=tables)
-        self._network = CompiledPredecoded(
-            layout, network, self._plain[decoders[0]], device=device, tables=tables
-        )
+        self._num_detectors = layout.num_detectors
+        self._residual = ResidualNetwork(layout, network, device=device)
         self._decisions = [
             ChainDecision(layout, network.decision_for(automatic_mode(maker), layout), tables=tables)
             for maker in makers.values()
         ]
 
+    def count(self, packed: np.ndarray, truth: np.ndarray) -> dict[str, PairedCounts]:
+        """Counts by global decoder.
+
+        Args:
+            packed: detections, bit-packed uint8 `(shots, ceil(num_detectors / 8))` LSB first.
+            truth: observable flips, bit-packed uint8 `(shots, ceil(num_observables / 8))` LSB first.
+        """
+        left = self._residual.residuals(packed, self._decisions)
+        counts = {}
+        for (name, decoder), (residual, flips) in zip(self._plain.items(), left, strict=True):
+            counts[name] = PairedCounts.of_shots(
+                _wrong(decoder, packed, truth),
+                _wrong(decoder, residual, truth ^ flips),
+                packed=packed,
+                residual=residual,
+                detectors=self._num_detectors,
+            )
+        return counts
+
+
+class PairedEvaluator:
+    """Samples one case's shots and counts them by `PairedDecoders`."""
+
+    def __init__(self, network: Network, case: EvaluationCase, *, device: torch.device) -> None:
+        self._circuit = case.circuit()
+        dem = self._circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+        self._decoders = PairedDecoders(network, dem, device=device)
+
     def run(self, shots: int, *, seed: int) -> dict[str, PairedCounts]:
         """Counts by global decoder, all on the same `shots` shots."""
         sampler = self._circuit.compile_detector_sampler(seed=seed)
-        totals = dict.fromkeys(self._plain, PairedCounts())
+        totals: dict[str, PairedCounts] = {}
         for start in range(0, shots, _CHUNK_SHOTS):
             packed, truth = sampler.sample(
                 min(_CHUNK_SHOTS, shots - start), separate_observables=True, bit_packed=True
             )
-            left = self._network.residuals(packed, self._decisions)
-            for (name, decoder), (residual, flips) in zip(self._plain.items(), left, strict=True):
-                plain = _wrong(decoder, packed, truth)
-                predecoded = _wrong(decoder, residual, truth ^ flips)
-                totals[name] += PairedCounts.of_shots(
-                    plain, predecoded, packed=packed, residual=residual, detectors=self._num_detectors
-                )
+            for name, counts in self._decoders.count(packed, truth).items():
+                totals[name] = totals.get(name, PairedCounts()) + counts
         return totals
 
 

@@ -80,7 +80,7 @@ def test_a_volume_cut_into_tiles_decodes_to_the_same_bits(model, weights, monkey
     packed = _shots(m.circuit, 30)
     decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights)
     whole = _compiled(decoder, m.dem).propose(packed)
-    monkeypatch.setattr("predecoder.decoder._BLOCKS_PER_TILE", 9)
+    monkeypatch.setattr("predecoder.residual._BLOCKS_PER_TILE", 9)
     assert np.array_equal(_compiled(decoder, m.dem).propose(packed), whole)
 
 
