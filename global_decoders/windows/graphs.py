@@ -85,10 +85,7 @@ class WindowGraphs:
         if added:
             return self._erased_matcher((key, added), layers, window, pace)
         if key not in self._by_key:
-            content = self.content(layers, window)
-            if content not in self._by_content:
-                self._by_content[content] = WindowMatcher.of_dem(self._unbuilt.pop(content), inner=self.inner)
-            self._by_key[key] = self._by_content[content]
+            self._by_key[key] = self._of_content(self.content(layers, window))
         return self._by_key[key]
 
     def content(self, layers: LayeredDem, window: Window) -> _Content:
@@ -96,10 +93,20 @@ class WindowGraphs:
         key = cut_key(layers, window)
         if key not in self._contents:
             dem = cut(layers, window)
-            content = self._contents[key] = (dem.places, hashlib.sha256(dem.text.encode()).digest())
+            content = (dem.places, hashlib.sha256(dem.text.encode()).digest())
             if content not in self._by_content:
                 self._unbuilt[content] = dem
+            self._contents[key] = content  # last: another thread may build what it finds here
         return self._contents[key]
+
+    def _of_content(self, content: _Content) -> WindowMatcher:
+        """Where building fails, nothing has changed; where two threads build the same, the first counts."""
+        dem = self._unbuilt.get(content)
+        if content not in self._by_content:
+            assert dem is not None
+            self._by_content.setdefault(content, WindowMatcher.of_dem(dem, inner=self.inner))
+            self._unbuilt.pop(content, None)
+        return self._by_content[content]
 
     def _erased_matcher(
         self, key: _Key, layers: LayeredDem, window: Window, pace: Callable[[], None]

@@ -10,6 +10,7 @@ from global_decoders.windows import (
     LayeredDem,
     Window,
     WindowGraphs,
+    WindowMatcher,
     cut,
     graphs,
     windows_of,
@@ -29,6 +30,22 @@ def test_windows_of_a_kind_share_one_graph(memory, mode, basis) -> None:
     found = {cut(layers, window): shared.matcher(layers, window) for window in windows}
     assert len(shared) == len(found) == len({id(m) for m in found.values()})
     assert all((shared.matcher(layers, w) is found[cut(layers, w)]) for w in windows)
+
+
+def test_a_graph_that_could_not_be_built_can_be_tried_again(memory, monkeypatch) -> None:
+    layers = LayeredDem.from_dem(memory(distance=3, rounds=20, p=0.004))
+    shared = WindowGraphs(inner="pymatching")
+    window = Window(start=9, lo=9, hi=12, stop=15)
+
+    def fails(dem: object, *, inner: str) -> WindowMatcher:
+        raise ValueError("no memory for this graph")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowMatcher, "of_dem", fails)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no memory"):
+                shared.matcher(layers, window)
+    assert shared.matcher(layers, window) is shared.matcher(layers, window)
 
 
 def test_graphs_with_erased_rounds_do_not_pile_up(memory, monkeypatch) -> None:
