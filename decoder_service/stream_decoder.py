@@ -121,7 +121,7 @@ class StreamDecoder:
     ) -> Iterator[None]:
         """Builds the graphs with one erased round, one a step, those of the most frequent windows first.
 
-        Not more than `MOST_ERASED_EDGES` allows. All others, those of two in a window among them, are
+        Not more than `MOST_ERASED_BYTES` allows. All others, those of two in a window among them, are
         built when they are needed, from the window's graph, and kept as long as there is room.
         May run in another thread than the one that decodes.
 
@@ -132,9 +132,8 @@ class StreamDecoder:
         """
         model = model or self._models.current
         for layers, window, lost in self._erasures(model, None if rounds is None else rounds + 1):
-            if not model.graphs.has_room(model.graphs.matcher(layers, window)):
+            if not model.graphs.prebuild(layers, window, erased=lost, pace=pace):
                 return
-            model.graphs.matcher(layers, window, erased=lost, pace=pace)
             yield
 
     def open(self, shot: int) -> None:

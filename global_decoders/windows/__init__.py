@@ -16,7 +16,7 @@ model is committed by exactly one window, and windows with equal error models sh
 from global_decoders.windows.cut import CutKey, WindowDem, WindowEdges, WindowPlaces, cut, cut_key
 from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_span
 from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
-from global_decoders.windows.graphs import MOST_ERASED_EDGES, WindowGraphs
+from global_decoders.windows.graphs import MOST_ERASED_BYTES, WindowGraphs
 from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism
 from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import (
@@ -32,7 +32,7 @@ from global_decoders.windows.repeats import shortened
 
 __all__ = [
     "INNER_DECODERS",
-    "MOST_ERASED_EDGES",
+    "MOST_ERASED_BYTES",
     "CompiledWindows",
     "Component",
     "CutKey",

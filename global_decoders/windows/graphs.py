@@ -8,17 +8,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from global_decoders.windows.cut import CutKey, WindowDem, WindowPlaces, cut, cut_key, seen_in
-from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
+from global_decoders.windows.graph import INNER_DECODERS
 from global_decoders.windows.layers import Component, LayeredDem
 from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import Window
 
-__all__ = ["MOST_ERASED_EDGES", "WindowGraphs"]
+__all__ = ["MOST_ERASED_BYTES", "WindowGraphs"]
 
-MOST_ERASED_EDGES = 1 << 20
-"""Edges, in all, of the graphs with erased rounds that are kept, some 600 MB: there is no end of them."""
+MOST_ERASED_BYTES = 600 << 20
+"""Of memory, in all, for the graphs with erased rounds that are kept: there is no end of them."""
 
-_Key = tuple[CutKey, tuple[tuple[int, Component], ...]]
+_Lost = tuple[tuple[int, Component], ...]
+"""Components, each with its layer relative to the window's first."""
+_Key = tuple[CutKey, _Lost]
 _Content = tuple[WindowPlaces, bytes]
 
 
@@ -48,7 +50,7 @@ class WindowGraphs:
         self._by_content: dict[_Content, WindowMatcher] = {}
         self._unbuilt: dict[_Content, WindowDem] = {}
         self._erased: OrderedDict[_Key, WindowMatcher] = OrderedDict()
-        self._erased_edges = 0
+        self._erased_bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -59,10 +61,6 @@ class WindowGraphs:
     def by_key(self) -> Mapping[CutKey, WindowMatcher]:
         """The matchers without erased rounds by `cut_key`."""
         return self._by_key
-
-    def has_room(self, matcher: WindowMatcher) -> bool:
-        """Whether one more graph of this size with an erased round takes no other's place."""
-        return self._erased_edges + matcher.num_edges <= MOST_ERASED_EDGES
 
     def matcher(
         self,
@@ -80,13 +78,35 @@ class WindowGraphs:
             erased: components, each with its layer, that are as likely as not: their edges have weight 0.
             pace: called every few steps of building a graph with erased rounds.
         """
+        if lost := _relative(erased, window):
+            return self._erased_matcher(lost, layers, window, pace)
         key = cut_key(layers, window)
-        added = tuple((t - window.start, component) for t, component in erased)
-        if added:
-            return self._erased_matcher((key, added), layers, window, pace)
         if key not in self._by_key:
             self._by_key[key] = self._of_content(self.content(layers, window))
         return self._by_key[key]
+
+    def prebuild(
+        self,
+        layers: LayeredDem,
+        window: Window,
+        *,
+        erased: Iterable[tuple[int, Component]],
+        pace: Callable[[], None] = _unpaced,
+    ) -> bool:
+        """Builds a `matcher` that may be asked for; False if there is no room for it beside the others.
+
+        Of those that nobody has asked for yet, the one that was built first is the last to go.
+        """
+        lost = _relative(erased, window)
+        key = (cut_key(layers, window), lost)
+        base = self.matcher(layers, window)
+        with self._lock:
+            if not lost or key in self._erased:
+                return True
+            if self._erased_bytes + base.num_bytes > MOST_ERASED_BYTES:
+                return False
+        self._keep(key, _freed(base, window, lost, pace), asked=False)
+        return True
 
     def content(self, layers: LayeredDem, window: Window) -> _Content:
         """Equal for windows with equal DEMs, which then share a matcher."""
@@ -109,25 +129,34 @@ class WindowGraphs:
         return self._by_content[content]
 
     def _erased_matcher(
-        self, key: _Key, layers: LayeredDem, window: Window, pace: Callable[[], None]
+        self, lost: _Lost, layers: LayeredDem, window: Window, pace: Callable[[], None]
     ) -> WindowMatcher:
+        key = (cut_key(layers, window), lost)
         with self._lock:
             if key in self._erased:
                 self._erased.move_to_end(key)
                 return self._erased[key]
-        base = self.matcher(layers, window)
-        graph = _freed(base, window, [(t + window.start, component) for t, component in key[1]])
-        matcher = WindowMatcher.of_graph(graph, pace=pace)
+        return self._keep(key, _freed(self.matcher(layers, window), window, lost, pace), asked=True)
+
+    def _keep(self, key: _Key, matcher: WindowMatcher, *, asked: bool) -> WindowMatcher:
+        """The one that is kept by this key now; those asked for longest ago make room for it."""
         with self._lock:
             if key in self._erased:
                 return self._erased[key]
             self._erased[key] = matcher
-            self._erased_edges += matcher.num_edges
-            while self._erased_edges > MOST_ERASED_EDGES and len(self._erased) > 1:
-                self._erased_edges -= self._erased.popitem(last=False)[1].num_edges
+            self._erased.move_to_end(key, last=asked)
+            self._erased_bytes += matcher.num_bytes
+            while self._erased_bytes > MOST_ERASED_BYTES and len(self._erased) > 1:
+                self._erased_bytes -= self._erased.popitem(last=False)[1].num_bytes
         return matcher
 
 
-def _freed(base: WindowMatcher, window: Window, erased: list[tuple[int, Component]]) -> WindowGraph:
-    seen = [seen_in(window, component, t, number=base.input_index) for t, component in erased]
-    return base.graph.freed([found for found in seen if found is not None])
+def _relative(erased: Iterable[tuple[int, Component]], window: Window) -> _Lost:
+    return tuple((t - window.start, component) for t, component in erased)
+
+
+def _freed(base: WindowMatcher, window: Window, lost: _Lost, pace: Callable[[], None]) -> WindowMatcher:
+    """The matcher of a window in which these components have weight 0."""
+    seen = [seen_in(window, component, t + window.start, number=base.input_index) for t, component in lost]
+    graph = base.graph.freed([found for found in seen if found is not None])
+    return WindowMatcher.of_graph(graph, pace=pace, remembers=False)

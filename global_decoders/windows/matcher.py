@@ -17,6 +17,9 @@ from global_decoders.windows.remembered import MOST_BYTES, Remembered
 
 __all__ = ["WindowMatcher"]
 
+_BYTES_PER_EDGE = {False: 640, True: 2000}
+"""Of a warm graph with all that belongs to it, plain and correlated: the most of d = 3 to 13, measured."""
+
 
 class WindowMatcher:
     """PyMatching on one window's graph, warm.
@@ -29,6 +32,7 @@ class WindowMatcher:
         matching: its graph, built with correlations where they are used.
         places: what it reads and hands on.
         graph: the same as data, if it is at hand.
+        remembers: whether answers are kept: of no use to a window that hardly comes again.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class WindowMatcher:
         *,
         correlated: bool,
         graph: WindowGraph | None = None,
+        remembers: bool = True,
     ) -> None:
         self.places = places
         self.input_index = {place: k for k, place in enumerate(places.inputs)}
@@ -50,7 +55,8 @@ class WindowMatcher:
         size = -(-len(places.inputs) // 8)
         # Not all zero where a mechanism is likelier than not. Warms the graph.
         self._quiet = self._decode(np.zeros((1, size), dtype=np.uint8))
-        self._remembered = Remembered(self._decode, size=size) if 0 < size <= MOST_BYTES else None
+        fits = remembers and 0 < size <= MOST_BYTES
+        self._remembered = Remembered(self._decode, size=size) if fits else None
 
     @classmethod
     def of_dem(cls, dem: WindowDem, *, inner: str) -> WindowMatcher:
@@ -65,11 +71,14 @@ class WindowMatcher:
         return cls(matching, dem.places, correlated=correlated, graph=graph)
 
     @classmethod
-    def of_graph(cls, graph: WindowGraph, *, pace: Callable[[], None] = lambda: None) -> WindowMatcher:
+    def of_graph(
+        cls, graph: WindowGraph, *, pace: Callable[[], None] = lambda: None, remembers: bool = True
+    ) -> WindowMatcher:
         """The matcher of a graph; equal to the one that the graph is of. See `WindowGraph.build`."""
         matching = graph.build(pace)
         pace()
-        return cls(matching, graph.places, correlated=graph.text is not None, graph=graph)
+        correlated = graph.text is not None
+        return cls(matching, graph.places, correlated=correlated, graph=graph, remembers=remembers)
 
     @cached_property
     def graph(self) -> WindowGraph:
@@ -79,9 +88,10 @@ class WindowMatcher:
         return WindowGraph.of_matching(self._compiled.matching, self.places)
 
     @property
-    def num_edges(self) -> int:
-        """Of the graph."""
-        return self._compiled.matching.num_edges
+    def num_bytes(self) -> int:
+        """Of memory that it takes, rather too many than too few."""
+        table = 0 if self._remembered is None else self._remembered.num_bytes
+        return self._compiled.matching.num_edges * _BYTES_PER_EDGE[self._compiled.correlated] + table
 
     def decode(self, detections: np.ndarray) -> np.ndarray:
         """uint8 0/1 (shots, inputs) -> uint8 0/1 (shots, observables + seam), both in the DEM's order.

@@ -58,6 +58,11 @@ class Remembered:
                 answers[left] = self._decode(packed[left])
         return answers
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the table, once all of it was touched."""
+        return self._keys.nbytes + self._answers.nbytes + self._claims.nbytes
+
     def _holds(self, slots: np.ndarray, words: np.ndarray) -> np.ndarray:
         """bool (S,): whether the table has these syndromes, uint64 (S, W), in these slots."""
         return (self._keys[slots] == words).all(axis=1)

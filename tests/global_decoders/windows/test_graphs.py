@@ -1,6 +1,9 @@
 """Equal windows share a graph, and graphs with erased rounds are bounded."""
 
+import gc
 import itertools
+import os
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -48,14 +51,73 @@ def test_a_graph_that_could_not_be_built_can_be_tried_again(memory, monkeypatch)
     assert shared.matcher(layers, window) is shared.matcher(layers, window)
 
 
+_BULK = Window(start=9, lo=9, hi=12, stop=15)
+
+
+def _erasing(layers: LayeredDem, rounds: Iterable[int]) -> list[tuple[int, Component]]:
+    return [edge for layer in rounds for edge in _lost(layer, layers.kind(layer).sites)]
+
+
 def test_graphs_with_erased_rounds_do_not_pile_up(memory, monkeypatch) -> None:
     layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
     shared = WindowGraphs(inner="pymatching")
-    window = Window(start=9, lo=9, hi=12, stop=15)
-    monkeypatch.setattr(graphs, "MOST_ERASED_EDGES", 4 * shared.matcher(layers, window).num_edges + 10)
-    syndrome = np.zeros((1, len(cut(layers, window).inputs)), dtype=np.uint8)
+    first = shared.matcher(layers, _BULK, erased=_erasing(layers, (9, 10)))
+    monkeypatch.setattr(graphs, "MOST_ERASED_BYTES", 4 * first.num_bytes + 5000)
+    syndrome = np.zeros((1, len(cut(layers, _BULK).inputs)), dtype=np.uint8)
     for pair in itertools.combinations(range(9, 14), 2):
-        more = [edge for layer in pair for edge in _lost(layer, layers.kind(layer).sites)]
-        assert not shared.matcher(layers, window, erased=more).decode(syndrome).any()
+        assert not shared.matcher(layers, _BULK, erased=_erasing(layers, pair)).decode(syndrome).any()
         assert len(shared) <= 5
     assert len(shared) == 5  # four of them, and the one without
+
+
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_graphs_with_erased_rounds_take_no_more_memory_than_is_counted(memory, inner) -> None:
+    """Those of d = 3 once took four times as much, most of it for tables of answers."""
+    layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
+    shared = WindowGraphs(inner=inner)
+    window = Window(start=9, lo=9, hi=12, stop=18)
+    busy = (np.random.default_rng(1).random((500, len(cut(layers, window).inputs))) < 0.03).astype(np.uint8)
+    counted, before = 0, 0
+    for k, rounds in enumerate(itertools.combinations(range(9, 17), 3)):
+        if k == 6:  # what the first ones of all need is not theirs
+            before = _resident()
+        matcher = shared.matcher(layers, window, erased=_erasing(layers, rounds))
+        matcher.decode(busy)
+        counted += matcher.num_bytes if k >= 6 else 0
+    assert counted > 5_000_000
+    assert _resident() - before < 1.2 * counted
+
+
+def _resident() -> int:
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_of_graphs_that_nobody_asked_for_the_first_to_be_built_is_the_last_to_go(memory, monkeypatch) -> None:
+    layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
+    shared = WindowGraphs(inner="pymatching")
+    size = WindowGraphs(inner="pymatching").matcher(layers, _BULK, erased=_erasing(layers, (9, 10))).num_bytes
+    shared.matcher(layers, _BULK)
+    built: list[int] = []
+
+    def of_graph(*args, **options) -> WindowMatcher:
+        built.append(1)
+        return make(*args, **options)
+
+    make = WindowMatcher.of_graph
+    monkeypatch.setattr(WindowMatcher, "of_graph", of_graph)
+    kept = [_erasing(layers, [layer]) for layer in (9, 10, 11)]
+    for lost in kept:
+        assert shared.prebuild(layers, _BULK, erased=lost)
+        assert shared.prebuild(layers, _BULK, erased=lost)  # it is there
+    monkeypatch.setattr(graphs, "MOST_ERASED_BYTES", 3 * size + 1000)
+    assert not shared.prebuild(layers, _BULK, erased=_erasing(layers, [12]))
+    for pair in ((9, 11), (10, 12)):
+        shared.matcher(layers, _BULK, erased=_erasing(layers, pair))
+    assert len(built) == 5
+    shared.matcher(layers, _BULK, erased=kept[0])
+    assert len(built) == 5
+    for lost in kept[1:]:
+        shared.matcher(layers, _BULK, erased=lost)
+    assert len(built) == 7
