@@ -154,6 +154,8 @@ class Turns:
         self.busy.discard(session)
         connection = session.connection
         if connection is not None and connection.stalled_since is not None:
+            for hosted in list(session.streams.values()):
+                self._settle(session, hosted)
             return
         out, session.outbox = session.outbox, []
         watch = False
@@ -179,6 +181,13 @@ class Turns:
             session.outbox += [frame for frame in out if frame.type not in _RESENT_ON_RESUME]
         elif out:
             self._wires.send(connection, out)
+
+    def _settle(self, session: Session, hosted: HostedStream) -> None:
+        """What a row leaves to do does not wait for the client to read: a resume must find it done."""
+        try:
+            hosted.settle()
+        except JournalError as error:
+            self._journal_failed(session, hosted, error)
 
     def _journal_failed(self, session: Session, hosted: HostedStream, error: JournalError) -> None:
         stream = hosted.session.stream

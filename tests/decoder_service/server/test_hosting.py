@@ -1,0 +1,89 @@
+"""A session's streams without a front: what is built beside them, and a client that does not read."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoder_service.server.config import WorkerConfig
+from decoder_service.server.connection import Connection
+from decoder_service.server.decoding import build_decoder
+from decoder_service.server.hosting import Session
+from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.models import ModelStore
+from decoder_service.server.services import Services
+from decoder_service.server.turns import Turns
+from decoder_service.server.wires import Wires
+from decoder_service.wire import Frame, FrameType, Open, encode_message
+
+Done = Callable[[Any, BaseException | None], None]
+
+
+class Bench:
+    """A session whose slow work is done when `run` is called, one job at a time."""
+
+    def __init__(self, state: Path, text: str, options: dict[str, Any]) -> None:
+        self.jobs: deque[tuple[Callable[[], Any], Done]] = deque()
+        config = WorkerConfig(state=str(state))
+        self.models = ModelStore(state / "models", max_bytes=1 << 20, max_models=8)
+        services = Services(
+            config=config,
+            models=self.models,
+            build=build_decoder,
+            later=lambda job, done: self.jobs.append((job, done)),
+            opened=lambda session, hosted: None,
+            closed=lambda session, hosted: None,
+            event=lambda event, **fields: None,
+        )
+        self.session = Session("0" * 32, services)
+        self.wires = Wires(output_bytes=1 << 20, busy_poll=0, lost=lambda connection: None)
+        self.turns = Turns(
+            config,
+            self.wires,
+            WorkerMetrics(),
+            lobby=lambda: pytest.fail("no journal fails here"),
+            event=lambda event, **fields: None,
+        )
+        digest = self.models.put(text.encode())
+        self.tell(FrameType.OPEN, encode_message(Open(model=digest, **options)))
+        self.run()
+
+    def tell(self, kind: FrameType, payload: bytes) -> list[Frame]:
+        """The answers to a frame of stream 0."""
+        return self.session.handle(Frame(kind, 0, payload=payload), 0)
+
+    def run(self) -> None:
+        """The next job and what follows it."""
+        job, done = self.jobs.popleft()
+        try:
+            result = job()
+        except ValueError as error:
+            done(None, error)
+        else:
+            done(result, None)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kit) -> Bench:
+    return Bench(tmp_path, kit.text, kit.options)
+
+
+def test_a_row_is_settled_though_its_client_does_not_read(bench: Bench, kit) -> None:
+    """A resume would else be told that the round is still to be sent."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(ours, 1, limits=WorkerConfig(state="").limits)
+        bench.session.attach(connection, 0)
+        hosted = bench.session.streams[0]
+        row = kit.rows(kit.sample(1, seed=3)[0], hosted.session.shape)[0]
+        assert hosted.straight(Frame(FrameType.ROUND, 0, payload=row), 1) is not None
+        assert hosted.session.intake.decoded == 0
+        connection.stalled_since = 1
+        bench.turns.work(bench.session)
+        assert hosted.session.intake.decoded == 1
+        connection.close()
