@@ -5,6 +5,8 @@ Shape legend: B shots, N moves of `MoveSet`. Labels are 0/1 uint8 `(B, N)` with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pymatching
 import scipy.sparse as sp
@@ -15,7 +17,13 @@ from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout, LayoutError
 from qec.moves import MoveSet
 
-__all__ = ["ConditionedLabels", "SampledLabels", "TeacherLabels"]
+__all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels"]
+
+Keep = Callable[[np.ndarray], np.ndarray]
+"""Which shots to keep, bool `(B,)`, of bit-packed detections: a rule that knows nothing of the truth."""
+
+_CHUNK = 1024
+_MAX_SAMPLED_PER_SHOT = 100_000
 
 _TILT_TIJ = (3.4e-3, 4.0e-3, 2.6e-3)
 """Slope of the teacher's log-probabilities per layer, row and column: breaks ties, decides nothing else."""
@@ -33,12 +41,9 @@ class SampledLabels:
         self._dem = dem
         self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, fired = self._dem.compile_sampler(seed=seed).sample(
-            shots, bit_packed=True, return_errors=True
-        )
-        assert fired is not None  # asked for by return_errors
+        packed, _, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
         bits = np.unpackbits(fired, axis=1, count=self._moves_of_mechanism.shape[0], bitorder="little")
         labels = sp.csr_matrix(bits, dtype=np.int32) @ self._moves_of_mechanism
         return packed, (labels.toarray() & 1).astype(np.uint8)
@@ -71,9 +76,9 @@ class TeacherLabels:
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, _ = self._dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)
+        packed, _, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         return packed, self.label(packed)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
@@ -110,9 +115,9 @@ class ConditionedLabels(TeacherLabels):
     syndrome alone.
     """
 
-    def sample(self, shots: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, truth, _ = self._dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)
+        packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         observables = np.unpackbits(truth, axis=1, count=self._dem.num_observables, bitorder="little")
         return packed, self._label(np.hstack([detections, observables]))
@@ -146,6 +151,30 @@ class ConditionedLabels(TeacherLabels):
         last = self._num_detectors + self._dem.num_observables - 1
         model.append("detector", [], [stim.target_relative_detector_id(last)])
         return model
+
+
+def sample_kept(
+    dem: stim.DetectorErrorModel, shots: int, *, seed: int, keep: Keep | None, return_errors: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detections, observables and (if asked for) fired mechanisms, bit-packed, of shots that are kept.
+
+    Raises:
+        ValueError: so few shots are kept that they will not be found.
+    """
+    sampler = dem.compile_sampler(seed=seed)
+    size = shots if keep is None else _CHUNK
+    parts: list[list[np.ndarray]] = []
+    found = sampled = 0
+    while found < shots:
+        packed, truth, fired = sampler.sample(size, bit_packed=True, return_errors=return_errors)
+        mask = np.ones(size, dtype=bool) if keep is None else keep(packed)
+        parts.append([part[mask] for part in (packed, truth, packed[:, :0] if fired is None else fired)])
+        found += int(mask.sum())
+        sampled += size
+        if sampled > _MAX_SAMPLED_PER_SHOT * max(1, found):
+            raise ValueError(f"only {found} of {sampled:,} shots are of the kind that is wanted")
+    packed, truth, fired = (np.concatenate(column)[:shots] for column in zip(*parts, strict=True))
+    return packed, truth, fired
 
 
 def _edge_of(edge: tuple[int, int | None, dict], num_nodes: int) -> tuple[tuple[int, int], list[int]]:

@@ -30,8 +30,8 @@ class TaskConfig:
         dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
         weight: how often a batch is drawn from this task, relative to the others.
         contested: only shots on which plain and correlated PyMatching disagree about an observable.
-            They are where failures are decided, and rare; which shots these are is a function of the
-            syndrome alone, as the teacher's labels are, so it does not bias what is learnt from them.
+            They are where failures are decided, and rare. Which shots these are is a function of the
+            syndrome alone, so it does not bias what is learnt about the labels of a syndrome.
     """
 
     distance: int = 9
@@ -132,13 +132,6 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
-
-    def __post_init__(self) -> None:
-        if self.data.labels != "teacher" and any(task.contested for task in self.tasks):
-            raise ValueError(
-                f"a task has contested=true, but data labels={self.data.labels!r} depend on more than the "
-                "syndrome and would be biased by it; use labels='teacher'"
-            )
 
 
 def load_config(path: str | Path) -> TrainConfig:

@@ -18,7 +18,7 @@ import stim
 from predecoder.blocking import NetworkInput, block
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
-from predecoder.training.contested import ContestedShots
+from predecoder.training.contested import Contested
 from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -100,7 +100,7 @@ class _Maker:
     def __init__(self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int) -> None:
         self._streams, self._weights = expand_tasks(tasks)
         self._sources: dict[int, SampledLabels | TeacherLabels] = {}
-        self._contested: dict[int, ContestedShots] = {}
+        self._contested: dict[int, Contested] = {}
         self._data, self._seed = data, seed
 
     def __call__(self, k: int) -> tuple[int, np.ndarray, np.ndarray]:
@@ -111,15 +111,15 @@ class _Maker:
             kind = _SOURCES[self._data.labels]
             self._sources[index] = kind(stream.dem, stream.layout, stream.moves)
         shots = stream.batch_shots(self._data.blocks_per_batch)
-        source = self._sources[index]
-        if stream.task.contested:
-            assert isinstance(source, TeacherLabels)  # TrainConfig refuses the others
-            if index not in self._contested:
-                self._contested[index] = ContestedShots(stream.dem, source=stream.name)
-            packed = self._contested[index].sample(shots, rng)
-            labels = source.label(packed)
-        else:
-            packed, labels = source.sample(shots, seed=int(rng.integers(2**62)))
+        if stream.task.contested and index not in self._contested:
+            self._contested[index] = Contested(stream.dem)
+        seed, keep = int(rng.integers(2**62)), self._contested.get(index)
+        try:
+            packed, labels = self._sources[index].sample(shots, seed=seed, keep=keep)
+        except ValueError as error:
+            raise ValueError(
+                f"task {stream.name}: {error}; raise p, or remove contested=true from this task"
+            ) from None
         return index, packed, np.packbits(labels, axis=1)
 
 

@@ -6,12 +6,11 @@ import json
 import numpy as np
 import pymatching
 import pytest
-import stim
 import torch
 
-from predecoder.labels import TeacherLabels
-from predecoder.training.config import OptimizerConfig, TrainConfig, load_config
-from predecoder.training.contested import ContestedShots
+import qec
+from predecoder.training.config import OptimizerConfig, TaskConfig, TrainConfig, load_config
+from predecoder.training.contested import Contested
 from predecoder.training.data import _Maker, batches, expand_tasks
 from predecoder.training.loop import TrainingRun, train
 from predecoder.weights import save_weights
@@ -104,40 +103,44 @@ def test_a_checkpoint_of_another_run_is_refused(config, tmp_path):
 
 def test_contested_shots_are_those_that_the_matchers_decide_differently(model):
     dem = model(3, 3).dem
-    shots = ContestedShots(dem, source="d3").sample(300, np.random.default_rng(3))
-    assert shots.shape == (300, (dem.num_detectors + 7) // 8)
-    plain = pymatching.Matching(dem).decode_batch(shots, bit_packed_shots=True)
+    packed, _, _ = dem.compile_sampler(seed=3).sample(4000, bit_packed=True)
+    contested = Contested(dem)(packed)
+    plain = pymatching.Matching(dem).decode_batch(packed, bit_packed_shots=True)
     correlated = pymatching.Matching.from_detector_error_model(dem, enable_correlations=True)
-    other = correlated.decode_batch(shots, bit_packed_shots=True, enable_correlations=True)
-    assert (plain != other).all()
-    # Not a few of them over and over.
-    assert len(np.unique(shots, axis=0)) > 100
+    other = correlated.decode_batch(packed, bit_packed_shots=True, enable_correlations=True)
+    assert np.array_equal(contested, (plain != other).ravel())
+    assert 10 < contested.sum() < 400
 
 
-def test_matchers_that_never_disagree_are_an_error():
-    """A repetition code has no correlations."""
-    circuit = stim.Circuit.generated(
-        "repetition_code:memory", distance=3, rounds=2, before_round_data_depolarization=0.01
-    )
-    contested = ContestedShots(circuit.detector_error_model(), source="repetition")
-    with pytest.raises(ValueError, match=r"disagree on 0 of .* shots of repetition; raise p"):
-        contested.sample(1, np.random.default_rng(0))
+def test_matchers_that_never_disagree_are_an_error(config, tmp_path):
+    """Without Y errors there are no correlations."""
+    dem = tmp_path / "no_y.dem"
+    noise = dataclasses.replace(qec.depolarizing(0.0), idle_cnot_x=0.01)
+    circuit = qec.memory_circuit(distance=3, rounds=3, basis="z", noise=noise)
+    circuit.detector_error_model(decompose_errors=True).to_file(dem)
+    tasks = (TaskConfig(dem=str(dem), contested=True),)
+    with pytest.raises(ValueError, match=r"no_y.dem contested: only 0 of .* shots .* raise p"):
+        _Maker(tasks, config.data, 3)(0)
 
 
-def test_contested_batches_are_labelled_by_the_teacher(config):
-    """The maker's batch, without its process: contested syndromes, with the teacher's moves, every time."""
+@pytest.mark.parametrize("labels", ["teacher", "conditioned", "sampled"])
+def test_contested_batches_are_labelled_as_any_others(config, labels):
+    """The maker's batch, without its process: contested syndromes, explained by their labels, every time."""
     tasks = (dataclasses.replace(config.tasks[0], contested=True),)
-    data = dataclasses.replace(config.data, labels="teacher")
+    data = dataclasses.replace(config.data, labels=labels)
     streams, _ = expand_tasks(tasks)
     index, packed, labels = _Maker(tasks, data, 3)(7)
     repeated = _Maker(tasks, data, 3)(7)
     assert index == repeated[0]
     assert np.array_equal(packed, repeated[1])
+    assert np.array_equal(labels, repeated[2])
     stream = streams[index]
     assert len(packed) == stream.batch_shots(data.blocks_per_batch)
-    teacher = TeacherLabels(stream.dem, stream.layout, stream.moves)
-    assert np.array_equal(np.unpackbits(labels, axis=1, count=stream.moves.num_moves), teacher.label(packed))
-    assert ContestedShots(stream.dem, source="d3")._disagree(packed).all()
+    assert Contested(stream.dem)(packed).all()
+    moves = np.unpackbits(labels, axis=1, count=stream.moves.num_moves)
+    explained = (moves @ stream.moves.matrix.toarray().T) & 1
+    detections = np.unpackbits(packed, axis=1, count=stream.layout.num_detectors, bitorder="little")
+    assert np.array_equal(explained, detections)
 
 
 def test_added_residual_blocks_begin_as_the_identity(config, model, random_network, tmp_path):
@@ -174,7 +177,6 @@ def test_learning_rate_schedule():
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
-        ("[data]\nlabels = 'sampled'\n[[tasks]]\ncontested = true", "labels='sampled' depend on more"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path, text, reason):
