@@ -6,8 +6,10 @@ together from lists of edges, which it does a few edges at a time (`Pace`).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from typing import Literal
 
@@ -80,21 +82,51 @@ class Pace:
             self._began = time.perf_counter()
 
 
-def prepare_aside(request: Request) -> StreamModel:
-    """The new model, warm, for this process. To be called in a thread of its own.
+class Aside:
+    """Has models built in processes that end with the thread that asked for them, or with `close`."""
 
-    Raises:
-        ValueError: as `StreamDecoder.prepare`, or the process that builds it ended.
-    """
-    command = [sys.executable, "-m", MODULE]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        data, _ = process.communicate(msgspec.msgpack.encode(request))
-    if process.returncode:
-        raise ValueError(f"the process that was to build the model ended with {process.returncode}")
-    answer = msgspec.msgpack.decode(data, type=Answer)
-    if answer.error:
-        raise ValueError(answer.error)
-    return ModelImage.decode(answer.image).build(Pace())
+    def __init__(self) -> None:
+        self._rest = Pace()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def prepare(self, request: Request) -> StreamModel:
+        """The new model, warm, for this process. To be called in a thread of its own.
+
+        Raises:
+            ValueError: as `StreamDecoder.prepare`, or the process that builds it ended, as by `close`.
+        """
+        with self._start() as process:
+            data, _ = process.communicate(msgspec.msgpack.encode(request))
+        if process.returncode:
+            raise ValueError(f"the process that was to build the model ended with {process.returncode}")
+        answer = msgspec.msgpack.decode(data, type=Answer)
+        if answer.error:
+            raise ValueError(answer.error)
+        return ModelImage.decode(answer.image).build(self._pace)
+
+    def close(self) -> None:
+        """Ends what is being built, and lets nothing more be. May be called in any thread."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()  # it may ignore SIGTERM: it began with the handlers of a worker
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", MODULE, str(os.getpid())]
+        with self._lock:
+            self._check()
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return self._process
+
+    def _pace(self) -> None:
+        self._check()
+        self._rest()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ValueError("the stream of the model has ended")
 
 
 def image_of(request: Request) -> ModelImage:

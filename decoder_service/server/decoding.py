@@ -15,7 +15,7 @@ import stim
 from decoder_service.commits import Commit
 from decoder_service.commits import Flag as CommitFlag
 from decoder_service.model import StreamModel
-from decoder_service.server.aside import Kind, Model, Pace, Request, prepare_aside
+from decoder_service.server.aside import Aside, Kind, Model, Pace, Request
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.stream_decoder import StreamDecoder
 from decoder_service.wire import Flag, Open
@@ -65,6 +65,10 @@ class RoundDecoder(Protocol):
         """Decodes windows that commit from `at_round` on with a prepared model."""
         ...
 
+    def close(self) -> None:
+        """Ends what `prepare` still does, which raises ValueError then; nothing follows."""
+        ...
+
 
 def load_factory(name: str) -> Callable[[Open, str], RoundDecoder]:
     """The function behind 'module:function'."""
@@ -94,6 +98,7 @@ class ServedDecoder:
         if options.predecoder is not None:
             _check_shipped(options.predecoder)
         self._options, self._model = options, Model(text, options.kind)
+        self._aside = Aside()
         model = _parse(text, options.kind)
         self._inner = StreamDecoder(
             model,
@@ -139,7 +144,7 @@ class ServedDecoder:
         # An image holds no endings as early as the lag of a network would ask for.
         if not aside or self._inner.weights:
             return new, self._inner.prepare(new.dem(), rounds=rounds)
-        model = prepare_aside(
+        model = self._aside.prepare(
             Request(
                 old=self._model,
                 new=new,
@@ -160,6 +165,9 @@ class ServedDecoder:
 
     def complete(self) -> bool:
         return next(self._incomplete, _NOTHING) is not _NOTHING
+
+    def close(self) -> None:
+        self._aside.close()
 
 
 _NOTHING = object()

@@ -195,6 +195,7 @@ class HostedStream:
     def close(self, *, over: bool) -> None:
         """Ends the journal: with CLOSE if the stream is `over`, else so that it can be restored."""
         self.ended = True
+        self.decoder.close()
         if self.journal is None:
             return
         if over:

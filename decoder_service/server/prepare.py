@@ -1,14 +1,16 @@
 """The process that builds a model beside a worker.
 
-    python -m decoder_service.server.prepare < request > answer
+    python -m decoder_service.server.prepare PARENT < request > answer
 
-The request and the answer are MessagePack (`aside.Request`, `aside.Answer`); that a model cannot be used is
-an answer too.
+PARENT is the process that starts it and that it ends with, however that ends. The request and the answer are
+MessagePack (`aside.Request`, `aside.Answer`); that a model cannot be used is an answer too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 
 import msgspec
@@ -16,10 +18,15 @@ import msgspec
 from decoder_service.server.aside import Answer, Request, image_of
 
 NICENESS = 5
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Answers the request on standard input."""
+    _end_with(int(arguments[0]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)  # the worker ignores them, and that is inherited
     os.nice(NICENESS)
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
     try:
@@ -29,5 +36,12 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
 
 
+def _end_with(parent: int) -> None:
+    """Has the kernel end this process when the thread that started it ends, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

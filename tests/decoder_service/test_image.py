@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from decoder_service.image import ModelImage
-from decoder_service.server.aside import Model, Request, image_of, prepare_aside
+from decoder_service.server.aside import Aside, Model, Request, image_of
 from decoder_service.stream_decoder import StreamDecoder
 
 
@@ -51,7 +51,7 @@ def test_an_image_holds_every_window_of_its_shots(kit) -> None:
 def test_a_process_of_its_own_builds_it_or_says_why_not(kit) -> None:
     decoder = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
     good = _request(kit, decoder, "pymatching", rounds=20)
-    assert prepare_aside(good).id == image_of(good).id
+    assert Aside().prepare(good).id == image_of(good).id
     bad = _request(kit, decoder, "pymatching", rounds=20, distance=5)
     with pytest.raises(ValueError, match="other detectors than the stream in layer 0"):
-        prepare_aside(bad)
+        Aside().prepare(bad)
