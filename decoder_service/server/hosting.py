@@ -229,12 +229,19 @@ class Session:
         if replies:
             return replies
         self._services.later(
-            lambda: hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind, aside=True),
+            lambda: self._prepare(hosted, reload),
             lambda prepared, error: self._prepared(hosted, prepared, error),
         )
         return []
 
+    def _prepare(self, hosted: HostedStream, reload: Reload) -> Any:
+        if hosted.ended:
+            return None
+        return hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind, aside=True)
+
     def _prepared(self, hosted: HostedStream, prepared: Any, error: BaseException | None) -> None:
+        if hosted.ended:  # its number may be that of another stream by now
+            return
         if error is not None:
             self._services.event("reload rejected", stream=hosted.session.stream, reason=str(error))
             self.outbox += hosted.session.reload_failed(str(error))

@@ -19,7 +19,7 @@ from decoder_service.server.models import ModelStore
 from decoder_service.server.services import Services
 from decoder_service.server.turns import Turns
 from decoder_service.server.wires import Wires
-from decoder_service.wire import Frame, FrameType, Open, encode_message
+from decoder_service.wire import Frame, FrameType, Open, Reload, encode_message
 
 Done = Callable[[Any, BaseException | None], None]
 
@@ -87,3 +87,16 @@ def test_a_row_is_settled_though_its_client_does_not_read(bench: Bench, kit) -> 
         bench.turns.work(bench.session)
         assert hosted.session.intake.decoded == 1
         connection.close()
+
+
+def test_a_reload_of_a_stream_that_ended_meanwhile_comes_to_nothing(bench: Bench) -> None:
+    """Its number may be that of another stream, which would be told of it."""
+    bench.run()
+    hosted = bench.session.streams[0]
+    bench.tell(FrameType.RELOAD, encode_message(Reload("f" * 64)))  # is not stored
+    bench.session.close_stream(hosted, over=True)
+    bench.session.outbox.clear()
+    while bench.jobs:
+        bench.run()
+    assert bench.session.outbox == []
+    assert hosted.prepared is None
