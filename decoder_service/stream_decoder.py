@@ -232,10 +232,16 @@ class StreamDecoder:
         self.adopt(model, at_round)
         return model.id
 
-    def prepare(self, dem: stim.DetectorErrorModel, *, rounds: int | None = None) -> StreamModel:
+    def prepare(
+        self, dem: stim.DetectorErrorModel, *, erasures: bool = True, rounds: int | None = None
+    ) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
-        May run in another thread than the one that decodes. `rounds` are those of every shot, if known.
+        May run in another thread than the one that decodes.
+
+        Args:
+            dem: of the experiment.
+            erasures, rounds: as of `warm`.
 
         Raises:
             ValueError: a DEM that windows cannot use, with other detectors or observables, without
@@ -244,7 +250,8 @@ class StreamDecoder:
         model = self._build(dem, LayeredDem.from_dem(dem))
         check_fits(self._models.current, model)
         model.warm(None if rounds is None else rounds + 1)
-        collections.deque(self.warm_erasures(model, rounds=rounds), maxlen=0)
+        if erasures:
+            collections.deque(self.warm_erasures(model, rounds=rounds), maxlen=0)
         return model
 
     def adopt(self, model: StreamModel, at_round: int = 0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import importlib
 import time
 from collections.abc import Callable, Sequence
@@ -49,7 +48,7 @@ class RoundDecoder(Protocol):
         ...
 
     def prepare(self, text: str, kind: Kind, *, aside: bool) -> Any:
-        """Builds and warms another model, in another thread than the one that decodes.
+        """Builds and warms another model in another thread than the one that decodes; then `complete` is for it.
 
         Args:
             text, kind: of the model.
@@ -58,7 +57,10 @@ class RoundDecoder(Protocol):
         ...
 
     def complete(self) -> bool:
-        """Builds some more of what is not needed for every shot, beside decoding; False if that was all."""
+        """Builds some more of what is not needed for every shot; False if that was all.
+
+        Runs beside decoding, in the thread of `prepare`.
+        """
         ...
 
     def adopt(self, prepared: Any, at_round: int) -> None:
@@ -143,25 +145,26 @@ class ServedDecoder:
         new, rounds = Model(text, kind), self.shape.rounds
         # An image holds no endings as early as the lag of a network would ask for.
         if not aside or self._inner.weights:
-            return new, self._inner.prepare(new.dem(), rounds=rounds)
-        model = self._aside.prepare(
-            Request(
-                old=self._model,
-                new=new,
-                sizes=self._inner.sizes,
-                decoder=self._options.decoder,
-                weights=self._inner.weights,
-                rounds=rounds,
+            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
+        else:
+            model = self._aside.prepare(
+                Request(
+                    old=self._model,
+                    new=new,
+                    sizes=self._inner.sizes,
+                    decoder=self._options.decoder,
+                    weights=self._inner.weights,
+                    rounds=rounds,
+                )
             )
-        )
-        collections.deque(self._inner.warm_erasures(model, rounds=rounds, pace=Pace()), maxlen=0)
+        # In the thread of `complete`: the model that was in use is built no further.
+        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, pace=Pace())
         return new, model
 
     def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
         self._model, model = prepared
         self._inner.adopt(model, at_round)
         self._model_id = bytes.fromhex(model.id)
-        self._incomplete = iter(())
 
     def complete(self) -> bool:
         return next(self._incomplete, _NOTHING) is not _NOTHING

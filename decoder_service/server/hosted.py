@@ -54,6 +54,8 @@ class HostedStream:
         """(arrived, taken, decoded) in ns of the rows since the owner last cleared it."""
         self.reloaded: Reload | None = None
         """The last model that took over, if it is not that of `options`."""
+        self.completing = False
+        """More of its decoder is being built."""
         self.ended = False
         """Closed; nothing more is to be built for it."""
         self._segment_bytes = segment_bytes

@@ -83,14 +83,18 @@ class Session:
 
     def _complete(self, hosted: HostedStream) -> None:
         """Has the rest of its decoder built step by step: others may have something built in between."""
+        if hosted.completing or hosted.ended:
+            return
+        hosted.completing = True
         self._services.later(
             hosted.decoder.complete, lambda more, error: self._completed(hosted, bool(more), error)
         )
 
     def _completed(self, hosted: HostedStream, more: bool, error: BaseException | None) -> None:
+        hosted.completing = False
         if error is not None:  # what is missing is built when it is needed
             self._services.event("not completed", stream=hosted.session.stream, reason=str(error))
-        elif more and not hosted.ended:
+        elif more:
             self._complete(hosted)
 
     def attach(self, connection: Connection, now: int) -> None:
@@ -248,6 +252,7 @@ class Session:
             return
         hosted.prepared = prepared
         hosted.session.reload_prepared()
+        self._complete(hosted)
 
     def _close(self, frame: Frame) -> list[Frame]:
         if frame.stream == WHOLE_SESSION:

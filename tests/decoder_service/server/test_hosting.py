@@ -100,3 +100,28 @@ def test_a_reload_of_a_stream_that_ended_meanwhile_comes_to_nothing(bench: Bench
         bench.run()
     assert bench.session.outbox == []
     assert hosted.prepared is None
+
+
+@pytest.mark.parametrize("completed", [0, 3, None])
+def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
+    bench: Bench, kit, completed: int | None
+) -> None:
+    """They follow, however many of the old model's were built by then, and one at a time."""
+    hosted = bench.session.streams[0]
+    for _ in range(completed if completed is not None else 10**9):
+        if not bench.jobs:
+            break
+        bench.run()
+    other = kit.other.detector_error_model(decompose_errors=True)
+    bench.tell(FrameType.RELOAD, encode_message(Reload(bench.models.put(str(other).encode()))))
+    while hosted.prepared is None:
+        bench.run()
+    assert len(bench.jobs) == 1
+    _, model = hosted.prepared
+    windows = len(model.graphs)
+    assert windows == len({id(matcher) for matcher in model.graphs.by_key.values()})
+    assert [frame.type for frame in hosted.work(10**9)] == [FrameType.RELOAD]
+    while bench.jobs:
+        bench.run()
+        assert len(bench.jobs) <= 1
+    assert len(model.graphs) > windows + 5
