@@ -48,7 +48,7 @@ class RoundDecoder(Protocol):
         ...
 
     def prepare(self, text: str, kind: Kind, *, aside: bool) -> Any:
-        """Builds and warms another model in another thread than the one that decodes; then `complete` is for it.
+        """Builds and warms another model, beside decoding, in a thread; `complete` is for that one then.
 
         Args:
             text, kind: of the model.
