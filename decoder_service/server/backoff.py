@@ -21,7 +21,7 @@ class Backoff:
 
         Args:
             place: any number that names it.
-            served: seconds for which it was filled.
+            served: seconds for which it was filled with a worker that was ready.
         """
         self._in_a_row[place] = 1 if served >= SERVED else self._in_a_row[place] + 1
         deaths = self._in_a_row[place]

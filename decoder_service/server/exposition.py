@@ -66,7 +66,7 @@ class _FrontCollector(Collector):
         refused = CounterMetricFamily("qecpipe_refused_connections", "Connections without a good HELLO.")
         refused.add_metric([], self._front.refused)
         delay = GaugeMetricFamily(
-            "qecpipe_worker_restart_delay_seconds", "Wait before the last worker that died was replaced."
+            "qecpipe_worker_restart_delay_seconds", "Wait before a worker was started for the last that died."
         )
         delay.add_metric([], self._front.supervisor.restart_delay)
         yield restarts

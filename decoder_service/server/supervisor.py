@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -38,8 +39,8 @@ class WorkerHandle:
         self.ready = False
         self.lost = False
         """Dead, and its place is not filled yet."""
-        self.since = time.monotonic()
-        """When it was started, or took the place of another one."""
+        self.since = math.inf
+        """When it was ready, or, if that was later, took the place of another one."""
         self.snapshot: Snapshot | None = None
         """The last complete report."""
         self.report: Snapshot | None = None
@@ -77,7 +78,7 @@ class Supervisor:
         self._backoff = Backoff()
         self.restarts = 0
         self.restart_delay = 0.0
-        """Seconds that the last worker that died was not replaced for; 0 for most."""
+        """Seconds from the death of the last worker that died to the start of a new one; 0 for most."""
 
     async def start(self) -> None:
         """Starts the processes and waits until all slots are ready.
@@ -134,7 +135,8 @@ class Supervisor:
         if message is None:
             self._lost(handle)
         elif isinstance(message, control.Ready):
-            handle.ready = True
+            handle.ready, handle.since = True, time.monotonic()
+            self._step_in()
             if handle in self._spares:
                 self._prepare(handle, set(self._kinds()))
             self._changed.set()
@@ -165,24 +167,38 @@ class Supervisor:
         handle.connections.clear()
         self.restarts += 1
         place = _SPARE if handle in self._spares else self._slots.index(handle)
-        self.restart_delay = delay = self._backoff.delay(place, served=time.monotonic() - handle.since)
+        served = max(0.0, time.monotonic() - handle.since)
+        self.restart_delay = delay = self._backoff.delay(place, served=served)
         log.error("worker lost", extra={"pid": handle.process.pid, "exit_code": code, "restart_in": delay})
         if place == _SPARE:
             self._spares.remove(handle)
+        self._step_in()
         if delay:
             asyncio.get_running_loop().call_later(delay, self._refill, place)
         else:
             self._refill(place)
         self._changed.set()
 
+    def _step_in(self) -> None:
+        """Spares that are ready take the places of lost workers: only to start a process is to wait."""
+        for place, handle in enumerate(self._slots):
+            spare = next((spare for spare in self._spares if spare.ready), None)
+            if handle.lost and spare is not None:
+                self._spares.remove(spare)
+                self._fill(place, spare)
+
+    def _fill(self, place: int, handle: WorkerHandle) -> None:
+        handle.inherited = self._slots[place].sessions
+        if handle.ready:
+            handle.since = time.monotonic()
+        self._slots[place] = handle
+
     def _refill(self, place: int) -> None:
-        """A spare, or a new process, for the slot whose worker died; and a new spare."""
+        """A spare, or a new process, for the slot whose worker died, if none stepped in; and a new spare."""
         if self._ending:
             return
-        if place != _SPARE:
-            spare = self._spares.pop(0) if self._spares else self._spawn()
-            spare.inherited, spare.since = self._slots[place].sessions, time.monotonic()
-            self._slots[place] = spare
+        if place != _SPARE and self._slots[place].lost:
+            self._fill(place, self._spares.pop(0) if self._spares else self._spawn())
         while len(self._spares) < self._wanted[1]:
             self._spares.append(self._spawn())
         self._changed.set()
