@@ -10,6 +10,7 @@ import numpy as np
 import stim
 
 from global_decoders.windows import LayeredDem, shortened
+from predecoder.modes import chain_mode
 from predecoder.weights import load_network, resolve_weights
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
@@ -51,7 +52,7 @@ class StreamFront:
             dem: of the experiment.
             layers: read from it.
             tile: blocks of 2 layers that go through the network at a time.
-            graphlike: whether the decoder behind it matches independent edges, as in `automatic_mode`.
+            graphlike: whether the decoder behind it matches independent edges, as in `chain_mode`.
             device: 'auto', 'cpu' or 'cuda'.
 
         Raises:
@@ -74,7 +75,7 @@ class StreamFront:
             network,
             device=select_device(device),
             tile=tile,
-            decision=network.decision_for("aggressive" if graphlike else "conservative", layout),
+            decision=network.decision_for(chain_mode(graphlike=graphlike), layout),
             mechanisms=StreamMechanisms(layout, tables, layers=layers),
         )
         return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))

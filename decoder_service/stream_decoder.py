@@ -51,8 +51,8 @@ class StreamDecoder:
             decoder: 'pymatching' or 'pymatching-correlated'.
             predecoder: weights of a network, a shipped name or a path, that removes local errors
                 before windows see them. A layer then waits for those its moves depend on, half the
-                network's receptive field, and for chains of moves to end. Its decision is the
-                conservative one before 'pymatching-correlated'.
+                network's receptive field, and for chains of moves to end. Its mode is by groups of
+                moves, the conservative one before 'pymatching-correlated'; 'matching' needs a whole shot.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 
@@ -214,8 +214,9 @@ class StreamDecoder:
         state.erased = {r: self._source.lost(r, layers=layers) for r in state.erased}
         commits: list[Commit] = []
         while state.upto < layers.num_layers:
-            ending = self._model_of_window().layers.with_layers(layers.num_layers)
-            commits += self._decode_next(state, ending, time_in=time_in)
+            model = self._model_of_window()
+            cut_from = model.layers_for(state.window, layers.num_layers)
+            commits += self._decode_next(state, cut_from, time_in=time_in)
         self._state = None
         readout = self._source.readout(bits, state.frame)
         return Result(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,15 +20,23 @@ from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
-__all__ = ["ChainDecision", "DecisionConfig", "Mode"]
+__all__ = ["ChainDecision", "ChainMode", "Decision", "DecisionConfig"]
 
 _REFERENCE_DENSITY = 0.107
 """How often a detector in the bulk fires at p = 0.006."""
 
 Residue = Literal["any", "none"]
 Bind = Literal["moves", "mechanisms"]
-Mode = Literal["aggressive", "conservative"]
-"""Which of a network's two decisions: for matching on independent edges, or for decoders that correlate."""
+ChainMode = Literal["aggressive", "conservative"]
+"""Which of a network's two rules by groups: for matching on independent edges, or with correlations."""
+
+
+class Decision(Protocol):
+    """A rule that commits moves."""
+
+    def __call__(self, logits: np.ndarray, detections: np.ndarray) -> np.ndarray:
+        """Uint8 0/1 `(B, t, i, j, 24)`, like `logits`, of uint8 0/1 detections `(B, num_detectors)`."""
+        ...
 
 
 @dataclass(frozen=True)

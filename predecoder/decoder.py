@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import sinter
 import stim
 
-from predecoder.decision import ChainDecision, DecisionConfig, Mode
+from predecoder.decision import Decision
+from predecoder.modes import MODES, Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
 from qec.dem_tables import DemTables
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from predecoder.network import Network
 
-__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning", "automatic_mode"]
+__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning"]
 
 
 class PredecoderMisfitWarning(UserWarning):
@@ -53,9 +54,9 @@ class PredecodedDecoder(sinter.Decoder):
             device: 'auto', 'cpu' or 'cuda'.
             on_misfit: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
-            mode: 'aggressive' removes most of the syndrome, for speed and for matching on independent
-                edges; 'conservative' only what is safe for a decoder that uses correlations; 'auto'
-                picks by the global decoder.
+            mode: 'matching' explains the shot whole, by a matching on the network's logits; 'aggressive'
+                removes most of the syndrome, faster; 'conservative' only what is safe for a decoder that
+                uses correlations; 'auto' picks by the global decoder (`predecoder.modes`).
             batch_shots: shots that go through the network at a time; by default, what fits the cache.
             threads: torch's threads; by default left alone.
 
@@ -66,8 +67,8 @@ class PredecodedDecoder(sinter.Decoder):
             raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
         if batch_shots is not None and batch_shots < 1:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
-        if mode not in ("auto", *get_args(Mode)):
-            raise ValueError(f"mode={mode!r} is unknown; use 'auto', 'aggressive' or 'conservative'")
+        if mode not in ("auto", *MODES):
+            raise ValueError(f"mode={mode!r} is unknown; use one of {', '.join(('auto', *MODES))}")
         self.mode: Mode = automatic_mode(global_decoder) if mode == "auto" else mode
         self.global_decoder = global_decoder
         file = resolve_weights(weights)
@@ -99,8 +100,7 @@ class PredecodedDecoder(sinter.Decoder):
             compiled,
             device=self._device(),
             batch_shots=self.batch_shots,
-            decision=network.decision_for(self.mode, layout),
-            tables=tables,
+            decision=make_decision(network, self.mode, layout, tables=tables),
         )
 
     def _network(self) -> Network:
@@ -137,20 +137,13 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         *,
         device: torch.device,
         batch_shots: int | None = None,
-        decision: DecisionConfig | None = None,
-        tables: DemTables | None = None,
+        decision: Decision | None = None,
     ) -> None:
-        """See `PredecodedDecoder`; `decision` is the network's aggressive one unless another is given.
-
-        Raises:
-            ValueError: a decision that binds by mechanisms, without the DEM's `tables`.
-        """
+        """See `PredecodedDecoder`; `decision` is the network's aggressive one unless another is given."""
         self.layout = layout
         self.global_decoder = global_decoder
         self._residual = ResidualNetwork(layout, network, device=device, batch_shots=batch_shots)
-        self._decision = ChainDecision(
-            layout, decision or network.decision_for("aggressive", layout), tables=tables
-        )
+        self._decision = decision or make_decision(network, "aggressive", layout)
 
     @property
     def batch_shots(self) -> int:
@@ -185,8 +178,3 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         residual, flips = self.decode_to_residual(shots)
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips
-
-
-def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
-    """Aggressive in front of a matcher on independent edges, conservative in front of anything else."""
-    return "aggressive" if getattr(global_decoder, "graphlike", False) else "conservative"

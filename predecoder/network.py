@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
-from predecoder.decision import DecisionConfig, Mode
+from predecoder.decision import ChainMode, DecisionConfig
 from qec.layout import DetectorLayout
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
@@ -132,7 +132,7 @@ class Network(nn.Module):
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
-    def decision_for(self, mode: Mode, layout: DetectorLayout) -> DecisionConfig:
+    def decision_for(self, mode: ChainMode, layout: DetectorLayout) -> DecisionConfig:
         """The rule of a mode on a patch of some distance and detection density."""
         if mode == "conservative":
             rule = self.conservative

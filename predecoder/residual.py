@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.blocking import NetworkInput, unblock
-from predecoder.decision import ChainDecision
+from predecoder.decision import Decision
 from predecoder.stencils import ResidualStencil
 from qec.layout import DetectorLayout
 
@@ -67,7 +67,7 @@ class ResidualNetwork:
             )
         return logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
 
-    def propose(self, packed: np.ndarray, decisions: Sequence[ChainDecision]) -> list[np.ndarray]:
+    def propose(self, packed: np.ndarray, decisions: Sequence[Decision]) -> list[np.ndarray]:
         """Moves that each decision commits, uint8 0/1 `(shots, 3, T, I, J)`, from one run of the network."""
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         logits = self.logits(packed)
@@ -78,7 +78,7 @@ class ResidualNetwork:
         return self._stencil(packed, moves)
 
     def residuals(
-        self, packed: np.ndarray, decisions: Sequence[ChainDecision]
+        self, packed: np.ndarray, decisions: Sequence[Decision]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Residual syndrome and observable flips under each decision, in batches that fit the cache."""
         width = -(-self._num_observables // 8)

@@ -13,7 +13,7 @@ from qec.layout import LayoutError
 
 PREDECODER_PREFIX = "predecoder+"
 Device = Literal["auto", "cpu", "cuda"]
-Mode = Literal["auto", "aggressive", "conservative"]
+Mode = Literal["auto", "aggressive", "conservative", "matching"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class NamedDecoder:
     """A decoder, its name, and what must not be mixed in one row of results.
 
     `weights` is the sha256 of the network's file, `device` where it runs ('cpu' or 'cuda'), `mode`
-    how much it removes ('aggressive' or 'conservative'); all are None without a pre-decoder.
+    how its logits become commits (`predecoder.modes`); all are None without a pre-decoder.
     """
 
     name: str
@@ -59,7 +59,7 @@ def build_decoder(
 ) -> NamedDecoder:
     """The decoder called `name`: a registered global decoder, or `predecoder+` one of them.
 
-    `mode` 'auto' is conservative for decoders that use correlations and aggressive for the others.
+    `mode` 'auto' is conservative for decoders that use correlations and matching for the others.
     `threads` limits the network's CPU threads (None: torch's choice). Raises `UnknownDecoderError`,
     `MissingDecoderError` or `WeightsError`.
     """

@@ -12,8 +12,7 @@ import stim
 import torch
 
 from global_decoders import make_decoder
-from predecoder.decision import ChainDecision
-from predecoder.decoder import automatic_mode
+from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.network import Network
 from predecoder.residual import ResidualNetwork
 from qec import LocationVariation, depolarizing, memory_circuit, si1000
@@ -154,8 +153,9 @@ class PairedDecoders:
         *,
         device: torch.device,
         decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
+        mode: Mode | None = None,
     ) -> None:
-        """Compiles everything once; each decoder has the network's decision for its kind."""
+        """Compiles everything once; without a `mode`, each decoder has the one for its kind."""
         makers = {name: make_decoder(name) for name in decoders}
         self._plain = {n: maker.compile_decoder_for_dem(dem=dem) for n, maker in makers.items()}
         tables = DemTables.from_dem(dem)
@@ -163,7 +163,7 @@ class PairedDecoders:
         self._num_detectors = layout.num_detectors
         self._residual = ResidualNetwork(layout, network, device=device)
         self._decisions = [
-            ChainDecision(layout, network.decision_for(automatic_mode(maker), layout), tables=tables)
+            make_decision(network, mode or automatic_mode(maker), layout, tables=tables)
             for maker in makers.values()
         ]
 
@@ -190,10 +190,12 @@ class PairedDecoders:
 class PairedEvaluator:
     """Samples one case's shots and counts them by `PairedDecoders`."""
 
-    def __init__(self, network: Network, case: EvaluationCase, *, device: torch.device) -> None:
+    def __init__(
+        self, network: Network, case: EvaluationCase, *, device: torch.device, mode: Mode | None = None
+    ) -> None:
         self._circuit = case.circuit()
         dem = self._circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-        self._decoders = PairedDecoders(network, dem, device=device)
+        self._decoders = PairedDecoders(network, dem, device=device, mode=mode)
 
     def run(self, shots: int, *, seed: int) -> dict[str, PairedCounts]:
         """Counts by global decoder, all on the same `shots` shots."""

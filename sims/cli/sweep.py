@@ -46,8 +46,9 @@ class SweepConfig(CircuitFamily):
     device: Device = "auto"
     """Where the network runs."""
     mode: Mode = "auto"
-    """How much the network removes: aggressive for speed and for matching on independent edges, conservative
-    for decoders that use correlations; auto picks by the decoder."""
+    """How the network's logits become corrections: matching explains each shot whole, for the lowest LER;
+    aggressive commits groups that are sure enough, faster; conservative commits only what is safe for
+    decoders that use correlations; auto picks matching or conservative by the decoder."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path = Path("out/sweep")

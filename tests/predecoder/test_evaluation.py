@@ -7,7 +7,7 @@ import torch
 
 import qec
 from global_decoders import make_decoder
-from predecoder.decision import DecisionConfig
+from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.decoder import CompiledPredecoded
 from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
 from qec.dem_tables import DemTables
@@ -19,7 +19,11 @@ def test_counts_equal_decoding_by_hand(random_network):
     network.small_patch = DecisionConfig(propose=-0.5, commit=0.1)
     network.conservative = DecisionConfig(commit=0.5, residue="none", bind="mechanisms")
     case = EvaluationCase(3, 0.01, "z", 500)
-    counts = PairedEvaluator(network, case, device=torch.device("cpu")).run(500, seed=4)
+    cpu = torch.device("cpu")
+    counts = PairedEvaluator(network, case, device=cpu).run(500, seed=4)
+    counts["pymatching"] = PairedEvaluator(network, case, device=cpu, mode="aggressive").run(500, seed=4)[
+        "pymatching"
+    ]
     circuit = qec.memory_circuit(distance=3, rounds=3, basis="z", noise=qec.depolarizing(0.01))
     dem = circuit.detector_error_model(decompose_errors=True)
     packed, truth = circuit.compile_detector_sampler(seed=4).sample(
@@ -27,14 +31,14 @@ def test_counts_equal_decoding_by_hand(random_network):
     )
     for name in ("pymatching", "pymatching-correlated"):
         plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
-        decision = network.small_patch if name == "pymatching" else network.conservative
+        config = network.small_patch if name == "pymatching" else network.conservative
+        layout = qec.DetectorLayout.from_dem(dem)
         both = CompiledPredecoded(
-            qec.DetectorLayout.from_dem(dem),
+            layout,
             network,
             plain,
             device=torch.device("cpu"),
-            decision=decision,
-            tables=DemTables.from_dem(dem),
+            decision=ChainDecision(layout, config, tables=DemTables.from_dem(dem)),
         )
         a, b = (
             (d.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).ravel()

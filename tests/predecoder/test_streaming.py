@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from global_decoders.windows import LayeredDem
-from predecoder.decision import DecisionConfig
-from predecoder.decoder import CompiledPredecoded
+from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.open_chains import LONGEST_WAIT
+from predecoder.residual import ResidualNetwork
 from predecoder.streaming import ResidualLayer, StreamPredecoder
 from qec.dem_tables import DemTables
 
@@ -40,8 +40,9 @@ def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> Strea
 def _whole(model, network, decision: DecisionConfig, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
     layout, tables = model.layout, DemTables.from_dem(model.dem)
-    whole = CompiledPredecoded(layout, network, None, device=CPU, decision=decision, tables=tables)  # type: ignore[arg-type]
-    packed, flips = whole.decode_to_residual(np.packbits(shots, axis=1, bitorder="little"))
+    whole = ResidualNetwork(layout, network, device=CPU)
+    rule = ChainDecision(layout, decision, tables=tables)
+    packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]
     residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
     return residual[:, np.argsort(layout.voxels[:, 0], kind="stable")], flips
 
