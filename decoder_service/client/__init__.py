@@ -1,7 +1,8 @@
 """The Python client of the decoder service."""
 
-from decoder_service.client.client import DecoderClient, DisconnectedError
-from decoder_service.client.stream import ClientStream, ServiceError, StreamOutput
+from decoder_service.client.client import DecoderClient
+from decoder_service.client.errors import DisconnectedError, ServiceError
+from decoder_service.client.stream import ClientStream, StreamOutput
 from decoder_service.session import StreamShape
 
 __all__ = [

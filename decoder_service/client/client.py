@@ -13,8 +13,9 @@ from typing import Any, Self
 import msgspec
 
 from decoder_service.client import link
-from decoder_service.client.link import Address, DisconnectedError
-from decoder_service.client.stream import ClientStream, ServiceError, StreamOutput
+from decoder_service.client.errors import DisconnectedError, ServiceError
+from decoder_service.client.link import Address
+from decoder_service.client.stream import ClientStream, StreamOutput
 from decoder_service.wire import (
     Close,
     Error,
@@ -150,7 +151,8 @@ class DecoderClient:
 
     def push(self, stream: ClientStream, bits: bytes, erased: bytes | None = None) -> None:
         """Sends a round, packed LSB-first; waits for credit if there is none."""
-        self._wait_for_credit(stream)
+        if stream.credit <= 0:
+            self._wait_for_credit(stream)
         self.send(stream.data(bits, erased))
 
     def finish(self, stream: ClientStream, bits: bytes) -> StreamOutput:
@@ -222,12 +224,13 @@ class DecoderClient:
                 f"the server closed the connection: {self.errors[-1:] or 'no reason given'}"
             )
         again: list[Frame] = []
+        streams = self.streams
         for item in self._parser.feed(data):
             if isinstance(item, WireFault):
                 if item.fatal:
                     raise DisconnectedError(f"the server does not speak this protocol: {item.detail}")
-            elif item.type in OUTPUTS and item.stream in self.streams:
-                self.streams[item.stream].take_output(item)
+            elif item.type in OUTPUTS and (stream := streams.get(item.stream)) is not None:
+                stream.take_output(item)
             else:
                 again += self._handle(item)
         if again:
@@ -238,8 +241,9 @@ class DecoderClient:
         """Sends frames as they are. Raises DisconnectedError if the connection is lost."""
         if not frames:
             return
+        data = encode_frame(frames[0]) if len(frames) == 1 else b"".join(map(encode_frame, frames))
         try:
-            link.send_all(self.sock, b"".join(map(encode_frame, frames)), timeout=self.timeout)
+            link.send_all(self.sock, data, timeout=self.timeout)
         except OSError as error:
             raise DisconnectedError(f"connection to {self.address} lost: {error}") from error
 

@@ -9,13 +9,11 @@ import ssl
 import time
 from pathlib import Path
 
+from decoder_service.client.errors import DisconnectedError
+
 RECEIVE_BYTES = 1 << 16
 Address = str | Path | tuple[str, int]
 _NOW = socket.MSG_DONTWAIT
-
-
-class DisconnectedError(ConnectionError):
-    """The connection is lost; `DecoderClient.reconnect` takes the session up again."""
 
 
 def connect(address: Address, *, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:

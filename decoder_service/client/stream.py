@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from decoder_service.client.errors import ServiceError
 from decoder_service.session import StreamShape
 from decoder_service.wire import (
     CommitPayload,
@@ -16,30 +17,19 @@ from decoder_service.wire import (
     FrameType,
     Open,
     Opened,
-    Scope,
     decode_commit,
     decode_credit,
     decode_message,
     decode_nack,
     packed_bytes,
 )
+from decoder_service.wire.frame import new
 
+# Names for members of enums: on Python 3.11 looking one up on its class takes as long as a small function.
+_ROUND, _FINAL, _RESULT = FrameType.ROUND, FrameType.FINAL, FrameType.RESULT
 _MEANING = int(Flag.DEGRADED | Flag.FAILED | Flag.CONFLICT | Flag.RELOADED)
 _FLAGS = {flags: Flag(flags) for flags in range(_MEANING + 1) if flags | _MEANING == _MEANING}
 """Of an output; made once, because making a Flag takes longer than all else that an output needs."""
-
-
-class ServiceError(RuntimeError):
-    """The server refused something; `code` says what."""
-
-    def __init__(
-        self, code: ErrorCode, message: str, *, scope: Scope = "frame", epoch: int = 0, sequence: int = 0
-    ) -> None:
-        super().__init__(f"{code.name}: {message}")
-        self.code = code
-        self.scope = scope
-        self.epoch = epoch
-        self.sequence = sequence
 
 
 class StreamOutput(NamedTuple):
@@ -104,23 +94,20 @@ class ClientStream:
         Raises:
             ValueError: the row has another length.
         """
-        epoch, sequence = self.shape.place(self._next)
-        width = self.shape.bits(sequence)
-        if len(bits) != packed_bytes(width) or (erased is not None and len(erased) != len(bits)):
+        ordinal, shape = self._next, self.shape
+        epoch, sequence = divmod(ordinal, shape.rounds + 1)
+        width = shape.bits(sequence)
+        if len(bits) != (width + 7) >> 3 or (erased is not None and len(erased) != len(bits)):
             raise ValueError(
                 f"round {sequence} has {len(bits)} bytes; its {width} bits need {packed_bytes(width)}"
             )
-        final = sequence == self.shape.rounds
-        frame = Frame(
-            FrameType.FINAL if final else FrameType.ROUND,
-            self.number,
-            epoch,
-            sequence,
-            bits if erased is None else bits + erased,
-            0 if erased is None else Flag.ERASED,
-        )
-        self._unacknowledged[self._next] = frame
-        self._next += 1
+        kind = _FINAL if sequence == shape.rounds else _ROUND
+        flags = 0
+        if erased is not None:
+            bits, flags = bits + erased, Flag.ERASED
+        frame = new(Frame, (kind, self.number, epoch, sequence, bits, flags))
+        self._unacknowledged[ordinal] = frame
+        self._next = ordinal + 1
         return frame
 
     def reset(self) -> Frame:
@@ -176,17 +163,19 @@ class ClientStream:
 
     def take_output(self, frame: Frame) -> None:
         """Takes a COMMIT or RESULT; one that came before is passed over."""
-        if frame.sequence != self.received:
-            if frame.sequence < self.received:
+        kind, _, epoch, sequence, payload, flags = frame
+        if sequence != self.received:
+            if sequence < self.received:
                 return
-            message = f"output {frame.sequence} came where {self.received} was due"
+            message = f"output {sequence} came where {self.received} was due"
             self.errors.append(ServiceError(ErrorCode.RESUME_LOST, message))
-        self.received = frame.sequence + 1
-        final = frame.type == FrameType.RESULT
+        self.received = sequence + 1
+        final = kind == _RESULT
         if final:
-            self._acknowledge(self.shape.ordinal(frame.epoch + 1, 0))
-        flags = _FLAGS[frame.flags & _MEANING]
-        self.outputs.append(StreamOutput(frame.epoch, final, flags, decode_commit(frame.payload)))
+            self._acknowledge(self.shape.ordinal(epoch + 1, 0))
+        self.outputs.append(
+            new(StreamOutput, (epoch, final, _FLAGS[flags & _MEANING], decode_commit(payload)))
+        )
 
     def _acknowledge(self, ordinal: int) -> None:
         for done in range(self._acknowledged, min(ordinal, self._next)) if self._unacknowledged else ():

@@ -17,6 +17,7 @@ from decoder_service.server.services import error_frame
 from decoder_service.server.wires import Wires
 from decoder_service.wire import ErrorCode, Frame, FrameType, WireFault
 
+_READABLE = select.EPOLLIN
 _DATA = (FrameType.ROUND, FrameType.FINAL)
 _RESENT_ON_RESUME = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, FrameType.NACK)
 
@@ -78,11 +79,7 @@ class Turns:
         """Reads and writes what can be, and answers."""
         if connection.number not in self._wires.connections:
             return
-        if mask & select.EPOLLOUT and self._wires.flush(connection):
-            for hosted in session.streams.values():
-                hosted.session.heard_again(time.monotonic_ns())
-            self.busy.add(session)
-        if not mask & ~select.EPOLLOUT or connection.number not in self._wires.connections:
+        if mask != _READABLE and not self._write(connection, session, mask):
             return
         items = connection.receive()
         if items is None:
@@ -109,6 +106,14 @@ class Turns:
         if session.over or connection.closing:
             self.work(session)
             self._lobby.end(session) if session.over else self._wires.close(connection)
+
+    def _write(self, connection: Connection, session: Session, mask: int) -> bool:
+        """Writes what can be; whether there is something to read."""
+        if mask & select.EPOLLOUT and self._wires.flush(connection):
+            for hosted in session.streams.values():
+                hosted.session.heard_again(time.monotonic_ns())
+            self.busy.add(session)
+        return bool(mask & ~select.EPOLLOUT) and connection.number in self._wires.connections
 
     def _straight(
         self, connection: Connection, session: Session, items: list[Frame | WireFault], now: int
@@ -141,7 +146,7 @@ class Turns:
             except JournalError as error:
                 self._journal_failed(session, hosted, error)
                 break
-            if time.monotonic_ns() >= until:
+            if len(items) > 1 and time.monotonic_ns() >= until:
                 break
         if out:
             self._wires.send_encoded(connection, b"".join(out))

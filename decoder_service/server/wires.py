@@ -52,7 +52,11 @@ class Wires:
         if ready:
             self._spin_until = now + self._busy_poll
         actions = self._actions
-        return [(actions[fd], mask) for fd, mask in ready if fd in actions]
+        happened: list[tuple[Action, int]] = []
+        for fd, mask in ready:
+            if fd in actions:
+                happened.append((actions[fd], mask))
+        return happened
 
     def watch(self, what: int | _HasFileno, action: Action) -> None:
         """Calls `action` with the events when `what` can be read."""

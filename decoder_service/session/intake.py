@@ -16,6 +16,7 @@ from collections import deque
 from decoder_service.session.rows import Gap, IntakeConfig, Row, Skip, Verdict, erased_round
 from decoder_service.session.shape import StreamShape
 from decoder_service.wire import Flag, Frame, FrameType, PayloadError, split_row
+from decoder_service.wire.frame import new
 
 HISTORY_WINDOWS = 4
 """Credit windows of accepted frames that are kept to tell a duplicate from a conflict."""
@@ -117,7 +118,7 @@ class Intake:
             return None
         self._history[expected] = (0, payload)
         self.expected = expected + 1
-        return Row(epoch, sequence, payload, None, 0, now)
+        return new(Row, (epoch, sequence, payload, None, 0, now))
 
     def damaged(self, epoch: int, sequence: int, now: int) -> None:
         """Notes that this data frame was sent and arrived damaged."""

@@ -12,8 +12,9 @@ from decoder_service.wire import (
     FrameParser,
     FrameType,
     encode_commit,
-    encode_output,
 )
+from decoder_service.wire.frame import encode_fields
+from decoder_service.wire.payloads import COMMIT_LAYOUT
 
 KEPT_OUTPUTS = 8192
 """COMMIT and RESULT frames kept for a client that comes back."""
@@ -70,20 +71,9 @@ class OutputLog:
     def encode(self, kind: int, epoch: int, after: int, outcome: Outcome, flags: int) -> bytes:
         """As `make`, encoded: less work where nothing but its bytes is asked for."""
         upto_round, frame_bits, model, time_in, time_out, more, readout = outcome
-        encoded = encode_output(
-            kind,
-            self._stream,
-            epoch,
-            self.count,
-            flags | more,
-            upto_round=upto_round,
-            after=after,
-            time_in=time_in,
-            time_out=time_out,
-            model=model,
-            num_observables=self._num_observables,
-            bits=frame_bits + readout,
-        )
+        fixed = COMMIT_LAYOUT.pack(upto_round, after, time_in, time_out, model, self._num_observables)
+        payload = fixed + frame_bits + readout
+        encoded = encode_fields(kind, self._stream, epoch, self.count, payload, flags | more)
         self.count += 1
         self._kept.append(encoded)
         return encoded

@@ -41,6 +41,7 @@ _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
 _CONFLICT = int(Flag.CONFLICT)
 _INHERITED = _DEGRADED | _CONFLICT
 _KINDS = (FrameType.COMMIT, FrameType.RESULT)
+_COMMIT = int(FrameType.COMMIT)
 
 _REFUSALS = {
     Verdict.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
@@ -122,7 +123,9 @@ class StreamSession:
         if self._swap is not None or self._next is not None:
             return None
         row = self.intake.pass_through(frame, self._forward(now))
-        return None if row is None else self._marked(row)
+        if row is None or (self._degraded is None and not self.intake.conflicts):
+            return row
+        return self._marked(row)
 
     def fault(self, fault: WireFault, now: int) -> list[Frame]:
         """A damaged frame of this stream: asked for again at once if it was data."""
@@ -203,14 +206,15 @@ class StreamSession:
 
     def decoded_straight(self, row: Row, outcomes: list[Outcome]) -> bytes:
         """As `decoded`, encoded, of a row that went `straight`; `settled` has to follow."""
-        last = len(outcomes) - 1 if row.sequence == self.shape.rounds else -1
-        flags = row.flags & _INHERITED
+        epoch, sequence, _, _, flags, _ = row
+        flags &= _INHERITED
         encode = self._log.encode
-        if len(outcomes) == 1:
-            return encode(_KINDS[last == 0], row.epoch, row.sequence, outcomes[0], flags)
+        if sequence != self.shape.rounds and len(outcomes) == 1:
+            return encode(_COMMIT, epoch, sequence, outcomes[0], flags)
+        last = len(outcomes) - 1 if sequence == self.shape.rounds else -1
         return b"".join(
             [
-                encode(_KINDS[at == last], row.epoch, row.sequence, outcome, flags)
+                encode(_KINDS[at == last], epoch, sequence, outcome, flags)
                 for at, outcome in enumerate(outcomes)
             ]
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-import zlib
 from typing import NamedTuple
+from zlib import crc32
 
 from decoder_service.wire.frame import (
     CHECKED_BYTES,
@@ -15,6 +15,7 @@ from decoder_service.wire.frame import (
     Frame,
     FrameType,
     Limits,
+    new,
 )
 
 _TYPES = {int(kind): kind for kind in FrameType}
@@ -116,16 +117,16 @@ class FrameParser:
             stop = start + length
             if (
                 magic != MAGIC
-                or zlib.crc32(data[at : at + CHECKED_BYTES]) & 0xFFFF != check
+                or crc32(data[at : at + CHECKED_BYTES]) & 0xFFFF != check
                 or version != VERSION
                 or length > limits.get(kind, -1)
                 or stop > end
             ):
                 break
             payload = data[start:stop]
-            if zlib.crc32(payload) != crc:
+            if crc32(payload) != crc:
                 break
-            out.append(Frame(_TYPES[kind], stream, epoch, sequence, payload, flags))
+            out.append(new(Frame, (_TYPES[kind], stream, epoch, sequence, payload, flags)))
             at = stop
         return data[at:]
 
@@ -133,7 +134,7 @@ class FrameParser:
         """Handles what starts at `at`; returns the bytes it used, 0 to wait for more."""
         header = HEADER.unpack_from(buffer, at)
         magic, version, kind, stream, epoch, length, sequence, crc, flags, check = header
-        if magic != MAGIC or zlib.crc32(buffer[at : at + CHECKED_BYTES]) & 0xFFFF != check:
+        if magic != MAGIC or crc32(buffer[at : at + CHECKED_BYTES]) & 0xFFFF != check:
             return self._skip(buffer, at, out)
         self._end_garbage(out)
         where = (kind, stream, epoch, sequence)
@@ -151,7 +152,7 @@ class FrameParser:
             out.append(WireFault(FaultKind.UNKNOWN_TYPE, f"type {kind}", *where))
             return stop - at
         payload = bytes(buffer[at + HEADER_BYTES : stop])
-        if zlib.crc32(payload) != crc:
+        if crc32(payload) != crc:
             out.append(WireFault(FaultKind.BAD_CRC, f"{_TYPES[kind].name} payload", *where))
         else:
             out.append(Frame(_TYPES[kind], stream, epoch, sequence, payload, flags))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import struct
 from typing import NamedTuple
-from zlib import crc32
 
-from decoder_service.wire.frame import CHECK, CHECKED, MAGIC, VERSION, Flag, Frame, FrameType
+from decoder_service.wire.frame import Flag, Frame, FrameType, new
 
-_COMMIT = struct.Struct("<QQQQ8sI")
+COMMIT_LAYOUT = struct.Struct("<QQQQ8sI")
+"""upto_round, after, time_in, time_out, model, num_observables: what precedes the bits of a COMMIT."""
 _CREDIT = struct.Struct("<II")
 _NACK = struct.Struct("<QQ")
 _UPLOAD = struct.Struct("<32sQQ")
 
-COMMIT_FIXED_BYTES = _COMMIT.size
+COMMIT_FIXED_BYTES = COMMIT_LAYOUT.size
 UPLOAD_FIXED_BYTES = _UPLOAD.size
 _ERASED = int(Flag.ERASED)  # operations on enum members cost more than the rest of `split_row`
 PING_BYTES = 64
@@ -57,7 +57,7 @@ class CommitPayload(NamedTuple):
 def encode_commit(commit: CommitPayload) -> bytes:
     """Bytes of a COMMIT or RESULT payload."""
     return (
-        _COMMIT.pack(
+        COMMIT_LAYOUT.pack(
             commit.upto_round,
             commit.after,
             commit.time_in,
@@ -70,38 +70,18 @@ def encode_commit(commit: CommitPayload) -> bytes:
     )
 
 
-def encode_output(
-    kind: int,
-    stream: int,
-    epoch: int,
-    sequence: int,
-    flags: int,
-    *,
-    upto_round: int,
-    after: int,
-    time_in: int,
-    time_out: int,
-    model: bytes,
-    num_observables: int,
-    bits: bytes,
-) -> bytes:
-    """`encode_frame` of a COMMIT or RESULT in one step; `bits` are `frame_bits` and `readout`."""
-    payload = _COMMIT.pack(upto_round, after, time_in, time_out, model, num_observables) + bits
-    checked = CHECKED.pack(MAGIC, VERSION, kind, stream, epoch, len(payload), sequence, crc32(payload), flags)
-    return b"".join((checked, CHECK.pack(crc32(checked) & 0xFFFF), payload))
-
-
 def decode_commit(payload: bytes) -> CommitPayload:
     """Raises PayloadError for a payload of another length than its number of observables asks for."""
     if len(payload) < COMMIT_FIXED_BYTES:
         raise PayloadError(f"COMMIT payload of {len(payload)} bytes; it has at least {COMMIT_FIXED_BYTES}")
-    upto_round, after, time_in, time_out, model, num_observables = _COMMIT.unpack_from(payload)
+    upto_round, after, time_in, time_out, model, num_observables = COMMIT_LAYOUT.unpack_from(payload)
     bits = payload[COMMIT_FIXED_BYTES:]
-    size = packed_bytes(num_observables)
+    size = (num_observables + 7) >> 3
     if len(bits) not in (size, 2 * size):
         raise PayloadError(f"COMMIT of {num_observables} observables with {len(bits)} bytes of bits")
-    return CommitPayload(
-        upto_round, after, time_in, time_out, model, num_observables, bits[:size], bits[size:]
+    return new(
+        CommitPayload,
+        (upto_round, after, time_in, time_out, model, num_observables, bits[:size], bits[size:]),
     )
 
 
