@@ -124,6 +124,15 @@ class StreamModel:
                 slack = distance + 1
         return slack
 
+    def layers_for(self, window: Window, num_layers: int) -> LayeredDem:
+        """What to cut a window of an experiment of so many layers from: one without end where it sees no end.
+
+        The graph is the same one, but at hand: the windows that are left when a shot ends may be many.
+        """
+        if window.stop + self.slack <= num_layers:
+            return self.open_layers
+        return self.layers.with_layers(num_layers)
+
     def _bulk_window(self, stop: int) -> Window:
         hi = stop - self.sizes.buffer
         lo = hi - self.sizes.commit

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import stim
 
 from decoder_service.image import ModelImage
 from decoder_service.server.aside import Aside, Model, Request, image_of
@@ -46,6 +47,36 @@ def test_an_image_holds_every_window_of_its_shots(kit) -> None:
             decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
         result = decoder.finish(np.zeros(decoder.width(rounds, final=True), dtype=np.uint8))
         assert result.frame == b"\x00"
+
+
+def _noisy(rounds: int) -> stim.Circuit:
+    """Errors in data and readout alone: the last layers differ from others, but not as windows see them."""
+    return stim.Circuit.generated(
+        "surface_code:rotated_memory_x",
+        distance=3,
+        rounds=rounds,
+        before_round_data_depolarization=0.02,
+        before_measure_flip_probability=0.02,
+    )
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+def test_an_image_serves_behind_a_network(kit, mode) -> None:
+    """When a shot ends, windows are left that a network held back and that see nothing of the end."""
+    for rounds in (38, 39):
+        circuit = _noisy(rounds)
+        plain, served = (
+            StreamDecoder(circuit, commit=1, buffer=1, mode=mode, predecoder="default") for _ in range(2)
+        )
+        model = Model(str(circuit), "circuit")
+        image = image_of(Request(model, model, plain.sizes, "pymatching", plain.weights, rounds))
+        served.adopt(image.build(lambda: None))
+        for bits in circuit.compile_sampler(seed=rounds).sample(4):
+            erased = frozenset({rounds - 3})
+            expected, commits = kit.stream(plain, bits, rounds, erased=erased)
+            found, also = kit.stream(served, bits, rounds, erased=erased)
+            assert found.frame == expected.frame
+            assert [c.frame for c in also] == [c.frame for c in commits]
 
 
 def test_a_process_of_its_own_builds_it_or_says_why_not(kit) -> None:
