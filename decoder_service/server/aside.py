@@ -73,6 +73,10 @@ class Pace:
     """To be called between small steps of building: leaves most of the time to others."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """What came before this, the work of others and waiting among it, is not to be rested from."""
         self._began = time.perf_counter()
 
     def __call__(self) -> None:
@@ -104,7 +108,9 @@ class Aside:
         answer = msgspec.msgpack.decode(data, type=Answer)
         if answer.error:
             raise ValueError(answer.error)
-        return ModelImage.decode(answer.image).build(self._pace)
+        image = ModelImage.decode(answer.image)
+        self._rest.begin()
+        return image.build(self._pace)
 
     def close(self) -> None:
         """Ends what is being built, and lets nothing more be. May be called in any thread."""

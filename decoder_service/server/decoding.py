@@ -119,7 +119,8 @@ class ServedDecoder:
             commit=options.commit,
         )
         self._inner.warm(erasures=False, rounds=rounds)
-        self._incomplete = self._inner.warm_erasures(rounds=rounds, pace=Pace())
+        self._pace = Pace()
+        self._incomplete = self._inner.warm_erasures(rounds=rounds, pace=self._pace)
         self._model_id = bytes.fromhex(self._inner.model)
 
     @property
@@ -143,10 +144,7 @@ class ServedDecoder:
 
     def prepare(self, text: str, kind: Kind, *, aside: bool) -> tuple[Model, StreamModel]:
         new, rounds = Model(text, kind), self.shape.rounds
-        # An image holds no endings as early as the lag of a network would ask for.
-        if not aside or self._inner.weights:
-            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
-        else:
+        if aside:
             model = self._aside.prepare(
                 Request(
                     old=self._model,
@@ -157,8 +155,10 @@ class ServedDecoder:
                     rounds=rounds,
                 )
             )
+        else:
+            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
         # In the thread of `complete`: the model that was in use is built no further.
-        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, pace=Pace())
+        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, pace=self._pace)
         return new, model
 
     def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
@@ -167,6 +167,7 @@ class ServedDecoder:
         self._model_id = bytes.fromhex(model.id)
 
     def complete(self) -> bool:
+        self._pace.begin()
         return next(self._incomplete, _NOTHING) is not _NOTHING
 
     def close(self) -> None:

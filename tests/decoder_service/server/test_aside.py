@@ -9,11 +9,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from decoder_service.model import WindowSizes
+from decoder_service.server import aside
 from decoder_service.server.aside import MODULE, Aside, Model, Request
+from decoder_service.server.decoding import build_decoder
+from decoder_service.wire import Open
 
 PARENT = f"""
 import os, signal, subprocess, sys
@@ -71,21 +75,37 @@ def test_it_ends_though_its_input_stays_open(how: str) -> None:
 def test_it_ends_with_its_stream(kit) -> None:
     model = Model(kit.text, "circuit")
     request = Request(model, model, WindowSizes(2, 2, "sliding"), "pymatching", "", 100)
-    aside = Aside()
+    builder = Aside()
     before = set(_children())
     errors: list[str] = []
 
     def prepare() -> None:
         with pytest.raises(ValueError, match="ended with -9") as caught:
-            aside.prepare(request)
+            builder.prepare(request)
         errors.append(str(caught.value))
 
     thread = threading.Thread(target=prepare)
     thread.start()
     _wait_for(lambda: bool(set(_children()) - before))
-    aside.close()
+    builder.close()
     thread.join(30)
     assert errors
     assert set(_children()) == before
     with pytest.raises(ValueError, match="has ended"):
-        aside.prepare(request)
+        builder.prepare(request)
+
+
+def test_nobody_rests_from_the_work_of_others(kit, monkeypatch) -> None:
+    """Building went on only after four times as long as others had been at work in between."""
+    clock = SimpleNamespace(now=0.0, slept=0.0)
+
+    def sleep(seconds: float) -> None:
+        clock.slept += seconds
+
+    monkeypatch.setattr(aside, "time", SimpleNamespace(perf_counter=lambda: clock.now, sleep=sleep))
+    decoder = build_decoder(Open(model="0" * 64, **kit.options), kit.text)
+    other = str(kit.other.detector_error_model(decompose_errors=True))
+    for work in (decoder.complete, lambda: decoder.prepare(other, "dem", aside=True), decoder.complete):
+        clock.now += 1000
+        assert work()
+    assert clock.slept == 0
