@@ -11,7 +11,7 @@ import stim
 
 from global_decoders.windows import Component, LayeredDem
 
-__all__ = ["RoundMap", "shortened_circuit"]
+__all__ = ["RoundMap", "round_dem", "shortened_circuit"]
 
 _KEPT = 14
 """Iterations of a REPEAT block that show how it begins, goes on and ends."""
@@ -37,6 +37,11 @@ def shortened_circuit(circuit: stim.Circuit) -> stim.Circuit:
             op = stim.CircuitRepeatBlock(kept, op.body_copy())
         short.append(op)
     return short
+
+
+def round_dem(circuit: stim.Circuit) -> stim.DetectorErrorModel:
+    """Decomposed, and flat, so that the layers that are read of it are the circuit's rounds, one by one."""
+    return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True).flattened()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import numpy as np
 import stim
 
 from decoder_service.commits import Commit, Flag, Result
+from decoder_service.erasures import build_erasures
 from decoder_service.layer_source import Input, LayerSource, checked_bits, checked_input
 from decoder_service.model import StreamModel, WindowSizes
 from decoder_service.predecoding import StreamFront
 from decoder_service.reload import ModelSchedule, check_fits
-from decoder_service.rounds import RoundMap, shortened_circuit
-from decoder_service.shot import Edges, ShotState, seen_by
-from global_decoders.windows import LayeredDem, Mode, Window, WindowedDecoder
+from decoder_service.rounds import RoundMap, round_dem, shortened_circuit
+from decoder_service.shot import ShotState
+from global_decoders.windows import LayeredDem, Mode, WindowedDecoder
 
 __all__ = ["StreamDecoder"]
 
@@ -65,10 +66,7 @@ class StreamDecoder:
         dem = circuit_or_dem
         if isinstance(dem, stim.Circuit):
             short = shortened_circuit(dem)
-            # Flat, so that the layers that are read are the circuit's rounds, one by one.
-            dem = short.detector_error_model(
-                decompose_errors=True, approximate_disjoint_errors=True
-            ).flattened()
+            dem = round_dem(short)
         layers = LayeredDem.from_dem(dem)
         self._front = None
         if predecoder is not None:
@@ -130,11 +128,8 @@ class StreamDecoder:
             rounds: pushed in every shot, if that is known: endings then have theirs too.
             pace: called every few edges of a graph.
         """
-        model = model or self._models.current
-        for layers, window, lost in self._erasures(model, None if rounds is None else rounds + 1):
-            if not model.graphs.prebuild(layers, window, erased=lost, pace=pace):
-                return
-            yield
+        num_layers = None if rounds is None else rounds + 1
+        return build_erasures(self._source, model or self._models.current, num_layers=num_layers, pace=pace)
 
     def open(self, shot: int) -> None:
         """Begins a shot. Raises ValueError while another is open."""
@@ -301,18 +296,3 @@ class StreamDecoder:
             return []
         frame = state.packed_frame()
         return [Commit(state.shot, state.upto, frame, state.flags, model.id, time_in, self._clock())]
-
-    def _erasures(
-        self, model: StreamModel, num_layers: int | None
-    ) -> Iterator[tuple[LayeredDem, Window, Edges]]:
-        """Windows with what one erased round adds to them."""
-        source = self._source.open_layers
-        for window in reversed(model.bulk_windows(num_layers)):
-            for round in range(max(0, window.start - 1), window.stop):
-                yield model.open_layers, window, seen_by(window, self._source.lost(round, layers=source))
-        for layers, window in model.endings(num_layers) if num_layers is not None else ():
-            if not self._source.layers.can_have(layers.num_layers):
-                continue  # the new model repeats otherwise than the source: built when it is needed
-            source = self._source.layers.with_layers(layers.num_layers)
-            for round in range(max(0, window.start - 1), window.stop - 1):
-                yield layers, window, seen_by(window, self._source.lost(round, layers=source))

@@ -19,7 +19,7 @@ import stim
 from decoder_service.image import ModelImage
 from decoder_service.model import StreamModel, WindowSizes
 from decoder_service.reload import check_fits
-from decoder_service.rounds import shortened_circuit
+from decoder_service.rounds import round_dem, shortened_circuit
 from global_decoders.windows import LayeredDem
 
 Kind = Literal["circuit", "dem"]
@@ -38,9 +38,7 @@ class Model(msgspec.Struct, frozen=True):
         """As windows use it. Raises ValueError where the text does not parse."""
         if self.kind == "dem":
             return stim.DetectorErrorModel(self.text)
-        short = shortened_circuit(stim.Circuit(self.text))
-        # Flat, so that the layers that are read are the circuit's rounds, one by one.
-        return short.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True).flattened()
+        return round_dem(shortened_circuit(stim.Circuit(self.text)))
 
 
 class Request(msgspec.Struct, frozen=True):

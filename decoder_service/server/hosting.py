@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import RoundDecoder
 from decoder_service.server.hosted import HostedStream, journal_folder
 from decoder_service.server.journal import Journal, JournalError
 from decoder_service.server.models import ModelLimitError, UnknownModelError, Upload
+from decoder_service.server.renewal import Renewal
 from decoder_service.server.services import Services, error_frame
 from decoder_service.session import IntakeConfig, StreamSession
 from decoder_service.wire import (
@@ -60,6 +60,7 @@ class Session:
         """Streams with an OPENED on the present connection; before it, outputs are only kept."""
         self.outbox: list[Frame] = []
         """Frames that are ready at a time when no frame of the client is being answered."""
+        self._renewal = Renewal(services, say=lambda frames: self.outbox.extend(frames))
 
     def handle(self, item: Frame | WireFault, now: int) -> list[Frame]:
         """The answers to what arrived."""
@@ -79,23 +80,7 @@ class Session:
         """Takes in a stream that was opened or restored."""
         self.streams[hosted.session.stream] = hosted
         self._services.opened(self.name, hosted)
-        self._complete(hosted)
-
-    def _complete(self, hosted: HostedStream) -> None:
-        """Has the rest of its decoder built step by step: others may have something built in between."""
-        if hosted.completing or hosted.ended:
-            return
-        hosted.completing = True
-        self._services.later(
-            hosted.decoder.complete, lambda more, error: self._completed(hosted, bool(more), error)
-        )
-
-    def _completed(self, hosted: HostedStream, more: bool, error: BaseException | None) -> None:
-        hosted.completing = False
-        if error is not None:  # what is missing is built when it is needed
-            self._services.event("not completed", stream=hosted.session.stream, reason=str(error))
-        elif more:
-            self._complete(hosted)
+        self._renewal.complete(hosted)
 
     def attach(self, connection: Connection, now: int) -> None:
         """Goes on over this connection."""
@@ -228,31 +213,7 @@ class Session:
         if hosted is None:
             message = f"RELOAD for stream {frame.stream}, which is not open"
             return [error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message)]
-        reload = decode_message(frame.payload, Reload)
-        replies = hosted.session.request_reload(reload)
-        if replies:
-            return replies
-        self._services.later(
-            lambda: self._prepare(hosted, reload),
-            lambda prepared, error: self._prepared(hosted, prepared, error),
-        )
-        return []
-
-    def _prepare(self, hosted: HostedStream, reload: Reload) -> Any:
-        if hosted.ended:
-            return None
-        return hosted.decoder.prepare(self._services.models.text(reload.model), reload.kind, aside=True)
-
-    def _prepared(self, hosted: HostedStream, prepared: Any, error: BaseException | None) -> None:
-        if hosted.ended:  # its number may be that of another stream by now
-            return
-        if error is not None:
-            self._services.event("reload rejected", stream=hosted.session.stream, reason=str(error))
-            self.outbox += hosted.session.reload_failed(str(error))
-            return
-        hosted.prepared = prepared
-        hosted.session.reload_prepared()
-        self._complete(hosted)
+        return self._renewal.reload(hosted, decode_message(frame.payload, Reload))
 
     def _close(self, frame: Frame) -> list[Frame]:
         if frame.stream == WHOLE_SESSION:
