@@ -11,6 +11,7 @@ Shape legend: B shots, D detectors, M moves of `MoveSet`.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pymatching
@@ -69,82 +70,129 @@ class MatchedDecision:
         price_BM = np.minimum(np.abs(flat_BM), _DEAREST)
         shots = np.flatnonzero(defects_BD.any(axis=1))
         price_BM, defects_BD = price_BM[shots], defects_BD[shots]
-        unsure_BD, near_BM = defects_BD, np.zeros(price_BM.shape, dtype=bool)
+        unsure_BD = defects_BD
+        near_BM, changed_BM = np.zeros(price_BM.shape, dtype=bool), np.zeros(price_BM.shape, dtype=bool)
         for reach in _REACHES:
             if not len(shots):
                 break
-            near_BM |= self._within_reach(price_BM, defects_BD, unsure_BD, reach)
-            changed_BM, unsure_BD = self._match(price_BM, defects_BD, near_BM, reach)
+            self._look(price_BM, defects_BD, unsure_BD, near_BM, reach)
+            unsure_BD = self._match(price_BM, defects_BD, unsure_BD, near_BM, changed_BM, reach)
             again = unsure_BD.any(axis=1) & (reach < _REACHES[-1])
             moves_BM[shots[~again]] ^= changed_BM[~again]
-            shots, price_BM, defects_BD, unsure_BD, near_BM = (
-                part[again] for part in (shots, price_BM, defects_BD, unsure_BD, near_BM)
+            shots, price_BM, defects_BD, unsure_BD, near_BM, changed_BM = (
+                part[again] for part in (shots, price_BM, defects_BD, unsure_BD, near_BM, changed_BM)
             )
         committed = np.zeros((len(logits), math.prod(logits.shape[1:])), dtype=np.uint8)
         committed[:, self._position] = moves_BM
         return committed.reshape(logits.shape)
 
-    def _match(
-        self, price_BM: np.ndarray, defects_BD: np.ndarray, near_BM: np.ndarray, reach: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The best changes out of the moves that are near, and defects that may do better with more.
-
-        These were left over, or belong to changes that cost more than the reach.
-
-        Returns:
-            bool `(B, M)` and bool `(B, D)`.
-        """
-        shot, move = np.nonzero(near_BM)
-        width = self._num_detectors + 1
-        ends = self._ends[:, move] + shot * width
-        inside = self._ends[1, move] < self._num_detectors
-        at, detector = np.nonzero(defects_BD)
-        nodes, local = np.unique(
-            np.concatenate([ends[0], ends[1, inside], at * width + detector]), return_inverse=True
-        )
-        # One column a move, then one a defect for leaving it over.
-        columns = np.arange(len(move))
-        column = np.concatenate([columns, columns[inside], len(move) + np.arange(len(at))])
-        matrix = sp.csc_matrix(
-            (np.ones(len(column), dtype=np.uint8), (local, column)),
-            shape=(len(nodes), len(move) + len(at)),
-        )
-        dear = np.full(len(at), _LEFT * min(reach, _DEAREST))
-        matching = pymatching.Matching(matrix, weights=np.concatenate([price_BM[shot, move], dear]))
-        syndrome = np.zeros(len(nodes), dtype=np.uint8)
-        syndrome[local[len(local) - len(at) :]] = 1
-        solution = matching.decode(syndrome).astype(bool)
-        used = np.flatnonzero(solution[: len(move)])
-        changed_BM = np.zeros(price_BM.shape, dtype=bool)
-        changed_BM[shot[used], move[used]] = True
-        # Changes that share a detector form a group. Defects pair up within groups, so another explanation of
-        # one group, or of two, is within reach unless it costs as much as they do.
-        first = local[: len(move)]
-        second = first.copy()
-        second[inside] = local[len(move) : len(local) - len(at)]
-        edges = sp.coo_matrix((np.ones(len(used)), (first[used], second[used])), shape=(len(nodes),) * 2)
-        count, group = connected_components(edges, directed=False)
-        cost = np.bincount(group[first[used]], weights=price_BM[shot[used], move[used]], minlength=count)
-        unsure = solution[len(move) :] | (cost[group[local[len(local) - len(at) :]]] > reach)
-        unsure_BD = np.zeros(defects_BD.shape, dtype=bool)
-        unsure_BD[at[unsure], detector[unsure]] = True
-        return changed_BM, unsure_BD
-
-    def _within_reach(
-        self, price_BM: np.ndarray, defects_BD: np.ndarray, unsure_BD: np.ndarray, reach: float
-    ) -> np.ndarray:
-        """Moves on a path of at most twice the reach from an unsure defect to any other, or the boundary."""
+    def _look(
+        self,
+        price_BM: np.ndarray,
+        defects_BD: np.ndarray,
+        unsure_BD: np.ndarray,
+        near_BM: np.ndarray,
+        reach: float,
+    ) -> None:
+        """Marks moves on paths of at most twice the reach from an unsure defect to any, or the boundary."""
         if not math.isfinite(reach):
-            return np.ones(price_BM.shape, dtype=bool)
-        shots = len(price_BM)
+            near_BM[:] = True
+            return
         graph = self._graph.of(price_BM)
         every = np.pad(defects_BD, ((0, 0), (0, 1)), constant_values=True)
         some = np.pad(unsure_BD, ((0, 0), (0, 1)))
         near = dijkstra(graph, indices=np.flatnonzero(every), min_only=True, limit=reach)
         far = dijkstra(graph, indices=np.flatnonzero(some), min_only=True, limit=2 * reach)
-        near, far = near.reshape(shots, -1), far.reshape(shots, -1)
-        a, b = self._ends
-        return np.minimum(far[:, a] + near[:, b], near[:, a] + far[:, b]) + price_BM <= 2 * reach
+        reached = (np.isfinite(near) | np.isfinite(far)).reshape(every.shape)
+        shot, move = np.nonzero(reached[:, self._ends[0]] & reached[:, self._ends[1]])
+        a, b = self._ends[:, move] + shot * every.shape[1]
+        path = np.minimum(far[a] + near[b], near[a] + far[b]) + price_BM[shot, move]
+        short = path <= 2 * reach
+        near_BM[shot[short], move[short]] = True
+
+    def _match(
+        self,
+        price_BM: np.ndarray,
+        defects_BD: np.ndarray,
+        unsure_BD: np.ndarray,
+        near_BM: np.ndarray,
+        changed_BM: np.ndarray,
+        reach: float,
+    ) -> np.ndarray:
+        """Sets the best changes out of the moves that are near, wherever these connect to an unsure defect.
+
+        Returns:
+            bool `(B, D)`: defects that may do better with more moves. They were left over, or belong to
+            changes that cost more than the reach.
+        """
+        shot, move = np.nonzero(near_BM)
+        at, detector = np.nonzero(defects_BD)
+        whole = self._problem(shot, move, at, detector)
+        region = whole.components(np.ones(len(move), dtype=bool))
+        active = np.zeros(whole.nodes, dtype=bool)
+        active[region[whole.defect[unsure_BD[at, detector]]]] = True
+        moves, defects = active[region[whole.first]], active[region[whole.defect]]
+        shot, move, at, detector = shot[moves], move[moves], at[defects], detector[defects]
+        part, price = self._problem(shot, move, at, detector), price_BM[shot, move]
+        changes, left = part.cheapest(price, left=_LEFT * min(reach, _DEAREST))
+        changed_BM[shot, move] = changes
+        # Changes that share a detector form a group. Defects pair up within groups, so another
+        # explanation of one group, or of two, is within reach unless it costs as much as they do.
+        group = part.components(changes)
+        cost = np.bincount(group[part.first[changes]], weights=price[changes], minlength=part.nodes)
+        unsure = left | (cost[group[part.defect]] > reach)
+        result = np.zeros(defects_BD.shape, dtype=bool)
+        result[at[unsure], detector[unsure]] = True
+        return result
+
+    def _problem(self, shot: np.ndarray, move: np.ndarray, at: np.ndarray, detector: np.ndarray) -> _Problem:
+        """Moves of some shots, and defects of some, over the detectors that they touch."""
+        ends = self._ends[:, move] + shot * self._num_detectors
+        inside = np.flatnonzero(self._ends[1, move] < self._num_detectors)
+        touched = np.concatenate([ends[0], ends[1, inside], at * self._num_detectors + detector])
+        nodes, local = np.unique(touched, return_inverse=True)
+        first, second, defect = np.split(local, [len(move), len(move) + len(inside)])
+        return _Problem(first, second, inside, defect, len(nodes))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Edges over nodes 0, 1, ..., and the nodes that are defects.
+
+    Attributes:
+        first: one end of every edge.
+        second: the other end of the edges `inside`; the others end on the boundary, which is no node.
+        inside: numbers of those edges.
+        defect: nodes.
+        nodes: how many.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    inside: np.ndarray
+    defect: np.ndarray
+    nodes: int
+
+    def components(self, used: np.ndarray) -> np.ndarray:
+        """The number of every node's component in the graph of the edges used, bool `(edges,)`."""
+        among = used[self.inside]
+        row, column = self.first[self.inside[among]], self.second[among]
+        graph = sp.coo_matrix((np.ones(len(row)), (row, column)), shape=(self.nodes, self.nodes))
+        return connected_components(graph, directed=False)[1]
+
+    def cheapest(self, price: np.ndarray, *, left: float) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that explain the defects at the lowest price, and defects left over for `left` each."""
+        edges, columns = len(self.first), np.arange(len(self.first) + len(self.defect))
+        row = np.concatenate([self.first, self.second, self.defect])
+        column = np.concatenate([columns[:edges], self.inside, columns[edges:]])
+        matrix = sp.csc_matrix(
+            (np.ones(len(row), dtype=np.uint8), (row, column)), shape=(self.nodes, len(columns))
+        )
+        weights = np.concatenate([price, np.full(len(self.defect), left)])
+        syndrome = np.zeros(self.nodes, dtype=np.uint8)
+        syndrome[self.defect] = 1
+        solution = pymatching.Matching(matrix, weights=weights).decode(syndrome).astype(bool)
+        return solution[:edges], solution[edges:]
 
 
 class _Neighbours:

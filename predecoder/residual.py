@@ -24,6 +24,8 @@ __all__ = ["ResidualNetwork"]
 
 _BLOCKS_PER_BATCH = 4096
 """Blocks that go through the network at a time: one layer's activations then stay in the cache."""
+_BATCHES_PER_DECISION = 8
+"""Batches whose moves are decided together: part of a decision's cost does not depend on the shots."""
 _BLOCKS_PER_TILE = 32_768
 """A larger volume is cut along time and computed tile by tile, to bound memory."""
 
@@ -54,7 +56,11 @@ class ResidualNetwork:
         self._stencil = ResidualStencil(layout)
 
     def logits(self, packed: np.ndarray) -> np.ndarray:
-        """The network's logits of all moves: float32 `(shots, t, i, j, 24)`, blocked."""
+        """The network's logits of all moves: float32 `(shots, t, i, j, 24)`, blocked, batch by batch."""
+        starts = range(0, max(1, len(packed)), self.batch_shots)
+        return np.concatenate([self._logits(packed[start : start + self.batch_shots]) for start in starts])
+
+    def _logits(self, packed: np.ndarray) -> np.ndarray:
         import torch
 
         from predecoder.device import autocast
@@ -80,11 +86,12 @@ class ResidualNetwork:
     def residuals(
         self, packed: np.ndarray, decisions: Sequence[Decision]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Residual syndrome and observable flips under each decision, in batches that fit the cache."""
+        """Residual syndrome and observable flips under each decision, some batches at a time."""
         width = -(-self._num_observables // 8)
         results = [(np.empty_like(packed), np.empty((len(packed), width), np.uint8)) for _ in decisions]
-        for start in range(0, len(packed), self.batch_shots):
-            part = slice(start, start + self.batch_shots)
+        size = _BATCHES_PER_DECISION * self.batch_shots
+        for start in range(0, len(packed), size):
+            part = slice(start, start + size)
             proposed = self.propose(packed[part], decisions)
             for moves, (residual, flips) in zip(proposed, results, strict=True):
                 residual[part], flips[part] = self.apply(packed[part], moves)
