@@ -4,7 +4,8 @@
     .venv/bin/python scripts/accuracy_table.py --out out/accuracy --distance 9 --noise si1000
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
-the same shots; in front of correlated PyMatching the network is conservative. A cell runs in chunks
+the same shots. Unless --mode says otherwise, logits are matched in front of PyMatching, and in front of
+correlated PyMatching the network is conservative. A cell runs in chunks
 until both sides have --min-errors errors or it has had --max-shots; each chunk is one line of
 cells.jsonl, so that a killed run goes on where it was.
 """
@@ -16,6 +17,7 @@ import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -37,6 +39,7 @@ class Flags:
     p: tuple[float, ...] = (0.006, 0.003)
     basis: tuple[str, ...] = ("x", "z")
     noise: tuple[Noise, ...] = ("depolarizing",)
+    mode: Literal["auto", "aggressive", "conservative", "matching"] = "auto"
     min_errors: int = 100
     max_shots: int = 100_000
     chunk_shots: int = 4096
@@ -52,19 +55,21 @@ def main() -> None:
     weights = resolve_weights(flags.weights)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "cells.jsonl"
-    done = _read(log, weights.sha256)
+    done = _read(log, weights.sha256, flags.mode)
     network, device = load_network(weights.path), select_device(flags.device)
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
         case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True, noise=noise)
         evaluator = None
         while not _finished(done, case, flags):
-            evaluator = evaluator or PairedEvaluator(network, case, device=device)
+            mode = None if flags.mode == "auto" else flags.mode
+            evaluator = evaluator or PairedEvaluator(network, case, device=device, mode=mode)
             chunk = _chunks(done, case)
             counts = evaluator.run(case.shots, seed=SEED + 1000 * distance + chunk)
             with log.open("a") as lines:
                 for decoder, c in counts.items():
                     key = {"noise": noise, "distance": distance, "p": p, "basis": basis, "decoder": decoder}
-                    row = key | {"weights": weights.sha256, "counts": dataclasses.asdict(c)}
+                    what = {"weights": weights.sha256, "mode": flags.mode}
+                    row = key | what | {"counts": dataclasses.asdict(c)}
                     lines.write(json.dumps(row) + "\n")
                     done.setdefault(_key(row), []).append(c)
             plain = sum(done[(noise, distance, p, basis, "pymatching")], PairedCounts())
@@ -79,11 +84,11 @@ def _key(row: dict) -> tuple:
     return row["noise"], row["distance"], row["p"], row["basis"], row["decoder"]
 
 
-def _read(log: Path, sha256: str) -> dict[tuple, list[PairedCounts]]:
+def _read(log: Path, sha256: str, mode: str) -> dict[tuple, list[PairedCounts]]:
     done: dict[tuple, list[PairedCounts]] = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         row = json.loads(line)
-        if row["weights"] == sha256:
+        if row["weights"] == sha256 and row["mode"] == mode:
             done.setdefault(_key(row), []).append(PairedCounts(**row["counts"]))
     return done
 
@@ -99,7 +104,7 @@ def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags
 
 
 def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
-    print(f"\nweights sha256 {sha256[:12]}; paired, perfect last round, 95 % intervals\n")
+    print(f"\nweights sha256 {sha256[:12]}, mode {flags.mode}; paired, perfect last round, 95 % intervals\n")
     pairs = ("errors plain / pre", "only plain / only pre")
     columns = ("noise", "p", "d", "basis", "decoder", "shots", *pairs, "ratio", "SDR")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
@@ -107,11 +112,12 @@ def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> 
         for decoder in ("pymatching", "pymatching-correlated"):
             c = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
             low, high = c.ratio_interval
+            sdr = f"{c.sdr:.1f}" if c.residual_events else "all"
             few = "*" if min(c.errors_plain, c.errors_predecoded) < 100 else ""
             print(
                 f"| {noise} | {p:g} | {distance} | {basis} | {decoder} | {c.shots} "
                 f"| {c.errors_plain} / {c.errors_predecoded} | {c.only_plain} / {c.only_predecoded} "
-                f"| {c.ratio:.2f} [{low:.2f}, {high:.2f}]{few} | {c.sdr:.1f} |"
+                f"| {c.ratio:.2f} [{low:.2f}, {high:.2f}]{few} | {sdr} |"
             )
     print("\n\\* fewer than 100 errors on a side: not a result.")
 

@@ -3,9 +3,10 @@
     .venv/bin/python scripts/trade_curve.py --weights accurate --distance 9 --p 0.006 --shots 20000
 
 One run of the network, then every pair of thresholds of both modes: `aggressive` in front of PyMatching,
-`conservative` (groups bound by mechanisms, no residue) in front of correlated PyMatching. A threshold of
-proposing below 0 refuses groups that touch an alternative of such a logit. Shots are other than those of
-accuracy_table.py, so that a threshold picked here is not picked on the table's shots.
+`conservative` (groups bound by mechanisms, no residue) in front of correlated PyMatching; and, in front of
+both, the matching of the logits. A threshold of proposing below 0 refuses groups that touch an alternative of
+such a logit. Shots are other than those of accuracy_table.py, so that a threshold picked here is not picked
+on the table's shots.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from global_decoders import make_decoder
 from predecoder import load_network, resolve_weights
 from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.device import select_device
+from predecoder.matching import MatchedDecision
 from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
 from qec.dem_tables import DemTables
@@ -63,9 +65,11 @@ def main() -> None:
     dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
     configs = [[DecisionConfig(propose=low, commit=high) for low, high in dial]]
     configs.append([replace(c, residue="none", bind="mechanisms") for c in configs[0]])
-    decisions = [[ChainDecision(layout, c, tables=tables) for c in row] for row in configs]
-    counts = [[PairedCounts() for _ in dial] for _ in DECODERS]
-    seconds = np.zeros((2, len(dial)))
+    labels = [(f"{low:g}", f"{high:g}") for low, high in dial] + [("-", "matching")]
+    matched = MatchedDecision(layout)
+    decisions = [[*(ChainDecision(layout, c, tables=tables) for c in row), matched] for row in configs]
+    counts = [[PairedCounts() for _ in labels] for _ in DECODERS]
+    seconds = np.zeros((2, len(labels)))
     plain_seconds = np.zeros(2)
     sampler = circuit.compile_detector_sampler(seed=SEED + flags.distance)
     for start in range(0, flags.shots, flags.chunk_shots):
@@ -75,14 +79,14 @@ def main() -> None:
         for k, matcher in enumerate(matchers):
             plain, spent = _wrong(matcher, packed, truth)
             plain_seconds[k] += spent
-            for n in range(len(dial)):
+            for n in range(len(labels)):
                 residual, flips = next(left)
                 pre, spent = _wrong(matcher, residual, truth ^ flips)
                 seconds[k, n] += spent
                 counts[k][n] += PairedCounts.of_shots(
                     plain, pre, packed=packed, residual=residual, detectors=layout.num_detectors
                 )
-    _print(flags, file.sha256, dial, counts, plain_seconds[:, None] / seconds)
+    _print(flags, file.sha256, labels, counts, plain_seconds[:, None] / seconds)
 
 
 def _wrong(
@@ -97,7 +101,7 @@ def _wrong(
 def _print(
     flags: Flags,
     sha256: str,
-    dial: list[tuple[float, float]],
+    labels: list[tuple[str, str]],
     counts: list[list[PairedCounts]],
     speed_up: np.ndarray,
 ) -> None:
@@ -107,11 +111,11 @@ def _print(
     columns = ("decoder", "propose above", "commit at logit", *pairs, "SDR", "faster")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for k, name in enumerate(DECODERS):
-        for n, (propose, commit) in enumerate(dial):
+        for n, (propose, commit) in enumerate(labels):
             c = counts[k][n]
             low, high = c.ratio_interval
             print(
-                f"| {name} | {propose:g} | {commit:g} | {c.errors_plain} / {c.errors_predecoded} "
+                f"| {name} | {propose} | {commit} | {c.errors_plain} / {c.errors_predecoded} "
                 f"| {c.only_plain} / {c.only_predecoded} | {c.ratio:.3f} [{low:.3f}, {high:.3f}] "
                 f"| {c.sdr:.2f} | {speed_up[k, n]:.2f} |"
             )
