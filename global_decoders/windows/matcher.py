@@ -32,7 +32,7 @@ class WindowMatcher:
         matching: its graph, built with correlations where they are used.
         places: what it reads and hands on.
         graph: the same as data, if it is at hand.
-        remembers: whether answers are kept: of no use to a window that hardly comes again.
+        remembers: whether answers are kept, for batches: of no use to a window that hardly comes again.
     """
 
     def __init__(
@@ -100,6 +100,8 @@ class WindowMatcher:
             ValueError: a syndrome that no set of edges explains.
         """
         packed = np.packbits(detections, axis=1, bitorder="little")
+        if len(packed) == 1:  # a stream's: looking an answer up takes longer than to match so little
+            return self._decode(packed)
         if self._remembered is not None:
             return self._remembered(packed)
         busy = packed.any(axis=1)
