@@ -35,7 +35,9 @@ _DEAREST = 1000.0
 class MatchedDecision:
     """Commits the moves that explain a shot whole and are the likeliest to do so."""
 
-    def __init__(self, layout: DetectorLayout) -> None:
+    def __init__(self, layout: DetectorLayout, *, doubt: float = math.inf) -> None:
+        """`doubt`: shots with a group of changes that costs more are left as they are, nothing committed."""
+        self._doubt = doubt
         moves = MoveSet.from_layout(layout)
         self._num_detectors = layout.num_detectors
         grid = np.full(layout.move_mask.shape, moves.num_moves, dtype=np.int64)
@@ -82,6 +84,8 @@ class MatchedDecision:
             shots, price_BM, defects_BD, unsure_BD, near_BM, changed_BM = (
                 part[again] for part in (shots, price_BM, defects_BD, unsure_BD, near_BM, changed_BM)
             )
+        if math.isfinite(self._doubt):
+            moves_BM[self._dearest(flat_BM, moves_BM) > self._doubt] = False
         committed = np.zeros((len(logits), math.prod(logits.shape[1:])), dtype=np.uint8)
         committed[:, self._position] = moves_BM
         return committed.reshape(logits.shape)
@@ -144,6 +148,17 @@ class MatchedDecision:
         result = np.zeros(defects_BD.shape, dtype=bool)
         result[at[unsure], detector[unsure]] = True
         return result
+
+    def _dearest(self, flat_BM: np.ndarray, moves_BM: np.ndarray) -> np.ndarray:
+        """Price of the dearest group of changes of mind: float `(B,)`."""
+        shot, move = np.nonzero(moves_BM != (flat_BM > 0))
+        nothing = np.zeros(0, dtype=np.int64)
+        problem = self._problem(shot, move, nothing, nothing)
+        group = problem.components(np.ones(len(move), dtype=bool))[problem.first]
+        cost = np.bincount(group, weights=np.abs(flat_BM[shot, move]), minlength=problem.nodes)
+        dearest = np.zeros(len(flat_BM))
+        np.maximum.at(dearest, shot, cost[group])
+        return dearest
 
     def _problem(self, shot: np.ndarray, move: np.ndarray, at: np.ndarray, detector: np.ndarray) -> _Problem:
         """Moves of some shots, and defects of some, over the detectors that they touch."""

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["MODES", "Mode", "automatic_mode", "chain_mode", "make_decision"]
 
 Mode = Literal[ChainMode, "matching"]
-"""'aggressive' and 'conservative' commit groups of moves that the network is sure of, for a decoder behind
-it that matches independent edges, or uses correlations. 'matching' commits a matching on the logits, which
-explains the shot whole: the lowest logical error rate, and slower."""
+"""'matching' commits a matching on the logits, which explains the shot whole. 'conservative' does so only for
+shots without a doubtful group of moves, and leaves the others as they are to the decoder behind it, which is
+to know more than the network. 'aggressive' commits groups of moves that the network is sure of: fastest."""
 MODES: tuple[Mode, ...] = ("aggressive", "conservative", "matching")
+_DOUBTLESS = 4
+"""Distance above which a group of changes may cost one logit more for each more, and is not doubtful: what a
+mistake costs before it is a failure grows with the distance (measured at d = 5 to 13, EXPERIMENTS.md)."""
 
 
 def chain_mode(*, graphlike: bool) -> ChainMode:
-    """The mode by groups of moves in front of a decoder, which matches independent edges or does not."""
+    """A stream's mode, by groups of moves, in front of a matcher on independent edges or of another decoder."""
     return "aggressive" if graphlike else "conservative"
 
 
@@ -40,11 +43,13 @@ def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
 def make_decision(
     network: Network, mode: Mode, layout: DetectorLayout, *, tables: DemTables | None = None
 ) -> Decision:
-    """A network's decision in a mode; `tables` are the DEM's, for rules that bind by mechanisms.
+    """A network's decision on whole shots; `tables` are the DEM's, for rules that bind by mechanisms.
 
     Raises:
         ValueError: the mode's rule binds by mechanisms and there are no tables.
     """
-    if mode == "matching":
-        return MatchedDecision(layout)
-    return ChainDecision(layout, network.decision_for(mode, layout), tables=tables)
+    if mode == "aggressive":
+        return ChainDecision(layout, network.decision_for(mode, layout), tables=tables)
+    if mode == "conservative":
+        return MatchedDecision(layout, doubt=max(0, layout.distance - _DOUBTLESS))
+    return MatchedDecision(layout)

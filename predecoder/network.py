@@ -106,9 +106,9 @@ class Network(nn.Module):
     A convolution sees zeros beyond the grid's edge, and the presence channels tell an edge from a
     silent detector, so one set of weights serves every distance, number of rounds and basis.
 
-    `decision` and `conservative` are the rules that its logits were calibrated for, with a matcher
-    on independent edges and with a decoder that uses correlations; they are stored with the weights.
-    So is `small_patch`, in place of `decision` below a distance of `SMALL_PATCH`: matching alone
+    `decision` and `conservative` are the rules by groups that its logits were calibrated for, with a matcher
+    on independent edges and, in streams, with a decoder that uses correlations; they are stored with the
+    weights. So is `small_patch`, in place of `decision` below a distance of `SMALL_PATCH`: matching alone
     fails so often there that a wrong commit costs little beside what the right ones repair.
     """
 

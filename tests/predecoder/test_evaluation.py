@@ -9,15 +9,14 @@ import qec
 from global_decoders import make_decoder
 from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.decoder import CompiledPredecoded
+from predecoder.matching import MatchedDecision
 from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
-from qec.dem_tables import DemTables
 
 
 def test_counts_equal_decoding_by_hand(random_network):
     """The same seed through the plain decoder and the pre-decoded one, counted here."""
     network = random_network()
     network.small_patch = DecisionConfig(propose=-0.5, commit=0.1)
-    network.conservative = DecisionConfig(commit=0.5, residue="none", bind="mechanisms")
     case = EvaluationCase(3, 0.01, "z", 500)
     cpu = torch.device("cpu")
     counts = PairedEvaluator(network, case, device=cpu).run(500, seed=4)
@@ -31,14 +30,18 @@ def test_counts_equal_decoding_by_hand(random_network):
     )
     for name in ("pymatching", "pymatching-correlated"):
         plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
-        config = network.small_patch if name == "pymatching" else network.conservative
         layout = qec.DetectorLayout.from_dem(dem)
+        decision = (
+            ChainDecision(layout, network.small_patch)
+            if name == "pymatching"
+            else MatchedDecision(layout, doubt=0)
+        )
         both = CompiledPredecoded(
             layout,
             network,
             plain,
             device=torch.device("cpu"),
-            decision=ChainDecision(layout, config, tables=DemTables.from_dem(dem)),
+            decision=decision,
         )
         a, b = (
             (d.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).ravel()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse as sp
+import scipy.sparse.csgraph
 import torch
 
 import predecoder.matching
@@ -89,6 +90,24 @@ def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model):
     grid[:, m.moves.positions] = 10.0 * truth - 5
     logits = block(grid.reshape(20, *m.layout.move_mask.shape))
     assert np.array_equal(_moves(m, MatchedDecision(m.layout)(logits, detections)), truth)
+
+
+def test_shots_with_a_doubtful_group_are_left_alone(model):
+    """Every group's price by hand: connected changes, the boundary connecting nothing."""
+    m, rng = model(5, 3), np.random.default_rng(10)
+    logits, detections = _logits(m, rng, 80), _detections(m, rng, 80)
+    sure, moves = _moves(m, logits) > 0, _moves(m, MatchedDecision(m.layout)(logits, detections))
+    dearest = np.zeros(80)
+    for shot, (before, after) in enumerate(zip(sure, moves.astype(bool), strict=True)):
+        changed = np.flatnonzero(before != after)
+        price, touched = np.abs(_moves(m, logits)[shot, changed]), m.moves.matrix[:, changed].toarray()
+        _, group = scipy.sparse.csgraph.connected_components(touched.T.astype(int) @ touched)
+        dearest[shot] = np.bincount(group, weights=price).max(initial=0)
+    doubt = float(np.median(dearest))
+    left = _moves(m, MatchedDecision(m.layout, doubt=doubt)(logits, detections))
+    assert np.array_equal(left[dearest <= doubt - 1e-3], moves[dearest <= doubt - 1e-3])
+    assert not left[dearest > doubt + 1e-3].any()
+    assert 20 < left.any(axis=1).sum() < 60
 
 
 def test_with_equal_logits_it_decodes(model):
