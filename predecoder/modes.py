@@ -27,7 +27,7 @@ mistake costs before it is a failure grows with the distance (measured at d = 5 
 
 
 def chain_mode(*, graphlike: bool) -> ChainMode:
-    """A stream's mode, by groups of moves, in front of a matcher on independent edges or of another decoder."""
+    """A stream's mode, by groups of moves, before a matcher on independent edges or another decoder."""
     return "aggressive" if graphlike else "conservative"
 
 
