@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from decoder_service.model import StreamModel
-from global_decoders.windows import LayeredDem, WindowMatcher
+from global_decoders.windows import LayeredDem, Window, WindowMatcher
 
 __all__ = ["ModelSchedule", "check_fits"]
 
 
-def check_fits(old: StreamModel, new: StreamModel) -> None:
+def check_fits(old: StreamModel, new: StreamModel, *, num_layers: int | None = None) -> None:
     """Whether a stream of the old model can go on with the new one at any window.
 
     The graphs of both are built by this.
 
+    Args:
+        num_layers: of all shots, if they are known to have as many.
+
     Raises:
-        ValueError: other detectors or observables, experiments of other lengths, or detections that
-            only the old model explains.
+        ValueError: other detectors or observables, detectors in another order, experiments of other
+            lengths, or detections that only the old model explains.
     """
     _check_same_detectors(old.layers, new.layers)
     if old.layers.cycle and (not new.layers.cycle or old.layers.cycle % new.layers.cycle):
@@ -26,16 +29,25 @@ def check_fits(old: StreamModel, new: StreamModel) -> None:
             f"the stream's layers repeat every {old.layers.cycle}, but the DEM {has}, "
             "so it has no experiments of all lengths of the stream; give a DEM of more equal rounds"
         )
-    for window in old.bulk_windows():
-        before = old.graphs.matcher(old.open_layers, window)
-        after = new.graphs.matcher(new.open_layers, window)
-        lost = np.flatnonzero(_explained(before) & ~_explained(after))
-        if len(lost):
-            layer, site = before.places.inputs[lost[0]]
-            raise ValueError(
-                f"no mechanism of the DEM explains a detection at {old.layers.positions[site]} in layer "
-                f"{window.start + layer}, which the stream's model does; keep small probabilities above 0"
-            )
+    for window in old.bulk_windows(num_layers):
+        _check_explains(old, new, window, old.open_layers, new.open_layers)
+    for layers, window in old.endings(num_layers):
+        _check_explains(old, new, window, layers, new.layers.with_layers(layers.num_layers))
+
+
+def _check_explains(
+    old: StreamModel, new: StreamModel, window: Window, ours: LayeredDem, theirs: LayeredDem
+) -> None:
+    """Raises ValueError unless the new model explains in this window what the old one does."""
+    before = old.graphs.matcher(ours, window)
+    after = new.graphs.matcher(theirs, window)
+    lost = np.flatnonzero(_explained(before) & ~_explained(after))
+    if len(lost):
+        layer, site = before.places.inputs[lost[0]]
+        raise ValueError(
+            f"no mechanism of the DEM explains a detection at {old.layers.positions[site]} in layer "
+            f"{window.start + layer}, which the stream's model does; keep small probabilities above 0"
+        )
 
 
 class ModelSchedule:
@@ -88,7 +100,10 @@ def _explains(matcher: WindowMatcher, detections: np.ndarray) -> bool:
 
 
 def _check_same_detectors(old: LayeredDem, new: LayeredDem) -> None:
-    """Raises ValueError unless both have the same detectors in every layer, and as many observables."""
+    """Raises ValueError unless both have the same detectors in every layer, by the same numbers.
+
+    Sites are numbered as a DEM first names them, and seams and erased rounds go by these numbers.
+    """
     if new.num_observables != old.num_observables:
         raise ValueError(f"the DEM has {new.num_observables} observables, the stream {old.num_observables}")
     longer, other = (new, old) if new.num_layers >= old.num_layers else (old, new)
@@ -98,4 +113,9 @@ def _check_same_detectors(old: LayeredDem, new: LayeredDem) -> None:
             raise ValueError(
                 f"the DEM has other detectors than the stream in layer {layer}: "
                 f"{len(new.kind(min(layer, new.num_layers - 1)).sites)} of them, or elsewhere"
+            )
+        if longer.kind(layer).sites != other.kind(layer).sites:
+            raise ValueError(
+                f"the DEM numbers the detectors of layer {layer}, or of one before it, in another order than "
+                "the stream does; number them layer by layer, as the stream's circuit or DEM does"
             )

@@ -244,8 +244,9 @@ class StreamDecoder:
                 experiments of all lengths, or that cannot explain what the stream's model does.
         """
         model = self._build(dem, LayeredDem.from_dem(dem))
-        check_fits(self._models.current, model)
-        model.warm(None if rounds is None else rounds + 1)
+        num_layers = None if rounds is None else rounds + 1
+        check_fits(self._models.current, model, num_layers=num_layers)
+        model.warm(num_layers)
         if erasures:
             collections.deque(self.warm_erasures(model, rounds=rounds), maxlen=0)
         return model

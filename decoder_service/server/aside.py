@@ -136,7 +136,7 @@ class Aside:
 def image_of(request: Request) -> ModelImage:
     """Builds and compares both models. Raises ValueError as `StreamDecoder.prepare`."""
     old, new = (_built(model.dem(), request) for model in (request.old, request.new))
-    check_fits(old, new)
+    check_fits(old, new, num_layers=request.rounds + 1)
     new.warm(request.rounds + 1)
     return ModelImage.of(new)
 

@@ -1,5 +1,6 @@
 """Another model takes over between two windows, or not at all."""
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -115,6 +116,34 @@ def test_a_model_that_cannot_explain_a_detection_does_not_fit(kit) -> None:
     with pytest.raises(ValueError, match="no mechanism of the DEM explains a detection at"):
         decoder.prepare(_rescaled(kit.dem(kit.circuit(20)), lambda k, p: 0.0))
     assert decoder.model == before
+
+
+@pytest.mark.parametrize("rounds", [20, None])
+def test_a_model_that_cannot_explain_the_end_of_a_shot_does_not_fit(rounds: int | None) -> None:
+    """Windows that see no end were compared alone, and shots with an error of the readout failed."""
+    silent = {"before_round_data_depolarization": 0.02}
+    decoder = StreamDecoder(_stim(20, **silent, before_measure_flip_probability=0.02), commit=3, buffer=3)
+    with pytest.raises(ValueError, match="no mechanism of the DEM explains a detection at"):
+        decoder.prepare(_stim(20, **silent).detector_error_model(decompose_errors=True), rounds=rounds)
+
+
+def test_detectors_in_another_order_do_not_fit() -> None:
+    """Each layer's were in the same order, but another site came first: erased rounds ended the worker."""
+    circuit = _stim(20, before_round_data_depolarization=0.02, before_measure_flip_probability=0.02)
+    dem = circuit.detector_error_model(decompose_errors=True).flattened()
+    first, second = ([k for k, at in dem.get_detector_coordinates().items() if at[2] == t] for t in (0, 1))
+    swapped = {old: new for new, old in enumerate([*second, *first])}
+    lines = [
+        re.sub(r"D(\d+)", lambda found: f"D{swapped.get(int(found[1]), int(found[1]))}", line)
+        for line in str(dem).splitlines()
+    ]
+    decoder = StreamDecoder(circuit, commit=3, buffer=3)
+    with pytest.raises(ValueError, match="the detectors of layer 0, or of one before it, in another order"):
+        decoder.prepare(stim.DetectorErrorModel("\n".join(lines)))
+
+
+def _stim(rounds: int, **noise: float) -> stim.Circuit:
+    return stim.Circuit.generated("surface_code:rotated_memory_x", distance=3, rounds=rounds, **noise)
 
 
 def _rescaled(dem: stim.DetectorErrorModel, rule: Callable[[int, float], float]) -> stim.DetectorErrorModel:
