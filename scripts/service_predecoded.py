@@ -3,9 +3,10 @@
     python scripts/service_predecoded.py [--shots 10000] [--distance 3] [--rounds 15]
 
 For the shipped weights `accurate` and `fast`, before pymatching and pymatching-correlated: the final
-frame of `StreamDecoder(predecoder=...)`, pushed round by round, against
-`PredecodedDecoder(WindowedDecoder(...))` on the same shots in one batch. Prints how many are equal, and
-how many either gets wrong.
+frame of `StreamDecoder(predecoder=...)`, pushed round by round, against the same network and rule (a
+stream's, by groups of moves: `chain_mode`) on whole shots before `WindowedDecoder`, in one batch. Prints
+how many are equal, and how many either gets wrong; beside them, how many the network's rule for whole
+shots (`PredecodedDecoder`, mode 'auto') gets wrong, which a stream does not have.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ import itertools
 import time
 
 import numpy as np
+import stim
 from service_kit import memory
 
 from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import PredecodedDecoder
+from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, resolve_weights
+from predecoder.decision import ChainDecision
+from predecoder.device import select_device
+from predecoder.modes import chain_mode
+from qec.dem_tables import DemTables
+from qec.layout import DetectorLayout
 
 WEIGHTS = ("accurate", "fast")
 DECODERS = ("pymatching", "pymatching-correlated")
@@ -52,10 +59,12 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
         measurements=measurements, separate_observables=True
     )
     sizes = {"commit": flags.distance, "buffer": flags.distance}
-    whole = PredecodedDecoder(WindowedDecoder(inner=decoder, **sizes), weights=weights)
-    frames = whole.compile_decoder_for_dem(dem=dem.flattened()).decode_shots_bit_packed(
-        bit_packed_detection_event_data=np.packbits(detections, axis=1, bitorder="little")
-    )
+    packed = np.packbits(detections, axis=1, bitorder="little")
+    windowed = WindowedDecoder(inner=decoder, **sizes)
+    whole = by_groups(windowed, weights, dem.flattened())
+    frames = whole.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    automatic = PredecodedDecoder(windowed, weights=weights).compile_decoder_for_dem(dem=dem.flattened())
+    others = automatic.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     stream = StreamDecoder(circuit, decoder=decoder, predecoder=weights, **sizes)
     stream.warm(erasures=False, rounds=flags.rounds)
     edges = np.cumsum([0, *(stream.width(r) for r in range(flags.rounds))])
@@ -67,12 +76,29 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
         frame = stream.finish(bits[edges[-1] :]).frame
         equal += frame == frames[shot].tobytes()
         wrong += frame[0] != flips[shot, 0]
+    wrong_whole = int((np.unpackbits(others, axis=1, bitorder="little")[:, 0] != flips[:, 0]).sum())
     print(
         f"{weights}, {decoder}, d={flags.distance}, {flags.rounds} rounds, p={flags.p}: {equal} of "
-        f"{flags.shots} frames equal; {wrong} of them wrong; {time.monotonic() - start:.0f} s",
+        f"{flags.shots} frames equal; {wrong} of them wrong, {wrong_whole} with the rule for whole shots; "
+        f"{time.monotonic() - start:.0f} s",
         flush=True,
     )
     return flags.shots - equal
+
+
+def by_groups(decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
+    """A network before `decoder` with the rule of streams, for whole shots."""
+    tables = DemTables.from_dem(dem)
+    layout = DetectorLayout.from_dem(dem, tables=tables)
+    network = load_network(resolve_weights(weights).path)
+    rule = network.decision_for(chain_mode(graphlike=decoder.graphlike), layout)
+    return CompiledPredecoded(
+        layout,
+        network,
+        decoder.compile_decoder_for_dem(dem=dem),
+        device=select_device("cpu"),
+        decision=ChainDecision(layout, rule, tables=tables),
+    )
 
 
 if __name__ == "__main__":
