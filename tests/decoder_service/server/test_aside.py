@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -36,8 +37,12 @@ def _alive(pid: int) -> bool:
 
 
 def _children() -> list[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    """Of all threads; one that was joined may end between the listing and the reading."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _wait_for(condition, seconds: float = 30.0) -> None:
@@ -90,7 +95,7 @@ def test_it_ends_with_its_stream(kit) -> None:
     builder.close()
     thread.join(30)
     assert errors
-    assert set(_children()) == before
+    assert not set(_children()) - before
     with pytest.raises(ValueError, match="has ended"):
         builder.prepare(request)
 
