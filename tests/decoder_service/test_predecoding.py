@@ -4,10 +4,30 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import stim
+import torch
 
 from decoder_service.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import PredecodedDecoder
+from predecoder import CompiledPredecoded, load_network
+from predecoder.decision import ChainDecision
+from predecoder.modes import chain_mode
+from qec import DetectorLayout
+from qec.dem_tables import DemTables
+
+
+def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
+    """The default network with a stream's rule, on whole shots."""
+    network, tables = load_network("default"), DemTables.from_dem(dem)
+    layout = DetectorLayout.from_dem(dem, tables=tables)
+    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), layout)
+    return CompiledPredecoded(
+        layout,
+        network,
+        windowed.compile_decoder_for_dem(dem=dem),
+        device=torch.device("cpu"),
+        decision=ChainDecision(layout, rule, tables=tables),
+    )
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
@@ -20,10 +40,12 @@ def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], in
     decoder = StreamDecoder(
         kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
     )
-    whole = PredecodedDecoder(WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode), on_misfit="fail")
+    windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode)
     for rounds in (5, 40):
         experiment = kit.experiment(rounds, shots=12)
-        expected = kit.whole(experiment.dem, experiment.detections, whole)
+        expected = _by_groups(windowed, experiment.dem).decode_shots_bit_packed(
+            bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
+        )
         for bits, answer in zip(experiment.measurements, expected, strict=True):
             result, commits = kit.stream(decoder, bits, rounds)
             assert result.frame == answer.tobytes()
