@@ -20,9 +20,9 @@ from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
-__all__ = ["ChainDecision", "ChainMode", "Decision", "DecisionConfig"]
+__all__ = ["REFERENCE_DENSITY", "ChainDecision", "ChainMode", "Decision", "DecisionConfig"]
 
-_REFERENCE_DENSITY = 0.107
+REFERENCE_DENSITY = 0.107
 """How often a detector in the bulk fires at p = 0.006."""
 
 Residue = Literal["any", "none"]
@@ -78,7 +78,7 @@ class DecisionConfig:
         if not self.sparser or not density > 0:
             return replace(self, sparser=0.0)
         # Rounded, so that experiments of any length on one patch have one and the same threshold.
-        commit = round(self.commit + self.sparser * math.log(_REFERENCE_DENSITY / density), 1)
+        commit = round(self.commit + self.sparser * math.log(REFERENCE_DENSITY / density), 1)
         return replace(self, commit=max(commit, self.propose), sparser=0.0)
 
     @property

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import sinter
 
-from predecoder.decision import ChainDecision, ChainMode, Decision
+from predecoder.decision import REFERENCE_DENSITY, ChainDecision, ChainMode, Decision
 from predecoder.matching import MatchedDecision
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
@@ -14,7 +14,7 @@ from qec.layout import DetectorLayout
 if TYPE_CHECKING:
     from predecoder.network import Network
 
-__all__ = ["MODES", "Mode", "automatic_mode", "chain_mode", "make_decision"]
+__all__ = ["MODES", "Mode", "automatic_mode", "chain_mode", "doubt_of", "make_decision"]
 
 Mode = Literal[ChainMode, "matching"]
 """'matching' commits a matching on the logits, which explains the shot whole. 'conservative' does so only for
@@ -22,8 +22,19 @@ shots without a doubtful group of moves, and leaves the others as they are to th
 to know more than the network. 'aggressive' commits groups of moves that the network is sure of: fastest."""
 MODES: tuple[Mode, ...] = ("aggressive", "conservative", "matching")
 _DOUBTLESS = 4
-"""Distance above which a group of changes may cost one logit more for each more, and is not doubtful: what a
-mistake costs before it is a failure grows with the distance (measured at d = 5 to 13, EXPERIMENTS.md)."""
+"""Distance above which changes of mind may cost something and not be doubtful."""
+
+
+def doubt_of(layout: DetectorLayout) -> float:
+    """What a group of changes may cost before its shot is left to a decoder that uses correlations.
+
+    One logit more for each more of distance, as a mistake has to cost more before it is a failure; in
+    proportion less where errors are rarer than at p = 0.006, as failures are rarer still (measured at
+    d = 5 to 13, EXPERIMENTS.md).
+    """
+    rarer = min(1.0, layout.peak_density / REFERENCE_DENSITY)
+    # Rounded, so that experiments of any length on one patch have one and the same.
+    return round(max(0, layout.distance - _DOUBTLESS) * rarer, 1)
 
 
 def chain_mode(*, graphlike: bool) -> ChainMode:
@@ -51,5 +62,5 @@ def make_decision(
     if mode == "aggressive":
         return ChainDecision(layout, network.decision_for(mode, layout), tables=tables)
     if mode == "conservative":
-        return MatchedDecision(layout, doubt=max(0, layout.distance - _DOUBTLESS))
+        return MatchedDecision(layout, doubt=doubt_of(layout))
     return MatchedDecision(layout)

@@ -8,11 +8,12 @@ import scipy.sparse.csgraph
 import torch
 
 import predecoder.matching
+import qec
 from global_decoders import make_decoder
 from predecoder.blocking import block, unblock
 from predecoder.decoder import CompiledPredecoded
 from predecoder.matching import MatchedDecision
-from predecoder.modes import automatic_mode, make_decision
+from predecoder.modes import automatic_mode, doubt_of, make_decision
 
 
 def _logits(model, rng: np.random.Generator, shots: int, *, spread: float = 3.0) -> np.ndarray:
@@ -108,6 +109,16 @@ def test_shots_with_a_doubtful_group_are_left_alone(model):
     assert np.array_equal(left[dearest <= doubt - 1e-3], moves[dearest <= doubt - 1e-3])
     assert not left[dearest > doubt + 1e-3].any()
     assert 20 < left.any(axis=1).sum() < 60
+
+
+@pytest.mark.parametrize(
+    ("distance", "p", "doubt"), [(3, 0.006, 0.0), (5, 0.006, 1.0), (9, 0.006, 5.0), (9, 0.003, 2.6)]
+)
+def test_doubt_grows_with_the_distance_and_falls_with_the_density(distance, p, doubt):
+    for rounds in (distance, 2 * distance):
+        circuit = qec.memory_circuit(distance=distance, rounds=rounds, basis="x", noise=qec.depolarizing(p))
+        dem = circuit.detector_error_model(decompose_errors=True)
+        assert doubt_of(qec.DetectorLayout.from_dem(dem)) == pytest.approx(doubt, abs=0.1)
 
 
 def test_with_equal_logits_it_decodes(model):
