@@ -104,7 +104,8 @@ def test_two_weights_never_share_a_row(
     tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
 ) -> None:
     for weights in two_weights:
-        command = (*SMALL, "--decoder", "predecoder+pymatching", "--weights", weights, "--max-shots", 100)
+        command = (*SMALL, "--decoder", "predecoder+pymatching", "--mode", "aggressive")
+        command += ("--weights", weights, "--max-shots", 100)
         code, _, err = run_cli(*command, "--out", tmp_path)
         assert (code, err) == (0, "")
     rows = read_results(tmp_path / "results.csv").values()
