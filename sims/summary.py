@@ -88,9 +88,8 @@ def _row(
         ratio=ratio,
         few_errors=base is not None and min(stats.errors, base.errors) < ENOUGH_ERRORS,
         density_before=counts[DETECTION_EVENTS] / detectors if detectors else None,
-        density_after=counts[RESIDUAL_EVENTS] / detectors
-        if detectors and RESIDUAL_EVENTS in counts
-        else None,
+        # A count of zero does not survive sinter's CSV; the time that the network took does.
+        density_after=counts[RESIDUAL_EVENTS] / detectors if detectors and PREDECODE_NS in counts else None,
         predecode_us_per_round=counts[PREDECODE_NS] * to_us_per_round if PREDECODE_NS in counts else None,
         us_per_round=(counts[PREDECODE_NS] + counts[DECODE_NS]) * to_us_per_round if detectors else None,
     )

@@ -61,6 +61,12 @@ def test_rows_compare_with_pymatching_of_the_same_circuit() -> None:
     assert ours.us_per_round == pytest.approx(3.0)
 
 
+def test_a_residual_without_events_is_a_density_of_zero() -> None:
+    """The CSV leaves counts of zero out."""
+    (row,) = summarize([_stats("predecoder+pymatching", errors=1, detectors=100, predecode_ns=5, decode_ns=5)])
+    assert row.density_after == 0
+
+
 def test_few_errors_are_marked_and_empty_tasks_left_out() -> None:
     rows = summarize([_stats("pymatching", errors=99), _stats("predecoder+pymatching", errors=500)])
     assert rows[1].few_errors
