@@ -63,7 +63,8 @@ def test_rows_compare_with_pymatching_of_the_same_circuit() -> None:
 
 def test_a_residual_without_events_is_a_density_of_zero() -> None:
     """The CSV leaves counts of zero out."""
-    (row,) = summarize([_stats("predecoder+pymatching", errors=1, detectors=100, predecode_ns=5, decode_ns=5)])
+    stats = _stats("predecoder+pymatching", errors=1, detectors=100, predecode_ns=5, decode_ns=5)
+    (row,) = summarize([stats])
     assert row.density_after == 0
 
 
