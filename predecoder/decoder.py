@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import sinter
 import stim
 
 from predecoder.decision import Decision
-from predecoder.modes import MODES, Mode, automatic_mode, make_decision
+from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
 from qec.dem_tables import DemTables
@@ -67,8 +67,9 @@ class PredecodedDecoder(sinter.Decoder):
             raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
         if batch_shots is not None and batch_shots < 1:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
-        if mode not in ("auto", *MODES):
-            raise ValueError(f"mode={mode!r} is unknown; use one of {', '.join(('auto', *MODES))}")
+        known = ("auto", *get_args(Mode))
+        if mode not in known:
+            raise ValueError(f"mode={mode!r} is unknown; use one of {', '.join(known)}")
         self.mode: Mode = automatic_mode(global_decoder) if mode == "auto" else mode
         self.global_decoder = global_decoder
         file = resolve_weights(weights)

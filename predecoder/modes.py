@@ -14,13 +14,12 @@ from qec.layout import DetectorLayout
 if TYPE_CHECKING:
     from predecoder.network import Network
 
-__all__ = ["MODES", "Mode", "automatic_mode", "chain_mode", "doubt_of", "make_decision"]
+__all__ = ["Mode", "automatic_mode", "chain_mode", "doubt_of", "make_decision"]
 
 Mode = Literal[ChainMode, "matching"]
 """'matching' commits a matching on the logits, which explains the shot whole. 'conservative' does so only for
 shots without a doubtful group of moves, and leaves the others as they are to the decoder behind it, which is
 to know more than the network. 'aggressive' commits groups of moves that the network is sure of: fastest."""
-MODES: tuple[Mode, ...] = ("aggressive", "conservative", "matching")
 _DOUBTLESS = 4
 """Distance above which changes of mind may cost something and not be doubtful."""
 
