@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from qec.layout import DetectorLayout
+from qec.moves import MoveSet
 
-__all__ = ["INPUT_CHANNELS", "MOVE_CHANNELS", "NetworkInput", "block", "unblock"]
+__all__ = ["INPUT_CHANNELS", "MOVE_CHANNELS", "NetworkInput", "block", "blocked_places", "unblock"]
 
 INPUT_CHANNELS = 16
 """8 detector channels, then 8 presence channels."""
@@ -31,6 +32,17 @@ def unblock(blocked_Btijc: np.ndarray) -> np.ndarray:
     b, t, i, j, c = blocked_Btijc.shape
     unfolded = blocked_Btijc.reshape(b, t, i, j, c // 8, 2, 2, 2).transpose(0, 4, 1, 5, 2, 6, 3, 7)
     return unfolded.reshape(b, c // 8, 2 * t, 2 * i, 2 * j)
+
+
+def blocked_places(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
+    """int64 `(moves,)`: where each move of a `MoveSet` stands among a shot's flattened blocked channels."""
+    grid = np.full(layout.move_mask.shape, moves.num_moves, dtype=np.int64)
+    grid.ravel()[moves.positions] = np.arange(moves.num_moves)
+    blocked = block(grid[None]).ravel()
+    exists = np.flatnonzero(blocked < moves.num_moves)
+    places = np.empty(moves.num_moves, dtype=np.int64)
+    places[blocked[exists]] = exists
+    return places
 
 
 class NetworkInput:

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from predecoder.blocking import block
 from predecoder.mechanisms import Mechanisms
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
@@ -34,8 +33,16 @@ ChainMode = Literal["aggressive", "conservative"]
 class Decision(Protocol):
     """A rule that commits moves."""
 
-    def __call__(self, logits: np.ndarray, detections: np.ndarray) -> np.ndarray:
-        """Uint8 0/1 `(B, t, i, j, 24)`, like `logits`, of uint8 0/1 detections `(B, num_detectors)`."""
+    def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+        """Which moves are committed.
+
+        Args:
+            logits: float32 `(B, M)`, M the moves in the order of `MoveSet`.
+            packed: uint8 `(B, ceil(num_detectors / 8))`, LSB first: detections.
+
+        Returns:
+            uint8 0/1 `(B, M)`.
+        """
         ...
 
 
@@ -106,39 +113,32 @@ class ChainDecision:
         moves = MoveSet.from_layout(layout)
         self._config = config
         self._num_detectors = layout.num_detectors
-        # The one or two detectors of every move on the grid; a move with one stands in both columns.
-        ends = np.zeros((2, *layout.move_mask.shape), dtype=np.int64)
-        ends[0].ravel()[moves.positions] = moves.matrix.indices[moves.matrix.indptr[:-1]]
-        ends[1].ravel()[moves.positions] = moves.matrix.indices[moves.matrix.indptr[1:] - 1]
-        self._ends = block(ends).reshape(2, -1)
-        self._mask = block(layout.move_mask[None]).ravel()
+        # The one or two detectors of every move; a move with one stands in both rows.
+        self._ends = np.stack(
+            [
+                moves.matrix.indices[moves.matrix.indptr[:-1]],
+                moves.matrix.indices[moves.matrix.indptr[1:] - 1],
+            ]
+        ).astype(np.int64)
 
-    def __call__(self, logits: np.ndarray, detections: np.ndarray) -> np.ndarray:
-        """Commits moves.
-
-        Args:
-            logits: float `(B, t, i, j, 24)`, blocked as in `predecoder.blocking`.
-            detections: uint8 0/1 `(B, num_detectors)`.
-
-        Returns:
-            uint8 0/1 `(B, t, i, j, 24)`.
-        """
-        flat = logits.reshape(len(logits), -1)
-        proposed = (flat > self._config.propose) & self._mask
+    def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+        """Commits moves; see `Decision`."""
+        proposed = logits > self._config.propose
+        committed = proposed.astype(np.uint8)
         if self._config.is_plain:
-            return proposed.astype(np.uint8).reshape(logits.shape)
-        shot, position = np.nonzero(proposed)
-        committed = np.zeros(proposed.shape, dtype=np.uint8)
+            return committed
+        shot, move = np.nonzero(proposed)
         if len(shot):
-            keep = self._kept(flat[shot, position], shot, position, detections)
-            committed[shot[keep], position[keep]] = 1
-        return committed.reshape(logits.shape)
+            detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+            keep = self._kept(logits[shot, move], shot, move, detections)
+            committed[shot[~keep], move[~keep]] = 0
+        return committed
 
     def _kept(
-        self, logits: np.ndarray, shot: np.ndarray, position: np.ndarray, detections: np.ndarray
+        self, logits: np.ndarray, shot: np.ndarray, move: np.ndarray, detections: np.ndarray
     ) -> np.ndarray:
         """Which of the proposed moves `(n,)` belong to a group that is committed."""
-        moves = ends = self._ends[:, position] + shot * self._num_detectors
+        moves = ends = self._ends[:, move] + shot * self._num_detectors
         if self._mechanisms is not None:
             ends = np.concatenate([moves, self._mechanisms.fired(detections)], axis=1)
         nodes, local = np.unique(ends, return_inverse=True)

@@ -152,11 +152,11 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         return self._residual.batch_shots
 
     def propose(self, packed: np.ndarray) -> np.ndarray:
-        """Moves that the network proposes and the decision commits: uint8 0/1 `(shots, 3, T, I, J)`."""
+        """Moves that the network proposes and the decision commits: uint8 0/1 `(shots, moves)`."""
         return self._residual.propose(packed, [self._decision])[0]
 
     def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""
+        """Residual syndrome and observable flips of moves uint8 0/1 `(shots, moves)`, bit-packed."""
         return self._residual.apply(packed, moves)
 
     def decode_to_residual(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

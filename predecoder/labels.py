@@ -17,7 +17,7 @@ from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout, LayoutError
 from qec.moves import MoveSet
 
-__all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels"]
+__all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels", "sample_kept"]
 
 Keep = Callable[[np.ndarray], np.ndarray]
 """Which shots to keep, bool `(B,)`, of bit-packed detections: a rule that knows nothing of the truth."""
@@ -43,7 +43,7 @@ class SampledLabels:
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, fired = _sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
+        packed, _, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
         bits = np.unpackbits(fired, axis=1, count=self._moves_of_mechanism.shape[0], bitorder="little")
         labels = sp.csr_matrix(bits, dtype=np.int32) @ self._moves_of_mechanism
         return packed, (labels.toarray() & 1).astype(np.uint8)
@@ -78,7 +78,7 @@ class TeacherLabels:
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, _ = _sample_kept(self._dem, shots, seed=seed, keep=keep)
+        packed, _, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         return packed, self.label(packed)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ class ConditionedLabels(TeacherLabels):
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, truth, _ = _sample_kept(self._dem, shots, seed=seed, keep=keep)
+        packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         observables = np.unpackbits(truth, axis=1, count=self._dem.num_observables, bitorder="little")
         return packed, self._label(np.hstack([detections, observables]))
@@ -153,7 +153,7 @@ class ConditionedLabels(TeacherLabels):
         return model
 
 
-def _sample_kept(
+def sample_kept(
     dem: stim.DetectorErrorModel, shots: int, *, seed: int, keep: Keep | None, return_errors: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Detections, observables and (if asked for) fired mechanisms, bit-packed, of shots that are kept.

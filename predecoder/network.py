@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
+from predecoder.convolution import Convolution, DepthwiseConvolution
 from predecoder.decision import ChainMode, DecisionConfig
 from qec.layout import DetectorLayout
 
@@ -28,6 +29,8 @@ class NetworkConfig:
     Attributes:
         channels: width of the trunk.
         residual_blocks: number of 3x3x3 residual blocks between the first and the last convolution.
+        separable: blocks of a stencil for every channel and a mixing of channels, and a last
+            convolution of size 1: a tenth of the operations. The native engine runs these only.
         time_fold: layers that share one cell of the trunk, 1 or 2. With 1, the weights are the same
             in every layer and a convolution reaches half as far in time, for twice the operations.
     """
@@ -35,8 +38,11 @@ class NetworkConfig:
     channels: int = 64
     residual_blocks: int = 4
     time_fold: int = 2
+    separable: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.separable, bool):
+            raise ValueError(f"network separable={self.separable!r} is not true or false")
         if self.time_fold not in (1, 2):
             raise ValueError(f"network time_fold={self.time_fold!r} is not 1 or 2")
         for name in ("channels", "residual_blocks"):
@@ -47,43 +53,21 @@ class NetworkConfig:
     @property
     def halo(self) -> tuple[int, int, int]:
         """Layers, rows and columns on either side that one output depends on, in whole cells."""
-        convolutions = self.residual_blocks + 2
+        convolutions = self.residual_blocks + (1 if self.separable else 2)
         return self.time_fold * convolutions, 2 * convolutions, 2 * convolutions
 
     @property
     def macs_per_block(self) -> int:
         """Multiply-accumulates for one block of 2 layers by 2 x 2 ancillas."""
         c, cells = self.channels, 2 // self.time_fold
-        ends = 27 * c * (INPUT_CHANNELS + MOVE_CHANNELS)  # a cell has 1 / cells of these channels
-        return ends + cells * self.residual_blocks * (27 * c * c + c * c)
+        # A cell has 1 / cells of the channels at either end.
+        if self.separable:
+            return c * (27 * INPUT_CHANNELS + MOVE_CHANNELS) + cells * self.residual_blocks * (27 * c + c * c)
+        return 27 * c * (INPUT_CHANNELS + MOVE_CHANNELS) + cells * self.residual_blocks * (27 * c * c + c * c)
 
     def macs_per_round(self, distance: int) -> float:
         """Multiply-accumulates per round at odd `distance`."""
         return self.macs_per_block * ((distance + 1) // 2) ** 2 / 2
-
-
-class Convolution(nn.Conv3d):
-    """A 3-D convolution, padded to keep the shape, with the same bits alone, in a batch and in a tile.
-
-    torch sends single float32 shots on a CPU to another algorithm than batches: it rounds
-    differently and takes three times as long.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__(inputs, outputs, size, padding=size // 2)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if (
-            input.device.type != "cpu"
-            or input.dtype != torch.float32
-            or torch.is_autocast_enabled("cpu")
-            or not torch.backends.mkldnn.is_available()
-        ):
-            return super().forward(input)
-        padding = [k // 2 for k in self.kernel_size]
-        return torch.mkldnn_convolution(
-            input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
-        )
 
 
 class ResidualBlock(nn.Module):
@@ -98,6 +82,20 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         return x_BCtij + self.mix(nn.functional.gelu(self.spatial(x_BCtij), approximate="tanh"))
+
+
+class SeparableBlock(nn.Module):
+    """x + W1 relu(D3 x), D3 a stencil for every channel, with W1 zero at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = DepthwiseConvolution(channels)
+        self.mix = Convolution(channels, channels, 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
+        return x_BCtij + self.mix(torch.relu(self.spatial(x_BCtij)))
 
 
 class Network(nn.Module):
@@ -126,8 +124,9 @@ class Network(nn.Module):
         self.small_patch = small_patch or self.decision
         cells = 2 // config.time_fold
         self.embed = Convolution(INPUT_CHANNELS // cells, config.channels, 3)
-        self.trunk = nn.ModuleList(ResidualBlock(config.channels) for _ in range(config.residual_blocks))
-        self.head = Convolution(config.channels, MOVE_CHANNELS // cells, 3)
+        kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
+        self.trunk = nn.ModuleList(kind(config.channels) for _ in range(config.residual_blocks))
+        self.head = Convolution(config.channels, MOVE_CHANNELS // cells, last)
         # About one move in a hundred is a correction at p = 0.006.
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
@@ -143,7 +142,8 @@ class Network(nn.Module):
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         split = self.config.time_fold == 1
         x = _split_layers(x_BCtij) if split else x_BCtij
-        x = nn.functional.gelu(self.embed(x), approximate="tanh")
+        x = self.embed(x)
+        x = torch.relu(x) if self.config.separable else nn.functional.gelu(x, approximate="tanh")
         for residual_block in self.trunk:
             x = residual_block(x)
         x = self.head(x)

@@ -1,19 +1,23 @@
 """Shots through the network: logits, and the residual that each of several decisions leaves.
 
-All arrays of shots are bit-packed uint8 `(shots, ceil(n / 8))`, LSB first.
+Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
+`MoveSet`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.blocking import NetworkInput, unblock
 from predecoder.decision import Decision
-from predecoder.stencils import ResidualStencil
+from predecoder.engines import TorchEngine, fitting_shots, make_engine
+from predecoder.native import NativeResidual, native_or_none
+from predecoder.stencils import StencilOnRows
 from qec.layout import DetectorLayout
+from qec.moves import MoveSet
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ResidualNetwork"]
 
-_BLOCKS_PER_BATCH = 4096
-"""Blocks that go through the network at a time: one layer's activations then stay in the cache."""
 _BATCHES_PER_DECISION = 8
 """Batches whose moves are decided together: part of a decision's cost does not depend on the shots."""
-_BLOCKS_PER_TILE = 32_768
-"""A larger volume is cut along time and computed tile by tile, to bound memory."""
 
 
 class ResidualNetwork:
@@ -35,6 +35,7 @@ class ResidualNetwork:
 
     Attributes:
         batch_shots: shots that go through the network at a time.
+        native: whether the engine in C++ runs the network.
     """
 
     def __init__(
@@ -44,44 +45,36 @@ class ResidualNetwork:
         *,
         device: torch.device,
         batch_shots: int | None = None,
+        threads: int | None = None,
+        native: bool = True,
     ) -> None:
-        """`batch_shots` is by default what fits the cache."""
-        blocks = int(np.prod(layout.shape)) // 8
-        self.batch_shots = batch_shots or max(1, _BLOCKS_PER_BATCH // blocks)
-        self._num_detectors, self._num_observables = layout.num_detectors, layout.num_observables
-        self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
-        self._network = network.to(device)
-        self._device = device
-        self._input = NetworkInput(layout)
-        self._stencil = ResidualStencil(layout)
+        """Prepares the engine.
 
-    def logits(self, packed: np.ndarray) -> np.ndarray:
-        """The network's logits of all moves: float32 `(shots, t, i, j, 24)`, blocked, batch by batch."""
-        starts = range(0, max(1, len(packed)), self.batch_shots)
-        return np.concatenate([self._logits(packed[start : start + self.batch_shots]) for start in starts])
-
-    def _logits(self, packed: np.ndarray) -> np.ndarray:
+        Args:
+            batch_shots: by default what fits the cache.
+            threads: that the engine in C++ uses; by default as many as torch does.
+            native: False leaves all that is in C++ alone.
+        """
         import torch
 
-        from predecoder.device import autocast
-        from predecoder.tiles import infer_tiled
-
-        inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
-        with torch.inference_mode(), autocast(self._device):
-            logits = (
-                infer_tiled([self._network], inputs, size=self._tile) if self._tile else self._network(inputs)
-            )
-        return logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
+        moves = MoveSet.from_layout(layout)
+        self.batch_shots = batch_shots or fitting_shots(layout)
+        self.logits = make_engine(
+            layout, network, moves, device=device, batch_shots=self.batch_shots, native=native
+        )
+        """Logits float32 `(B, M)` of shots."""
+        self.native = not isinstance(self.logits, TorchEngine)
+        self._threads = (threads or torch.get_num_threads()) if self.native else 1
+        self._num_observables = layout.num_observables
+        self.apply = (native and native_or_none(lambda: NativeResidual(moves))) or StencilOnRows(
+            layout, moves
+        )
+        """Residual syndrome and observable flips, bit-packed, of shots and moves uint8 0/1 `(B, M)`."""
 
     def propose(self, packed: np.ndarray, decisions: Sequence[Decision]) -> list[np.ndarray]:
-        """Moves that each decision commits, uint8 0/1 `(shots, 3, T, I, J)`, from one run of the network."""
-        detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+        """Moves that each decision commits, uint8 0/1 `(B, M)`, from one run of the network."""
         logits = self.logits(packed)
-        return [unblock(decision(logits, detections)) for decision in decisions]
-
-    def apply(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residual syndrome and observable flips of moves `(shots, 3, T, I, J)`, bit-packed."""
-        return self._stencil(packed, moves)
+        return [decision(logits, packed) for decision in decisions]
 
     def residuals(
         self, packed: np.ndarray, decisions: Sequence[Decision]
@@ -89,16 +82,19 @@ class ResidualNetwork:
         """Residual syndrome and observable flips under each decision, some batches at a time."""
         width = -(-self._num_observables // 8)
         results = [(np.empty_like(packed), np.empty((len(packed), width), np.uint8)) for _ in decisions]
-        size = _BATCHES_PER_DECISION * self.batch_shots
-        for start in range(0, len(packed), size):
-            part = slice(start, start + size)
-            proposed = self.propose(packed[part], decisions)
-            for moves, (residual, flips) in zip(proposed, results, strict=True):
+
+        def run(part: slice) -> None:
+            for moves, (residual, flips) in zip(self.propose(packed[part], decisions), results, strict=True):
                 residual[part], flips[part] = self.apply(packed[part], moves)
+
+        size = _BATCHES_PER_DECISION * self.batch_shots
+        if self._threads > 1:
+            size = max(1, min(size, -(-len(packed) // self._threads)))
+        parts = [slice(start, start + size) for start in range(0, len(packed), size)]
+        if self._threads == 1 or len(parts) == 1:
+            for part in parts:
+                run(part)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(run, parts))
         return results
-
-
-def _tile_size(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Blocks (t, i, j) of a tile's core: the whole patch, and as many layers as the bound allows."""
-    _, i, j = (n // 2 for n in shape)
-    return max(1, _BLOCKS_PER_TILE // (i * j)), i, j

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from qec.layout import DetectorLayout
+from qec.moves import MoveSet
 
-__all__ = ["ResidualStencil"]
+__all__ = ["ResidualStencil", "StencilOnRows"]
 
 
 class ResidualStencil:
@@ -62,3 +63,20 @@ class ResidualStencil:
         change = np.packbits(self.flipped_detectors(moves), axis=1, bitorder="little")
         flips = np.packbits(self.flipped_observables(moves), axis=1, bitorder="little")
         return packed ^ change, flips
+
+
+class StencilOnRows:
+    """`ResidualStencil` on moves in the order of `MoveSet`."""
+
+    def __init__(self, layout: DetectorLayout, moves: MoveSet) -> None:
+        self._stencil, self._shape, self._positions = (
+            ResidualStencil(layout),
+            layout.move_mask.shape,
+            moves.positions,
+        )
+
+    def __call__(self, packed: np.ndarray, moves_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residual syndrome and observable flips, bit-packed, of uint8 0/1 moves `(B, M)`."""
+        grid = np.zeros((len(moves_BM), int(np.prod(self._shape))), dtype=np.uint8)
+        grid[:, self._positions] = moves_BM
+        return self._stencil(packed, grid.reshape(len(grid), *self._shape))

@@ -105,6 +105,20 @@ def _processor() -> Iterator[Finding]:
         yield Finding("processor", "AMX", "no: the network runs in fp32 or slower bf16 here", "note")
     yield Finding("processor", "cores", f"{len(usable_cores())} usable of {os.cpu_count()}")
     yield Finding("processor", "torch threads", str(torch.get_num_threads()))
+    yield _native_code()
+
+
+def _native_code() -> Finding:
+    """Whether the pre-decoder's C++ can be compiled and loaded here."""
+    from predecoder.native import NativeUnavailableError, load_library
+
+    try:
+        for name in ("network", "matching", "residual"):
+            load_library(name)
+    except NativeUnavailableError as error:
+        reason = " ".join(str(error).split())
+        return Finding("processor", "native code", f"no, Python does its work more slowly: {reason}", "note")
+    return Finding("processor", "native code", "compiled for this machine")
 
 
 def _cpu_flags() -> set[str]:

@@ -13,7 +13,7 @@ from predecoder.network import NetworkConfig
 
 __all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
 
-Labels = Literal["sampled", "teacher", "conditioned"]
+Labels = Literal["sampled", "teacher", "conditioned", "distilled"]
 _T = TypeVar("_T")
 
 
@@ -32,6 +32,7 @@ class TaskConfig:
         contested: only shots on which plain and correlated PyMatching disagree about an observable.
             They are where failures are decided, and rare. Which shots these are is a function of the
             syndrome alone, so it does not bias what is learnt about the labels of a syndrome.
+        begins: step from which on batches are drawn from this task.
     """
 
     distance: int = 9
@@ -43,6 +44,7 @@ class TaskConfig:
     dem: str | None = None
     weight: float = 1.0
     contested: bool = False
+    begins: int = 0
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -53,6 +55,8 @@ class TaskConfig:
             )
         if not isinstance(self.contested, bool):
             raise ValueError(f"task contested={self.contested!r} is not true or false")
+        if not isinstance(self.begins, int) or self.begins < 0:
+            raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,16 @@ class DataConfig:
 
     Attributes:
         labels: 'teacher' (correlated PyMatching, made unique), 'conditioned' (the same, given the true
-            observables) or 'sampled' (the mechanisms that fired).
+            observables), 'sampled' (the mechanisms that fired) or 'distilled' (the probabilities that
+            a trained network gives).
+        network: that network's weights, a shipped name or a path.
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
             all distances cost the same.
         workers: processes that make batches.
     """
 
     labels: Labels = "teacher"
+    network: str = "accurate"
     blocks_per_batch: int = 16_000
     workers: int = 1
 
@@ -132,6 +139,11 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
+
+    def __post_init__(self) -> None:
+        if all(task.begins for task in self.tasks):
+            first = min((task.begins for task in self.tasks), default=None)
+            raise ValueError(f"the first task begins at step {first}; at least one must begin at 0")
 
 
 def load_config(path: str | Path) -> TrainConfig:

@@ -14,11 +14,14 @@ from functools import cached_property
 
 import numpy as np
 import stim
+import torch
 
 from predecoder.blocking import NetworkInput, block
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
 from predecoder.training.contested import Contested
+from predecoder.training.distilled import DistilledLabels
+from predecoder.weights import load_network
 from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -27,6 +30,7 @@ __all__ = ["Batch", "Stream", "batches", "expand_tasks"]
 
 _QUEUE_DEPTH = 4
 _SOURCES = {"sampled": SampledLabels, "teacher": TeacherLabels, "conditioned": ConditionedLabels}
+_Source = SampledLabels | TeacherLabels | DistilledLabels
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Batch:
 
 
 def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarray]:
-    """All streams of all tasks, and the probability that a batch is drawn from each."""
+    """All streams of all tasks, and the probability that a batch is drawn from each once all have begun."""
     streams, weights = [], []
     for task in tasks:
         single = task.dem is not None
@@ -95,21 +99,22 @@ def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarra
 
 
 class _Maker:
-    """Makes batch k, bit-packed, in a worker."""
+    """Makes batch k in a worker: detections, bit-packed, and labels, bit-packed where they are 0 or 1."""
 
     def __init__(self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int) -> None:
         self._streams, self._weights = expand_tasks(tasks)
-        self._sources: dict[int, SampledLabels | TeacherLabels] = {}
+        self._begins = np.array([stream.task.begins for stream in self._streams])
+        self._sources: dict[int, _Source] = {}
         self._contested: dict[int, Contested] = {}
         self._data, self._seed = data, seed
 
     def __call__(self, k: int) -> tuple[int, np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self._seed, k])
-        index = int(rng.choice(len(self._streams), p=self._weights))
+        weights = np.where(self._begins <= k, self._weights, 0)
+        index = int(rng.choice(len(self._streams), p=weights / weights.sum()))
         stream = self._streams[index]
         if index not in self._sources:
-            kind = _SOURCES[self._data.labels]
-            self._sources[index] = kind(stream.dem, stream.layout, stream.moves)
+            self._sources[index] = self._source(stream)
         shots = stream.batch_shots(self._data.blocks_per_batch)
         if stream.task.contested and index not in self._contested:
             self._contested[index] = Contested(stream.dem)
@@ -120,7 +125,13 @@ class _Maker:
             raise ValueError(
                 f"task {stream.name}: {error}; raise p, or remove contested=true from this task"
             ) from None
-        return index, packed, np.packbits(labels, axis=1)
+        return index, packed, np.packbits(labels, axis=1) if labels.dtype == np.uint8 else labels
+
+    def _source(self, stream: Stream) -> _Source:
+        if self._data.labels != "distilled":
+            return _SOURCES[self._data.labels](stream.dem, stream.layout, stream.moves)
+        torch.set_num_threads(1)  # in this worker, beside the trainer
+        return DistilledLabels(stream.dem, stream.layout, stream.moves, load_network(self._data.network))
 
 
 def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
@@ -190,7 +201,9 @@ class _Unpacker:
         self._mask = (blocked < self._num_moves).astype(np.float32)
 
     def __call__(self, index: int, packed: np.ndarray, labels: np.ndarray) -> Batch:
-        bits = np.zeros((len(labels), self._num_moves + 1), dtype=np.uint8)
-        bits[:, :-1] = np.unpackbits(labels, axis=1, count=self._num_moves)
-        blocked = bits[:, self._gather].astype(np.float32).reshape(len(labels), *self._shape)
+        if labels.dtype == np.uint8:
+            labels = np.unpackbits(labels, axis=1, count=self._num_moves)
+        # Moves that do not exist read the zero that is appended to every shot.
+        values = np.pad(labels, ((0, 0), (0, 1)))
+        blocked = values[:, self._gather].astype(np.float32).reshape(len(labels), *self._shape)
         return Batch(index, self._input(packed), blocked, self._mask)

@@ -15,7 +15,7 @@ from predecoder.network import Network
 from predecoder.training.config import TrainConfig
 from predecoder.training.data import Batch, batches, expand_tasks
 from predecoder.training.muon import Muon
-from predecoder.weights import load_network
+from predecoder.weights import load_network, resolve_weights
 
 __all__ = ["StepReport", "TrainingRun", "train"]
 
@@ -146,7 +146,10 @@ def train(
 
     Raises:
         ValueError: `work_dir` has a checkpoint of another configuration.
+        WeightsError: labels are distilled from a network that does not exist.
     """
+    if config.data.labels == "distilled":
+        resolve_weights(config.data.network)
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / "checkpoint.pt"
     run = TrainingRun(config, device=device)

@@ -138,8 +138,16 @@ def _card(config: TrainConfig, source: Path, last: dict, results: list[dict]) ->
         "git_revision": _git_revision(),
         "training": last,
         "config": dataclasses.asdict(config),
+        "distilled_from": _distilled_from(config),
         "ler": results,
     }
+
+
+def _distilled_from(config: TrainConfig) -> str | None:
+    """Hash of the weights that gave the labels, if any did."""
+    from predecoder.weights import resolve_weights
+
+    return resolve_weights(config.data.network).sha256 if config.data.labels == "distilled" else None
 
 
 def _git_revision() -> str:

@@ -53,11 +53,26 @@ def random_network() -> Callable[..., Network]:
     """`random_network(seed)`: a small network with random weights that proposes about half of all moves."""
 
     def make(seed: int = 0, *, channels: int = 8) -> Network:
-        torch.manual_seed(seed)
-        network = Network(NetworkConfig(channels=channels, residual_blocks=1))
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.copy_(0.3 * torch.randn_like(parameter))
-        return network.eval()
+        return _randomized(NetworkConfig(channels=channels, residual_blocks=1), seed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def separable_network() -> Callable[..., Network]:
+    """`separable_network(seed)`: like `random_network`, of the kind that the engine in C++ runs."""
+
+    def make(seed: int = 0, *, channels: int = 12) -> Network:
+        config = NetworkConfig(channels=channels, residual_blocks=2, time_fold=1, separable=True)
+        return _randomized(config, seed)
+
+    return make
+
+
+def _randomized(config: NetworkConfig, seed: int) -> Network:
+    torch.manual_seed(seed)
+    network = Network(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    return network.eval()

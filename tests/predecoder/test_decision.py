@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qec
-from predecoder.blocking import block, unblock
 from predecoder.decision import ChainDecision, DecisionConfig
 from qec.dem_tables import DemTables
 
@@ -68,8 +67,12 @@ def test_groups_stand_or_fall_together(model, seed, commit, residue, shift, bind
     detections = rng.integers(0, 2, (3, m.layout.num_detectors), dtype=np.uint8)
     config = DecisionConfig(commit=commit, residue=residue, bind=bind)  # pyright: ignore[reportArgumentType]
     decision = ChainDecision(m.layout, config, tables=DemTables.from_dem(m.dem))
-    got = unblock(decision(block(logits), detections))
-    expected = [_reference(m, x, s, config) for x, s in zip(logits, detections, strict=True)]
+    rows = logits.reshape(3, -1)[:, m.moves.positions]
+    got = decision(rows, np.packbits(detections, axis=1, bitorder="little"))
+    expected = [
+        _reference(m, x, s, config).ravel()[m.moves.positions]
+        for x, s in zip(logits, detections, strict=True)
+    ]
     assert np.array_equal(got, expected)
 
 
@@ -79,12 +82,8 @@ def test_true_corrections_leave_nothing_and_are_all_committed(model):
 
     m = model(5, 5)
     packed, labels = TeacherLabels(m.dem, m.layout, m.moves).sample(50, seed=2)
-    grid = np.full((50, 3, *m.layout.shape), -9.0)
-    grid.reshape(50, -1)[:, m.moves.positions] = np.where(labels, 9.0, -9.0)
-    detections = np.unpackbits(packed, axis=1, count=m.layout.num_detectors, bitorder="little")
     strict = ChainDecision(m.layout, DecisionConfig(commit=9.0, residue="none"))
-    committed = unblock(strict(block(grid), detections)).reshape(50, -1)[:, m.moves.positions]
-    assert np.array_equal(committed, labels)
+    assert np.array_equal(strict(np.where(labels, 9.0, -9.0), packed), labels)
 
 
 def test_rarer_detections_need_surer_groups(model):
@@ -123,12 +122,13 @@ def test_a_y_error_is_explained_whole_or_left_whole(model):
     half = [k for k in chain if kind[m.moves.matrix[:, [k]].nonzero()[0]].any()]
     committed = {}
     for name, proposed in (("half", half), ("whole", chain)):
-        grid = np.full((1, 3, *m.layout.shape), -9.0)
-        grid.reshape(1, -1)[:, m.moves.positions[proposed]] = 9.0
+        logits = np.full((1, m.moves.num_moves), -9.0)
+        logits[:, proposed] = 9.0
         for bind in ("moves", "mechanisms"):
             config = DecisionConfig(residue="none", bind=bind)  # pyright: ignore[reportArgumentType]
             decision = ChainDecision(m.layout, config, tables=tables)
-            committed[name, bind] = int(decision(block(grid), detections).sum())
+            packed = np.packbits(detections, axis=1, bitorder="little")
+            committed[name, bind] = int(decision(logits, packed).sum())
     assert committed == {
         ("half", "moves"): len(half),
         ("half", "mechanisms"): 0,

@@ -7,29 +7,32 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import torch
 
-import predecoder.matching
+import predecoder.python_matching
 import qec
 from global_decoders import make_decoder
-from predecoder.blocking import block, unblock
 from predecoder.decoder import CompiledPredecoded
 from predecoder.matching import MatchedDecision
 from predecoder.modes import automatic_mode, doubt_of, make_decision
 
 
+@pytest.fixture(params=[True, False], ids=["native", "python"])
+def native(request) -> bool:
+    """Whether C++ may be used; where there is no compiler, both are Python."""
+    return request.param
+
+
 def _logits(model, rng: np.random.Generator, shots: int, *, spread: float = 3.0) -> np.ndarray:
-    """Random logits on the network's grid: mostly against a move, now and then for one."""
-    grid = rng.normal(-spread, spread, size=(shots, *model.layout.move_mask.shape))
-    return block(grid).astype(np.float32)
+    """Random logits: mostly against a move, now and then for one."""
+    return rng.normal(-spread, spread, size=(shots, model.moves.num_moves)).astype(np.float32)
+
+
+def _packed(detections: np.ndarray) -> np.ndarray:
+    return np.packbits(detections, axis=1, bitorder="little")
 
 
 def _detections(model, rng: np.random.Generator, shots: int) -> np.ndarray:
     packed, _, _ = model.dem.compile_sampler(seed=int(rng.integers(2**62))).sample(shots)
     return packed.astype(np.uint8)
-
-
-def _moves(model, committed: np.ndarray) -> np.ndarray:
-    """0/1 `(shots, moves)` from the blocked grid."""
-    return unblock(committed).reshape(len(committed), -1)[:, model.moves.positions]
 
 
 def _likeliest(model, log_odds: np.ndarray, detections: np.ndarray) -> float:
@@ -49,63 +52,60 @@ def _likeliest(model, log_odds: np.ndarray, detections: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("basis", ["x", "z"])
-def test_no_explanation_is_likelier(model, basis):
+def test_no_explanation_is_likelier(model, native, basis):
     m, rng = model(3, 2, basis), np.random.default_rng(5)
     logits, detections = _logits(m, rng, 40), _detections(m, rng, 40)
-    moves = _moves(m, MatchedDecision(m.layout)(logits, detections))
+    moves = MatchedDecision(m.layout, native=native)(logits, _packed(detections))
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
-    log_odds = _moves(m, logits)
-    for y, odds, s in zip(moves, log_odds, detections, strict=True):
+    for y, odds, s in zip(moves, logits, detections, strict=True):
         assert odds @ y == pytest.approx(_likeliest(m, odds, s), abs=1e-3)
 
 
 def test_it_is_the_likeliest_however_far_one_looks_first(model, monkeypatch):
     """A reach too short for most shots sends them to the next one; the answers stay as likely."""
     m, rng = model(5, 5), np.random.default_rng(6)
-    logits, detections = _logits(m, rng, 60, spread=2.0), _detections(m, rng, 60)
-    decision = MatchedDecision(m.layout)
-    monkeypatch.setattr(predecoder.matching, "_REACHES", (np.inf,))
-    whole = _moves(m, decision(logits, detections))
-    monkeypatch.setattr(predecoder.matching, "_REACHES", (2.0, 6.0, 15.0, np.inf))
-    near = _moves(m, decision(logits, detections))
-    likelihood = [(moves * _moves(m, logits)).sum(axis=1) for moves in (whole, near)]
+    logits, packed = _logits(m, rng, 60, spread=2.0), _packed(_detections(m, rng, 60))
+    decision = MatchedDecision(m.layout, native=False)
+    monkeypatch.setattr(predecoder.python_matching, "_REACHES", (np.inf,))
+    whole = decision(logits, packed)
+    monkeypatch.setattr(predecoder.python_matching, "_REACHES", (2.0, 6.0, 15.0, np.inf))
+    near = decision(logits, packed)
+    likelihood = [(moves * logits).sum(axis=1) for moves in (whole, near)]
     assert likelihood[1] == pytest.approx(likelihood[0], abs=1e-3)
 
 
-def test_a_batch_equals_its_single_shots(model):
+def test_a_batch_equals_its_single_shots(model, native):
     m, rng = model(5, 5, "z"), np.random.default_rng(7)
-    logits, detections = _logits(m, rng, 50), _detections(m, rng, 50)
-    decision = MatchedDecision(m.layout)
-    together = decision(logits, detections)
-    single = [decision(logits[k : k + 1], detections[k : k + 1])[0] for k in range(50)]
+    logits, packed = _logits(m, rng, 50), _packed(_detections(m, rng, 50))
+    decision = MatchedDecision(m.layout, native=native)
+    together = decision(logits, packed)
+    single = [decision(logits[k : k + 1], packed[k : k + 1])[0] for k in range(50)]
     assert np.array_equal(together, np.array(single))
-    assert decision(logits[:0], detections[:0]).shape == (0, *logits.shape[1:])
+    assert decision(logits[:0], packed[:0]).shape == (0, m.moves.num_moves)
 
 
-def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model):
+def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model, native):
     """Without defects there is nothing to match."""
     m, rng = model(5, 3), np.random.default_rng(8)
     truth = (rng.random((20, m.moves.num_moves)) < 0.05).astype(np.uint8)
     detections = ((m.moves.matrix.astype(int) @ truth.T).T % 2).astype(np.uint8)
-    grid = np.full((20, m.layout.move_mask.size), -5.0, dtype=np.float32)
-    grid[:, m.moves.positions] = 10.0 * truth - 5
-    logits = block(grid.reshape(20, *m.layout.move_mask.shape))
-    assert np.array_equal(_moves(m, MatchedDecision(m.layout)(logits, detections)), truth)
+    logits = (10 * truth - 5.0).astype(np.float32)
+    assert np.array_equal(MatchedDecision(m.layout, native=native)(logits, _packed(detections)), truth)
 
 
-def test_shots_with_a_doubtful_group_are_left_alone(model):
+def test_shots_with_a_doubtful_group_are_left_alone(model, native):
     """Every group's price by hand: connected changes, the boundary connecting nothing."""
     m, rng = model(5, 3), np.random.default_rng(10)
-    logits, detections = _logits(m, rng, 80), _detections(m, rng, 80)
-    sure, moves = _moves(m, logits) > 0, _moves(m, MatchedDecision(m.layout)(logits, detections))
+    logits, packed = _logits(m, rng, 80), _packed(_detections(m, rng, 80))
+    sure, moves = logits > 0, MatchedDecision(m.layout, native=native)(logits, packed)
     dearest = np.zeros(80)
     for shot, (before, after) in enumerate(zip(sure, moves.astype(bool), strict=True)):
         changed = np.flatnonzero(before != after)
-        price, touched = np.abs(_moves(m, logits)[shot, changed]), m.moves.matrix[:, changed].toarray()
+        price, touched = np.abs(logits[shot, changed]), m.moves.matrix[:, changed].toarray()
         _, group = scipy.sparse.csgraph.connected_components(touched.T.astype(int) @ touched)
         dearest[shot] = np.bincount(group, weights=price).max(initial=0)
     doubt = float(np.median(dearest))
-    left = _moves(m, MatchedDecision(m.layout, doubt=doubt)(logits, detections))
+    left = MatchedDecision(m.layout, doubt=doubt, native=native)(logits, packed)
     assert np.array_equal(left[dearest <= doubt - 1e-3], moves[dearest <= doubt - 1e-3])
     assert not left[dearest > doubt + 1e-3].any()
     assert 20 < left.any(axis=1).sum() < 60
@@ -121,14 +121,13 @@ def test_doubt_grows_with_the_distance_and_falls_with_the_density(distance, p, d
         assert doubt_of(qec.DetectorLayout.from_dem(dem)) == pytest.approx(doubt, abs=0.1)
 
 
-def test_with_equal_logits_it_decodes(model):
+def test_with_equal_logits_it_decodes(model, native):
     """Every move equally unlikely: the shortest correction, without diagonal edges and rates."""
     m = model(3, 3)
     graph = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
     packed, truth, _ = m.dem.compile_sampler(seed=9).sample(3000, bit_packed=True)
-    detections = np.unpackbits(packed, axis=1, count=m.layout.num_detectors, bitorder="little")
-    logits = np.full((3000, *block(m.layout.move_mask[None]).shape[1:]), -4.0, dtype=np.float32)
-    moves = _moves(m, MatchedDecision(m.layout)(logits, detections))
+    logits = np.full((3000, m.moves.num_moves), -4.0, dtype=np.float32)
+    moves = MatchedDecision(m.layout, native=native)(logits, packed)
     wrong = (truth != ((m.moves.observables.astype(int) @ moves.T).T % 2)).any(axis=1).sum()
     plain = graph.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     best = (plain != truth).any(axis=1).sum()

@@ -13,7 +13,7 @@ from predecoder.training.config import OptimizerConfig, TaskConfig, TrainConfig,
 from predecoder.training.contested import Contested
 from predecoder.training.data import _Maker, batches, expand_tasks
 from predecoder.training.loop import TrainingRun, train
-from predecoder.weights import save_weights
+from predecoder.weights import WeightsError, save_weights
 
 _TOML = """
 name = "tiny"
@@ -143,6 +143,27 @@ def test_contested_batches_are_labelled_as_any_others(config, labels):
     assert np.array_equal(explained, detections)
 
 
+def test_distilled_labels_are_the_probabilities_of_the_network_that_is_named(
+    config, random_network, tmp_path
+):
+    """The maker's batch against the network itself on the same shots; half precision on the way."""
+    given = random_network(3)
+    save_weights(given, tmp_path / "given.safetensors", {})
+    data = dataclasses.replace(config.data, labels="distilled", network=str(tmp_path / "given.safetensors"))
+    batch = next(batches(config.tasks, data, seed=2, steps=range(1)))
+    with torch.inference_mode():
+        logits = given(torch.from_numpy(batch.inputs).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+    expected = (torch.sigmoid(logits) * torch.from_numpy(batch.mask)).numpy()
+    assert expected[np.broadcast_to(batch.mask, expected.shape) > 0].std() > 0.1
+    np.testing.assert_allclose(batch.labels, expected, atol=1e-3)
+
+
+def test_a_network_to_distil_that_does_not_exist_is_named_before_anything_is_made(config, tmp_path):
+    data = dataclasses.replace(config.data, labels="distilled", network="nothing.safetensors")
+    with pytest.raises(WeightsError, match=r"'nothing\.safetensors' are neither a file nor a shipped name"):
+        train(dataclasses.replace(config, data=data), tmp_path, device=torch.device("cpu"))
+
+
 def test_added_residual_blocks_begin_as_the_identity(config, model, random_network, tmp_path):
     given = random_network(1)
     save_weights(given, tmp_path / "given.safetensors", {})
@@ -157,6 +178,19 @@ def test_added_residual_blocks_begin_as_the_identity(config, model, random_netwo
     other = dataclasses.replace(longer, channels=16)
     with pytest.raises(ValueError, match="only residual blocks can be added"):
         TrainingRun(dataclasses.replace(run.config, network=other), device=torch.device("cpu"))
+
+
+def test_a_task_that_begins_later_leaves_the_batches_before_as_they_were(config):
+    """None of it before its step, the same batches as without it until then, and some of it from then on."""
+    late = TaskConfig(distance=5, rounds=2, p=0.02, weight=3.0, orientations=("XV",), begins=4)
+    before, after = _Maker(config.tasks, config.data, 3), _Maker((*config.tasks, late), config.data, 3)
+    for k in range(4):
+        (index, packed, labels), expected = after(k), before(k)
+        assert index == expected[0]
+        assert np.array_equal(packed, expected[1])
+        assert np.array_equal(labels, expected[2])
+    streams, _ = expand_tasks((*config.tasks, late))
+    assert {streams[after(k)[0]].task.distance for k in range(4, 20)} == {3, 5}
 
 
 def test_learning_rate_schedule():
@@ -177,6 +211,8 @@ def test_learning_rate_schedule():
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
+        ("[[tasks]]\nbegins = -1", "begins=-1 is not a step"),
+        ("[[tasks]]\nbegins = 7\n[[tasks]]\nbegins = 5", "begins at step 5; at least one must begin at 0"),
     ],
 )
 def test_bad_configurations_are_named(tmp_path, text, reason):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sims
+from predecoder.native import load_library
 from sims.doctor import OUR_MODULES, examine
 
 from .conftest import RunCli
@@ -26,6 +27,17 @@ def test_report_has_every_section_and_our_modules_from_one_tree(run_cli: RunCli)
     assert set(places) == set(OUR_MODULES)
     for name, finding in places.items():
         assert (finding.level, finding.value) == ("ok", str(home.joinpath(*name.split("."))))
+
+
+def test_without_a_compiler_native_code_is_a_note_that_says_what_to_install(monkeypatch) -> None:
+    load_library.cache_clear()
+    monkeypatch.setattr("cuda.qecpipe.cpu_build.COMPILERS", ("no-such-compiler",))
+    try:
+        (finding,) = (finding for finding in examine() if finding.name == "native code")
+    finally:
+        load_library.cache_clear()
+    assert finding.level == "note"
+    assert "apt install g++" in finding.value
 
 
 @pytest.mark.slow

@@ -1,0 +1,86 @@
+"""3-D convolutions that keep the shape, with the same bits alone, in a batch and in a tile.
+
+Shape legend: B shots, C channels, (t, i, j) cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Convolution", "DepthwiseConvolution"]
+
+
+class Convolution(nn.Conv3d):
+    """A dense convolution.
+
+    torch sends single float32 shots on a CPU to another algorithm than batches: it rounds
+    differently and takes three times as long.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not _is_onednn(input):
+            return super().forward(input)
+        padding = [k // 2 for k in self.kernel_size]
+        return torch.mkldnn_convolution(
+            input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
+        )
+
+
+class DepthwiseConvolution(nn.Module):
+    """A 3 x 3 x 3 stencil of its own for every channel: `(B, C, t, i, j)` to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, 1, 3, 3, 3) / 27**0.5)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
+        if _is_onednn(x_BCtij):
+            bias = self.bias[:, None, None, None]
+            return _Stencil.apply(x_BCtij, self.weight) + bias  # pyright: ignore[reportOperatorIssue]
+        groups = len(self.weight)
+        return nn.functional.conv3d(x_BCtij, self.weight, self.bias, padding=1, groups=groups)
+
+
+def _is_onednn(x: torch.Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+def _stencil(x_BCtij: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    ones = [1, 1, 1]
+    return torch.mkldnn_convolution(x_BCtij, weight, None, ones, ones, ones, len(weight))
+
+
+class _Stencil(torch.autograd.Function):
+    """A depthwise convolution whose gradients are six times faster on a CPU than torch's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BCtij: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x_BCtij, weight)
+        return _stencil(x_BCtij, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        to_input = _stencil(gradient, weight.flip(2, 3, 4))
+        _, channels, t, i, j = x.shape
+        padded = nn.functional.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 1, 1, 1, 1, 1, 1))
+        last = gradient.permute(0, 2, 3, 4, 1)
+        to_weight = torch.empty((channels, 27), dtype=x.dtype)
+        for tap in range(27):
+            dt, di, dj = tap // 9, tap // 3 % 3, tap % 3
+            near = padded[:, dt : dt + t, di : di + i, dj : dj + j]
+            to_weight[:, tap] = (near * last).sum((0, 1, 2, 3))
+        return to_input, to_weight.reshape(weight.shape)

@@ -1,0 +1,22 @@
+"""The pre-decoder's inner loops in C++, compiled at first use; where that fails, callers go on in Python.
+
+`load_library` compiles and loads a source of this folder, `NativeUnavailableError` says why it could not, and
+`native_or_none` turns that into a message in the log. `NativeMatching` explains shots by matchings on logits,
+`NativeNetwork` computes logits, and `NativeResidual` applies moves.
+"""
+
+from predecoder.native.fallback import native_or_none
+from predecoder.native.library import NativeUnavailableError, load_library
+from predecoder.native.matching import Matched, NativeMatching
+from predecoder.native.network import NativeNetwork
+from predecoder.native.residual import NativeResidual
+
+__all__ = [
+    "Matched",
+    "NativeMatching",
+    "NativeNetwork",
+    "NativeResidual",
+    "NativeUnavailableError",
+    "load_library",
+    "native_or_none",
+]

@@ -1,0 +1,34 @@
+"""Arrays as native code takes them: by address, so their type, shape and order are checked before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qec.moves import MoveSet
+
+__all__ = ["address", "checked", "move_ends"]
+
+
+def address(array: np.ndarray) -> int:
+    """Of the first element; the caller keeps the array."""
+    return array.ctypes.data
+
+
+def checked(array: np.ndarray, dtype: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+    """The array, or a contiguous copy of it.
+
+    Raises:
+        ValueError: it has another type or shape.
+    """
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(
+            f"got an array of {array.dtype} {array.shape}, but {np.dtype(dtype)} {shape} was expected"
+        )
+    return np.ascontiguousarray(array)
+
+
+def move_ends(moves: MoveSet) -> np.ndarray:
+    """int32 `(2, moves)`: the detectors that every move flips, the second -1 where it flips one."""
+    first = moves.matrix.indices[moves.matrix.indptr[:-1]]
+    last = moves.matrix.indices[moves.matrix.indptr[1:] - 1]
+    return np.stack([first, np.where(first == last, -1, last)]).astype(np.int32)

@@ -1,0 +1,251 @@
+"""The matching on logits of `predecoder.matching` with numpy and PyMatching: for what C++ leaves, or for all.
+
+Every defect has a reach. It is matched along paths that cost no more than its reach and the other defect's
+together, or it is left over at the price of its reach. Where no defect is left over, there is no better
+matching with longer paths: leaving all its ends of such paths over would cost less. Otherwise, those around
+look further.
+
+Shape legend: B shots, D detectors, M moves of `MoveSet`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pymatching
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components, dijkstra
+
+from predecoder.native import Matched
+
+__all__ = ["PythonMatching"]
+
+_REACHES = (5.0, 10.0, 20.0, 40.0, math.inf)
+"""What a defect is left over for at first, then at next."""
+_DEAREST = 1000.0
+"""No |logit| counts for more than this."""
+_SCALE = 10.0
+"""The largest weight of a matching, in reaches. PyMatching rounds weights to fractions of the largest, which
+is therefore always there, so that a shot's matching does not depend on its batch."""
+
+
+class PythonMatching:
+    """Matchings on the logits of a graph of moves."""
+
+    def __init__(self, ends: np.ndarray, *, num_detectors: int) -> None:
+        """`ends`: int `(2, M)`, the detectors of every move, the second -1 where it has one."""
+        self._num_detectors = num_detectors
+        # What is no detector is the boundary, node D of its shot.
+        self._ends = np.where(ends < 0, num_detectors, ends).astype(np.int64)
+        moves = np.arange(ends.shape[1])
+        row = np.concatenate([moves, np.flatnonzero(ends[1] >= 0)])
+        flipped = np.concatenate([ends[0], ends[1, ends[1] >= 0]])
+        self._flips = sp.csr_matrix(
+            (np.ones(len(row), dtype=np.int32), (row, flipped)), shape=(len(moves), num_detectors)
+        )
+        self._graph = _Neighbours(self._ends, nodes=num_detectors + 1)
+
+    def __call__(self, logits: np.ndarray, packed: np.ndarray, *, doubt: float = math.inf) -> Matched:
+        """Explains shots.
+
+        Args:
+            logits: float `(B, M)`.
+            packed: uint8 `(B, ceil(D / 8))`, LSB first: detections.
+            doubt: shots with a group of changes that costs more commit nothing.
+        """
+        moves_BM = logits > 0
+        detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
+        explained = sp.csr_matrix(moves_BM, dtype=np.int32) @ self._flips
+        defects_BD = ((explained.toarray() + detections) & 1).astype(bool)
+        price_BM = np.minimum(np.abs(logits), _DEAREST)
+        shots = np.flatnonzero(defects_BD.any(axis=1))
+        price_BM, defects_BD = price_BM[shots], defects_BD[shots]
+        unsure_BD, left_BD = defects_BD, np.full(defects_BD.shape, _REACHES[0])
+        near_BM, changed_BM = np.zeros(price_BM.shape, dtype=bool), np.zeros(price_BM.shape, dtype=bool)
+        for reach in _REACHES:
+            if not len(shots):
+                break
+            last = not math.isfinite(reach)
+            if last:
+                unsure_BD = defects_BD
+            # At last, above every path that there is.
+            left_BD[unsure_BD] = _SCALE * _DEAREST if last else reach
+            self._look(price_BM, defects_BD, unsure_BD, near_BM, reach)
+            unsure_BD = self._match(price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM, reach)
+            again = unsure_BD.any(axis=1) & (not last)
+            moves_BM[shots[~again]] ^= changed_BM[~again]
+            shots, price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM = (
+                part[again] for part in (shots, price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM)
+            )
+        dearest = self._dearest(logits, moves_BM)
+        moves_BM[dearest > doubt] = False
+        return Matched(moves_BM.view(np.uint8), dearest, np.zeros(len(logits), dtype=bool))
+
+    def _look(
+        self,
+        price_BM: np.ndarray,
+        defects_BD: np.ndarray,
+        unsure_BD: np.ndarray,
+        near_BM: np.ndarray,
+        reach: float,
+    ) -> None:
+        """Marks moves on paths of at most twice the reach from an unsure defect to any, or the boundary."""
+        if not math.isfinite(reach):
+            near_BM[:] = True
+            return
+        graph = self._graph.of(price_BM)
+        every = np.pad(defects_BD, ((0, 0), (0, 1)), constant_values=True)
+        some = np.pad(unsure_BD, ((0, 0), (0, 1)))
+        near = dijkstra(graph, indices=np.flatnonzero(every), min_only=True, limit=reach)
+        far = dijkstra(graph, indices=np.flatnonzero(some), min_only=True, limit=2 * reach)
+        reached = (np.isfinite(near) | np.isfinite(far)).reshape(every.shape)
+        shot, move = np.nonzero(reached[:, self._ends[0]] & reached[:, self._ends[1]])
+        a, b = self._ends[:, move] + shot * every.shape[1]
+        path = np.minimum(far[a] + near[b], near[a] + far[b]) + price_BM[shot, move]
+        short = path <= 2 * reach
+        near_BM[shot[short], move[short]] = True
+
+    def _match(
+        self,
+        price_BM: np.ndarray,
+        defects_BD: np.ndarray,
+        unsure_BD: np.ndarray,
+        left_BD: np.ndarray,
+        near_BM: np.ndarray,
+        changed_BM: np.ndarray,
+        reach: float,
+    ) -> np.ndarray:
+        """Sets the best changes out of the moves that are near, wherever these connect to an unsure defect.
+
+        Returns:
+            bool `(B, D)`: defects that may do better with more moves, as one of their region was left over.
+        """
+        shot, move = np.nonzero(near_BM)
+        at, detector = np.nonzero(defects_BD)
+        whole = self._problem(shot, move, at, detector)
+        region = whole.components(np.ones(len(move), dtype=bool))
+        active = np.zeros(whole.nodes, dtype=bool)
+        active[region[whole.defect[unsure_BD[at, detector]]]] = True
+        moves, defects = active[region[whole.first]], active[region[whole.defect]]
+        shot, move, at, detector = shot[moves], move[moves], at[defects], detector[defects]
+        part, price = self._problem(shot, move, at, detector), price_BM[shot, move]
+        changes, left = part.cheapest(
+            price, left=left_BD[at, detector], largest=_SCALE * min(reach, _DEAREST)
+        )
+        changed_BM[shot, move] = changes
+        # With longer reaches, what is left over in a region may be any of its defects.
+        again = np.zeros(part.nodes, dtype=bool)
+        region = part.components(np.ones(len(move), dtype=bool))[part.defect]
+        again[region[left]] = True
+        unsure = again[region]
+        result = np.zeros(defects_BD.shape, dtype=bool)
+        result[at[unsure], detector[unsure]] = True
+        return result
+
+    def _dearest(self, flat_BM: np.ndarray, moves_BM: np.ndarray) -> np.ndarray:
+        """Price of the dearest group of changes of mind: float `(B,)`."""
+        shot, move = np.nonzero(moves_BM != (flat_BM > 0))
+        nothing = np.zeros(0, dtype=np.int64)
+        problem = self._problem(shot, move, nothing, nothing)
+        group = problem.components(np.ones(len(move), dtype=bool))[problem.first]
+        cost = np.bincount(group, weights=np.abs(flat_BM[shot, move]), minlength=problem.nodes)
+        dearest = np.zeros(len(flat_BM))
+        np.maximum.at(dearest, shot, cost[group])
+        return dearest
+
+    def _problem(self, shot: np.ndarray, move: np.ndarray, at: np.ndarray, detector: np.ndarray) -> _Problem:
+        """Moves of some shots, and defects of some, over the detectors that they touch."""
+        ends = self._ends[:, move] + shot * self._num_detectors
+        inside = np.flatnonzero(self._ends[1, move] < self._num_detectors)
+        touched = np.concatenate([ends[0], ends[1, inside], at * self._num_detectors + detector])
+        nodes, local = np.unique(touched, return_inverse=True)
+        first, second, defect = np.split(local, [len(move), len(move) + len(inside)])
+        return _Problem(first, second, inside, defect, len(nodes))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Edges over nodes 0, 1, ..., and the nodes that are defects.
+
+    Attributes:
+        first: one end of every edge.
+        second: the other end of the edges `inside`; the others end on the boundary, which is no node.
+        inside: numbers of those edges.
+        defect: nodes.
+        nodes: how many.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    inside: np.ndarray
+    defect: np.ndarray
+    nodes: int
+
+    def components(self, used: np.ndarray) -> np.ndarray:
+        """The number of every node's component in the graph of the edges used, bool `(edges,)`."""
+        among = used[self.inside]
+        row, column = self.first[self.inside[among]], self.second[among]
+        graph = sp.coo_matrix((np.ones(len(row)), (row, column)), shape=(self.nodes, self.nodes))
+        return connected_components(graph, directed=False)[1]
+
+    def cheapest(
+        self, price: np.ndarray, *, left: np.ndarray, largest: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Edges that explain the defects at the lowest price, and defects left over at the price `left`.
+
+        `largest` is above all prices, and an edge apart from all others has it.
+        """
+        edges, defects = len(self.first), len(self.defect)
+        columns = np.arange(edges + defects + 1)
+        row = np.concatenate([self.first, self.second, self.defect, [self.nodes]])
+        column = np.concatenate([columns[:edges], self.inside, columns[edges:]])
+        matrix = sp.csc_matrix(
+            (np.ones(len(row), dtype=np.uint8), (row, column)), shape=(self.nodes + 1, len(columns))
+        )
+        weights = np.concatenate([price, left, [largest]])
+        syndrome = np.zeros(self.nodes + 1, dtype=np.uint8)
+        syndrome[self.defect] = 1
+        solution = pymatching.Matching(matrix, weights=weights).decode(syndrome).astype(bool)
+        return solution[:edges], solution[edges:-1]
+
+
+class _Neighbours:
+    """The graph of moves as sparse rows, for a whole batch of shots whose weights alone differ."""
+
+    def __init__(self, ends: np.ndarray, *, nodes: int) -> None:
+        """`ends`: int64 `(2, M)`; the last node is the boundary, which paths leave and do not enter."""
+        inside = np.flatnonzero(ends[1] < nodes - 1)
+        move = np.concatenate([np.arange(ends.shape[1]), inside])
+        source = np.concatenate([ends[1], ends[0, inside]])
+        target = np.concatenate([ends[0], ends[1, inside]])
+        order = np.lexsort((target, source))
+        self._move, self._target = move[order], target[order]
+        self._starts = np.searchsorted(source[order], np.arange(nodes + 1))
+        self._nodes = nodes
+        self._indices = np.zeros(0, dtype=np.int32)
+        self._indptr = np.zeros(1, dtype=np.int32)
+
+    def of(self, price_BM: np.ndarray) -> sp.csr_matrix:
+        """All shots of a batch side by side, with their prices."""
+        shots = len(price_BM)
+        self._extend(shots)
+        nodes = shots * self._nodes
+        return sp.csr_matrix(
+            (
+                price_BM[:, self._move].ravel().astype(np.float64),
+                self._indices[: shots * len(self._move)],
+                self._indptr[: nodes + 1],
+            ),
+            shape=(nodes, nodes),
+        )
+
+    def _extend(self, shots: int) -> None:
+        """Rows for at least so many shots."""
+        if len(self._indptr) > shots * self._nodes:
+            return
+        offset = np.arange(shots)[:, None]
+        self._indices = (self._target + self._nodes * offset).ravel().astype(np.int32)
+        starts = self._starts[1:] + len(self._move) * offset
+        self._indptr = np.concatenate([[0], starts.ravel()]).astype(np.int32)

@@ -1,0 +1,38 @@
+"""Labels from a larger network: how likely it holds every move to be.
+
+They say more of a shot than any one correction does, and what a network knows is little noisier than
+its teacher, so a small network learns from fewer shots. Shape legend: B shots, N moves of `MoveSet`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import stim
+import torch
+
+from predecoder.engines import make_engine
+from predecoder.labels import Keep, sample_kept
+from predecoder.network import Network
+from qec.layout import DetectorLayout
+from qec.moves import MoveSet
+
+__all__ = ["DistilledLabels"]
+
+
+class DistilledLabels:
+    """The probabilities that a trained network gives."""
+
+    def __init__(
+        self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet, network: Network
+    ) -> None:
+        self._dem = dem
+        self._teacher = make_engine(layout, network, moves, device=torch.device("cpu"))
+
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first; float16 labels `(B, N)`."""
+        packed, _, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
+        return packed, self.label(packed)
+
+    def label(self, packed: np.ndarray) -> np.ndarray:
+        """Labels of given detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first."""
+        return torch.sigmoid(torch.from_numpy(self._teacher(packed))).numpy().astype(np.float16)

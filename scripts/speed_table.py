@@ -1,0 +1,129 @@
+"""Time per round of pre-decoded and plain matching, all on the same shots in one run, as a Markdown table.
+
+    .venv/bin/python scripts/speed_table.py --distance 13 21 31 --weights fast
+
+One core: every decoder takes each batch in turn, in an order that rotates, after a warm-up, so that whatever
+else the machine does hits all alike. Ratios are of one batch's times, given as their median and the
+quartiles over the batches. Noise and rounds as in accuracy_table.py. Nothing else may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import sinter
+import torch
+import tyro
+
+from global_decoders import make_decoder
+from predecoder import PredecodedDecoder
+from predecoder.decoder import CompiledPredecoded
+from predecoder.training import EvaluationCase
+
+SEED = 8_000_000
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Reproduce the table of times."""
+
+    distance: tuple[int, ...] = (13, 21, 31)
+    p: tuple[float, ...] = (0.006,)
+    basis: str = "x"
+    weights: str = "fast"
+    batches: int = 20
+    """Batches that are timed."""
+    rounds_per_batch: int = 2_000
+    """Shots of a batch times their rounds, about."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds float `(decoders, batches)` and errors of each decoder, in the order of `names`."""
+
+    names: tuple[str, ...]
+    seconds: np.ndarray
+    errors: tuple[int, ...]
+    shots: int
+
+
+def main() -> None:
+    """Times every cell and prints the table."""
+    flags = tyro.cli(Flags)
+    torch.set_num_threads(1)
+    columns = ("p", "d", "decoder", "us/round", "/ correlated", "/ plain", "errors", "shots")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    for p in flags.p:
+        for distance in flags.distance:
+            _print(flags, distance, p, _measure(flags, distance, p))
+
+
+def _measure(flags: Flags, distance: int, p: float) -> Times:
+    case = EvaluationCase(distance, p, flags.basis, 0, perfect_last_round=True)
+    circuit = case.circuit()
+    dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+    decoders: dict[str, sinter.CompiledDecoder] = {}
+    for name in ("pymatching", "pymatching-correlated"):
+        decoders[name] = make_decoder(name).compile_decoder_for_dem(dem=dem)
+    for name in tuple(decoders):
+        before = PredecodedDecoder(make_decoder(name), weights=flags.weights, device="cpu", threads=1)
+        compiled = before.compile_decoder_for_dem(dem=dem)
+        assert isinstance(compiled, CompiledPredecoded)
+        decoders[f"predecoder+{name}"] = compiled
+        decoders[f"{name} on its residual"] = _Residual(compiled)
+    shots = max(8, flags.rounds_per_batch // distance // 8 * 8)
+    sampler = circuit.compile_detector_sampler(seed=SEED + distance)
+    names = tuple(decoders)
+    seconds = np.zeros((len(names), flags.batches))
+    errors = np.zeros(len(names), dtype=int)
+    for batch in range(-WARM_UP, flags.batches):
+        packed, truth = sampler.sample(shots, separate_observables=True, bit_packed=True)
+        for decoder in decoders.values():
+            if isinstance(decoder, _Residual):
+                decoder.prepare(packed)
+        gc.collect()
+        gc.disable()
+        for k in np.roll(np.arange(len(names)), batch):
+            started = time.perf_counter()
+            predicted = decoders[names[k]].decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+            spent = time.perf_counter() - started
+            if batch >= 0:
+                seconds[k, batch] = spent
+                errors[k] += int((predicted != truth).any(axis=1).sum())
+        gc.enable()
+    return Times(names, seconds / (shots * distance), tuple(errors.tolist()), shots * flags.batches)
+
+
+class _Residual(sinter.CompiledDecoder):
+    """The global decoder behind a network, alone: the network has run before the clock starts."""
+
+    def __init__(self, compiled: CompiledPredecoded) -> None:
+        self._compiled = compiled
+
+    def prepare(self, packed: np.ndarray) -> None:
+        self._residual, self._flips = self._compiled.decode_to_residual(packed)
+
+    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
+        decode = self._compiled.global_decoder.decode_shots_bit_packed
+        return decode(bit_packed_detection_event_data=self._residual) ^ self._flips
+
+
+def _print(flags: Flags, distance: int, p: float, times: Times) -> None:
+    us = times.seconds * 1e6
+    plain, correlated = (us[times.names.index(n)] for n in ("pymatching", "pymatching-correlated"))
+    for name, row, errors in zip(times.names, us, times.errors, strict=True):
+        cells = (_spread(row, 1), _spread(row / correlated, 3), _spread(row / plain, 3))
+        print(f"| {p:g} | {distance} | {name} | {' | '.join(cells)} | {errors} | {times.shots} |", flush=True)
+
+
+def _spread(values: np.ndarray, digits: int) -> str:
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The engine in C++ gives torch's logits, whatever the patch, the batch and the thread."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from cuda.qecpipe.cpu_build import COMPILERS
+from predecoder.engines import TorchEngine, make_engine
+from predecoder.native import NativeNetwork
+from predecoder.network import NetworkConfig
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
+CPU = torch.device("cpu")
+
+
+def _shots(model, shots: int, *, seed: int = 1) -> np.ndarray:
+    return model.dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("distance", "rounds", "basis", "orientation", "shots"),
+    [
+        (3, 2, "x", "XV", 1),
+        (3, 7, "z", "ZH", 9),
+        (5, 3, "x", "ZV", 8),
+        (7, 5, "z", "XH", 20),
+        (9, 2, "x", "XV", 3),
+    ],
+)
+def test_logits_are_those_of_torch(model, separable_network, distance, rounds, basis, orientation, shots):
+    m, network = model(distance, rounds, basis, orientation), separable_network(distance)
+    packed = _shots(m, shots)
+    expected = TorchEngine(m.layout, network, m.moves, device=CPU)(packed)
+    got = NativeNetwork(m.layout, network, m.moves)(packed)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_patch_wider_than_a_tile_of_columns(model, separable_network):
+    """At d = 21 a row has 11 cells, which are computed 5 and 6 at a time."""
+    m, network = model(21, 2), separable_network(3)
+    packed = _shots(m, 2)
+    expected = TorchEngine(m.layout, network, m.moves, device=CPU)(packed)
+    np.testing.assert_allclose(
+        NativeNetwork(m.layout, network, m.moves)(packed), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_shot_has_the_same_bits_in_any_batch_and_thread(model, separable_network):
+    m, network = model(5, 4), separable_network(4)
+    packed = _shots(m, 50)
+    engine = NativeNetwork(m.layout, network, m.moves)
+    together = engine(packed)
+    assert np.array_equal(np.concatenate([engine(shot[None]) for shot in packed]), together)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(engine, [packed[k:] for k in range(40)]))
+    assert all(np.array_equal(result, together[k:]) for k, result in enumerate(results))
+    assert engine(packed[:0]).shape == (0, m.moves.num_moves)
+
+
+def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_network, monkeypatch):
+    m = model()
+    dense = random_network()
+    assert isinstance(make_engine(m.layout, dense, m.moves, device=CPU), TorchEngine)
+    with pytest.raises(ValueError, match="runs separable networks with time_fold=1, not NetworkConfig"):
+        NativeNetwork(m.layout, dense, m.moves)
+    separable = separable_network()
+    assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU), NativeNetwork)
+    assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU, native=False), TorchEngine)
+    assert not NativeNetwork.runs(NetworkConfig(channels=6, separable=True, time_fold=1))
+    assert not NativeNetwork.runs(NetworkConfig(channels=8, separable=True, time_fold=2))
+
+
+def test_shots_of_another_size_are_refused(model, separable_network):
+    m = model()
+    engine = NativeNetwork(m.layout, separable_network(), m.moves)
+    with pytest.raises(ValueError, match=r"got an array of uint8 \(2, 9\), but uint8 \(2, "):
+        engine(np.zeros((2, 9), dtype=np.uint8))
