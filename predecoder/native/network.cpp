@@ -4,10 +4,12 @@
 // no lane idles whatever the patch. Shape legend: T layers, n = I * J cells of 2 x 2 ancillas, C
 // channels, L = 8 lanes (shots). An activation is [T][C][n][L]: a channel of one layer is a plane of
 // n vectors, which a depthwise convolution reads from the first-level cache, and a pointwise
-// convolution is a matrix product over planes.
+// convolution is a matrix product over planes. Only the first convolution works shot by shot: its input
+// is a few detections, whose weights it adds up.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace {
 
@@ -61,32 +63,26 @@ struct Volume {
     int stride() const { return cells() + (4 + 2 - cells() % 4) % 4; }
 };
 
-// out[n] = relu(start[n] + sum over inputs of a stencil), one output plane. `start` is one float a cell,
-// or one for all cells.
+// out[n] = relu(bias + the stencil of one channel), one output plane.
 template <int kColumns>
-void stencil_columns(Lanes *out, const Lanes *const *planes, int inputs, const float *taps, const float *start,
-                     bool start_per_cell, const Volume &v, int first) {
+void stencil_columns(Lanes *out, const Lanes *const (&planes)[3], const float *taps, float bias, const Volume &v,
+                     int first) {
     for (int row = 0; row < v.rows; ++row) {
-        const int cell = row * v.columns + first;
         Lanes sum[kColumns];
-        for (int j = 0; j < kColumns; ++j) sum[j] = broadcast(start[start_per_cell ? cell + j : 0]);
-        for (int k = 0; k < inputs; ++k) {
-            const Lanes *const near[3] = {planes[3 * k], planes[3 * k + 1], planes[3 * k + 2]};
-            add_stencil<kColumns>(sum, near, taps + kTaps * k, row, v.rows, v.columns, first);
-        }
-        for (int j = 0; j < kColumns; ++j) out[cell + j] = relu(sum[j]);
+        for (int j = 0; j < kColumns; ++j) sum[j] = broadcast(bias);
+        add_stencil<kColumns>(sum, planes, taps, row, v.rows, v.columns, first);
+        for (int j = 0; j < kColumns; ++j) out[row * v.columns + first + j] = relu(sum[j]);
     }
 }
 
-void stencil(Lanes *out, const Lanes *const *planes, int inputs, const float *taps, const float *start,
-             bool start_per_cell, const Volume &v) {
+void stencil(Lanes *out, const Lanes *const (&planes)[3], const float *taps, float bias, const Volume &v) {
     constexpr int kWidest = 9;  // its sums, three weights and a value fit the registers
     const int tiles = (v.columns + kWidest - 1) / kWidest;
     for (int tile = 0, first = 0; tile < tiles; ++tile) {
         const int width = (v.columns - first) / (tiles - tile);
         switch (width) {
 #define QECPIPE_WIDTH(w) \
-    case w: stencil_columns<w>(out, planes, inputs, taps, start, start_per_cell, v, first); break;
+    case w: stencil_columns<w>(out, planes, taps, bias, v, first); break;
             QECPIPE_WIDTH(1) QECPIPE_WIDTH(2) QECPIPE_WIDTH(3) QECPIPE_WIDTH(4) QECPIPE_WIDTH(5)
             QECPIPE_WIDTH(6) QECPIPE_WIDTH(7) QECPIPE_WIDTH(8) QECPIPE_WIDTH(9)
 #undef QECPIPE_WIDTH
@@ -122,7 +118,7 @@ void product(Lanes *out, const Lanes *in, const float *weights, const float *bia
     const int cells = v.cells(), stride = v.stride();
     // All outputs of a few cells, so that these are read from the first-level cache but once.
     for (int n = 0; n < cells;) {
-        const int width = std::min(3, cells - n);
+        const int left = cells - n, width = left == 4 ? 2 : std::min(3, left);  // none of them alone
         for (int o = 0; o < outputs; o += kOutputs) {
             Lanes *target = out + static_cast<int64_t>(o) * stride;
             const float *w = weights + static_cast<int64_t>(o) * inputs;
@@ -134,33 +130,79 @@ void product(Lanes *out, const Lanes *in, const float *weights, const float *bia
     }
 }
 
-// Detections of up to 8 shots as planes [T][4][n][L] of zeros and ones.
-void unpack(Lanes *out, const uint8_t *packed, int64_t row_bytes, int shots, const int32_t *source,
-            const Volume &v) {
-    for (int64_t plane = 0; plane < static_cast<int64_t>(v.layers) * kDetectors; ++plane)
-        for (int cell = 0; cell < v.cells(); ++cell) {
-            Lanes x = {};
-            if (const int32_t detector = source[plane * v.cells() + cell]; detector >= 0)
-                for (int s = 0; s < shots; ++s)
-                    x[s] = static_cast<float>((packed[s * row_bytes + (detector >> 3)] >> (detector & 7)) & 1);
-            out[plane * v.stride() + cell] = x;
+// Detections of one shot in one layer: their places k * n + cell, k the detector within its cell.
+int list_events(int32_t *events, const uint8_t *shot, const int32_t *source, int places) {
+    int count = 0;
+    for (int place = 0; place < places; ++place) {
+        const int32_t detector = source[place];
+        events[count] = place;
+        if (detector >= 0) count += (shot[detector >> 3] >> (detector & 7)) & 1;
+    }
+    return count;
+}
+
+// Adds to `sums` [n][C], one shot's in one layer, what the detections of a layer give them. `weights` are
+// [4][27][C], from the first of that layer's nine taps on.
+void add_events(float *sums, const int32_t *events, int count, const float *weights, int64_t channels,
+                const Volume &v) {
+    for (int event = 0; event < count; ++event) {
+        const int cell = events[event] % v.cells(), row = cell / v.columns, column = cell % v.columns;
+        const float *taps = weights + events[event] / v.cells() * kTaps * channels;
+        for (int di = 0; di < 3; ++di) {
+            const int i = row + 1 - di;
+            if (i < 0 || i >= v.rows) continue;
+            for (int dj = 0; dj < 3; ++dj) {
+                const int j = column + 1 - dj;
+                if (j < 0 || j >= v.columns) continue;
+                float *sum = sums + (i * v.columns + j) * channels;
+                const float *weight = taps + (3 * di + dj) * channels;
+                for (int64_t c = 0; c < channels; ++c) sum[c] += weight[c];
+            }
+        }
+    }
+}
+
+// Rows of eight floats to columns.
+inline void transpose(Lanes (&x)[kLanes]) {
+    Lanes y[kLanes];
+    for (int k = 0; k < 4; ++k) {
+        y[k] = __builtin_shufflevector(x[k], x[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        y[k + 4] = __builtin_shufflevector(x[k], x[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    for (int k : {0, 1, 4, 5}) {
+        x[k] = __builtin_shufflevector(y[k], y[k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        x[k + 2] = __builtin_shufflevector(y[k], y[k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (int k : {0, 2, 4, 6}) {
+        y[k] = __builtin_shufflevector(x[k], x[k + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        y[k + 1] = __builtin_shufflevector(x[k], x[k + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    std::copy_n(y, kLanes, x);
+}
+
+// relu of eight shots' sums [L][n][C] as planes [C][n][L].
+void interleave(Lanes *planes, const float *sums, int64_t channels, const Volume &v) {
+    for (int cell = 0; cell < v.cells(); ++cell)
+        for (int64_t c = 0; c < channels; c += kLanes) {
+            Lanes tile[kLanes];
+            for (int s = 0; s < kLanes; ++s)
+                std::memcpy(&tile[s], sums + (s * v.cells() + cell) * channels + c, sizeof(Lanes));
+            transpose(tile);
+            for (int k = 0; k < kLanes; ++k) planes[(c + k) * v.stride() + cell] = relu(tile[k]);
         }
 }
 
 // Logits [..][L] at `places` to rows of shots.
 void gather(float *logits, const Lanes *planes, const int32_t *places, int64_t moves, int shots) {
-    const float *flat = reinterpret_cast<const float *>(planes);
-    constexpr int kBlock = 8;
     int64_t m = 0;
-    for (; m + kBlock <= moves; m += kBlock) {
-        float tile[kLanes][kBlock];
-        for (int b = 0; b < kBlock; ++b)
-            for (int s = 0; s < kLanes; ++s) tile[s][b] = flat[static_cast<int64_t>(places[m + b]) * kLanes + s];
-        for (int s = 0; s < shots; ++s) std::memcpy(logits + s * moves + m, tile[s], sizeof(tile[s]));
+    for (; m + kLanes <= moves; m += kLanes) {
+        Lanes tile[kLanes];
+        for (int k = 0; k < kLanes; ++k) tile[k] = planes[places[m + k]];
+        transpose(tile);
+        for (int s = 0; s < shots; ++s) std::memcpy(logits + s * moves + m, &tile[s], sizeof(Lanes));
     }
     for (; m < moves; ++m)
-        for (int s = 0; s < shots; ++s)
-            logits[s * moves + m] = flat[static_cast<int64_t>(places[m]) * kLanes + s];
+        for (int s = 0; s < shots; ++s) logits[s * moves + m] = planes[places[m]][s];
 }
 
 }  // namespace
@@ -169,80 +211,122 @@ extern "C" {
 
 struct QecpipeNetwork {
     int32_t channels, blocks, layers, rows, columns;
-    const float *embed;      // [C][4][27]
-    const float *start;      // [T][C][n]: bias and presence
-    const float *depth;      // [blocks][C][27]
-    const float *depth_bias; // [blocks][C]
-    const float *mix;        // [blocks][C / 4][C][4]
-    const float *mix_bias;   // [blocks][C]
-    const float *head;       // [3][C][4]
-    const float *head_bias;  // [12]
-    const int32_t *source;   // [T][4][n]: detector or -1
-    const int32_t *places;   // [moves]: of every move in [T][12][stride]
+    const float *embed;       // [4][27][C]
+    const float *start;       // [T][n][C]: bias and presence
+    const float *depth;       // [blocks][C][27]
+    const float *depth_bias;  // [blocks][C]
+    const float *mix;         // [blocks][C / 4][C][4]
+    const float *mix_bias;    // [blocks][C]
+    const float *head;        // [3][C][4]
+    const float *head_bias;   // [12]
+    const int32_t *source;    // [T][4][n]: detector or -1
+    const int32_t *places;    // [moves]: of every move in [T][12][stride]
     int64_t moves;
 };
+}
+
+namespace {
+
+// The parts of the scratch memory, each a whole number of cache lines.
+struct Scratch {
+    Lanes *activations, *hidden, *out;
+    float *sums;
+    int32_t *events, *counts;
+    int64_t bytes;
+
+    Scratch(const QecpipeNetwork &net, void *memory) {
+        const Volume v{net.layers, net.rows, net.columns};
+        const int64_t channels = net.channels, layers = v.layers;
+        char *next = static_cast<char *>(memory);
+        const auto take = [&](auto *&part, int64_t count) {
+            part = reinterpret_cast<std::remove_reference_t<decltype(part)>>(next);
+            next += (count * static_cast<int64_t>(sizeof(*part)) + 63) / 64 * 64;
+        };
+        take(activations, layers * channels * v.stride());
+        take(hidden, 2 * channels * v.stride());
+        take(out, layers * kMoves * v.stride());
+        take(sums, kLanes * channels * v.cells());
+        take(events, layers * kLanes * kDetectors * v.cells());
+        take(counts, layers * kLanes);
+        bytes = next - static_cast<char *>(memory);
+    }
+};
+
+// The first convolution, of up to eight shots.
+void embed(const QecpipeNetwork &net, const Scratch &scratch, const uint8_t *packed, int64_t row_bytes, int shots,
+           const Volume &v) {
+    const int places = kDetectors * v.cells();
+    const int64_t channels = net.channels, area = channels * v.cells();
+    const auto events_at = [&](int at) { return scratch.events + static_cast<int64_t>(at) * places; };
+    for (int t = 0; t < v.layers; ++t)
+        for (int s = 0; s < kLanes; ++s) {
+            const int at = t * kLanes + s;
+            const int32_t *source = net.source + static_cast<int64_t>(t) * places;
+            scratch.counts[at] = s < shots ? list_events(events_at(at), packed + s * row_bytes, source, places) : 0;
+        }
+    for (int t = 0; t < v.layers; ++t) {
+        for (int s = 0; s < kLanes; ++s) {
+            float *sums = scratch.sums + s * area;
+            std::copy_n(net.start + t * area, area, sums);
+            for (int dt = 0; dt < 3; ++dt) {
+                const int from = t + dt - 1, at = from * kLanes + s;
+                if (from < 0 || from >= v.layers) continue;
+                add_events(sums, events_at(at), scratch.counts[at], net.embed + 9 * dt * channels, channels, v);
+            }
+        }
+        interleave(scratch.activations + t * channels * v.stride(), scratch.sums, channels, v);
+    }
+}
+
+// Layer t of one block's stencils.
+void depthwise(const QecpipeNetwork &net, const Scratch &scratch, int block, int t, const Volume &v) {
+    const int64_t channels = net.channels, layer = channels * v.stride();
+    for (int64_t c = 0; c < channels; ++c) {
+        const Lanes *near[3];
+        for (int dt = 0; dt < 3; ++dt) {
+            const int from = t + dt - 1;
+            const bool inside = from >= 0 && from < v.layers;
+            near[dt] = inside ? scratch.activations + from * layer + c * v.stride() : nullptr;
+        }
+        const int64_t weights = block * channels + c;
+        stencil(scratch.hidden + (t % 2) * layer + c * v.stride(), near, net.depth + weights * kTaps,
+                net.depth_bias[weights], v);
+    }
+}
+
+}  // namespace
+
+extern "C" {
 
 // Vectors from one plane to the next.
 int32_t qecpipe_network_stride(int32_t rows, int32_t columns) { return Volume{1, rows, columns}.stride(); }
 
-// Bytes of scratch, 32-byte aligned, that a call needs.
-int64_t qecpipe_network_scratch(const QecpipeNetwork *net) {
-    const int64_t plane = qecpipe_network_stride(net->rows, net->columns);
-    const int64_t layers = net->layers;
-    const int64_t vectors =
-        layers * plane * (net->channels + kDetectors + kMoves) + 2 * net->channels * plane;
-    return vectors * static_cast<int64_t>(sizeof(Lanes));
-}
+// Bytes of scratch, 64-byte aligned, that a call needs.
+int64_t qecpipe_network_scratch(const QecpipeNetwork *net) { return Scratch(*net, nullptr).bytes; }
 
 // packed: [shots][row_bytes], LSB first; logits: [shots][moves].
 void qecpipe_network(const QecpipeNetwork *net, const uint8_t *packed, int64_t row_bytes, int64_t shots,
-                     float *logits, void *scratch) {
+                     float *logits, void *memory) {
     const Volume v{net->layers, net->rows, net->columns};
-    const int64_t plane = v.stride(), channels = net->channels;
-    const int64_t layer = channels * plane;
-    Lanes *x = static_cast<Lanes *>(scratch);
-    Lanes *hidden = x + v.layers * layer;
-    Lanes *bits = hidden + 2 * layer;
-    Lanes *out = bits + v.layers * kDetectors * plane;
+    const Scratch scratch(*net, memory);
+    const int64_t channels = net->channels, layer = channels * v.stride();
     for (int64_t begin = 0; begin < shots; begin += kLanes) {
         const int count = static_cast<int>(std::min<int64_t>(kLanes, shots - begin));
-        unpack(bits, packed + begin * row_bytes, row_bytes, count, net->source, v);
-        for (int t = 0; t < v.layers; ++t) {
-            const Lanes *near[3 * kDetectors];
-            for (int k = 0; k < kDetectors; ++k)
-                for (int dt = 0; dt < 3; ++dt) {
-                    const int at = t + dt - 1;
-                    near[3 * k + dt] = at < 0 || at >= v.layers ? nullptr : bits + (at * kDetectors + k) * plane;
-                }
-            for (int64_t c = 0; c < channels; ++c)
-                stencil(x + t * layer + c * plane, near, kDetectors, net->embed + c * kDetectors * kTaps,
-                        net->start + (t * channels + c) * v.cells(), true, v);
-        }
+        embed(*net, scratch, packed + begin * row_bytes, row_bytes, count, v);
         for (int b = 0; b < net->blocks; ++b) {
-            const float *taps = net->depth + b * channels * kTaps;
-            const auto depthwise = [&](int t) {
-                for (int64_t c = 0; c < channels; ++c) {
-                    const Lanes *near[3];
-                    for (int dt = 0; dt < 3; ++dt) {
-                        const int at = t + dt - 1;
-                        near[dt] = at < 0 || at >= v.layers ? nullptr : x + at * layer + c * plane;
-                    }
-                    stencil(hidden + (t % 2) * layer + c * plane, near, 1, taps + c * kTaps,
-                            net->depth_bias + b * channels + c, false, v);
-                }
-            };
             // A layer changes in place once the next one's stencil has read it.
-            depthwise(0);
+            depthwise(*net, scratch, b, 0, v);
             for (int t = 0; t < v.layers; ++t) {
-                if (t + 1 < v.layers) depthwise(t + 1);
-                product<true>(x + t * layer, hidden + (t % 2) * layer, net->mix + b * channels * channels,
-                              net->mix_bias + b * channels, net->channels, net->channels, v);
+                if (t + 1 < v.layers) depthwise(*net, scratch, b, t + 1, v);
+                product<true>(scratch.activations + t * layer, scratch.hidden + (t % 2) * layer,
+                              net->mix + b * channels * channels, net->mix_bias + b * channels, net->channels,
+                              net->channels, v);
             }
         }
         for (int t = 0; t < v.layers; ++t)
-            product<false>(out + t * kMoves * plane, x + t * layer, net->head, net->head_bias, kMoves,
-                           net->channels, v);
-        gather(logits + begin * net->moves, out, net->places, net->moves, count);
+            product<false>(scratch.out + static_cast<int64_t>(t) * kMoves * v.stride(),
+                           scratch.activations + t * layer, net->head, net->head_bias, kMoves, net->channels, v);
+        gather(logits + begin * net->moves, scratch.out, net->places, net->moves, count);
     }
 }
 }

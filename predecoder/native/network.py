@@ -24,7 +24,7 @@ __all__ = ["NativeNetwork"]
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
 _WEIGHTS = ("embed", "start", "depth", "depth_bias", "mix", "mix_bias", "head", "head_bias")
 _TABLES = (*_WEIGHTS, "source", "places")
-_DETECTORS, _MOVES, _TILE = 4, 12, 4
+_DETECTORS, _MOVES, _TILE, _LANES = 4, 12, 4, 8
 _ALIGNMENT = 64
 
 
@@ -80,7 +80,7 @@ class NativeNetwork:
     @staticmethod
     def runs(config: NetworkConfig) -> bool:
         """Whether the engine can run such a network."""
-        return config.separable and config.time_fold == 1 and config.channels % _TILE == 0
+        return config.separable and config.time_fold == 1 and config.channels % _LANES == 0
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """Logits float32 `(B, M)` of uint8 `(B, ceil(D / 8))`, LSB first; threads may call at once."""
@@ -116,7 +116,7 @@ def _tables(network: Network) -> dict[str, np.ndarray]:
     state = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     channels, blocks = network.config.channels, range(network.config.residual_blocks)
     return {
-        "embed": state["embed.weight"].reshape(channels, 2 * _DETECTORS, 27)[:, :_DETECTORS],
+        "embed": state["embed.weight"].reshape(channels, -1, 27)[:, :_DETECTORS].transpose(1, 2, 0),
         "depth": np.stack([state[f"trunk.{b}.spatial.weight"].reshape(channels, 27) for b in blocks]),
         "depth_bias": np.stack([state[f"trunk.{b}.spatial.bias"] for b in blocks]),
         "mix": np.stack([_tiled(state[f"trunk.{b}.mix.weight"]) for b in blocks]),
@@ -139,7 +139,7 @@ def _start(network: Network, present: np.ndarray) -> np.ndarray:
         present: bool `(T, 4, I / 2, J / 2)`.
 
     Returns:
-        float32 `(T, C, n)`.
+        float32 `(T, n, C)`.
     """
     import torch
 
@@ -149,7 +149,7 @@ def _start(network: Network, present: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         start = torch.nn.functional.conv3d(planes, weight, bias, padding=1)[0].numpy()
     channels, layers = start.shape[:2]
-    return start.reshape(channels, layers, -1).transpose(1, 0, 2)
+    return start.reshape(channels, layers, -1).transpose(1, 2, 0)
 
 
 def _places(layout: DetectorLayout, moves: MoveSet, *, stride: int) -> np.ndarray:

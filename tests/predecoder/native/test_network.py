@@ -71,7 +71,7 @@ def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_netwo
     separable = separable_network()
     assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU), NativeNetwork)
     assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU, native=False), TorchEngine)
-    assert not NativeNetwork.runs(NetworkConfig(channels=6, separable=True, time_fold=1))
+    assert not NativeNetwork.runs(NetworkConfig(channels=12, separable=True, time_fold=1))
     assert not NativeNetwork.runs(NetworkConfig(channels=8, separable=True, time_fold=2))
 
 
