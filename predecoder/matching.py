@@ -5,7 +5,7 @@ that explain the whole syndrome. Moves with a positive logit are nearly that set
 syndrome, its defects, is explained by changing one's mind about moves, each at the price of its |logit|,
 as cheaply as can be: a minimum-weight matching of the defects, of which there are few.
 
-In C++ where there is a compiler. What takes long there, large clusters of defects, is left to PyMatching.
+In C++ where there is a compiler; searches that would take long there are left to PyMatching.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
-from predecoder.convolution import Convolution, DepthwiseConvolution
+from predecoder.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
+from predecoder.separable import Geometry, SeparableBlock
 from qec.layout import DetectorLayout
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
@@ -31,6 +32,8 @@ class NetworkConfig:
         residual_blocks: number of 3x3x3 residual blocks between the first and the last convolution.
         separable: blocks of a stencil for every channel and a mixing of channels, and a last
             convolution of size 1: a tenth of the operations. The native engine runs these only.
+        geometry: channels of a separable network's second input, where detectors are, for every block;
+            0 for none. It costs nothing once a patch is known.
         time_fold: layers that share one cell of the trunk, 1 or 2. With 1, the weights are the same
             in every layer and a convolution reaches half as far in time, for twice the operations.
     """
@@ -39,10 +42,15 @@ class NetworkConfig:
     residual_blocks: int = 4
     time_fold: int = 2
     separable: bool = False
+    geometry: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.separable, bool):
             raise ValueError(f"network separable={self.separable!r} is not true or false")
+        if not isinstance(self.geometry, int) or self.geometry < 0 or (self.geometry and not self.separable):
+            raise ValueError(
+                f"network geometry={self.geometry!r} is not a whole number of channels of a separable network"
+            )
         if self.time_fold not in (1, 2):
             raise ValueError(f"network time_fold={self.time_fold!r} is not 1 or 2")
         for name in ("channels", "residual_blocks"):
@@ -54,11 +62,13 @@ class NetworkConfig:
     def halo(self) -> tuple[int, int, int]:
         """Layers, rows and columns on either side that one output depends on, in whole cells."""
         convolutions = self.residual_blocks + (1 if self.separable else 2)
+        if self.geometry:
+            convolutions = max(convolutions, self.residual_blocks - 1 + Geometry.REACH)
         return self.time_fold * convolutions, 2 * convolutions, 2 * convolutions
 
     @property
     def macs_per_block(self) -> int:
-        """Multiply-accumulates for one block of 2 layers by 2 x 2 ancillas."""
+        """Multiply-accumulates for one block of 2 layers by 2 x 2 ancillas, of every shot."""
         c, cells = self.channels, 2 // self.time_fold
         # A cell has 1 / cells of the channels at either end.
         if self.separable:
@@ -82,20 +92,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
         return x_BCtij + self.mix(nn.functional.gelu(self.spatial(x_BCtij), approximate="tanh"))
-
-
-class SeparableBlock(nn.Module):
-    """x + W1 relu(D3 x), D3 a stencil for every channel, with W1 zero at the start."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.spatial = DepthwiseConvolution(channels)
-        self.mix = Convolution(channels, channels, 1)
-        nn.init.zeros_(self.mix.weight)
-        nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
-
-    def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
-        return x_BCtij + self.mix(torch.relu(self.spatial(x_BCtij)))
 
 
 class Network(nn.Module):
@@ -127,6 +123,14 @@ class Network(nn.Module):
         kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
         self.trunk = nn.ModuleList(kind(config.channels) for _ in range(config.residual_blocks))
         self.head = Convolution(config.channels, MOVE_CHANNELS // cells, last)
+        self.geometry = None
+        if config.geometry:
+            self.geometry = Geometry(
+                INPUT_CHANNELS // (2 * cells),
+                config.geometry,
+                channels=config.channels,
+                blocks=config.residual_blocks,
+            )
         # About one move in a hundred is a correction at p = 0.006.
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
@@ -139,13 +143,25 @@ class Network(nn.Module):
             rule = self.small_patch if layout.distance < SMALL_PATCH else self.decision
         return rule.at(layout.peak_density)
 
+    def fields(self, present_1Ctij: torch.Tensor) -> list[torch.Tensor] | list[None]:
+        """What the patch adds to every block of a separable network, of its presence channels."""
+        if self.geometry is None:
+            return [None] * len(self.trunk)
+        return self.geometry(present_1Ctij.contiguous(memory_format=torch.channels_last_3d))
+
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
+        """Shots of one patch: a separable network looks at the first one's presence channels only."""
         split = self.config.time_fold == 1
         x = _split_layers(x_BCtij) if split else x_BCtij
-        x = self.embed(x)
-        x = torch.relu(x) if self.config.separable else nn.functional.gelu(x, approximate="tanh")
-        for residual_block in self.trunk:
-            x = residual_block(x)
+        if self.config.separable:
+            fields = self.fields(x[:1, x.shape[1] // 2 :])
+            x = torch.relu(self.embed(x))
+            for residual_block, field in zip(self.trunk, fields, strict=True):
+                x = residual_block(x, field)
+        else:
+            x = nn.functional.gelu(self.embed(x), approximate="tanh")
+            for residual_block in self.trunk:
+                x = residual_block(x)
         x = self.head(x)
         return _join_layers(x) if split else x
 

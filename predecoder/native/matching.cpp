@@ -7,12 +7,13 @@
 // Every defect u has a radius r(u), and a ball of the nodes that are not further from it, but no further
 // than b(u) either. What is solved is a relaxed problem, in which u may also be left over, for r(u). In it
 // only pairs with d(u, v) <= min(r, b)(u) + min(r, b)(v) matter, as both ends cost no more alone, and those
-// are the pairs whose balls meet. So the problem falls into small clusters of defects, which are solved by
-// dynamic programming. A solution that leaves nothing over is the cheapest one of the whole problem: any
-// other becomes one of the relaxed problem, at no higher price, if all that does not matter is left over.
-// As long as defects are left over, their radii grow.
+// are the pairs whose balls meet. So the problem falls into clusters of defects. Most are small and solved by
+// dynamic programming, the others as heaviest matchings, in which a pair weighs what it saves. A
+// solution that leaves nothing over is the cheapest one of the whole problem: any other becomes one of the
+// relaxed problem, at no higher price, if all that does not matter is left over. As long as defects are left
+// over, their radii grow.
 //
-// A shot's result depends on nothing but that shot. Shots that would take long (large clusters, large
+// A shot's result depends on nothing but that shot. Shots that would take long (huge clusters, large
 // balls) are handed back unsolved.
 #include <algorithm>
 #include <cmath>
@@ -20,9 +21,11 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "bits.h"
+#include "blossom.h"
 
 namespace {
 
@@ -30,12 +33,13 @@ constexpr float kDearest = 1000.0f;      // no |logit| counts for more
 constexpr float kFirstRadius = 2.0f;     // fastest with trained weights, as is the next
 constexpr float kGrowth = 1.6f;          // of the radius of a defect that is left over
 constexpr float kLastRadius = 10000.0f;  // what Python's matching leaves a defect over for
-constexpr int kMostDefects = 2048;       // in a shot: a table of all their pairs takes 16 MB
-constexpr int kMostInCluster = 64;       // of them, in a cluster: bits of a subset
-constexpr int kTableBits = 15;           // of the table of subsets of a cluster, half of it used at most
-constexpr int kFewInCluster = 10;        // with no more, a table of all subsets is small
-// Steps of the search in one shot: some ten times what trained weights need, and less than Python takes.
-constexpr int64_t kMostSteps = 20000, kMostStepsPerDetector = 50;
+constexpr int kFewInCluster = 10;        // with no more, a table of all subsets is faster than blossoms
+constexpr int kMostInCluster = 1000;     // defects: far more than trained weights leave
+// For blossoms, prices are whole numbers of 2^-32. From 2^-8 on, they are so anyway, as floats have 24 bits;
+// others are rounded by 2^-33 at most: a matching of n defects costs at most 3 n 2^-33 more than the best.
+constexpr double kUnits = int64_t{1} << 32;
+// Steps of the search in one shot: some fifty times what trained weights need, and less than Python takes.
+constexpr int64_t kMostSteps = 100000, kMostStepsPerDetector = 250;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Arc {
@@ -70,10 +74,11 @@ struct Defect {
     float boundary;  // price of the best way found
     int32_t boundary_visit, boundary_column;
     int32_t root;  // visit
-    int32_t visits, pairs;  // lists
-    int32_t cluster;
+    int32_t visits;  // a list
+    int32_t pairs;   // a list: twice the pair's number, and 1 more where it is the pair's high one
+    int32_t round;  // when its cluster was last found
+    int32_t place;  // there
     int32_t mate;  // pair, or kAlone, kLeft
-    bool unsure;
 
     float reach() const { return std::min(radius, boundary); }
 };
@@ -84,13 +89,12 @@ struct Pair {
     int32_t low, high;  // defects
     float price;
     int32_t low_visit, high_visit, column;
-    int32_t next;  // of `low`
+    int32_t next[2];  // in the lists of `low` and of `high`, see `Defect`
 };
 
 // The best of a subset of a cluster's defects: what becomes of its last one.
 struct Subset {
     int64_t epoch;  // the cluster
-    uint64_t members;
     float price;
     int32_t mate;  // -1: alone
 };
@@ -99,7 +103,8 @@ class Shot {
   public:
     explicit Shot(const Graph& graph)
         : graph_(graph), syndrome_((graph.detectors + 63) / 64), here_(graph.detectors, -1),
-          group_at_(graph.detectors, -1), changed_(graph.columns, 0) {}
+          group_at_(graph.detectors, -1), changed_(graph.columns, 0),
+          best_(size_t{1} << kFewInCluster, {0, 0, 0}) {}
 
     // Writes the committed moves; false if the shot is left unsolved.
     bool solve(const float* logits, const uint8_t* packed, double doubt, uint8_t* committed, float* dearest) {
@@ -125,7 +130,6 @@ class Shot {
             }
         }
         for (const Visit& visit : visits_) here_[visit.node] = -1;
-        for (const Pair& pair : pairs_) pair_at_[static_cast<int64_t>(pair.low) * count() + pair.high] = -1;
         return solved;
     }
 
@@ -139,20 +143,21 @@ class Shot {
         defects_.clear(), visits_.clear(), pairs_.clear();
         steps_ = 0;
         bits::for_each(syndrome_, [&](int32_t node) { add_defect(node); });
-        if (count() > kMostDefects) return false;
-        const size_t pairs = defects_.size() * defects_.size();
-        if (pair_at_.size() < pairs) pair_at_.resize(pairs, -1);
-        bool growing = !defects_.empty();
-        while (growing) {
-            for (int32_t u = 0; u < count(); u++) {
-                if (defects_[u].unsure && !grow(u)) return false;
+        if (pair_with_.size() < defects_.size()) pair_with_.resize(defects_.size(), -1);
+        unsure_.resize(defects_.size());
+        std::iota(unsure_.begin(), unsure_.end(), 0);
+        round_ = 0;
+        while (!unsure_.empty()) {
+            for (int32_t u : unsure_) {
+                if (!grow(u)) return false;
             }
             if (!solve_clusters()) return false;
-            growing = false;
-            for (Defect& defect : defects_) {
-                defect.unsure = defect.mate == kLeft;
-                if (!defect.unsure) continue;
-                growing = true;
+            // All that are left over now were in a cluster with one that grew.
+            unsure_.clear();
+            for (int32_t u = 0; u < count(); u++) {
+                Defect& defect = defects_[u];
+                if (defect.mate != kLeft) continue;
+                unsure_.push_back(u);
                 defect.radius = std::min(defect.radius * kGrowth, std::max(defect.boundary, defect.radius));
                 if (defect.radius > kLastRadius) return false;
             }
@@ -166,11 +171,27 @@ class Shot {
         const int32_t u = count(), root = static_cast<int32_t>(visits_.size());
         visits_.push_back({0, kSurface, node, u, -1, -1, here_[node], -1});
         here_[node] = root;
-        defects_.push_back({kFirstRadius, kInfinity, -1, -1, root, -1, -1, -1, kLeft, true});
+        defects_.push_back({kFirstRadius, kInfinity, -1, -1, root, -1, -1, 0, -1, kLeft});
+    }
+
+    // False where it takes too long.
+    bool grow(int32_t u) {
+        for_each_pair(u, [&](int32_t pair, int32_t other) { pair_with_[other] = pair; });
+        const bool grown = look_further(u);
+        for_each_pair(u, [&](int32_t, int32_t other) { pair_with_[other] = -1; });
+        return grown;
+    }
+
+    template <class Visitor>
+    void for_each_pair(int32_t u, Visitor visit) const {
+        for (int32_t side = defects_[u].pairs; side >= 0; side = pairs_[side / 2].next[side % 2]) {
+            const Pair& pair = pairs_[side / 2];
+            visit(side / 2, side % 2 ? pair.low : pair.high);
+        }
     }
 
     // Dijkstra's algorithm from where the ball ended before.
-    bool grow(int32_t u) {
+    bool look_further(int32_t u) {
         heap_.clear();
         Defect& defect = defects_[u];
         if (defect.visits < 0) {
@@ -197,6 +218,7 @@ class Shot {
 
     // The heap's keys are distances, which are not negative, so that their bits are in order; then visits.
     void push(int32_t v) {
+        __builtin_prefetch(graph_.arcs + graph_.starts[visits_[v].node]);
         uint32_t bits;
         std::memcpy(&bits, &visits_[v].distance, sizeof bits);
         heap_.push_back(static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(v));
@@ -210,64 +232,67 @@ class Shot {
         const Visit from = visits_[v];
         Defect& defect = defects_[from.defect];
         const Arc* arc = graph_.arcs + graph_.starts[from.node];
-        const Arc* end = graph_.arcs + graph_.starts[from.node + 1];
-        const int32_t* here = here_.data();
-        float beyond = kInfinity;
-        int64_t steps = end - arc;
+        const Arc* const end = graph_.arcs + graph_.starts[from.node + 1];
+        float reach = defect.reach(), beyond = kInfinity;
+        steps_ += end - arc;
+        // A large patch's logits are not in the nearest caches: all misses at once.
+        for (const Arc* next = arc; next != end; next++) {
+            __builtin_prefetch(logits_ + next->column);
+            __builtin_prefetch(here_.data() + std::max(next->target, 0));
+        }
         for (; arc != end; arc++) {
             const float distance = from.distance + price(arc->column);
-            if (!first && (distance < from.beyond || arc->target < 0)) continue;
+            if (!first && distance < from.beyond) continue;
             if (arc->target < 0) {
-                if (distance < defect.boundary) {
+                if (first && distance < defect.boundary) {
                     defect.boundary = distance;
                     defect.boundary_visit = v;
                     defect.boundary_column = arc->column;
+                    reach = defect.reach();
                 }
                 continue;
             }
-            if (!first && distance > defect.reach()) {
+            const int32_t top = here_[arc->target];
+            if (distance > reach) {
                 beyond = std::min(beyond, distance);
-                continue;
+                if (!first || top < 0) continue;
             }
-            int32_t own = -1;
-            const Visit* visits = visits_.data();
-            for (int32_t w = here[arc->target]; w >= 0; w = visits[w].next_here) {
-                steps++;
-                if (visits[w].defect == from.defect) {
-                    own = w;
-                } else if (first) {
-                    meet(from.defect, v, visits[w].defect, w, arc->column, distance + visits[w].distance);
+            int32_t own = top;
+            while (own >= 0 && visits_[own].defect != from.defect) own = visits_[own].next_here, steps_++;
+            // What is nearer another way met or will meet others there.
+            if (own >= 0 && visits_[own].distance <= distance) continue;
+            if (first) {
+                for (int32_t w = top; w >= 0; w = visits_[w].next_here) {
+                    steps_++;
+                    if (w == own) continue;
+                    meet(from.defect, v, visits_[w].defect, w, arc->column, distance + visits_[w].distance);
                 }
             }
-            if (distance > defect.reach()) {
-                beyond = std::min(beyond, distance);
-            } else if (own < 0) {
+            if (distance > reach) continue;
+            if (own < 0) {
                 own = static_cast<int32_t>(visits_.size());
-                visits_.push_back(
-                    {distance, kSurface, arc->target, from.defect, v, arc->column, here[arc->target], -1});
+                visits_.push_back({distance, kSurface, arc->target, from.defect, v, arc->column, top, -1});
                 here_[arc->target] = own;
-                push(own);
-            } else if (distance < visits[own].distance) {
+            } else {
                 visits_[own].distance = distance;
                 visits_[own].parent = v;
                 visits_[own].column = arc->column;
-                push(own);
             }
+            push(own);
         }
         visits_[v].beyond = beyond;
-        steps_ += steps;
     }
 
     // Keeps the shortest path between two defects, whether or not it is within their radii yet.
     void meet(int32_t a, int32_t v, int32_t b, int32_t w, int32_t column, float price) {
         // Both alone never cost more than this.
         if (price > defects_[a].boundary + defects_[b].boundary) return;
+        int32_t& found = pair_with_[b];
         if (a > b) std::swap(a, b), std::swap(v, w);
-        int32_t& found = pair_at_[static_cast<int64_t>(a) * count() + b];
         if (found < 0) {
             found = static_cast<int32_t>(pairs_.size());
-            pairs_.push_back({a, b, price, v, w, column, defects_[a].pairs});
-            defects_[a].pairs = found;
+            pairs_.push_back({a, b, price, v, w, column, {defects_[a].pairs, defects_[b].pairs}});
+            defects_[a].pairs = 2 * found, defects_[b].pairs = 2 * found + 1;
         } else if (price < pairs_[found].price) {
             Pair& pair = pairs_[found];
             pair.price = price;
@@ -275,105 +300,121 @@ class Shot {
         }
     }
 
-    int32_t cluster_of(int32_t u) {
-        while (defects_[u].cluster != u) u = defects_[u].cluster = defects_[defects_[u].cluster].cluster;
-        return u;
-    }
-
     bool matters(const Pair& pair) const {
         return pair.price <= defects_[pair.low].reach() + defects_[pair.high].reach();
     }
 
-    // Solves every cluster with a defect whose ball grew; false if one is too large.
+    // Solves every cluster with a defect that was left over, and so grew; false if one is too large.
     bool solve_clusters() {
-        for (int32_t u = 0; u < count(); u++) defects_[u].cluster = u;
-        for (const Pair& pair : pairs_) {
-            // The first defect of a cluster stands for it, so its members follow it in order.
-            if (!matters(pair)) continue;
-            const int32_t a = cluster_of(pair.low), b = cluster_of(pair.high);
-            defects_[std::max(a, b)].cluster = std::min(a, b);
-        }
-        members_.resize(std::max(members_.size(), defects_.size()));
-        for (int32_t u = 0; u < count(); u++) members_[u].clear();
-        for (int32_t u = 0; u < count(); u++) members_[cluster_of(u)].push_back(u);
-        for (int32_t u = 0; u < count(); u++) {
-            const std::vector<int32_t>& cluster = members_[u];
-            if (cluster.size() > kMostInCluster) return false;
-            const bool grown = std::any_of(cluster.begin(), cluster.end(),
-                                           [&](int32_t member) { return defects_[member].unsure; });
-            if (grown && !solve_cluster(cluster)) return false;
+        round_++;
+        for (int32_t u : unsure_) {
+            if (defects_[u].round == round_) continue;
+            find_cluster(u);
+            if (cluster_.size() > kMostInCluster) return false;
+            solve_cluster();
         }
         return true;
     }
 
-    // False if too many come up.
-    bool solve_cluster(const std::vector<int32_t>& cluster) {
-        const int size = static_cast<int>(cluster.size());
-        if (size == 1) {
-            alone(defects_[cluster[0]]);
-            return true;
+    // All that pairs connect to a defect, in order.
+    void find_cluster(int32_t u) {
+        cluster_.assign(1, u);
+        defects_[u].round = round_;
+        for (size_t k = 0; k < cluster_.size(); k++) {
+            for_each_pair(cluster_[k], [&](int32_t pair, int32_t other) {
+                if (defects_[other].round == round_ || !matters(pairs_[pair])) return;
+                defects_[other].round = round_;
+                cluster_.push_back(other);
+            });
         }
-        for (int i = 0; i < size; i++) {
-            mates_[i] = 0;
-            single_[i] = defects_[cluster[i]].reach();
+        std::sort(cluster_.begin(), cluster_.end());
+    }
+
+    void solve_cluster() {
+        const int32_t size = static_cast<int32_t>(cluster_.size());
+        if (size == 1) return alone(defects_[cluster_[0]]);
+        for (int32_t i = 0; i < size; i++) defects_[cluster_[i]].place = i;
+        if (size <= kFewInCluster) {
+            solve_by_subsets();
+        } else {
+            solve_by_blossoms();
         }
-        for (int i = 0; i < size; i++) {
-            for (int32_t k = defects_[cluster[i]].pairs; k >= 0; k = pairs_[k].next) {
-                if (!matters(pairs_[k])) continue;
-                const auto high = std::lower_bound(cluster.begin(), cluster.end(), pairs_[k].high);
-                const int j = static_cast<int>(high - cluster.begin());
-                pair_of_[j][i] = k;
-                price_of_[j][i] = pairs_[k].price;
-                mates_[j] |= uint64_t{1} << i;
-            }
+    }
+
+    void solve_by_blossoms() {
+        savings_.clear(static_cast<int32_t>(cluster_.size()));
+        edges_.clear();
+        for (int32_t u : cluster_) {
+            for_each_pair(u, [&](int32_t pair, int32_t other) {
+                if (other < u) return;  // once
+                const int64_t alone = units(defects_[u].reach()) + units(defects_[other].reach());
+                const int64_t saved = alone - units(pairs_[pair].price);
+                if (saved <= 0) return;
+                savings_.add_edge(defects_[u].place, defects_[other].place, saved);
+                edges_.push_back(pair);
+            });
         }
-        const size_t table = size_t{1} << (size <= kFewInCluster ? kFewInCluster : kTableBits);
-        if (best_.size() < table) best_.assign(table, {0, 0, 0, 0});
-        table_mask_ = best_.size() - 1;
-        epoch_++;
-        known_ = 0;
-        uint64_t subset = ~uint64_t{0} >> (64 - size);
-        cheapest(subset);
-        if (known_ > kMostKnown) return false;
-        while (subset) {
-            const int last = 63 - __builtin_clzll(subset), mate = slot_of(subset).mate;
-            subset ^= uint64_t{1} << last;
-            if (mate < 0) {
-                alone(defects_[cluster[last]]);
+        savings_.solve();
+        for (size_t i = 0; i < cluster_.size(); i++) {
+            const int32_t edge = savings_.edge_of(static_cast<int32_t>(i));
+            if (edge < 0) {
+                alone(defects_[cluster_[i]]);
             } else {
-                subset ^= uint64_t{1} << mate;
-                defects_[cluster[last]].mate = defects_[cluster[mate]].mate = pair_of_[last][mate];
+                defects_[cluster_[i]].mate = edges_[edge];
             }
         }
-        return true;
     }
 
-    // Where a subset of the cluster is in the table, or would be.
-    Subset& slot_of(uint64_t members) {
-        // The members themselves where they fit, and otherwise mixed.
-        uint64_t at = (members ^ (((members >> kTableBits) * 0x9E3779B97F4A7C15u) >> 40)) & table_mask_;
-        while (best_[at].epoch == epoch_ && best_[at].members != members) at = (at + 1) & table_mask_;
-        return best_[at];
+    static int64_t units(float price) { return static_cast<int64_t>(kUnits * price + 0.5); }
+
+    void solve_by_subsets() {
+        const int32_t size = static_cast<int32_t>(cluster_.size());
+        for (int32_t i = 0; i < size; i++) {
+            mates_[i] = 0;
+            single_[i] = defects_[cluster_[i]].reach();
+        }
+        for (int32_t i = 0; i < size; i++) {
+            for_each_pair(cluster_[i], [&](int32_t pair, int32_t other) {
+                if (other < cluster_[i] || !matters(pairs_[pair])) return;
+                const int32_t j = defects_[other].place;
+                pair_of_[j][i] = pair;
+                price_of_[j][i] = pairs_[pair].price;
+                mates_[j] |= 1u << i;
+            });
+        }
+        epoch_++;
+        uint32_t subset = (1u << size) - 1;
+        cheapest(subset);
+        while (subset) {
+            const int last = 31 - __builtin_clz(subset), mate = best_[subset].mate;
+            subset ^= 1u << last;
+            if (mate < 0) {
+                alone(defects_[cluster_[last]]);
+            } else {
+                subset ^= 1u << mate;
+                defects_[cluster_[last]].mate = defects_[cluster_[mate]].mate = pair_of_[last][mate];
+            }
+        }
     }
 
     // Lowest price of a subset of the cluster. Its last defect is alone, or has a mate among the others; as
-    // defects are in order of their detectors, few subsets come up. Meaningless once too many have.
-    float cheapest(uint64_t members) {
-        if (!members || known_ > kMostKnown) return 0;
-        const Subset& known = slot_of(members);
-        if (known.epoch == epoch_) return known.price;
-        const int last = 63 - __builtin_clzll(members);
-        const uint64_t rest = members ^ uint64_t{1} << last;
+    // defects are in order of their detectors, few subsets come up.
+    float cheapest(uint32_t members) {
+        if (!members) return 0;
+        Subset& best = best_[members];
+        if (best.epoch == epoch_) return best.price;
+        const int last = 31 - __builtin_clz(members);
+        const uint32_t rest = members ^ 1u << last;
         float lowest = kInfinity;
         int mate = -1;
-        for (uint64_t left = mates_[last] & rest; left; left &= left - 1) {
-            const int j = __builtin_ctzll(left);
-            const float total = cheapest(rest ^ uint64_t{1} << j) + price_of_[last][j];
+        for (uint32_t left = mates_[last] & rest; left; left &= left - 1) {
+            const int j = __builtin_ctz(left);
+            const float total = cheapest(rest ^ 1u << j) + price_of_[last][j];
             if (total < lowest) lowest = total, mate = j;
         }
         const float alone = cheapest(rest) + single_[last];
         if (alone < lowest) lowest = alone, mate = -1;
-        if (++known_ <= kMostKnown) slot_of(members) = {epoch_, members, lowest, mate};
+        best = {epoch_, lowest, mate};
         return lowest;
     }
 
@@ -457,17 +498,20 @@ class Shot {
     std::vector<Defect> defects_;
     std::vector<Visit> visits_;
     std::vector<Pair> pairs_;
-    std::vector<int32_t> pair_at_;  // per two defects, the lower one first
+    std::vector<int32_t> pair_with_;  // per defect: its pair with the one that grows, -1
     std::vector<uint64_t> heap_;
-    std::vector<std::vector<int32_t>> members_;
-    // The cluster at hand: prices of its defects alone and in pairs, the earlier one second; and of subsets.
-    float single_[kMostInCluster], price_of_[kMostInCluster][kMostInCluster];
-    int32_t pair_of_[kMostInCluster][kMostInCluster];
-    uint64_t mates_[kMostInCluster];
-    static constexpr int64_t kMostKnown = int64_t{1} << (kTableBits - 1);
-    std::vector<Subset> best_;
-    uint64_t table_mask_ = 0;
-    int64_t epoch_ = 0, known_ = 0;  // subsets
+    std::vector<int32_t> unsure_;  // defects that were left over
+    int32_t round_ = 0;  // of growing
+    std::vector<int32_t> cluster_;  // the one at hand: defects
+    // If it is large: what its pairs save, and the pair of every edge.
+    HeaviestMatching savings_;
+    std::vector<int32_t> edges_;
+    // If it is small: prices of its defects alone and in pairs, the earlier one second.
+    float single_[kFewInCluster], price_of_[kFewInCluster][kFewInCluster];
+    int32_t pair_of_[kFewInCluster][kFewInCluster];
+    uint32_t mates_[kFewInCluster];
+    std::vector<Subset> best_;  // its defects are bits of the index
+    int64_t epoch_ = 0;         // clusters so far
 };
 
 }  // namespace
@@ -475,8 +519,8 @@ class Shot {
 // Returns how many shots are left unsolved; `unsolved` says which. Their moves are all 0.
 //
 // logits: float (shots, columns). packed: (shots, ceil(detectors / 8)), LSB first. arcs: (starts[detectors],
-// 2) of target and column. Out: committed 0/1 (shots, columns), nothing where a group of changes costs more than
-// `doubt`; dearest (shots,), that price; unsolved 0/1 (shots,).
+// 2) of target and column. Out: committed 0/1 (shots, columns), nothing where a group of changes costs more
+// than `doubt`; dearest (shots,), that price; unsolved 0/1 (shots,).
 extern "C" int64_t qecpipe_match(int64_t columns, int64_t detectors, const int32_t* first,
                                  const int32_t* second, const int32_t* starts, const int32_t* arcs,
                                  int64_t shots, const float* logits, const uint8_t* packed, double doubt,
@@ -491,4 +535,16 @@ extern "C" int64_t qecpipe_match(int64_t columns, int64_t detectors, const int32
         left += !solved;
     }
     return left;
+}
+
+// The heaviest matching of any graph, for tests of it alone.
+//
+// ends: (edges, 2), vertices. weights: (edges,), positive. Out: edge_of (vertices,), -1 without.
+extern "C" void qecpipe_heaviest_matching(int64_t vertices, int64_t edges, const int32_t* ends,
+                                          const int64_t* weights, int32_t* edge_of) {
+    HeaviestMatching matching;
+    matching.clear(static_cast<int32_t>(vertices));
+    for (int64_t k = 0; k < edges; k++) matching.add_edge(ends[2 * k], ends[2 * k + 1], weights[k]);
+    matching.solve();
+    for (int64_t v = 0; v < vertices; v++) edge_of[v] = matching.edge_of(static_cast<int32_t>(v));
 }

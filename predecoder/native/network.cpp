@@ -63,26 +63,27 @@ struct Volume {
     int stride() const { return cells() + (4 + 2 - cells() % 4) % 4; }
 };
 
-// out[n] = relu(bias + the stencil of one channel), one output plane.
+// out[n] = relu(field[n] + the stencil of one channel), one output plane.
 template <int kColumns>
-void stencil_columns(Lanes *out, const Lanes *const (&planes)[3], const float *taps, float bias, const Volume &v,
-                     int first) {
+void stencil_columns(Lanes *out, const Lanes *const (&planes)[3], const float *taps, const float *field,
+                     const Volume &v, int first) {
     for (int row = 0; row < v.rows; ++row) {
+        const int cell = row * v.columns + first;
         Lanes sum[kColumns];
-        for (int j = 0; j < kColumns; ++j) sum[j] = broadcast(bias);
+        for (int j = 0; j < kColumns; ++j) sum[j] = broadcast(field[cell + j]);
         add_stencil<kColumns>(sum, planes, taps, row, v.rows, v.columns, first);
-        for (int j = 0; j < kColumns; ++j) out[row * v.columns + first + j] = relu(sum[j]);
+        for (int j = 0; j < kColumns; ++j) out[cell + j] = relu(sum[j]);
     }
 }
 
-void stencil(Lanes *out, const Lanes *const (&planes)[3], const float *taps, float bias, const Volume &v) {
+void stencil(Lanes *out, const Lanes *const (&planes)[3], const float *taps, const float *field, const Volume &v) {
     constexpr int kWidest = 9;  // its sums, three weights and a value fit the registers
     const int tiles = (v.columns + kWidest - 1) / kWidest;
     for (int tile = 0, first = 0; tile < tiles; ++tile) {
         const int width = (v.columns - first) / (tiles - tile);
         switch (width) {
 #define QECPIPE_WIDTH(w) \
-    case w: stencil_columns<w>(out, planes, taps, bias, v, first); break;
+    case w: stencil_columns<w>(out, planes, taps, field, v, first); break;
             QECPIPE_WIDTH(1) QECPIPE_WIDTH(2) QECPIPE_WIDTH(3) QECPIPE_WIDTH(4) QECPIPE_WIDTH(5)
             QECPIPE_WIDTH(6) QECPIPE_WIDTH(7) QECPIPE_WIDTH(8) QECPIPE_WIDTH(9)
 #undef QECPIPE_WIDTH
@@ -210,15 +211,16 @@ void gather(float *logits, const Lanes *planes, const int32_t *places, int64_t m
 extern "C" {
 
 struct QecpipeNetwork {
-    int32_t channels, blocks, layers, rows, columns;
+    int32_t channels, blocks, layers, rows, columns, kinds;
     const float *embed;       // [4][27][C]
     const float *start;       // [T][n][C]: bias and presence
     const float *depth;       // [blocks][C][27]
-    const float *depth_bias;  // [blocks][C]
+    const float *fields;      // [blocks][kinds][C][n]: bias and geometry, for every kind of layer
     const float *mix;         // [blocks][C / 4][C][4]
     const float *mix_bias;    // [blocks][C]
     const float *head;        // [3][C][4]
     const float *head_bias;   // [12]
+    const int32_t *kind;      // [T]: of every layer
     const int32_t *source;    // [T][4][n]: detector or -1
     const int32_t *places;    // [moves]: of every move in [T][12][stride]
     int64_t moves;
@@ -288,9 +290,9 @@ void depthwise(const QecpipeNetwork &net, const Scratch &scratch, int block, int
             const bool inside = from >= 0 && from < v.layers;
             near[dt] = inside ? scratch.activations + from * layer + c * v.stride() : nullptr;
         }
-        const int64_t weights = block * channels + c;
-        stencil(scratch.hidden + (t % 2) * layer + c * v.stride(), near, net.depth + weights * kTaps,
-                net.depth_bias[weights], v);
+        const int64_t field = (static_cast<int64_t>(block) * net.kinds + net.kind[t]) * channels + c;
+        stencil(scratch.hidden + (t % 2) * layer + c * v.stride(), near, net.depth + (block * channels + c) * kTaps,
+                net.fields + field * v.cells(), v);
     }
 }
 

@@ -17,13 +17,15 @@ from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
 if TYPE_CHECKING:
+    import torch
+
     from predecoder.network import Network, NetworkConfig
 
 __all__ = ["NativeNetwork"]
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
-_WEIGHTS = ("embed", "start", "depth", "depth_bias", "mix", "mix_bias", "head", "head_bias")
-_TABLES = (*_WEIGHTS, "source", "places")
+_WEIGHTS = ("embed", "start", "depth", "fields", "mix", "mix_bias", "head", "head_bias")
+_TABLES = (*_WEIGHTS, "kind", "source", "places")
 _DETECTORS, _MOVES, _TILE, _LANES = 4, 12, 4, 8
 _ALIGNMENT = 64
 
@@ -32,7 +34,7 @@ class _Description(ctypes.Structure):
     """`QecpipeNetwork` of network.cpp."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("channels", "blocks", "layers", "rows", "columns")),
+        *((name, ctypes.c_int32) for name in ("channels", "blocks", "layers", "rows", "columns", "kinds")),
         *((name, _POINTER) for name in _TABLES),
         ("moves", _SIZE),
     )
@@ -62,14 +64,17 @@ class NativeNetwork:
         layers, rows, columns = layout.shape[0], layout.shape[1] // 2, layout.shape[2] // 2
         stride = library.qecpipe_network_stride(rows, columns)
         detectors = _cells(layout.detector_grid)
+        fields, kind = _fields(network, detectors >= 0)
         tables = _tables(network) | {
             "start": _start(network, detectors >= 0),
+            "fields": fields,
+            "kind": kind,
             "source": detectors.reshape(layers, _DETECTORS, -1).astype(np.int32),
             "places": _places(layout, moves, stride=stride),
         }
         self._tables = {name: np.ascontiguousarray(tables[name]) for name in _TABLES}
         self._description = _Description(
-            *(config.channels, config.residual_blocks, layers, rows, columns),
+            *(config.channels, config.residual_blocks, layers, rows, columns, fields.shape[1]),
             *(address(self._tables[name]) for name in _TABLES),
             moves.num_moves,
         )
@@ -118,7 +123,6 @@ def _tables(network: Network) -> dict[str, np.ndarray]:
     return {
         "embed": state["embed.weight"].reshape(channels, -1, 27)[:, :_DETECTORS].transpose(1, 2, 0),
         "depth": np.stack([state[f"trunk.{b}.spatial.weight"].reshape(channels, 27) for b in blocks]),
-        "depth_bias": np.stack([state[f"trunk.{b}.spatial.bias"] for b in blocks]),
         "mix": np.stack([_tiled(state[f"trunk.{b}.mix.weight"]) for b in blocks]),
         "mix_bias": np.stack([state[f"trunk.{b}.mix.bias"] for b in blocks]),
         "head": _tiled(state["head.weight"]),
@@ -144,12 +148,43 @@ def _start(network: Network, present: np.ndarray) -> np.ndarray:
     import torch
 
     weight = network.embed.weight.detach().cpu()[:, _DETECTORS:].contiguous()
-    planes = torch.from_numpy(present.transpose(1, 0, 2, 3).astype(np.float32))[None]
+    planes = _as_input(present)
     bias = network.embed.bias.detach().cpu()  # pyright: ignore[reportOptionalMemberAccess]
     with torch.inference_mode():
         start = torch.nn.functional.conv3d(planes, weight, bias, padding=1)[0].numpy()
     channels, layers = start.shape[:2]
     return start.reshape(channels, layers, -1).transpose(1, 2, 0)
+
+
+def _fields(network: Network, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What every block adds to its stencils: biases and the geometry.
+
+    Args:
+        present: bool `(T, 4, I / 2, J / 2)`.
+
+    Returns:
+        float32 `(blocks, kinds, C, n)`, and the kind of every layer, int32 `(T,)`: most are alike.
+    """
+    import torch
+
+    layers = len(present)
+    biases = torch.stack([block.spatial.bias for block in network.trunk])  # pyright: ignore
+    with torch.inference_mode():
+        fields = biases.detach().cpu()[:, None, :, None].expand(-1, layers, -1, present[0, 0].size)
+        geometry = network.fields(_as_input(present).to(biases.device))
+        if geometry[0] is not None:
+            stacked = torch.cat(geometry).cpu()  # pyright: ignore[reportArgumentType]
+            fields = fields + stacked.permute(0, 2, 1, 3, 4).reshape(fields.shape)
+    of_layer = fields.numpy().transpose(1, 0, 2, 3).reshape(layers, -1)
+    _, first, kind = np.unique(of_layer, axis=0, return_index=True, return_inverse=True)
+    return fields.numpy()[:, first], kind.ravel().astype(np.int32)
+
+
+def _as_input(present: np.ndarray) -> torch.Tensor:
+    """Presence channels `(1, 4, T, I / 2, J / 2)`."""
+    import torch
+
+    return torch.from_numpy(present.transpose(1, 0, 2, 3).astype(np.float32))[None]
 
 
 def _places(layout: DetectorLayout, moves: MoveSet, *, stride: int) -> np.ndarray:

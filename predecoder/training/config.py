@@ -91,7 +91,8 @@ class OptimizerConfig:
     """Muon on convolutions, AdamW on biases; warm-up, constant rate, linear decay to zero.
 
     Attributes:
-        steps: total number of steps.
+        steps: length of the schedule.
+        stop: step after which the run ends, for another one to go on from; 0 for the schedule's end.
         learning_rate: at the plateau.
         warmup_steps: linear rise from zero.
         decay_fraction: last part of the steps, over which the rate falls linearly to zero. Raising
@@ -101,11 +102,21 @@ class OptimizerConfig:
     """
 
     steps: int = 20_000
+    stop: int = 0
     learning_rate: float = 4e-3
     warmup_steps: int = 200
     decay_fraction: float = 0.35
     ema_decay: float = 0.998
     max_gradient_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.stop <= self.steps:
+            raise ValueError(f"optimizer stop={self.stop!r} is not between 0 and steps={self.steps!r}")
+
+    @property
+    def last_step(self) -> int:
+        """Number of steps that are done in all."""
+        return self.stop or self.steps
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, ..., steps - 1."""

@@ -161,7 +161,8 @@ def train(
     started = last_saved = time.monotonic()
     before = run.seconds
     with log.open("a") as lines:
-        steps = range(run.step, config.optimizer.steps)
+        last = config.optimizer.last_step
+        steps = range(run.step, last)
         for batch in batches(config.tasks, config.data, seed=config.seed, steps=steps):
             rate = config.optimizer.rate_at(run.step)
             loss = run.update(batch)
@@ -170,7 +171,7 @@ def train(
             report = StepReport(run.step, run.samples, streams[batch.stream].name, loss, rate, run.seconds)
             lines.write(json.dumps(dataclasses.asdict(report)) + "\n")
             on_step(report)
-            if now - last_saved > config.checkpoint_seconds or run.step == config.optimizer.steps:
+            if now - last_saved > config.checkpoint_seconds or run.step == last:
                 lines.flush()
                 run.save(checkpoint)
                 last_saved = now
@@ -179,13 +180,15 @@ def train(
 
 
 def _begin_from(network: Network, init: str) -> None:
-    """Loads weights that may lack the last residual blocks, which stay the identity they were made as."""
+    """Loads weights that may lack the last residual blocks or a geometry, which then stay idle as made."""
     given = load_network(init)
-    blocks, wanted = given.config.residual_blocks, network.config.residual_blocks
-    if blocks > wanted or dataclasses.replace(given.config, residual_blocks=wanted) != network.config:
+    wanted = network.config
+    geometry = given.config.geometry or wanted.geometry
+    grown = dataclasses.replace(given.config, residual_blocks=wanted.residual_blocks, geometry=geometry)
+    if given.config.residual_blocks > wanted.residual_blocks or grown != wanted:
         raise ValueError(
-            f"init={init!r} holds {given.config}, the configuration asks for {network.config}; only "
-            "residual blocks can be added"
+            f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual "
+            "blocks and a geometry can be added"
         )
     network.load_state_dict(network.state_dict() | given.state_dict())
 

@@ -91,7 +91,7 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> Netw
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=make_console(), refresh_per_second=2) as progress:
-        bar = progress.add_task(f"training {config.name}", total=config.optimizer.steps, status="")
+        bar = progress.add_task(f"training {config.name}", total=config.optimizer.last_step, status="")
 
         def on_step(report: StepReport) -> None:
             losses.append(report.loss)

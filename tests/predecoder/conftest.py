@@ -62,8 +62,10 @@ def random_network() -> Callable[..., Network]:
 def separable_network() -> Callable[..., Network]:
     """`separable_network(seed)`: like `random_network`, of the kind that the engine in C++ runs."""
 
-    def make(seed: int = 0, *, channels: int = 16) -> Network:
-        config = NetworkConfig(channels=channels, residual_blocks=2, time_fold=1, separable=True)
+    def make(seed: int = 0, *, channels: int = 16, geometry: int = 6) -> Network:
+        config = NetworkConfig(
+            channels=channels, residual_blocks=2, time_fold=1, separable=True, geometry=geometry
+        )
         return _randomized(config, seed)
 
     return make

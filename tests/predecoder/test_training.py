@@ -176,7 +176,7 @@ def test_added_residual_blocks_begin_as_the_identity(config, model, random_netwo
     with torch.no_grad():
         assert torch.equal(run.network(x), given(x))
     other = dataclasses.replace(longer, channels=16)
-    with pytest.raises(ValueError, match="only residual blocks can be added"):
+    with pytest.raises(ValueError, match="only residual blocks and a geometry can be added"):
         TrainingRun(dataclasses.replace(run.config, network=other), device=torch.device("cpu"))
 
 
