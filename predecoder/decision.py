@@ -61,6 +61,8 @@ class DecisionConfig:
             With residue 'none', a Y error is then explained whole or left whole, which is what
             correlated matching needs: half an explained cluster hides the other half's correlation.
         sparser: added to `commit` for every factor e by which detections are rarer (see `at`).
+        doubt: factor on what changes may cost in whole shots, where the rule is a network's conservative
+            one (`predecoder.modes.doubt_of`): below 1 for a network that is wrong more often.
     """
 
     propose: float = 0.0
@@ -68,12 +70,15 @@ class DecisionConfig:
     residue: Residue = "any"
     bind: Bind = "moves"
     sparser: float = 0.0
+    doubt: float = 1.0
 
     def __post_init__(self) -> None:
         if self.residue not in get_args(Residue):
             raise ValueError(f"residue={self.residue!r} is unknown; use one of {get_args(Residue)}")
         if self.bind not in get_args(Bind):
             raise ValueError(f"bind={self.bind!r} is unknown; use one of {get_args(Bind)}")
+        if not self.doubt >= 0:
+            raise ValueError(f"doubt={self.doubt!r} is negative; use 0 to leave every uncertain shot alone")
         if self.commit < self.propose:
             raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
 

@@ -61,5 +61,5 @@ def make_decision(
     if mode == "aggressive":
         return ChainDecision(layout, network.decision_for(mode, layout), tables=tables)
     if mode == "conservative":
-        return MatchedDecision(layout, doubt=doubt_of(layout))
+        return MatchedDecision(layout, doubt=network.conservative.doubt * doubt_of(layout))
     return MatchedDecision(layout)
