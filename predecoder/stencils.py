@@ -5,6 +5,8 @@ Shape legend: B shots, (T, I, J) the grid of `DetectorLayout`, O observables. Ev
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from qec.layout import DetectorLayout
@@ -42,13 +44,13 @@ class ResidualStencil:
             grid ^= seen
         grid ^= moves[:, 2]
         grid[:, 1:] ^= moves[:, 2, :-1]
-        return grid.reshape(len(moves), -1)[:, self._layout.flat_voxels]
+        return grid.reshape(len(moves), math.prod(self._layout.shape))[:, self._layout.flat_voxels]
 
     def flipped_observables(self, moves: np.ndarray) -> np.ndarray:
         """L y: uint8 `(B, 3, T, I, J)` -> uint8 `(B, num_observables)`."""
         data = np.bitwise_xor.reduce(moves[:, :2] & self._mask[:2], axis=2)
         hits = data[:, None] & self._observables
-        return np.bitwise_xor.reduce(hits.reshape(*hits.shape[:2], -1), axis=2)
+        return np.bitwise_xor.reduce(hits, axis=(2, 3, 4))
 
     def __call__(self, packed: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips, bit-packed.
@@ -77,6 +79,6 @@ class StencilOnRows:
 
     def __call__(self, packed: np.ndarray, moves_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips, bit-packed, of uint8 0/1 moves `(B, M)`."""
-        grid = np.zeros((len(moves_BM), int(np.prod(self._shape))), dtype=np.uint8)
+        grid = np.zeros((len(moves_BM), math.prod(self._shape)), dtype=np.uint8)
         grid[:, self._positions] = moves_BM
         return self._stencil(packed, grid.reshape(len(grid), *self._shape))

@@ -1,11 +1,13 @@
 """The invariant: residual plus flips describe the same shot, whatever the network says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predecoder.stencils import ResidualStencil
+from predecoder.stencils import ResidualStencil, StencilOnRows
 
 _SIZES = st.sampled_from([(3, 1), (3, 2), (3, 3), (3, 4), (5, 3), (5, 6)])
 
@@ -54,3 +56,15 @@ def test_moves_around_a_stabilizer_do_nothing(model, basis):
             moves[0, kind, 2, max(i - 1, 0) : i + 1, max(j - 1, 0) : j + 1] = 1
             assert not stencil.flipped_detectors(moves).any()
             assert not stencil.flipped_observables(moves).any()
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize("observables", [0, 1])
+def test_no_shots_and_no_observables_are_empty_rows(model, shots, observables):
+    m = model()
+    layout = dataclasses.replace(m.layout, observable_masks=m.layout.observable_masks[:observables])
+    packed = np.zeros((shots, -(-layout.num_detectors // 8)), dtype=np.uint8)
+    moves = np.ones((shots, m.moves.num_moves), dtype=np.uint8)
+    residual, flips = StencilOnRows(layout, m.moves)(packed, moves)
+    assert residual.shape == packed.shape
+    assert flips.shape == (shots, observables)
