@@ -48,14 +48,22 @@ def load_library(source_name: str) -> ctypes.CDLL:
     except cpu_build.CompilerMissingError as error:
         raise NativeUnavailableError(str(error)) from error
     flags, target = _target(compiler)
-    library = _CACHE.expanduser() / f"{source_name}-{_key(path, flags, target)}.so"
     try:
+        library = _cache_folder() / f"{source_name}-{_key(path, flags, target)}.so"
         if not _is_whole(library):
             library.parent.mkdir(parents=True, exist_ok=True)
             _build(compiler, flags, path, library)
     except OSError:
         return _load_once(compiler, flags, path)
     return _load(library)
+
+
+def _cache_folder() -> Path:
+    """Raises OSError for a user without a home folder, as there are in containers."""
+    try:
+        return _CACHE.expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def _load_once(compiler: str, flags: tuple[str, ...], path: Path) -> ctypes.CDLL:

@@ -98,6 +98,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(sources, monkeypatch, tm
     assert load_library("answer").answer() == 1
 
 
+def test_a_user_without_a_home_folder_does_without_a_cache(sources, monkeypatch):
+    def homeless(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert load_library("answer").answer() == 1
+    assert not sources[1].exists()
+
+
 def _answer(folder: Path, cache: Path, results) -> None:
     library.SOURCES, library._CACHE = folder, cache
     results.put(load_library("answer").answer())
