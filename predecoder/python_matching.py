@@ -224,28 +224,29 @@ class _Neighbours:
         self._move, self._target = move[order], target[order]
         self._starts = np.searchsorted(source[order], np.arange(nodes + 1))
         self._nodes = nodes
-        self._indices = np.zeros(0, dtype=np.int32)
-        self._indptr = np.zeros(1, dtype=np.int32)
+        self._rows = np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int32)
 
     def of(self, price_BM: np.ndarray) -> sp.csr_matrix:
         """All shots of a batch side by side, with their prices."""
         shots = len(price_BM)
-        self._extend(shots)
+        indices, indptr = self._rows_of(shots)
         nodes = shots * self._nodes
         return sp.csr_matrix(
             (
                 price_BM[:, self._move].ravel().astype(np.float64),
-                self._indices[: shots * len(self._move)],
-                self._indptr[: nodes + 1],
+                indices[: shots * len(self._move)],
+                indptr[: nodes + 1],
             ),
             shape=(nodes, nodes),
         )
 
-    def _extend(self, shots: int) -> None:
-        """Rows for at least so many shots."""
-        if len(self._indptr) > shots * self._nodes:
-            return
-        offset = np.arange(shots)[:, None]
-        self._indices = (self._target + self._nodes * offset).ravel().astype(np.int32)
-        starts = self._starts[1:] + len(self._move) * offset
-        self._indptr = np.concatenate([[0], starts.ravel()]).astype(np.int32)
+    def _rows_of(self, shots: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and row pointers of at least so many shots; other threads see the old ones or the new."""
+        rows = self._rows
+        if len(rows[1]) <= shots * self._nodes:
+            offset = np.arange(shots)[:, None]
+            indices = (self._target + self._nodes * offset).ravel().astype(np.int32)
+            starts = self._starts[1:] + len(self._move) * offset
+            rows = indices, np.concatenate([[0], starts.ravel()]).astype(np.int32)
+            self._rows = rows
+        return rows

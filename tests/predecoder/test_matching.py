@@ -150,3 +150,23 @@ def test_behind_it_the_global_decoder_has_nothing_left(model, random_network):
     residual, flips = compiled.decode_to_residual(packed)
     assert not residual.any()
     assert np.array_equal(compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed), flips)
+
+
+def test_threads_may_look_at_batches_of_different_sizes(model, monkeypatch):
+    """While one thread makes rows for a large batch, another makes fewer."""
+    m, rng = model(3, 3), np.random.default_rng(12)
+    logits, packed = _logits(m, rng, 40), _packed(_detections(m, rng, 40))
+    decision = MatchedDecision(m.layout, native=False)
+    graph = decision._python._graph
+    concatenate, others = np.concatenate, [np.ones((2, m.moves.num_moves))]
+
+    def interrupted(*arguments, **options):
+        if others:
+            graph.of(others.pop())
+        return concatenate(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predecoder.python_matching.np, "concatenate", interrupted)
+        graph.of(np.ones((40, m.moves.num_moves)))
+    expected = MatchedDecision(m.layout, native=False)(logits, packed)
+    assert np.array_equal(decision(logits, packed), expected)
