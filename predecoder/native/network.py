@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _WEIGHTS = ("embed", "start", "depth", "fields", "mix", "mix_bias", "head", "hea
 _TABLES = (*_WEIGHTS, "kind", "source", "places")
 _DETECTORS, _MOVES, _TILE, _LANES = 4, 12, 4, 8
 _ALIGNMENT = 64
+_CELLS_PER_TILE = 65_536
+"""A larger volume is cut along time and computed tile by tile, to bound memory."""
 
 
 class _Description(ctypes.Structure):
@@ -38,6 +40,18 @@ class _Description(ctypes.Structure):
         *((name, _POINTER) for name in _TABLES),
         ("moves", _SIZE),
     )
+
+
+class _Tile(NamedTuple):
+    """Layers whose logits are computed together.
+
+    Attributes:
+        description: of these layers and those around that they depend on.
+        moves: int64, numbers of the moves in these layers; None for all there are.
+    """
+
+    description: _Description
+    moves: np.ndarray | None
 
 
 class NativeNetwork:
@@ -61,7 +75,7 @@ class NativeNetwork:
         self._run = library.qecpipe_network
         self._run.restype = None
         self._run.argtypes = [_POINTER, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER]
-        layers, rows, columns = layout.shape[0], layout.shape[1] // 2, layout.shape[2] // 2
+        rows, columns = layout.shape[1] // 2, layout.shape[2] // 2
         stride = library.qecpipe_network_stride(rows, columns)
         detectors = _cells(layout.detector_grid)
         fields, kind = _fields(network, detectors >= 0)
@@ -69,16 +83,24 @@ class NativeNetwork:
             "start": _start(network, detectors >= 0),
             "fields": fields,
             "kind": kind,
-            "source": detectors.reshape(layers, _DETECTORS, -1).astype(np.int32),
-            "places": _places(layout, moves, stride=stride),
+            "source": detectors.reshape(len(detectors), _DETECTORS, -1).astype(np.int32),
         }
-        self._tables = {name: np.ascontiguousarray(tables[name]) for name in _TABLES}
-        self._description = _Description(
-            *(config.channels, config.residual_blocks, layers, rows, columns, fields.shape[1]),
-            *(address(self._tables[name]) for name in _TABLES),
-            moves.num_moves,
+        self._tables = {name: np.ascontiguousarray(table) for name, table in tables.items()}
+        self._places: list[np.ndarray] = []
+        layer, place = _places(layout, moves, stride=stride)
+        layers = max(1, _CELLS_PER_TILE // (rows * columns))
+        self._tiles: list[_Tile] = []
+        for start in range(0, len(detectors), layers):
+            stop = min(start + layers, len(detectors))
+            whole = stop - start == len(detectors)
+            inside = None if whole else np.flatnonzero((layer >= start) & (layer < stop))
+            low, high = max(0, start - config.halo[0]), min(len(detectors), stop + config.halo[0])
+            places = (place + (layer - low) * _MOVES * stride)[... if inside is None else inside]
+            description = self._describe(config, low, high, rows, columns, places.astype(np.int32))
+            self._tiles.append(_Tile(description, inside))
+        self._scratch_bytes = max(
+            library.qecpipe_network_scratch(ctypes.byref(tile.description)) for tile in self._tiles
         )
-        self._scratch_bytes = library.qecpipe_network_scratch(ctypes.byref(self._description))
         self._local = threading.local()
         self._num_moves, self._num_detectors = moves.num_moves, layout.num_detectors
 
@@ -91,12 +113,29 @@ class NativeNetwork:
         """Logits float32 `(B, M)` of uint8 `(B, ceil(D / 8))`, LSB first; threads may call at once."""
         packed = checked(packed, np.uint8, (len(packed), -(-self._num_detectors // 8)))
         logits = np.empty((len(packed), self._num_moves), dtype=np.float32)
-        self._run(
-            ctypes.byref(self._description),
-            *(address(packed), packed.shape[1], len(packed)),
-            *(address(logits), self._scratch()),
-        )
+        for description, moves in self._tiles:
+            part = logits if moves is None else np.empty((len(packed), len(moves)), dtype=np.float32)
+            self._run(
+                ctypes.byref(description),
+                *(address(packed), packed.shape[1], len(packed)),
+                *(address(part), self._scratch()),
+            )
+            if moves is not None:
+                logits[:, moves] = part
         return logits
+
+    def _describe(
+        self, config: NetworkConfig, low: int, high: int, rows: int, columns: int, places: np.ndarray
+    ) -> _Description:
+        """Layers `low` to `high`, and where the moves that are asked for stand in them."""
+        self._places.append(places)
+        tables = self._tables | {name: self._tables[name][low:] for name in ("start", "kind", "source")}
+        tables["places"] = places
+        return _Description(
+            *(config.channels, config.residual_blocks, high - low, rows, columns, tables["fields"].shape[1]),
+            *(address(tables[name]) for name in _TABLES),
+            len(places),
+        )
 
     def _scratch(self) -> int:
         """Address of this thread's scratch memory."""
@@ -167,17 +206,35 @@ def _fields(network: Network, present: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     import torch
 
-    layers = len(present)
     biases = torch.stack([block.spatial.bias for block in network.trunk])  # pyright: ignore
+    biases = biases.detach().cpu()[:, :, None]
+    cells = present[0, 0].size
+    if network.geometry is None:
+        fields = biases.expand(-1, -1, cells).numpy()[:, None]
+        return fields, np.zeros(len(present), dtype=np.int32)
+    reach, (first, kind) = network.geometry.REACH, _kinds(present, reach=network.geometry.REACH)
+    fields = []
     with torch.inference_mode():
-        fields = biases.detach().cpu()[:, None, :, None].expand(-1, layers, -1, present[0, 0].size)
-        geometry = network.fields(_as_input(present).to(biases.device))
-        if geometry[0] is not None:
-            stacked = torch.cat(geometry).cpu()  # pyright: ignore[reportArgumentType]
-            fields = fields + stacked.permute(0, 2, 1, 3, 4).reshape(fields.shape)
-    of_layer = fields.numpy().transpose(1, 0, 2, 3).reshape(layers, -1)
-    _, first, kind = np.unique(of_layer, axis=0, return_index=True, return_inverse=True)
-    return fields.numpy()[:, first], kind.ravel().astype(np.int32)
+        for t in first:
+            low = max(0, t - reach)
+            around = _as_input(present[low : t + reach + 1]).to(network.embed.weight.device)
+            geometry = torch.cat(network.fields(around))[:, :, t - low]  # pyright: ignore[reportArgumentType]
+            fields.append((biases + geometry.cpu().reshape(*biases.shape[:2], cells)).numpy())
+    return np.stack(fields, axis=1), kind
+
+
+def _kinds(present: np.ndarray, *, reach: int) -> tuple[list[int], np.ndarray]:
+    """Layers of one kind have the same detectors up to `reach` layers around: first ones, and all kinds."""
+    outside: list[bytes | None] = [None] * reach
+    layers = [*outside, *(layer.tobytes() for layer in present), *outside]
+    first: dict[tuple[bytes | None, ...], int] = {}
+    kind = np.empty(len(present), dtype=np.int32)
+    starts = []
+    for t in range(len(present)):
+        kind[t] = first.setdefault(tuple(layers[t : t + 2 * reach + 1]), len(first))
+        if kind[t] == len(starts):
+            starts.append(t)
+    return starts, kind
 
 
 def _as_input(present: np.ndarray) -> torch.Tensor:
@@ -187,9 +244,9 @@ def _as_input(present: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(present.transpose(1, 0, 2, 3).astype(np.float32))[None]
 
 
-def _places(layout: DetectorLayout, moves: MoveSet, *, stride: int) -> np.ndarray:
-    """int32 `(M,)`: the vector that holds every move's logits, in planes `(T, 12)` of `stride` vectors."""
+def _places(layout: DetectorLayout, moves: MoveSet, *, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 `(M,)`: every move's layer, and the vector of its logits in a layer's 12 planes of `stride`."""
     kind, t, i, j = np.unravel_index(moves.positions, layout.move_mask.shape)
     channel = 4 * kind + 2 * (i % 2) + j % 2
     cell = (i // 2) * (layout.shape[2] // 2) + j // 2
-    return ((t * _MOVES + channel) * stride + cell).astype(np.int32)
+    return t, channel * stride + cell

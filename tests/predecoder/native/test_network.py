@@ -62,6 +62,22 @@ def test_a_shot_has_the_same_bits_in_any_batch_and_thread(model, separable_netwo
     assert engine(packed[:0]).shape == (0, m.moves.num_moves)
 
 
+@pytest.mark.parametrize("layers", [1, 3, 10, 22])
+@pytest.mark.parametrize("geometry", [0, 6])
+def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
+    model, separable_network, monkeypatch, layers, geometry
+):
+    m, network = model(3, 24, "z", "XH"), separable_network(5, geometry=geometry)
+    packed = _shots(m, 9)
+    whole = NativeNetwork(m.layout, network, m.moves)
+    cells = m.layout.shape[1] * m.layout.shape[2] // 4
+    monkeypatch.setattr("predecoder.native.network._CELLS_PER_TILE", layers * cells)
+    tiled = NativeNetwork(m.layout, network, m.moves)
+    assert np.array_equal(tiled(packed), whole(packed))
+    seen = min(1.0, (layers + 2 * network.config.halo[0]) / m.layout.shape[0])
+    assert tiled._scratch_bytes < (seen + 0.1) * whole._scratch_bytes
+
+
 def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_network, monkeypatch):
     m = model()
     dense = random_network()
