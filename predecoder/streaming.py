@@ -2,8 +2,9 @@
 
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
-Residual and flips are those of the whole volume, bit for bit: the network's convolutions round alike
-whatever their shape (`network.Convolution`), and chains are judged when they are complete.
+Residual and flips are those of the whole volume in torch, bit for bit: the network's convolutions round
+alike whatever their shape (`predecoder.convolution`), and chains are judged when they are complete. The
+engine in C++, which whole shots may go through, rounds otherwise: a logit may cross a threshold there.
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """

@@ -40,7 +40,7 @@ def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> Strea
 def _whole(model, network, decision: DecisionConfig, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
     layout, tables = model.layout, DemTables.from_dem(model.dem)
-    whole = ResidualNetwork(layout, network, device=CPU)
+    whole = ResidualNetwork(layout, network, device=CPU, native=False)
     rule = ChainDecision(layout, decision, tables=tables)
     packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]
     residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
@@ -64,6 +64,22 @@ def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile
     predecoder = _stream(m, network, decision, tile=tile)
     for shot, bits, flipped in zip(shots, left, flips, strict=True):
         layers = _streamed(predecoder, layout, shot)
+        assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
+        assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
+
+
+@pytest.mark.parametrize(("distance", "rounds"), [(3, 2), (3, 24), (5, 9)])
+@pytest.mark.parametrize("geometry", [0, 6])
+def test_a_stream_through_a_separable_network_is_the_whole_volume(
+    model, separable_network, distance, rounds, geometry
+) -> None:
+    m, network = model(distance, rounds, "x"), separable_network(rounds, geometry=geometry)
+    decision = DecisionConfig(-3.0, 3.0)
+    random = np.random.default_rng(rounds)
+    shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
+    left, flips = _whole(m, network, decision, shots)
+    for shot, bits, flipped in zip(shots, left, flips, strict=True):
+        layers = _streamed(_stream(m, network, decision, tile=1), m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 
