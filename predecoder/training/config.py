@@ -110,8 +110,8 @@ class OptimizerConfig:
     max_gradient_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.stop <= self.steps:
-            raise ValueError(f"optimizer stop={self.stop!r} is not between 0 and steps={self.steps!r}")
+        if not isinstance(self.stop, int) or not 0 <= self.stop <= self.steps:
+            raise ValueError(f"optimizer stop={self.stop!r} is not a step from 0 to steps={self.steps!r}")
 
     @property
     def last_step(self) -> int:
@@ -132,8 +132,8 @@ class TrainConfig:
     Attributes:
         name: of the run and of the weights it makes.
         seed: of the initial weights and of every batch.
-        init: weights file to start from, or nothing. It may have fewer residual blocks than `network`:
-            the last ones then begin as the identity.
+        init: weights file to start from, or nothing. It may have fewer residual blocks than `network`,
+            or no geometry: the last blocks then begin as the identity, the geometry as zero.
         checkpoint_seconds: time between checkpoints.
         decision, conservative, small_patch: stored with the weights; they have no part in training.
             `small_patch` is `decision` unless it is given.
@@ -152,8 +152,10 @@ class TrainConfig:
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
 
     def __post_init__(self) -> None:
-        if all(task.begins for task in self.tasks):
-            first = min((task.begins for task in self.tasks), default=None)
+        if not self.tasks:
+            raise ValueError(f"run {self.name!r} has no tasks; name at least one")
+        first = min(task.begins for task in self.tasks)
+        if first > 0:
             raise ValueError(f"the first task begins at step {first}; at least one must begin at 0")
 
 

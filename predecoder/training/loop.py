@@ -138,7 +138,7 @@ def train(
     resume: bool = True,
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> Network:
-    """Trains to the end of the schedule and returns the network with averaged weights.
+    """Trains to the end of the schedule, or to `stop`, and returns the network with averaged weights.
 
     Checkpoints go to `work_dir/checkpoint.pt`, one JSON line a step to `work_dir/log.jsonl`. Killed
     at any time, a second call continues from the last checkpoint with the batches that would have

@@ -212,6 +212,9 @@ def test_learning_rate_schedule():
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
         ("[[tasks]]\nbegins = -1", "begins=-1 is not a step"),
+        ("tasks = []", "run 'c' has no tasks"),
+        ("[optimizer]\nsteps = 9\nstop = 2.5", "stop=2.5 is not a step from 0 to steps=9"),
+        ("[optimizer]\nsteps = 9\nstop = 10", "stop=10 is not a step from 0 to steps=9"),
         ("[[tasks]]\nbegins = 7\n[[tasks]]\nbegins = 5", "begins at step 5; at least one must begin at 0"),
     ],
 )
