@@ -58,7 +58,7 @@ class PredecodedDecoder(sinter.Decoder):
                 removes most of the syndrome, faster; 'conservative' only what is safe for a decoder that
                 uses correlations; 'auto' picks by the global decoder (`predecoder.modes`).
             batch_shots: shots that go through the network at a time; by default, what fits the cache.
-            threads: torch's threads; by default left alone.
+            threads: torch's threads, and those of the engine in C++; by default torch's are left alone.
 
         Raises:
             WeightsError: the weights do not exist.

@@ -19,7 +19,7 @@ __all__ = ["MoveSet"]
 class MoveSet:
     """All moves of a layout as explicit sparse matrices (DESIGN: residual = s + M y, flips = L y).
 
-    The grid stencils of the pre-decoder never form these; they are for labels and tests.
+    Labels, matchings and the pre-decoder's native code work on these; its grid stencils never form them.
 
     Attributes:
         positions: int64 `(moves,)`: index into the flattened (3, T, I, J) move grid.
