@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cuda.qecpipe import cpu_build
 from predecoder.matching import MatchedDecision
 from predecoder.native import NativeUnavailableError, library, load_library
+from predecoder.residual import ResidualNetwork
 
 ANSWER = 'extern "C" int answer() { return %d; }\n'
 
@@ -154,3 +156,21 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
     assert [record.getMessage() for record in caplog.records] == [
         "going on in Python, which is slower: no C++ compiler (here)"
     ]
+
+
+def test_without_a_compiler_a_separable_network_runs_in_torch(model, separable_network, monkeypatch):
+    m, network = model(3, 3), separable_network()
+    packed, _, _ = m.dem.compile_sampler(seed=2).sample(20, bit_packed=True)
+    decisions = [MatchedDecision(m.layout, native=False)]
+    native = ResidualNetwork(m.layout, network, device=torch.device("cpu"), threads=3)
+    assert native.native
+    expected = native.residuals(packed, decisions)
+    monkeypatch.setattr(cpu_build, "find_compiler", _no_compiler)
+    load_library.cache_clear()
+    try:
+        python = ResidualNetwork(m.layout, network, device=torch.device("cpu"))
+    finally:
+        load_library.cache_clear()
+    assert not python.native
+    for got, wanted in zip(python.residuals(packed, decisions)[0], expected[0], strict=True):
+        assert np.array_equal(got, wanted)
