@@ -11,6 +11,7 @@ In C++ where there is a compiler; searches that would take long there are left t
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -35,10 +36,15 @@ class MatchedDecision:
         """
         self._doubt = doubt
         ends, detectors = move_ends(MoveSet.from_layout(layout)), layout.num_detectors
-        self._python = PythonMatching(ends, num_detectors=detectors)
+        self._ends, self._num_detectors = ends, detectors
         self._native = (
             native_or_none(lambda: NativeMatching(ends, num_detectors=detectors)) if native else None
         )
+
+    @cached_property
+    def _python(self) -> PythonMatching:
+        """Made when it is needed: C++ rarely leaves anything."""
+        return PythonMatching(self._ends, num_detectors=self._num_detectors)
 
     def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
         """Commits moves.
