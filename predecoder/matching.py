@@ -47,15 +47,7 @@ class MatchedDecision:
         return PythonMatching(self._ends, num_detectors=self._num_detectors)
 
     def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
-        """Commits moves.
-
-        Args:
-            logits: float32 `(B, M)`, M the moves in the order of `MoveSet`.
-            packed: uint8 `(B, ceil(num_detectors / 8))`, LSB first: detections.
-
-        Returns:
-            uint8 0/1 `(B, M)`.
-        """
+        """Commits moves; see `Decision`."""
         if self._native is None:
             return self._python(logits, packed, doubt=self._doubt).moves
         moves, _, unsolved = self._native(logits, packed, doubt=self._doubt)
