@@ -119,12 +119,8 @@ class ChainDecision:
         self._config = config
         self._num_detectors = layout.num_detectors
         # The one or two detectors of every move; a move with one stands in both rows.
-        self._ends = np.stack(
-            [
-                moves.matrix.indices[moves.matrix.indptr[:-1]],
-                moves.matrix.indices[moves.matrix.indptr[1:] - 1],
-            ]
-        ).astype(np.int64)
+        ends = moves.ends.astype(np.int64)
+        self._ends = np.where(ends < 0, ends[0], ends)
 
     def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
         """Commits moves; see `Decision`."""

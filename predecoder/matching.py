@@ -16,7 +16,6 @@ from functools import cached_property
 import numpy as np
 
 from predecoder.native import NativeMatching, native_or_none
-from predecoder.native.arrays import move_ends
 from predecoder.python_matching import PythonMatching
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -35,7 +34,7 @@ class MatchedDecision:
             native: whether C++ may be used. The price of what is committed is the same without.
         """
         self._doubt = doubt
-        ends, detectors = move_ends(MoveSet.from_layout(layout)), layout.num_detectors
+        ends, detectors = MoveSet.from_layout(layout).ends, layout.num_detectors
         self._ends, self._num_detectors = ends, detectors
         self._native = (
             native_or_none(lambda: NativeMatching(ends, num_detectors=detectors)) if native else None

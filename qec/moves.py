@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pymatching
@@ -64,6 +65,13 @@ class MoveSet:
     @property
     def num_moves(self) -> int:
         return len(self.positions)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """int32 `(2, moves)`: the detectors that every move flips, the second -1 where it flips one."""
+        first = self.matrix.indices[self.matrix.indptr[:-1]]
+        last = self.matrix.indices[self.matrix.indptr[1:] - 1]
+        return np.stack([first, np.where(first == last, -1, last)]).astype(np.int32)
 
     def of_detector_sets(self, detectors: sp.csc_matrix, observables: sp.csc_matrix) -> sp.csc_matrix:
         """The shortest chain of moves for each column of `detectors`, checked against `observables`.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qec.moves import MoveSet
-
-__all__ = ["address", "checked", "move_ends"]
+__all__ = ["address", "checked"]
 
 
 def address(array: np.ndarray) -> int:
@@ -25,10 +23,3 @@ def checked(array: np.ndarray, dtype: type[np.generic], shape: tuple[int, ...]) 
             f"got an array of {array.dtype} {array.shape}, but {np.dtype(dtype)} {shape} was expected"
         )
     return np.ascontiguousarray(array)
-
-
-def move_ends(moves: MoveSet) -> np.ndarray:
-    """int32 `(2, moves)`: the detectors that every move flips, the second -1 where it flips one."""
-    first = moves.matrix.indices[moves.matrix.indptr[:-1]]
-    last = moves.matrix.indices[moves.matrix.indptr[1:] - 1]
-    return np.stack([first, np.where(first == last, -1, last)]).astype(np.int32)

@@ -9,7 +9,7 @@ import ctypes
 
 import numpy as np
 
-from predecoder.native.arrays import address, checked, move_ends
+from predecoder.native.arrays import address, checked
 from predecoder.native.library import load_library
 from qec.moves import MoveSet
 
@@ -31,7 +31,7 @@ class NativeResidual:
         ]
         self._sizes = (moves.num_moves, moves.matrix.shape[0], moves.observables.shape[0])
         self._tables = (
-            *move_ends(moves),
+            *moves.ends,
             moves.observables.indptr.astype(np.int32),
             moves.observables.indices.astype(np.int32),
         )

@@ -16,7 +16,7 @@ import numpy as np
 import stim
 import torch
 
-from predecoder.blocking import NetworkInput, block
+from predecoder.blocking import NetworkInput, block, blocked_places
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
 from predecoder.training.contested import Contested
@@ -192,18 +192,19 @@ class _Unpacker:
 
     def __init__(self, stream: Stream) -> None:
         self._input = NetworkInput(stream.layout)
-        grid = np.full((3, *stream.layout.shape), stream.moves.num_moves, dtype=np.int64)
-        grid.ravel()[stream.moves.positions] = np.arange(stream.moves.num_moves)
-        blocked = block(grid[None])
         self._num_moves = stream.moves.num_moves
-        self._gather = blocked.ravel()
-        self._shape = blocked.shape[1:]
-        self._mask = (blocked < self._num_moves).astype(np.float32)
+        self._places = blocked_places(stream.layout, stream.moves)
+        self._shape = block(stream.layout.move_mask[None]).shape[1:]
+        self._mask = self._blocked(np.ones((1, self._num_moves)))
 
     def __call__(self, index: int, packed: np.ndarray, labels: np.ndarray) -> Batch:
         if labels.dtype == np.uint8:
             labels = np.unpackbits(labels, axis=1, count=self._num_moves)
-        # Moves that do not exist read the zero that is appended to every shot.
-        values = np.pad(labels, ((0, 0), (0, 1)))
-        blocked = values[:, self._gather].astype(np.float32).reshape(len(labels), *self._shape)
+        blocked = self._blocked(labels)
         return Batch(index, self._input(packed), blocked, self._mask)
+
+    def _blocked(self, values: np.ndarray) -> np.ndarray:
+        """Values of moves `(B, moves)` as float32 `(B, t, i, j, 24)`; zero where there is no move."""
+        blocked = np.zeros((len(values), *self._shape), dtype=np.float32)
+        blocked.reshape(len(values), -1)[:, self._places] = values
+        return blocked

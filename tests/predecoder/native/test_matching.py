@@ -8,14 +8,13 @@ import pytest
 import predecoder.matching
 from predecoder.matching import MatchedDecision
 from predecoder.native import Matched, NativeMatching
-from predecoder.native.arrays import move_ends
 from predecoder.python_matching import PythonMatching
 
 UNEVEN = 2.0 ** np.arange(-3, 4)
 
 
 def _both(model):
-    ends, detectors = move_ends(model.moves), model.layout.num_detectors
+    ends, detectors = model.moves.ends, model.layout.num_detectors
     return NativeMatching(ends, num_detectors=detectors), PythonMatching(ends, num_detectors=detectors)
 
 
