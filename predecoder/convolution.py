@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from predecoder.native import NativeStencilGradient, native_or_none
+
 __all__ = ["Convolution", "DepthwiseConvolution"]
 
 
@@ -63,7 +65,7 @@ def _stencil(x_BCtij: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 class _Stencil(torch.autograd.Function):
-    """A depthwise convolution whose gradients are six times faster on a CPU than torch's own."""
+    """A depthwise convolution whose gradients are far faster on a CPU than torch's own."""
 
     @staticmethod
     def forward(ctx: Any, x_BCtij: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -75,12 +77,20 @@ class _Stencil(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
         to_input = _stencil(gradient, weight.flip(2, 3, 4))
-        _, channels, t, i, j = x.shape
-        padded = nn.functional.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 1, 1, 1, 1, 1, 1))
-        last = gradient.permute(0, 2, 3, 4, 1)
-        to_weight = torch.empty((channels, 27), dtype=x.dtype)
-        for tap in range(27):
-            dt, di, dj = tap // 9, tap // 3 % 3, tap % 3
-            near = padded[:, dt : dt + t, di : di + i, dj : dj + j]
-            to_weight[:, tap] = (near * last).sum((0, 1, 2, 3))
-        return to_input, to_weight.reshape(weight.shape)
+        to_weight = _gradient_to_weight(x.permute(0, 2, 3, 4, 1), gradient.permute(0, 2, 3, 4, 1))
+        return to_input, to_weight.T.reshape(weight.shape)
+
+
+def _gradient_to_weight(x_BtijC: torch.Tensor, gradient_BtijC: torch.Tensor) -> torch.Tensor:
+    """`(27, C)`."""
+    native = native_or_none(NativeStencilGradient) if x_BtijC.shape[-1] % 8 == 0 else None
+    if native is not None:
+        return torch.from_numpy(native(x_BtijC.numpy(), gradient_BtijC.numpy()))
+    _, t, i, j, channels = x_BtijC.shape
+    padded = nn.functional.pad(x_BtijC, (0, 0, 1, 1, 1, 1, 1, 1))
+    result = torch.empty((27, channels), dtype=x_BtijC.dtype)
+    for tap in range(27):
+        dt, di, dj = tap // 9, tap // 3 % 3, tap % 3
+        near = padded[:, dt : dt + t, di : di + i, dj : dj + j]
+        result[tap] = (near * gradient_BtijC).sum((0, 1, 2, 3))
+    return result

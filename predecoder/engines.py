@@ -6,12 +6,13 @@ Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from predecoder.blocking import NetworkInput, blocked_places
-from predecoder.native import NativeNetwork, native_or_none
+from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -49,12 +50,16 @@ def make_engine(
 
     Args:
         batch_shots: shots that torch computes at a time; by default, what fits the cache.
-        native: whether the engine in C++ may be used, for separable networks on a CPU.
+        native: whether an engine in C++ may be used, for separable networks on a CPU. The one in integers
+            rounds: its logits are not those of the others.
     """
-    if native and device.type == "cpu" and NativeNetwork.runs(network.config):
-        engine = native_or_none(lambda: NativeNetwork(layout, network, moves))
-        if engine is not None:
-            return engine
+    if native and device.type == "cpu":
+        for kind in (NativeIntegerNetwork, NativeNetwork):
+            if not kind.runs(network.config):
+                continue
+            engine = native_or_none(partial(kind, layout, network, moves))
+            if engine is not None:
+                return engine
     return TorchEngine(layout, network, moves, device=device, batch_shots=batch_shots)
 
 

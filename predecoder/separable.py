@@ -24,8 +24,12 @@ class SeparableBlock(nn.Module):
         nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x_BCtij: torch.Tensor, field_1Ctij: torch.Tensor | None) -> torch.Tensor:
+        return x_BCtij + self.mix(self.hidden(x_BCtij, field_1Ctij))
+
+    def hidden(self, x_BCtij: torch.Tensor, field_1Ctij: torch.Tensor | None) -> torch.Tensor:
+        """What is mixed: never negative."""
         hidden = self.spatial(x_BCtij)
-        return x_BCtij + self.mix(torch.relu(hidden if field_1Ctij is None else hidden + field_1Ctij))
+        return torch.relu(hidden if field_1Ctij is None else hidden + field_1Ctij)
 
 
 class Geometry(nn.Module):

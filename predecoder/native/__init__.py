@@ -2,20 +2,24 @@
 
 `load_library` compiles and loads a source of this folder, `NativeUnavailableError` says why it could not, and
 `native_or_none` turns that into a message in the log. `NativeMatching` explains shots by matchings on logits,
-`NativeNetwork` computes logits, and `NativeResidual` applies moves.
+`NativeNetwork` computes logits, `NativeResidual` applies moves, and `NativeStencilGradient` serves training.
 """
 
 from predecoder.native.fallback import native_or_none
+from predecoder.native.integer_network import NativeIntegerNetwork
 from predecoder.native.library import NativeUnavailableError, load_library
 from predecoder.native.matching import Matched, NativeMatching
 from predecoder.native.network import NativeNetwork
 from predecoder.native.residual import NativeResidual
+from predecoder.native.stencil_gradient import NativeStencilGradient
 
 __all__ = [
     "Matched",
+    "NativeIntegerNetwork",
     "NativeMatching",
     "NativeNetwork",
     "NativeResidual",
+    "NativeStencilGradient",
     "NativeUnavailableError",
     "load_library",
     "native_or_none",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +26,7 @@ from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_ci
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
-__all__ = ["Batch", "Stream", "batches", "expand_tasks"]
+__all__ = ["Batch", "Stream", "batches", "expand_tasks", "sample_inputs"]
 
 _QUEUE_DEPTH = 4
 _SOURCES = {"sampled": SampledLabels, "teacher": TeacherLabels, "conditioned": ConditionedLabels}
@@ -98,6 +98,14 @@ def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarra
     return streams, np.array(weights) / np.sum(weights)
 
 
+def sample_inputs(streams: Sequence[Stream], blocks: int, *, seed: int) -> Iterator[torch.Tensor]:
+    """Shots of every stream in turn, some `blocks` of each, as a network takes them: `(B, 16, t, i, j)`."""
+    for stream in streams:
+        sampler = stream.dem.compile_sampler(seed=seed)
+        packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
+        yield torch.from_numpy(NetworkInput(stream.layout)(packed)).permute(0, 4, 1, 2, 3)
+
+
 class _Maker:
     """Makes batch k in a worker: detections, bit-packed, and labels, bit-packed where they are 0 or 1."""
 
@@ -144,7 +152,9 @@ def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
                 break
             except queue.Full:
                 if parent is None or not parent.is_alive():
-                    return  # a killed trainer leaves no workers behind
+                    # A killed trainer leaves no workers behind, not even one that waits for its reader.
+                    out.cancel_join_thread()
+                    return
 
 
 def batches(tasks: tuple[TaskConfig, ...], data: DataConfig, *, seed: int, steps: range) -> Iterator[Batch]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
+from predecoder.calibration import calibrate
 from predecoder.network import Network
 from predecoder.training.config import TrainConfig
-from predecoder.training.data import Batch, batches, expand_tasks
+from predecoder.training.data import Batch, batches, expand_tasks, sample_inputs
 from predecoder.training.muon import Muon
 from predecoder.weights import load_network, resolve_weights
 
@@ -138,7 +139,7 @@ def train(
     resume: bool = True,
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> Network:
-    """Trains to the end of the schedule, or to `stop`, and returns the network with averaged weights.
+    """Trains to the end of the schedule, or to `stop`; returns the network with averaged weights, calibrated.
 
     Checkpoints go to `work_dir/checkpoint.pt`, one JSON line a step to `work_dir/log.jsonl`. Killed
     at any time, a second call continues from the last checkpoint with the batches that would have
@@ -176,7 +177,11 @@ def train(
                 run.save(checkpoint)
                 last_saved = now
     run.network.load_state_dict(run.ema)
-    return run.network.eval()
+    network = run.network.eval()
+    if config.network.integers:
+        whole = [stream for stream in streams if not stream.task.contested]
+        calibrate(network, sample_inputs(whole or streams, config.data.blocks_per_batch, seed=config.seed))
+    return network
 
 
 def _begin_from(network: Network, init: str) -> None:
@@ -184,13 +189,18 @@ def _begin_from(network: Network, init: str) -> None:
     given = load_network(init)
     wanted = network.config
     geometry = given.config.geometry or wanted.geometry
-    grown = dataclasses.replace(given.config, residual_blocks=wanted.residual_blocks, geometry=geometry)
+    grown = dataclasses.replace(
+        given.config, residual_blocks=wanted.residual_blocks, geometry=geometry, integers=wanted.integers
+    )
     if given.config.residual_blocks > wanted.residual_blocks or grown != wanted:
         raise ValueError(
             f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual "
-            "blocks and a geometry can be added"
+            "blocks, a geometry and integers can be added"
         )
-    network.load_state_dict(network.state_dict() | given.state_dict())
+    state = network.state_dict()
+    network.load_state_dict(
+        state | {name: value for name, value in given.state_dict().items() if name in state}
+    )
 
 
 def _truncate_log(log: Path, *, keep: int) -> None:

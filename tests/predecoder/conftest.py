@@ -9,6 +9,7 @@ import stim
 import torch
 
 import qec
+from predecoder.calibration import calibrate
 from predecoder.network import Network, NetworkConfig
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -67,6 +68,31 @@ def separable_network() -> Callable[..., Network]:
             channels=channels, residual_blocks=2, time_fold=1, separable=True, geometry=geometry
         )
         return _randomized(config, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def integer_network() -> Callable[..., Network]:
+    """`integer_network(seed)`: like `separable_network`, calibrated for the engine in integers."""
+
+    def make(seed: int = 0, *, channels: int = 48, geometry: int = 6) -> Network:
+        config = NetworkConfig(
+            channels=channels,
+            residual_blocks=2,
+            time_fold=1,
+            separable=True,
+            geometry=geometry,
+            integers=True,
+        )
+        network = _randomized(config, seed)
+        # Mostly alike everywhere, as trained networks are: otherwise one channel would fill all ranges.
+        with torch.no_grad():
+            for block in network.trunk:
+                block.mix.weight /= channels**0.5  # pyright: ignore
+        calibrate(network, [(torch.rand(64, 16, 3, 3, 3) < 0.2).float()])
+        network.stream_range *= 4  # no shot saturates it
+        return network
 
     return make
 

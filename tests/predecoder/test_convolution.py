@@ -7,16 +7,23 @@ from predecoder.convolution import DepthwiseConvolution
 from predecoder.network import Network, NetworkConfig
 
 
-def test_a_stencil_has_the_results_and_gradients_of_torch():
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("channels", [6, 16])
+def test_a_stencil_has_the_results_and_gradients_of_torch(channels, native, monkeypatch):
+    """In C++ for 16 channels, where that may be."""
+    if not native:
+        monkeypatch.setattr("predecoder.convolution.native_or_none", lambda _: None)
     torch.manual_seed(1)
-    convolution = DepthwiseConvolution(6)
-    x = torch.randn(3, 6, 4, 5, 2).to(memory_format=torch.channels_last_3d).requires_grad_()
-    weights = torch.randn(3, 6, 4, 5, 2)
+    convolution = DepthwiseConvolution(channels)
+    x = torch.randn(3, channels, 4, 5, 2).to(memory_format=torch.channels_last_3d).requires_grad_()
+    weights = torch.randn(3, channels, 4, 5, 2)
 
     def gradients(y: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.autograd.grad((y * weights).sum(), [x, *convolution.parameters()]))
 
-    reference = torch.nn.functional.conv3d(x, convolution.weight, convolution.bias, padding=1, groups=6)
+    reference = torch.nn.functional.conv3d(
+        x, convolution.weight, convolution.bias, padding=1, groups=channels
+    )
     result = convolution(x)
     torch.testing.assert_close(result, reference)
     for got, expected in zip(gradients(result), gradients(reference), strict=True):

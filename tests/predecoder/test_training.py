@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import multiprocessing
+import time
+from pathlib import Path
 
 import numpy as np
 import pymatching
@@ -13,7 +16,7 @@ from predecoder.training.config import OptimizerConfig, TaskConfig, TrainConfig,
 from predecoder.training.contested import Contested
 from predecoder.training.data import _Maker, batches, expand_tasks
 from predecoder.training.loop import TrainingRun, train
-from predecoder.weights import WeightsError, save_weights
+from predecoder.weights import WeightsError, load_network, save_weights
 
 _TOML = """
 name = "tiny"
@@ -94,6 +97,35 @@ def test_batches_depend_on_seed_and_number_alone(config):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_killed_trainer_leaves_no_workers(config, tmp_path):
+    """Their queue is full by then, and nobody will read it."""
+    ready = tmp_path / "ready"
+    trainer = multiprocessing.get_context("spawn").Process(target=_read_one_batch, args=(config, ready))
+    trainer.start()
+    while not ready.exists():
+        time.sleep(0.1)
+    workers = [int(pid) for pid in ready.read_text().split()]
+    assert workers
+    trainer.kill()
+    trainer.join()
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.2)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def _read_one_batch(config: TrainConfig, ready: Path) -> None:
+    more_than_a_pipe = dataclasses.replace(config.data, blocks_per_batch=100_000)
+    made = batches(config.tasks, more_than_a_pipe, seed=1, steps=range(1000))
+    next(made)
+    time.sleep(3)
+    partial = ready.with_suffix(".partial")
+    partial.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    partial.replace(ready)
+    time.sleep(60)
+
+
 def test_a_checkpoint_of_another_run_is_refused(config, tmp_path):
     train(config, tmp_path / "run", device=torch.device("cpu"))
     changed = dataclasses.replace(config, seed=6)
@@ -176,8 +208,26 @@ def test_added_residual_blocks_begin_as_the_identity(config, model, random_netwo
     with torch.no_grad():
         assert torch.equal(run.network(x), given(x))
     other = dataclasses.replace(longer, channels=16)
-    with pytest.raises(ValueError, match="only residual blocks and a geometry can be added"):
+    with pytest.raises(ValueError, match="only residual blocks, a geometry and integers can be added"):
         TrainingRun(dataclasses.replace(run.config, network=other), device=torch.device("cpu"))
+
+
+def test_training_ends_with_the_ranges_that_the_integers_need(config, model, tmp_path):
+    """They do not change what is learnt, come with the weights, and can be left behind."""
+    size = dataclasses.replace(config.network, channels=16, separable=True, time_fold=1)
+    whole = dataclasses.replace(config, network=dataclasses.replace(size, integers=True))
+    network = train(whole, tmp_path / "integers", device=torch.device("cpu"))
+    plain = train(dataclasses.replace(config, network=size), tmp_path / "plain", device=torch.device("cpu"))
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in plain.state_dict().items())
+    assert (network.stream_range > 0).any()
+    assert (network.hidden_range > 0).any()
+    save_weights(network, tmp_path / "w.safetensors", {})
+    again = load_network(tmp_path / "w.safetensors")
+    assert torch.equal(again.hidden_range, network.hidden_range)
+    for wanted in (size, whole.network):
+        begun = dataclasses.replace(config, network=wanted, init=str(tmp_path / "w.safetensors"))
+        head = TrainingRun(begun, device=torch.device("cpu")).network.head.weight
+        assert torch.equal(head, network.head.weight)
 
 
 def test_a_task_that_begins_later_leaves_the_batches_before_as_they_were(config):
