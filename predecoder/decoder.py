@@ -139,11 +139,19 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         device: torch.device,
         batch_shots: int | None = None,
         decision: Decision | None = None,
+        native: bool = True,
     ) -> None:
-        """See `PredecodedDecoder`; `decision` is the network's aggressive one unless another is given."""
+        """See `PredecodedDecoder`.
+
+        Args:
+            decision: by default the network's aggressive one.
+            native: False leaves all that is in C++ alone, and so has the logits that streams have.
+        """
         self.layout = layout
         self.global_decoder = global_decoder
-        self._residual = ResidualNetwork(layout, network, device=device, batch_shots=batch_shots)
+        self._residual = ResidualNetwork(
+            layout, network, device=device, batch_shots=batch_shots, native=native
+        )
         self._decision = decision or make_decision(network, "aggressive", layout)
 
     @property

@@ -98,6 +98,7 @@ def by_groups(decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorMod
         decoder.compile_decoder_for_dem(dem=dem),
         device=select_device("cpu"),
         decision=ChainDecision(layout, rule, tables=tables),
+        native=False,
     )
 
 

@@ -124,7 +124,7 @@ class NativeVolumes:
         self._targets.append(wanted)
         tables = self._tables | {name: self._tables[name][low:] for name in _OF_LAYERS} | {"targets": wanted}
         fields = tables["fields"]
-        sizes = (self._channels, len(fields), high - low, *self._shape, fields.shape[1])
+        sizes = (self._channels, len(fields), high - low, *self._shape, len(fields[0]))
         values: dict[str, Any] = dict(zip(_SIZES, sizes, strict=True))
         values |= {name: address(table) for name, table in tables.items()}
         whole = stop - start == len(targets)
