@@ -10,6 +10,7 @@ from predecoder.training.evaluation import (
     PairedEvaluator,
 )
 from predecoder.training.loop import StepReport, train
+from predecoder.training.processes import Processes
 
 __all__ = [
     "DEFAULT_CASES",
@@ -18,6 +19,7 @@ __all__ = [
     "PairedCounts",
     "PairedDecoders",
     "PairedEvaluator",
+    "Processes",
     "StepReport",
     "TrainConfig",
     "load_config",

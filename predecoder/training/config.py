@@ -32,7 +32,7 @@ class TaskConfig:
         contested: only shots on which plain and correlated PyMatching disagree about an observable.
             They are where failures are decided, and rare. Which shots these are is a function of the
             syndrome alone, so it does not bias what is learnt about the labels of a syndrome.
-        begins: step from which on batches are drawn from this task.
+        begins: step from which on batches are drawn from this task; a step, however many processes share it.
     """
 
     distance: int = 9
@@ -70,7 +70,7 @@ class DataConfig:
         network: that network's weights, a shipped name or a path.
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
             all distances cost the same.
-        workers: processes that make batches.
+        workers: processes that make batches, for each one that trains.
     """
 
     labels: Labels = "teacher"
@@ -91,7 +91,7 @@ class OptimizerConfig:
     """Muon on convolutions, AdamW on biases; warm-up, constant rate, linear decay to zero.
 
     Attributes:
-        steps: length of the schedule.
+        steps: length of the schedule; each takes one batch of every process that trains.
         stop: step after which the run ends, for another one to go on from; 0 for the schedule's end.
         learning_rate: at the plateau.
         warmup_steps: linear rise from zero.

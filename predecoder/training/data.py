@@ -1,7 +1,8 @@
 """Training batches, made in worker processes so that the trainer does not wait.
 
-Batch k of a run depends on the configuration, the seed and k alone, so a resumed run sees the same
-batches. Shape legend: B shots, (t, i, j) blocks, channels last, as in `predecoder.blocking`.
+Batch k of a run depends on the configuration, the seed, k and the number of training processes alone,
+so a resumed run sees the same batches. Shape legend: B shots, (t, i, j) blocks, channels last, as in
+`predecoder.blocking`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.config import DataConfig, TaskConfig
 from predecoder.training.contested import Contested
 from predecoder.training.distilled import DistilledLabels
+from predecoder.training.processes import ALONE, Processes
 from predecoder.weights import load_network
 from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from qec.layout import DetectorLayout
@@ -107,18 +109,21 @@ def sample_inputs(streams: Sequence[Stream], blocks: int, *, seed: int) -> Itera
 
 
 class _Maker:
-    """Makes batch k in a worker: detections, bit-packed, and labels, bit-packed where they are 0 or 1."""
+    """Makes batches in a worker: detections, bit-packed, and labels, bit-packed where they are 0 or 1."""
 
-    def __init__(self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int) -> None:
+    def __init__(
+        self, tasks: tuple[TaskConfig, ...], data: DataConfig, seed: int, processes: Processes = ALONE
+    ) -> None:
         self._streams, self._weights = expand_tasks(tasks)
         self._begins = np.array([stream.task.begins for stream in self._streams])
         self._sources: dict[int, _Source] = {}
         self._contested: dict[int, Contested] = {}
-        self._data, self._seed = data, seed
+        self._data, self._seed, self._processes = data, seed, processes
 
-    def __call__(self, k: int) -> tuple[int, np.ndarray, np.ndarray]:
+    def __call__(self, step: int) -> tuple[int, np.ndarray, np.ndarray]:
+        k = step * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._seed, k])
-        weights = np.where(self._begins <= k, self._weights, 0)
+        weights = np.where(self._begins <= step, self._weights, 0)
         index = int(rng.choice(len(self._streams), p=weights / weights.sum()))
         stream = self._streams[index]
         if index not in self._sources:
@@ -144,8 +149,8 @@ class _Maker:
 
 def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
     parent = multiprocessing.parent_process()
-    for k in steps:
-        batch = maker(k)
+    for step in steps:
+        batch = maker(step)
         while True:
             try:
                 out.put(batch, timeout=5)
@@ -157,8 +162,15 @@ def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
                     return
 
 
-def batches(tasks: tuple[TaskConfig, ...], data: DataConfig, *, seed: int, steps: range) -> Iterator[Batch]:
-    """Batches number `steps`, in order, made by `data.workers` spawned processes.
+def batches(
+    tasks: tuple[TaskConfig, ...],
+    data: DataConfig,
+    *,
+    seed: int,
+    steps: range,
+    processes: Processes = ALONE,
+) -> Iterator[Batch]:
+    """This process's batch of each of `steps`, in order, made by `data.workers` spawned processes.
 
     Raises:
         RuntimeError: a worker died; its traceback is on stderr.
@@ -166,23 +178,24 @@ def batches(tasks: tuple[TaskConfig, ...], data: DataConfig, *, seed: int, steps
     streams, _ = expand_tasks(tasks)
     unpackers: dict[int, _Unpacker] = {}
     context = multiprocessing.get_context("spawn")
-    queues, processes = [], []
+    queues, makers = [], []
     for w in range(data.workers):
         out = context.Queue(_QUEUE_DEPTH)
         share = range(steps.start + w, steps.stop, data.workers)
-        process = context.Process(target=_work, args=(_Maker(tasks, data, seed), share, out), daemon=True)
+        maker = _Maker(tasks, data, seed, processes)
+        process = context.Process(target=_work, args=(maker, share, out), daemon=True)
         process.start()
         queues.append(out)
-        processes.append(process)
+        makers.append(process)
     try:
         for k in steps:
             w = (k - steps.start) % data.workers
-            index, packed, labels = _get(queues[w], processes[w])
+            index, packed, labels = _get(queues[w], makers[w])
             if index not in unpackers:
                 unpackers[index] = _Unpacker(streams[index])
             yield unpackers[index](index, packed, labels)
     finally:
-        for process in processes:
+        for process in makers:
             process.terminate()
 
 

@@ -16,6 +16,7 @@ from predecoder.network import Network
 from predecoder.training.config import TrainConfig
 from predecoder.training.data import Batch, batches, expand_tasks, sample_inputs
 from predecoder.training.muon import Muon
+from predecoder.training.processes import ALONE, Processes
 from predecoder.weights import load_network, resolve_weights
 
 __all__ = ["StepReport", "TrainingRun", "train"]
@@ -27,9 +28,9 @@ class StepReport:
 
     Attributes:
         step: number of steps done, this one included.
-        samples: shots seen so far.
-        stream: where the batch came from.
-        loss: mean binary cross-entropy (nats) per existing move.
+        samples: shots seen so far, by all processes.
+        stream: where the first process's batch came from.
+        loss: mean binary cross-entropy (nats) per existing move, averaged over the processes.
         learning_rate: of this step.
         seconds: training time so far, over all resumptions.
     """
@@ -45,9 +46,9 @@ class StepReport:
 class TrainingRun:
     """Everything a checkpoint holds: weights, averaged weights, optimizers, counters."""
 
-    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, *, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.config, self.device, self.processes = config, device, processes
         self.network = Network(config.network, config.decision, config.conservative, config.small_patch).to(
             device
         )
@@ -71,6 +72,7 @@ class TrainingRun:
         """Writes the checkpoint, replacing an older one only when it is complete."""
         state = {
             "config": dataclasses.asdict(self.config),
+            "processes": self.processes.world_size,
             "network": self.network.state_dict(),
             "ema": self.ema,
             "optimizers": [o.state_dict() for o in self.optimizers],
@@ -81,10 +83,10 @@ class TrainingRun:
         partial.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Continues from a checkpoint of the same network and seed; the schedule may differ.
+        """Continues from a checkpoint of the same network, seed and processes; the schedule may differ.
 
         Raises:
-            ValueError: the checkpoint is of another network, seed or data.
+            ValueError: the checkpoint is of another network, seed, data or number of processes.
         """
         state = torch.load(path, map_location=self.device, weights_only=True)
         ours = dataclasses.asdict(self.config)
@@ -94,6 +96,13 @@ class TrainingRun:
                     f"checkpoint {path} was made with {key}={state['config'][key]}, the configuration says "
                     f"{ours[key]}; use another --work-dir or --no-resume"
                 )
+        made_by = state.get("processes", 1)
+        if made_by != self.processes.world_size:
+            raise ValueError(
+                f"checkpoint {path} was made with processes={made_by}, this run has "
+                f"{self.processes.world_size}; start {made_by} by torchrun, or use another --work-dir "
+                "or --no-resume"
+            )
         self.network.load_state_dict(state["network"])
         self.ema = state["ema"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -102,7 +111,11 @@ class TrainingRun:
             setattr(self, key, value)
 
     def update(self, batch: Batch) -> float:
-        """One step on one batch; returns the loss."""
+        """One step on one batch of every process; returns the mean of their losses.
+
+        Every process counts the same, whatever the number of its batch's moves: gradients of losses
+        per move are averaged, and are then clipped.
+        """
         settings = self.config.optimizer
         rate = settings.rate_at(self.step)
         for optimizer in self.optimizers:
@@ -118,17 +131,20 @@ class TrainingRun:
         )
         loss = (losses * mask).sum() / (mask.sum() * len(inputs))
         loss.backward()
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        loss, shots = loss.detach(), torch.tensor(float(len(inputs)), device=self.device)
+        self.processes.average([*gradients, loss, shots])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        self.samples += len(inputs)
+        self.samples += round(float(shots) * self.processes.world_size)
         # The average forgets its random start quickly at first.
         decay = min(settings.ema_decay, self.step / (self.step + 9))
         with torch.no_grad():
             for key, value in self.network.state_dict().items():
                 self.ema[key].lerp_(value, 1 - decay)
-        return float(loss.detach())
+        return float(loss)
 
 
 def train(
@@ -138,6 +154,7 @@ def train(
     device: torch.device,
     resume: bool = True,
     on_step: Callable[[StepReport], None] = lambda _: None,
+    processes: Processes = ALONE,
 ) -> Network:
     """Trains to the end of the schedule, or to `stop`; returns the network with averaged weights, calibrated.
 
@@ -145,28 +162,35 @@ def train(
     at any time, a second call continues from the last checkpoint with the batches that would have
     come next.
 
+    Several `processes`, joined, each call this and get the same network. All read the checkpoint; the
+    first one alone writes, and calls `on_step`.
+
     Raises:
-        ValueError: `work_dir` has a checkpoint of another configuration.
+        ValueError: `work_dir` has a checkpoint of another configuration or number of processes.
         WeightsError: labels are distilled from a network that does not exist.
     """
     if config.data.labels == "distilled":
         resolve_weights(config.data.network)
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / "checkpoint.pt"
-    run = TrainingRun(config, device=device)
+    run = TrainingRun(config, device=device, processes=processes)
     if resume and checkpoint.exists():
         run.restore(checkpoint)
+    processes.require_same(run.step)
     log = work_dir / "log.jsonl"
-    _truncate_log(log, keep=run.step)
+    if processes.rank == 0:
+        _truncate_log(log, keep=run.step)
     streams, _ = expand_tasks(config.tasks)
     started = last_saved = time.monotonic()
     before = run.seconds
     with log.open("a") as lines:
         last = config.optimizer.last_step
         steps = range(run.step, last)
-        for batch in batches(config.tasks, config.data, seed=config.seed, steps=steps):
+        for batch in batches(config.tasks, config.data, seed=config.seed, steps=steps, processes=processes):
             rate = config.optimizer.rate_at(run.step)
             loss = run.update(batch)
+            if processes.rank > 0:
+                continue
             now = time.monotonic()
             run.seconds = before + now - started
             report = StepReport(run.step, run.samples, streams[batch.stream].name, loss, rate, run.seconds)
@@ -176,6 +200,7 @@ def train(
                 lines.flush()
                 run.save(checkpoint)
                 last_saved = now
+    processes.require_same(run.step)  # none returns, to train on, before the checkpoint is there
     run.network.load_state_dict(run.ema)
     network = run.network.eval()
     if config.network.integers:

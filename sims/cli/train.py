@@ -16,7 +16,7 @@ from sims.cli.console import make_console
 
 if TYPE_CHECKING:
     from predecoder.network import Network
-    from predecoder.training import StepReport, TrainConfig
+    from predecoder.training import Processes, StepReport, TrainConfig
     from predecoder.weights import WeightsFile
 
 RESUME_HINT = "run the same command again and it goes on from the last checkpoint"
@@ -30,6 +30,11 @@ class TrainFlags:
 
     Writes checkpoints and a JSON-lines log to the work folder, and at the end the weights
     (safetensors) and their card (JSON: data, seed, steps, loss, measured LER table, git revision).
+
+    Several processes: torchrun --standalone --nproc-per-node 2 --no-python qecpipe train --config FILE.
+    A step then takes a batch of each and averages the gradients; the learning rate stays as configured,
+    and a run goes on with as many processes as it began with. If one dies, all end; if one hangs, they
+    do after ten minutes.
     """
 
     config: Path
@@ -60,14 +65,18 @@ def run(arguments: list[str]) -> int:
     from predecoder import save_weights
     from predecoder.device import select_device
     from predecoder.training import load_config
+    from sims.cli.torchrun import joined_processes
 
     config = load_config(flags.config)
     device = select_device(flags.device)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / config.name
-    network = _train(config, work_dir, device=device, resume=flags.resume)
-    last = _last_steps(work_dir / "log.jsonl")
+    with joined_processes(device) as processes:
+        network = _train(config, work_dir, device=device, resume=flags.resume, processes=processes)
+    if processes.rank > 0:
+        return 0
+    last = _last_steps(work_dir / "log.jsonl") | {"processes": processes.world_size}
     results = _evaluate(network, device=device, scale=flags.evaluation_shots)
     out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +85,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> Network:
-    """Trains under a progress bar."""
+def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, processes: Processes) -> Network:
+    """Trains under a progress bar, the first process's."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from predecoder.training import train
@@ -90,7 +99,8 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> Netw
         TextColumn("{task.fields[status]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=make_console(), refresh_per_second=2) as progress:
+    hidden = processes.rank > 0
+    with Progress(*columns, console=make_console(), refresh_per_second=2, disable=hidden) as progress:
         bar = progress.add_task(f"training {config.name}", total=config.optimizer.last_step, status="")
 
         def on_step(report: StepReport) -> None:
@@ -99,7 +109,7 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool) -> Netw
             status = f"loss {mean:.5f}  {report.samples / 1e6:.2f} M shots"
             progress.update(bar, completed=report.step, status=status)
 
-        return train(config, work_dir, device=device, resume=resume, on_step=on_step)
+        return train(config, work_dir, device=device, resume=resume, on_step=on_step, processes=processes)
 
 
 def _last_steps(log: Path) -> dict:
