@@ -1,6 +1,6 @@
 """Time per round of pre-decoded and plain matching, all on the same shots in one run, as a Markdown table.
 
-    .venv/bin/python scripts/speed_table.py --distance 13 21 31 --weights realtime
+    .venv/bin/python scripts/speed_table.py --distance 13 21 31 --weights fast
 
 One core: every decoder takes each batch in turn, in an order that rotates, after a warm-up, so that whatever
 else the machine does hits all alike. Ratios are of one batch's times, given as their median and the
@@ -34,7 +34,7 @@ class Flags:
     distance: tuple[int, ...] = (13, 21, 31)
     p: tuple[float, ...] = (0.006,)
     basis: str = "x"
-    weights: str = "realtime"
+    weights: str = "fast"
     batches: int = 20
     """Batches that are timed."""
     rounds_per_batch: int = 2_000

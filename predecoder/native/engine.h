@@ -152,7 +152,7 @@ public:
         take(hidden_, 2 * v_.rows * hidden_row_);
         take(out_, kMoves * v_.stride() * kLanes);
         take(sums_, static_cast<int64_t>(kLanes) * v_.columns * net.sizes.channels);
-        take(events_, (rows * kLanes * kDetectors + 1) * v_.columns);  // one is written behind the last
+        take(events_, rows * kLanes * kDetectors * v_.columns);
         take(counts_, rows * kLanes);
         bytes_ = next - static_cast<char *>(memory);
     }

@@ -26,4 +26,4 @@ def native_or_none(make: Callable[[], _T]) -> _T | None:
 
 @functools.cache
 def _log_once(reason: str) -> None:
-    logger.warning("going on in Python, which is slower: %s", reason)
+    logger.warning("going on without this native code, which is slower: %s", reason)

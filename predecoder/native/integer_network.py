@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.native.library import load_library
+from predecoder.native.library import NativeUnavailableError, load_library
 from predecoder.native.network import float_tables
 from predecoder.native.placement import cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
@@ -33,6 +33,8 @@ _CHUNK_SUM = 32_767 // _HIDDEN
 """Bound on the weights of either sign of a chunk of a mixing's inputs."""
 _HEAD_SUM, _HEAD_BIAS = 65_000, 10_000_000
 """Bounds on an output's absolute weights and bias, so that their sum with the stream fits 32 bits."""
+_MOST_PASSES = 20
+"""In search of scales, of which a few are enough where there are any."""
 _Description = described(
     *("embed", "start", "depth", "fields", "gain", "mix", "mix_gain", "mix_bias"),
     *("head", "head_scale", "head_bias"),
@@ -46,7 +48,7 @@ class NativeIntegerNetwork(NativeVolumes):
         """Copies the weights.
 
         Raises:
-            NativeUnavailableError: see `load_library`.
+            NativeUnavailableError: see `load_library`; or no integers hold the network.
             ValueError: the network is not of the kind that `runs` tells.
         """
         config = network.config
@@ -88,17 +90,23 @@ class _Scales:
 
     @classmethod
     def of(cls, tables: dict[str, np.ndarray], network: Network, *, chunk: int) -> _Scales:
-        """The finest scales that hold the calibrated ranges and keep every factor below one."""
+        """The finest scales that hold the calibrated ranges and keep every factor below one.
+
+        Raises:
+            NativeUnavailableError: there are none.
+        """
         stream_range, hidden_range = (
             getattr(network, name).detach().cpu().numpy().astype(np.float64)
             for name in ("stream_range", "hidden_range")
         )
+        if not stream_range.any() and any(table.any() for table in tables.values()):
+            raise NativeUnavailableError("the network was never calibrated for integers: its ranges are 0")
         tiny = np.finfo(np.float32).tiny
         stream = np.maximum(stream_range, tiny) / _STREAM
         hidden = np.maximum(hidden_range, tiny) / _HIDDEN
         absolute = np.abs(tables["depth"]).sum(axis=2).astype(np.float64)
         largest_field = np.abs(tables["fields"]).max(axis=(1, 2, 4))
-        while True:
+        for _ in range(_MOST_PASSES):
             stencil = np.maximum(np.maximum(absolute, tiny), largest_field / (stream * _STREAM))
             wanted_hidden = np.maximum(hidden, 1.0001 * stream * stencil)
             mix = _mix_scale(tables["mix"] * wanted_hidden[:, None, :], chunk=chunk)
@@ -106,21 +114,25 @@ class _Scales:
             if np.array_equal(wanted_hidden, hidden) and np.array_equal(wanted_stream, stream):
                 return cls(stream, hidden, stencil, mix)
             hidden, stream = wanted_hidden, wanted_stream
+        raise NativeUnavailableError("the network's weights are too large, or no numbers, for its integers")
 
 
 def _mix_scale(weights: np.ndarray, *, chunk: int) -> np.ndarray:
     """Units `(blocks, o)` in which float64 weights `(blocks, o, C)` fit 8 bits and their chunks' sums 16."""
     scale = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny) / _WEIGHT
-    while True:
-        rounded = np.rint(weights / scale[:, :, None])
-        sums = [
-            np.add.reduceat(part, np.arange(0, weights.shape[2], chunk), axis=2).max(axis=2)
-            for part in (np.maximum(rounded, 0), np.maximum(-rounded, 0))
-        ]
-        over = np.maximum(*sums) > _CHUNK_SUM
+    scale = np.maximum(scale, _largest_sum(weights, chunk=chunk) / _CHUNK_SUM)
+    while True:  # what rounding adds to the sums
+        over = _largest_sum(np.rint(weights / scale[:, :, None]), chunk=chunk) > _CHUNK_SUM
         if not over.any():
             return scale
         scale = np.where(over, 1.01 * scale, scale)
+
+
+def _largest_sum(weights: np.ndarray, *, chunk: int) -> np.ndarray:
+    """Of the weights of either sign in any chunk of an output's inputs: `(blocks, o)`."""
+    starts = np.arange(0, weights.shape[2], chunk)
+    signs = (np.maximum(weights, 0), np.maximum(-weights, 0))
+    return np.maximum(*(np.add.reduceat(part, starts, axis=2).max(axis=2) for part in signs))
 
 
 def _integer_tables(tables: dict[str, np.ndarray], scales: _Scales) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import torch
 from cuda.qecpipe.cpu_build import find_compiler
 from predecoder.calibration import calibrate
 from predecoder.engines import TorchEngine, make_engine
-from predecoder.native import NativeIntegerNetwork, NativeNetwork
+from predecoder.native import NativeIntegerNetwork, NativeNetwork, NativeUnavailableError
 from predecoder.native import library as native_library
 from predecoder.native.placement import cells
 from predecoder.network import NetworkConfig
@@ -189,6 +189,23 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
             parameter.zero_()
     calibrate(network, [torch.ones(4, 16, 2, 2, 2)])
     assert not NativeIntegerNetwork(m.layout, network, m.moves)(packed).any()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda n: n.stream_range.zero_(), "was never calibrated"),
+        (lambda n: n.trunk[0].mix.weight.data.mul_(1e6), "are too large, or no numbers"),
+        (lambda n: n.trunk[1].mix.weight.data.fill_(float("nan")), "are too large, or no numbers"),
+    ],
+)
+def test_what_integers_cannot_hold_is_computed_in_floating_point(model, integer_network, spoil, reason):
+    m, network = model(), integer_network(8, channels=16)
+    spoil(network)
+    engine = make_engine(m.layout, network, m.moves, device=CPU)
+    assert isinstance(engine, NativeNetwork)
+    with pytest.raises(NativeUnavailableError, match=reason):
+        NativeIntegerNetwork(m.layout, network, m.moves)
 
 
 def test_who_runs_it(model, integer_network, separable_network):

@@ -154,7 +154,7 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
         load_library.cache_clear()
         fallback._log_once.cache_clear()
     assert [record.getMessage() for record in caplog.records] == [
-        "going on in Python, which is slower: no C++ compiler (here)"
+        "going on without this native code, which is slower: no C++ compiler (here)"
     ]
 
 
