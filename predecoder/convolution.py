@@ -5,6 +5,7 @@ Shape legend: B shots, C channels, (t, i, j) cells.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -81,9 +82,15 @@ class _Stencil(torch.autograd.Function):
         return to_input, to_weight.T.reshape(weight.shape)
 
 
+@functools.cache
+def _native_gradient() -> NativeStencilGradient | None:
+    """Made once: a compiler that fails is not asked again in every step."""
+    return native_or_none(NativeStencilGradient)
+
+
 def _gradient_to_weight(x_BtijC: torch.Tensor, gradient_BtijC: torch.Tensor) -> torch.Tensor:
     """`(27, C)`."""
-    native = native_or_none(NativeStencilGradient) if x_BtijC.shape[-1] % 8 == 0 else None
+    native = _native_gradient() if x_BtijC.shape[-1] % 8 == 0 else None
     if native is not None:
         return torch.from_numpy(native(x_BtijC.numpy(), gradient_BtijC.numpy()))
     _, t, i, j, channels = x_BtijC.shape

@@ -36,7 +36,8 @@ class NetworkConfig:
         geometry: channels of a separable network's second input, where detectors are, for every block;
             0 for none. It costs nothing once a patch is known.
         integers: whether the native engine computes a separable network in integers of 8 and 16 bits, twice
-            as fast or more. The weights then hold the ranges of its activations (`predecoder.calibration`).
+            as fast or more, with time_fold 1 and a multiple of 16 channels, up to 256. The weights then hold
+            the ranges of its activations (`predecoder.calibration`).
         time_fold: layers that share one cell of the trunk, 1 or 2. With 1, the weights are the same
             in every layer and a convolution reaches half as far in time, for twice the operations.
     """
@@ -52,8 +53,6 @@ class NetworkConfig:
         for name in ("separable", "integers"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"network {name}={getattr(self, name)!r} is not true or false")
-        if self.integers and not self.separable:
-            raise ValueError("network integers=true needs separable=true: dense networks are not computed so")
         if not isinstance(self.geometry, int) or self.geometry < 0 or (self.geometry and not self.separable):
             raise ValueError(
                 f"network geometry={self.geometry!r} is not a whole number of channels of a separable network"
@@ -64,6 +63,12 @@ class NetworkConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 1024:
                 raise ValueError(f"network {name}={value!r} is not a whole number from 1 to 1024")
+        fitting = self.separable and self.time_fold == 1 and self.channels in range(16, 257, 16)
+        if self.integers and not fitting:
+            raise ValueError(
+                "network integers=true needs separable=true, time_fold=1 and channels=16, 32, ... 256, not "
+                f"separable={self.separable}, time_fold={self.time_fold} and channels={self.channels}"
+            )
 
     @property
     def halo(self) -> tuple[int, int, int]:

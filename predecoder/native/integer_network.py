@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeIntegerNetwork"]
 
-_LANES, _MIX_TILE, _HEAD_TILE = 16, 4, 6
+_MIX_TILE, _HEAD_TILE = 4, 6
 _HIDDEN, _WEIGHT = 127, 127
 """The largest hidden activation, and weight of a mixing."""
 _STREAM = 28_000
@@ -32,7 +32,7 @@ _WHOLE = 32_700
 _CHUNK_SUM = 32_767 // _HIDDEN
 """Bound on the weights of either sign of a chunk of a mixing's inputs."""
 _HEAD_SUM, _HEAD_BIAS = 65_000, 10_000_000
-"""Bounds on an output's absolute weights and bias, so that their sum with the stream fits 32 bits."""
+"""Bounds on an output's absolute weights and bias: their sum fits 32 bits, with 256 channels rounded."""
 _MOST_PASSES = 20
 """In search of scales, of which a few are enough where there are any."""
 _Description = described(
@@ -42,7 +42,11 @@ _Description = described(
 
 
 class NativeIntegerNetwork(NativeVolumes):
-    """Logits of a separable network, rounded: the same bits on every machine, at half the time or less."""
+    """Logits of a separable network, rounded, at half the time or less.
+
+    The same tables give the same bits on every machine. Those of a network with a geometry come from torch,
+    which may round differently there.
+    """
 
     def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
         """Copies the weights.
@@ -69,7 +73,7 @@ class NativeIntegerNetwork(NativeVolumes):
     @staticmethod
     def runs(config: NetworkConfig) -> bool:
         """Whether the engine can run such a network."""
-        return config.integers and config.time_fold == 1 and config.channels % _LANES == 0
+        return config.integers
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class _Scales:
 
     @classmethod
     def of(cls, tables: dict[str, np.ndarray], network: Network, *, chunk: int) -> _Scales:
-        """The finest scales that hold the calibrated ranges and keep every factor below one.
+        """The finest scales that hold the calibrated ranges and keep every factor below one, but for 0.2 %.
 
         Raises:
             NativeUnavailableError: there are none.

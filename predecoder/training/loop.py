@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from predecoder.calibration import calibrate
-from predecoder.network import Network
+from predecoder.network import Network, NetworkConfig
 from predecoder.training.config import TrainConfig
 from predecoder.training.data import Batch, batches, expand_tasks, sample_inputs
 from predecoder.training.muon import Muon
@@ -89,6 +89,8 @@ class TrainingRun:
             ValueError: the checkpoint is of another network, seed, data or number of processes.
         """
         state = torch.load(path, map_location=self.device, weights_only=True)
+        # What a configuration did not have yet is as it is by default.
+        state["config"]["network"] = dataclasses.asdict(NetworkConfig(**state["config"]["network"]))
         ours = dataclasses.asdict(self.config)
         for key in ("network", "seed", "tasks", "data"):
             if state["config"][key] != ours[key]:
@@ -223,9 +225,9 @@ def _begin_from(network: Network, init: str) -> None:
             "blocks, a geometry and integers can be added"
         )
     state = network.state_dict()
-    network.load_state_dict(
-        state | {name: value for name, value in given.state_dict().items() if name in state}
-    )
+    ranges = ("stream_range", "hidden_range")  # measured anew when training ends
+    kept = {name: value for name, value in given.state_dict().items() if name not in ranges}
+    network.load_state_dict(state | kept)
 
 
 def _truncate_log(log: Path, *, keep: int) -> None:

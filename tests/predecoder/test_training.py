@@ -97,7 +97,6 @@ def test_batches_depend_on_seed_and_number_alone(config):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_killed_trainer_leaves_no_workers(config, tmp_path):
     """Their queue is full by then, and nobody will read it."""
     ready = tmp_path / "ready"
@@ -126,6 +125,7 @@ def _read_one_batch(config: TrainConfig, ready: Path) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(config, tmp_path):
     train(config, tmp_path / "run", device=torch.device("cpu"))
     changed = dataclasses.replace(config, seed=6)
@@ -224,7 +224,8 @@ def test_training_ends_with_the_ranges_that_the_integers_need(config, model, tmp
     save_weights(network, tmp_path / "w.safetensors", {})
     again = load_network(tmp_path / "w.safetensors")
     assert torch.equal(again.hidden_range, network.hidden_range)
-    for wanted in (size, whole.network):
+    grown = dataclasses.replace(whole.network, residual_blocks=2)
+    for wanted in (size, whole.network, grown):
         begun = dataclasses.replace(config, network=wanted, init=str(tmp_path / "w.safetensors"))
         head = TrainingRun(begun, device=torch.device("cpu")).network.head.weight
         assert torch.equal(head, network.head.weight)
