@@ -30,7 +30,13 @@ _BLOCKS_PER_TILE = 32_768
 
 
 class Engine(Protocol):
-    """A network on one layout."""
+    """A network on one layout.
+
+    Attributes:
+        lanes: shots that are computed side by side: fewer take as long.
+    """
+
+    lanes: int
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""
@@ -65,6 +71,8 @@ def make_engine(
 
 class TorchEngine:
     """torch, in batches of shots, or of tiles where one shot is large."""
+
+    lanes = 1
 
     def __init__(
         self,

@@ -90,6 +90,7 @@ class ResidualNetwork:
         size = _BATCHES_PER_DECISION * self.batch_shots
         if self._threads > 1:
             size = max(1, min(size, -(-len(packed) // self._threads)))
+        size = -(-size // self.logits.lanes) * self.logits.lanes
         parts = [slice(start, start + size) for start in range(0, len(packed), size)]
         if self._threads == 1 or len(parts) == 1:
             for part in parts:

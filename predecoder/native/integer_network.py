@@ -48,6 +48,8 @@ class NativeIntegerNetwork(NativeVolumes):
     which may round differently there.
     """
 
+    lanes = 16
+
     def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
         """Copies the weights.
 

@@ -23,6 +23,8 @@ _Description = described("embed", "start", "depth", "fields", "mix", "mix_bias",
 class NativeNetwork(NativeVolumes):
     """Logits of a separable network that agree with torch's up to rounding, several times faster."""
 
+    lanes = _LANES
+
     def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
         """Copies the weights.
 

@@ -53,7 +53,13 @@ class _Tile(NamedTuple):
 
 
 class NativeVolumes:
-    """Runs a network that was put into tables on bit-packed shots of one layout."""
+    """Runs a network that was put into tables on bit-packed shots of one layout.
+
+    Attributes:
+        lanes: shots that are computed side by side: fewer take as long.
+    """
+
+    lanes: int
 
     def __init__(
         self,
