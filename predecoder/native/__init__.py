@@ -2,7 +2,8 @@
 
 `load_library` compiles and loads a source of this folder, `NativeUnavailableError` says why it could not, and
 `native_or_none` turns that into a message in the log. `NativeMatching` explains shots by matchings on logits,
-`NativeNetwork` computes logits, `NativeResidual` applies moves, and `NativeStencilGradient` serves training.
+`NativeNetwork` and, in integers, `NativeIntegerNetwork` compute logits, `NativeResidual` applies moves, and
+`NativeStencilGradient` serves training.
 """
 
 from predecoder.native.fallback import native_or_none

@@ -1,6 +1,7 @@
 // Defects that pairs connect, and their lowest price: by dynamic programming, or as a heaviest matching.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
