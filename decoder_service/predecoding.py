@@ -60,6 +60,7 @@ class StreamFront:
         """
         from predecoder.device import select_device
         from predecoder.mechanisms import StreamMechanisms
+        from predecoder.stream_layers import StreamLayers
         from predecoder.streaming import StreamPredecoder
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
@@ -69,14 +70,15 @@ class StreamFront:
         tables = DemTables.from_dem(dem)
         layout = DetectorLayout.from_dem(dem, tables=tables)
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
-        network = load_network(file.path)
+        network, stream_layers = load_network(file.path), StreamLayers(layout, layers)
         predecoder = StreamPredecoder(
             layout,
             network,
             device=select_device(device),
             tile=tile,
             decision=network.decision_for(chain_mode(graphlike=graphlike), layout),
-            mechanisms=StreamMechanisms(layout, tables, layers=layers),
+            mechanisms=StreamMechanisms(layout, tables, layers=stream_layers),
+            layers=stream_layers,
         )
         return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))
 

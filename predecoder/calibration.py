@@ -18,11 +18,12 @@ CUT = 1e-4
 
 
 @torch.no_grad()
-def calibrate(network: Network, batches: Iterable[torch.Tensor]) -> None:
-    """Sets `stream_range` and `hidden_range` to what `batches` of inputs `(B, 16, t, i, j)` span."""
+def calibrate(network: Network, batches: Iterable[tuple[torch.Tensor, torch.Tensor | None]]) -> None:
+    """Sets `stream_range` and `hidden_range` to what `batches` of what a network is given span."""
     stream, hidden = torch.zeros_like(network.stream_range), torch.zeros_like(network.hidden_range)
-    for inputs in batches:
-        for at, (x, h) in enumerate(network.activations(inputs.to(stream.device))):
+    for inputs, rates in batches:
+        given = (inputs.to(stream.device), None if rates is None else rates.to(stream.device))
+        for at, (x, h) in enumerate(network.activations(*given)):
             stream = torch.maximum(stream, x.amax((0, 2, 3, 4)))
             hidden[at] = torch.maximum(hidden[at], _largest_but_few(h))
     network.stream_range.copy_(stream)

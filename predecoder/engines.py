@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from predecoder.blocking import NetworkInput, blocked_places
+from predecoder.blocking import NetworkInput, block, blocked_places
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
+from predecoder.rates import move_rates
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -90,6 +91,7 @@ class TorchEngine:
         self._network, self._device = network.to(device), device
         self._input = NetworkInput(layout)
         self._places = blocked_places(layout, moves)
+        self._rates = block(move_rates(layout, moves)[None]) if network.config.rates else None
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""
@@ -102,10 +104,14 @@ class TorchEngine:
         from predecoder.device import autocast
         from predecoder.tiles import infer_tiled
 
-        inputs = torch.from_numpy(self._input(packed)).to(self._device).permute(0, 4, 1, 2, 3)
+        given = [
+            torch.from_numpy(a).to(self._device).permute(0, 4, 1, 2, 3)
+            for a in (self._input(packed), self._rates)
+            if a is not None
+        ]
         with torch.inference_mode(), autocast(self._device):
             logits = (
-                infer_tiled([self._network], inputs, size=self._tile) if self._tile else self._network(inputs)
+                infer_tiled([self._network], *given, size=self._tile) if self._tile else self._network(*given)
             )
         blocked = logits.permute(0, 2, 3, 4, 1).float().cpu().numpy()
         return np.take(blocked.reshape(len(packed), blocked[:1].size), self._places, axis=1)

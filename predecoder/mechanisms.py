@@ -12,20 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
+from predecoder.stream_layers import StreamLayers
 from qec.dem_tables import DemTables
 from qec.layout import DetectorLayout
 
-if TYPE_CHECKING:
-    from global_decoders.windows import LayeredDem
-
 __all__ = ["Mechanisms", "StreamMechanisms"]
-
-_ENDLESS = 1 << 40
 
 
 class Mechanisms:
@@ -73,17 +68,8 @@ class StreamMechanisms:
             experiment goes on after them.
     """
 
-    def __init__(self, layout: DetectorLayout, tables: DemTables, *, layers: LayeredDem) -> None:
-        """`layout`, `tables` and `layers` are of one DEM; `layers` says how longer and shorter ones look.
-
-        Raises:
-            ValueError: `layers` were read from a DEM of another number of layers.
-        """
-        if len(layers.source) != layout.layers:
-            raise ValueError(
-                f"the layers were read from a DEM of {len(layers.source)} layers but the layout has "
-                f"{layout.layers}; read both from one DEM"
-            )
+    def __init__(self, layout: DetectorLayout, tables: DemTables, *, layers: StreamLayers) -> None:
+        """`layout`, `tables` and `layers` are of one DEM; `layers` says how longer and shorter ones look."""
         detectors = Mechanisms(layout, tables).detectors
         self._area = int(np.prod(layout.shape[1:]))
         time = layout.voxels[detectors, 0]
@@ -92,14 +78,8 @@ class StreamMechanisms:
         nodes = (time - first) * self._area + layout.flat_voxels[detectors] % self._area
         self._starting = [np.unique(nodes[first[:, 0] == t], axis=0) for t in range(layout.layers)]
         self._layers = layers
-        self._endless = layers
-        # The last layers of an experiment, which are those of the source from `cut` on, differ.
-        ending = 0
-        if layers.cycle:
-            self._endless = layers.with_layers(len(layers.source) + _ENDLESS * layers.cycle)
-            ending = len(layers.source) - layers.cut
         self.reach = int((time - first).max(initial=0))
-        self.lookahead = max(self.reach, ending - 1)
+        self.lookahead = max(self.reach, layers.ending - 1)
         self._of = cache(self._make)
 
     def fired(
@@ -113,7 +93,7 @@ class StreamMechanisms:
             start: the first layer.
             num_layers: of the experiment; None where at least `lookahead` layers and one more follow.
         """
-        experiment = self._endless if num_layers is None else self._layers.with_layers(num_layers)
+        experiment = self._layers.experiment(num_layers)
         stop = start + len(bits) - self.reach
         nodes = self._of(tuple(experiment.source_layer(t)[0] for t in range(start, stop)))
         flat = bits.ravel()

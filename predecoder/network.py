@@ -15,6 +15,7 @@ from torch import nn
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
+from predecoder.rates import RATE_KINDS
 from predecoder.separable import Geometry, SeparableBlock
 from qec.layout import DetectorLayout
 
@@ -35,6 +36,8 @@ class NetworkConfig:
             convolution of size 1: a tenth of the operations. The native engine runs these only.
         geometry: channels of a separable network's second input, where detectors are, for every block;
             0 for none. It costs nothing once a patch is known.
+        rates: whether the network is told of the noise (`predecoder.rates`). In the native engines it costs
+            nothing once a DEM is known.
         integers: whether the native engine computes a separable network in integers of 8 and 16 bits, twice
             as fast or more, with time_fold 1 and a multiple of 16 channels, up to 256. The weights then hold
             the ranges of its activations (`predecoder.calibration`).
@@ -47,10 +50,11 @@ class NetworkConfig:
     time_fold: int = 2
     separable: bool = False
     geometry: int = 0
+    rates: bool = False
     integers: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("separable", "integers"):
+        for name in ("separable", "rates", "integers"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"network {name}={getattr(self, name)!r} is not true or false")
         if not isinstance(self.geometry, int) or self.geometry < 0 or (self.geometry and not self.separable):
@@ -140,6 +144,11 @@ class Network(nn.Module):
         cells = 2 // config.time_fold
         self.embed = Convolution(INPUT_CHANNELS // cells, config.channels, 3)
         kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
+        self.noise = None
+        if config.rates:
+            self.noise = Convolution(8 * RATE_KINDS // cells, config.channels, 3)
+            nn.init.zeros_(self.noise.weight)
+            nn.init.zeros_(self.noise.bias)  # pyright: ignore[reportArgumentType]
         self.trunk = nn.ModuleList(kind(config.channels) for _ in range(config.residual_blocks))
         self.head = Convolution(config.channels, MOVE_CHANNELS // cells, last)
         self.geometry = None
@@ -171,36 +180,60 @@ class Network(nn.Module):
             return [None] * len(self.trunk)
         return self.geometry(present_1Ctij.contiguous(memory_format=torch.channels_last_3d))
 
-    def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
-        """Shots of one patch: a separable network looks at the first one's presence channels only."""
-        split = self.config.time_fold == 1
-        x = _split_layers(x_BCtij) if split else x_BCtij
+    def embedded(self, x_BCtij: torch.Tensor, rates_1Rtij: torch.Tensor | None) -> torch.Tensor:
+        """Of cells, what the first convolution makes of shots and of the noise.
+
+        Raises:
+            ValueError: the network is not told of a noise it has to know, or of one it cannot use.
+        """
+        if (self.noise is None) != (rates_1Rtij is None):
+            told = "without its rates" if rates_1Rtij is None else "with rates"
+            raise ValueError(f"a network with rates={self.config.rates} was run {told}; see predecoder.rates")
+        x = self.embed(x_BCtij)
+        if self.noise is None or rates_1Rtij is None:
+            return x
+        return x + self.noise(self._cells(rates_1Rtij))
+
+    def forward(self, x_BCtij: torch.Tensor, rates_1Rtij: torch.Tensor | None = None) -> torch.Tensor:
+        """Shots of one patch: a separable network looks at the first one's presence channels only.
+
+        Args:
+            x_BCtij: `(B, 16, t, i, j)`.
+            rates_1Rtij: `(1, 64, t, i, j)`, the blocked `predecoder.rates.move_rates`, where configured.
+        """
+        x = self._cells(x_BCtij)
+        fields = self.fields(x[:1, x.shape[1] // 2 :]) if self.config.separable else []
+        x = self.embedded(x, rates_1Rtij)
         if self.config.separable:
-            fields = self.fields(x[:1, x.shape[1] // 2 :])
-            x = torch.relu(self.embed(x))
+            x = torch.relu(x)
             for residual_block, field in zip(self.trunk, fields, strict=True):
                 x = residual_block(x, field)
         else:
-            x = nn.functional.gelu(self.embed(x), approximate="tanh")
+            x = nn.functional.gelu(x, approximate="tanh")
             for residual_block in self.trunk:
                 x = residual_block(x)
         x = self.head(x)
-        return _join_layers(x) if split else x
+        return _join_layers(x) if self.config.time_fold == 1 else x
 
-    def activations(self, x_BCtij: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def activations(
+        self, x_BCtij: torch.Tensor, rates_1Rtij: torch.Tensor | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Of every block of a separable network: how large the stream is around it, and what it mixes.
 
         The stream before the first block counts before its relu.
         """
-        x = _split_layers(x_BCtij) if self.config.time_fold == 1 else x_BCtij
+        x = self._cells(x_BCtij)
         fields = self.fields(x[:1, x.shape[1] // 2 :])
-        stream = self.embed(x)
+        stream = self.embedded(x, rates_1Rtij)
         x = torch.relu(stream)
         for block, field in zip(self.trunk, fields, strict=True):
             hidden = block.hidden(x, field)  # pyright: ignore[reportCallIssue]
             x = x + block.mix(hidden)  # pyright: ignore[reportCallIssue]
             yield torch.maximum(stream.abs(), x.abs()), hidden
             stream = x
+
+    def _cells(self, blocked_BCtij: torch.Tensor) -> torch.Tensor:
+        return _split_layers(blocked_BCtij) if self.config.time_fold == 1 else blocked_BCtij
 
 
 def _split_layers(x_BCtij: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,8 @@ from predecoder.device import autocast
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
 from predecoder.open_chains import Bond, Move, Node, OpenChains
+from predecoder.rates import StreamRates
+from predecoder.stream_layers import StreamLayers
 from predecoder.tiles import halo_blocks
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
@@ -67,9 +69,10 @@ class StreamPredecoder:
             layers and more waiting.
         decision: the network's own, the aggressive one, unless another is given.
         mechanisms: those of the layout's DEM, needed by a decision that binds by them.
+        layers: those of the layout's DEM, needed by a network that is told of the noise.
 
     Raises:
-        ValueError: a tile of nothing, or a decision that binds by mechanisms, without any.
+        ValueError: a tile of nothing, or a decision or network without what it needs.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class StreamPredecoder:
         tile: int = 2,
         decision: DecisionConfig | None = None,
         mechanisms: StreamMechanisms | None = None,
+        layers: StreamLayers | None = None,
     ) -> None:
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
@@ -98,8 +102,14 @@ class StreamPredecoder:
         """Those that the decision looks at, if it does."""
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
+        self._rates, unlike = None, 0
+        if network.config.rates:
+            if layers is None:
+                raise ValueError("a network with rates=true needs the DEM's layers; give them")
+            # Rates of the halo must be those of any experiment that goes on.
+            self._rates, unlike = StreamRates(layout, layers), max(0, layers.ending - 1)
         lookahead = 0 if self.mechanisms is None else self.mechanisms.lookahead
-        self.ahead = max(self.halo, -(-lookahead // 2))
+        self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
         self._network, self._device = network.to(device), device
         self._slabs: dict[tuple[bytes, ...], _Slab] = {}
@@ -113,12 +123,24 @@ class StreamPredecoder:
         """A new shot."""
         return ResidualStream(self)
 
-    def logits(self, grid: np.ndarray) -> np.ndarray:
-        """Of every move: uint8 0/1 (2, 2 t, I, J), detections and presence -> float32 (3, 2 t, I, J)."""
-        inputs = torch.from_numpy(block(grid[None]).astype(np.float32)).to(self._device)
+    def logits(self, grid: np.ndarray, *, start: int, num_layers: int | None) -> np.ndarray:
+        """Of every move: uint8 0/1 (2, 2 t, I, J), detections and presence -> float32 (3, 2 t, I, J).
+
+        Args:
+            grid: of consecutive layers.
+            start: the first one.
+            num_layers: of the experiment; None where it goes on.
+        """
+        inputs, rates = self._blocked(grid), None
+        if self._rates is not None:
+            rates = self._blocked(self._rates.of(start, start + grid.shape[1], num_layers=num_layers))
         with torch.inference_mode(), autocast(self._device):
-            logits = self._network(inputs.permute(0, 4, 1, 2, 3))
+            logits = self._network(inputs, rates)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
+
+    def _blocked(self, grid: np.ndarray) -> torch.Tensor:
+        blocked = torch.from_numpy(block(grid[None]).astype(np.float32)).to(self._device)
+        return blocked.permute(0, 4, 1, 2, 3)
 
     def slab(self, cells: list[np.ndarray]) -> _Slab:
         """Moves of consecutive layers, given the cells of their detectors; made once for equal ones."""
@@ -218,7 +240,11 @@ class ResidualStream:
         grid = np.zeros((2, 2 * (high - low), self._area), dtype=np.uint8)
         for t in range(2 * low, min(2 * high, self._added)):
             grid[:, t - 2 * low] = self._layers[t]
-        logits = predecoder.logits(grid.reshape(2, -1, *predecoder.layout.shape[1:]))
+        logits = predecoder.logits(
+            grid.reshape(2, -1, *predecoder.layout.shape[1:]),
+            start=2 * low,
+            num_layers=self._added if ended else None,
+        )
         # One layer more than is decided here: measurement flips are seen in the layer after theirs.
         slab = predecoder.slab([self._cells[t] for t in range(2 * start, min(2 * stop + 1, self._added))])
         layers = min(2 * (stop - start), slab.mask.shape[1])

@@ -72,12 +72,19 @@ def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Ite
         )
 
 
-def infer_tiled(replicas: Sequence[Network], x_BCtij: torch.Tensor, *, size: Sequence[int]) -> torch.Tensor:
+def infer_tiled(
+    replicas: Sequence[Network],
+    x_BCtij: torch.Tensor,
+    rates_1Rtij: torch.Tensor | None = None,
+    *,
+    size: Sequence[int],
+) -> torch.Tensor:
     """Logits `(B, 24, t, i, j)` of a blocked syndrome `(B, 16, t, i, j)`, tile by tile.
 
     Args:
         replicas: the network, once for each device; tiles go to them in turn.
         x_BCtij: float32, on any device.
+        rates_1Rtij: `(1, 64, t, i, j)` of networks that are told of the noise.
         size: blocks (t, i, j) of a tile's core.
 
     Returns:
@@ -91,8 +98,14 @@ def infer_tiled(replicas: Sequence[Network], x_BCtij: torch.Tensor, *, size: Seq
         replica = replicas[k % len(replicas)]
         device = next(replica.parameters()).device
         # Channels last, as in a whole volume, whatever the slice left of the strides.
-        source = x_BCtij[(everything, everything, *tile.source)].to(device, non_blocking=True)
-        parts.append((tile, replica(source.contiguous(memory_format=torch.channels_last_3d))))
+        given = [
+            x[(everything, everything, *tile.source)]
+            .to(device, non_blocking=True)
+            .contiguous(memory_format=torch.channels_last_3d)
+            for x in (x_BCtij, rates_1Rtij)
+            if x is not None
+        ]
+        parts.append((tile, replica(*given)))
         if len(parts) == len(replicas):  # every device has one tile under way
             _collect(logits, parts)
     _collect(logits, parts)

@@ -57,6 +57,7 @@ class DetectorLayout:
             whatever the number of rounds.
         silent: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
             without noise. No move may touch them: nothing could explain what it would leave there.
+        tables: of the DEM that all this was found from.
     """
 
     voxels: np.ndarray
@@ -67,6 +68,7 @@ class DetectorLayout:
     observable_masks: np.ndarray
     silent: np.ndarray
     peak_density: float
+    tables: DemTables
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DetectorLayout:
@@ -119,6 +121,7 @@ class DetectorLayout:
             observable_masks=masks,
             silent=np.diff(tables.component_detectors.tocsr().indptr) == 0,
             peak_density=float(tables.firing_probabilities().max(initial=0)),
+            tables=tables,
         )
 
     @property

@@ -62,7 +62,7 @@ class NativeIntegerNetwork(NativeVolumes):
             raise ValueError(f"the integer engine runs calibrated separable networks, not {config}")
         present = cells(layout.detector_grid) >= 0
         added, kind = fields(network, present)
-        tables = float_tables(network) | {"start": start(network, present), "fields": added}
+        tables = float_tables(network) | {"start": start(network, layout, moves), "fields": added}
         chunk = load_library("integer_network").qecpipe_integer_network_chunk()
         super().__init__(
             *("integer_network", _Description),

@@ -39,7 +39,7 @@ class NativeNetwork(NativeVolumes):
         added, kind = fields(network, present)
         tables = float_tables(network)
         tables |= {name: _tiled(tables[name]) for name in ("mix", "head")}
-        tables |= {"start": start(network, present), "fields": added, "kind": kind}
+        tables |= {"start": start(network, layout, moves), "fields": added, "kind": kind}
         super().__init__(
             *("network", _Description, tables, layout, moves),
             channels=config.channels,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from predecoder.rates import move_rates
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -33,23 +34,26 @@ def cells(grid_TIJ: np.ndarray) -> np.ndarray:
     )
 
 
-def start(network: Network, present: np.ndarray) -> np.ndarray:
-    """What the first convolution adds to that of the detections: its bias and the presence of detectors.
-
-    Args:
-        present: bool `(T, 4, I / 2, J / 2)`.
+def start(network: Network, layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
+    """What the first convolution adds to that of the detections: biases, where detectors are, and the noise.
 
     Returns:
         float32 `(T, I / 2, J / 2, C)`.
     """
     import torch
 
-    weight = network.embed.weight.detach().cpu()[:, DETECTORS:].contiguous()
-    planes = _as_input(present)
-    bias = network.embed.bias.detach().cpu()  # pyright: ignore[reportOptionalMemberAccess]
+    # Each convolution with its inputs; the first one's come after those of the detections.
+    parts = [(network.embed, DETECTORS, cells(layout.detector_grid) >= 0)]
+    if network.noise is not None:
+        rates = np.concatenate([cells(grid) for grid in move_rates(layout, moves)], axis=1)
+        parts.append((network.noise, 0, rates))
+    total = torch.zeros(())
     with torch.inference_mode():
-        start = torch.nn.functional.conv3d(planes, weight, bias, padding=1)[0].numpy()
-    return start.transpose(1, 2, 3, 0)
+        for convolution, first, planes in parts:
+            weight = convolution.weight.detach().cpu()[:, first:].contiguous()
+            bias = convolution.bias.detach().cpu()  # pyright: ignore[reportOptionalMemberAccess]
+            total = total + torch.nn.functional.conv3d(_as_input(planes), weight, bias, padding=1)
+    return total[0].numpy().transpose(1, 2, 3, 0)
 
 
 def fields(network: Network, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,11 +98,11 @@ def _kinds(present: np.ndarray, *, reach: int) -> tuple[list[int], np.ndarray]:
     return starts, kind
 
 
-def _as_input(present: np.ndarray) -> torch.Tensor:
-    """Presence channels `(1, 4, T, I / 2, J / 2)`."""
+def _as_input(planes: np.ndarray) -> torch.Tensor:
+    """Channels of cells `(T, n, I / 2, J / 2)` as a convolution takes them: `(1, n, T, I / 2, J / 2)`."""
     import torch
 
-    return torch.from_numpy(present.transpose(1, 0, 2, 3).astype(np.float32))[None]
+    return torch.from_numpy(planes.transpose(1, 0, 2, 3).astype(np.float32))[None]
 
 
 def targets(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:

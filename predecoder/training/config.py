@@ -24,7 +24,10 @@ class TaskConfig:
     Attributes:
         distance, rounds: size of the memory experiment.
         p: physical error rate of `noise`.
-        noise: 'depolarizing', 'si1000', 'uniform-stim', or a TOML file of 25 parameters (p unused).
+        noise: 'depolarizing', 'si1000', 'uniform-stim', a TOML file of 25 parameters (p unused), or 'varied':
+            random ones that fire as many detectors as depolarizing noise of the same p.
+        variants: of 'varied' noise, how many; every one has streams of its own.
+        perfect_last_round: the last round is without noise, as in the paper's counts.
         bases: any of 'x' and 'z'.
         orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
         dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
@@ -39,6 +42,8 @@ class TaskConfig:
     rounds: int = 9
     p: float = 0.006
     noise: str = "depolarizing"
+    variants: int = 1
+    perfect_last_round: bool = False
     bases: tuple[str, ...] = ("x", "z")
     orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
     dem: str | None = None
@@ -53,8 +58,17 @@ class TaskConfig:
             raise ValueError(
                 f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
             )
-        if not isinstance(self.contested, bool):
-            raise ValueError(f"task contested={self.contested!r} is not true or false")
+        for name in ("contested", "perfect_last_round"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"task {name}={getattr(self, name)!r} is not true or false")
+        if not isinstance(self.variants, int) or self.variants < 1:
+            raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
+        if self.variants > 1 and self.noise != "varied":
+            raise ValueError(
+                f"task has variants={self.variants} of noise={self.noise!r}; only 'varied' noise has several"
+            )
+        if self.perfect_last_round and self.noise == "uniform-stim":
+            raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
         if not isinstance(self.begins, int) or self.begins < 0:
             raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
 

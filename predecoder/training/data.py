@@ -19,12 +19,22 @@ import torch
 
 from predecoder.blocking import NetworkInput, block, blocked_places
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
+from predecoder.rates import move_rates
 from predecoder.training.config import DataConfig, TaskConfig
 from predecoder.training.contested import Contested
 from predecoder.training.distilled import DistilledLabels
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.varied import varied_noise
 from predecoder.weights import load_network
-from qec import depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
+from qec import (
+    CircuitNoise,
+    LocationVariation,
+    depolarizing,
+    load_noise,
+    memory_circuit,
+    si1000,
+    stim_memory_circuit,
+)
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -42,12 +52,15 @@ class Stream:
     task: TaskConfig
     basis: str
     orientation: str
+    variant: int = 0
 
     @property
     def name(self) -> str:
         """For logs: where the shots come from."""
         task = self.task
         source = task.dem or f"d{task.distance}r{task.rounds}p{task.p:g}"
+        if task.noise == "varied":
+            source += " varied"
         return f"{source} contested" if task.contested else source
 
     @cached_property
@@ -59,10 +72,22 @@ class Stream:
         if task.noise == "uniform-stim":
             circuit = stim_memory_circuit(**size, p=task.p)
         else:
-            named = {"depolarizing": depolarizing, "si1000": si1000}
-            noise = named[task.noise](task.p) if task.noise in named else load_noise(task.noise)
-            circuit = memory_circuit(**size, noise=noise, orientation=self.orientation)  # pyright: ignore[reportArgumentType]
+            noise, variation = self._noise()
+            circuit = memory_circuit(
+                **size,
+                noise=noise,
+                orientation=self.orientation,  # pyright: ignore[reportArgumentType]
+                variation=variation,
+                perfect_last_round=task.perfect_last_round,
+            )
         return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+
+    def _noise(self) -> tuple[CircuitNoise, LocationVariation | None]:
+        noise, p = self.task.noise, self.task.p
+        if noise == "varied":
+            return varied_noise(p, seed=1000 * self.task.distance + self.variant)
+        named = {"depolarizing": depolarizing, "si1000": si1000}
+        return (named[noise](p) if noise in named else load_noise(noise)), None
 
     @cached_property
     def layout(self) -> DetectorLayout:
@@ -72,18 +97,31 @@ class Stream:
     def moves(self) -> MoveSet:
         return MoveSet.from_layout(self.layout)
 
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """float32 `(1, t, i, j, 64)`."""
+        return block(move_rates(self.layout, self.moves)[None])
+
     def batch_shots(self, blocks_per_batch: int) -> int:
         return max(1, blocks_per_batch // (int(np.prod(self.layout.shape)) // 8))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Input float32 `(B, t, i, j, 16)`, labels and mask of existing moves float32 `(B or 1, t, i, j, 24)`."""
+    """Shots of one stream, as a network takes them.
+
+    Attributes:
+        inputs: float32 `(B, t, i, j, 16)`.
+        labels: float32 `(B, t, i, j, 24)`.
+        mask: float32 `(1, t, i, j, 24)`: which moves exist.
+        rates: float32 `(1, t, i, j, 64)`: what is told of the noise.
+    """
 
     stream: int
     inputs: np.ndarray
     labels: np.ndarray
     mask: np.ndarray
+    rates: np.ndarray
 
 
 def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarray]:
@@ -95,17 +133,22 @@ def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarra
         orientations = task.orientations[:1] if single or task.noise == "uniform-stim" else task.orientations
         for basis in bases:
             for orientation in orientations:
-                streams.append(Stream(task, basis, orientation))
-                weights.append(task.weight / (len(bases) * len(orientations)))
+                for variant in range(task.variants):
+                    streams.append(Stream(task, basis, orientation, variant))
+                    weights.append(task.weight / (len(bases) * len(orientations) * task.variants))
     return streams, np.array(weights) / np.sum(weights)
 
 
-def sample_inputs(streams: Sequence[Stream], blocks: int, *, seed: int) -> Iterator[torch.Tensor]:
-    """Shots of every stream in turn, some `blocks` of each, as a network takes them: `(B, 16, t, i, j)`."""
+def sample_inputs(
+    streams: Sequence[Stream], blocks: int, *, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Shots of every stream in turn, some `blocks` of each, and its rates, as a network takes them."""
     for stream in streams:
         sampler = stream.dem.compile_sampler(seed=seed)
         packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
-        yield torch.from_numpy(NetworkInput(stream.layout)(packed)).permute(0, 4, 1, 2, 3)
+        arrays = NetworkInput(stream.layout)(packed), stream.rates
+        inputs, rates = (torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in arrays)
+        yield inputs, rates
 
 
 class _Maker:
@@ -219,12 +262,13 @@ class _Unpacker:
         self._places = blocked_places(stream.layout, stream.moves)
         self._shape = block(stream.layout.move_mask[None]).shape[1:]
         self._mask = self._blocked(np.ones((1, self._num_moves)))
+        self._rates = stream.rates
 
     def __call__(self, index: int, packed: np.ndarray, labels: np.ndarray) -> Batch:
         if labels.dtype == np.uint8:
             labels = np.unpackbits(labels, axis=1, count=self._num_moves)
         blocked = self._blocked(labels)
-        return Batch(index, self._input(packed), blocked, self._mask)
+        return Batch(index, self._input(packed), blocked, self._mask, self._rates)
 
     def _blocked(self, values: np.ndarray) -> np.ndarray:
         """Values of moves `(B, moves)` as float32 `(B, t, i, j, 24)`; zero where there is no move."""

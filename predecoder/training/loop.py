@@ -13,7 +13,7 @@ import torch
 
 from predecoder.calibration import calibrate
 from predecoder.network import Network, NetworkConfig
-from predecoder.training.config import TrainConfig
+from predecoder.training.config import TaskConfig, TrainConfig
 from predecoder.training.data import Batch, batches, expand_tasks, sample_inputs
 from predecoder.training.muon import Muon
 from predecoder.training.processes import ALONE, Processes
@@ -90,12 +90,14 @@ class TrainingRun:
         """
         state = torch.load(path, map_location=self.device, weights_only=True)
         # What a configuration did not have yet is as it is by default.
-        state["config"]["network"] = dataclasses.asdict(NetworkConfig(**state["config"]["network"]))
+        made = state["config"]
+        made["network"] = dataclasses.asdict(NetworkConfig(**made["network"]))
+        made["tasks"] = tuple(dataclasses.asdict(TaskConfig(**task)) for task in made["tasks"])
         ours = dataclasses.asdict(self.config)
         for key in ("network", "seed", "tasks", "data"):
-            if state["config"][key] != ours[key]:
+            if made[key] != ours[key]:
                 raise ValueError(
-                    f"checkpoint {path} was made with {key}={state['config'][key]}, the configuration says "
+                    f"checkpoint {path} was made with {key}={made[key]}, the configuration says "
                     f"{ours[key]}; use another --work-dir or --no-resume"
                 )
         made_by = state.get("processes", 1)
@@ -124,13 +126,12 @@ class TrainingRun:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
-        inputs, labels, mask = (
+        inputs, labels, mask, rates = (
             torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3)
-            for a in (batch.inputs, batch.labels, batch.mask)
+            for a in (batch.inputs, batch.labels, batch.mask, batch.rates)
         )
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            self.network(inputs), labels, reduction="none"
-        )
+        logits = self.network(inputs, rates if self.config.network.rates else None)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         loss = (losses * mask).sum() / (mask.sum() * len(inputs))
         loss.backward()
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
@@ -207,22 +208,27 @@ def train(
     network = run.network.eval()
     if config.network.integers:
         whole = [stream for stream in streams if not stream.task.contested]
-        calibrate(network, sample_inputs(whole or streams, config.data.blocks_per_batch, seed=config.seed))
+        samples = sample_inputs(whole or streams, config.data.blocks_per_batch, seed=config.seed)
+        calibrate(network, ((inputs, rates if config.network.rates else None) for inputs, rates in samples))
     return network
 
 
 def _begin_from(network: Network, init: str) -> None:
-    """Loads weights that may lack the last residual blocks or a geometry, which then stay idle as made."""
+    """Loads weights that may lack the last residual blocks, a geometry or rates: all idle as made."""
     given = load_network(init)
     wanted = network.config
     geometry = given.config.geometry or wanted.geometry
     grown = dataclasses.replace(
-        given.config, residual_blocks=wanted.residual_blocks, geometry=geometry, integers=wanted.integers
+        given.config,
+        residual_blocks=wanted.residual_blocks,
+        geometry=geometry,
+        rates=given.config.rates or wanted.rates,
+        integers=wanted.integers,
     )
     if given.config.residual_blocks > wanted.residual_blocks or grown != wanted:
         raise ValueError(
             f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual "
-            "blocks, a geometry and integers can be added"
+            "blocks, a geometry, rates and integers can be added"
         )
     state = network.state_dict()
     ranges = ("stream_range", "hidden_range")  # measured anew when training ends

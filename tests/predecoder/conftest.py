@@ -11,6 +11,7 @@ import torch
 import qec
 from predecoder.calibration import calibrate
 from predecoder.network import Network, NetworkConfig
+from predecoder.rates import RATE_KINDS
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -53,8 +54,8 @@ def model() -> Callable[..., Model]:
 def random_network() -> Callable[..., Network]:
     """`random_network(seed)`: a small network with random weights that proposes about half of all moves."""
 
-    def make(seed: int = 0, *, channels: int = 8) -> Network:
-        return _randomized(NetworkConfig(channels=channels, residual_blocks=1), seed)
+    def make(seed: int = 0, *, channels: int = 8, rates: bool = False) -> Network:
+        return _randomized(NetworkConfig(channels=channels, residual_blocks=1, rates=rates), seed)
 
     return make
 
@@ -63,9 +64,14 @@ def random_network() -> Callable[..., Network]:
 def separable_network() -> Callable[..., Network]:
     """`separable_network(seed)`: like `random_network`, of the kind that the engine in C++ runs."""
 
-    def make(seed: int = 0, *, channels: int = 16, geometry: int = 6) -> Network:
+    def make(seed: int = 0, *, channels: int = 16, geometry: int = 6, rates: bool = False) -> Network:
         config = NetworkConfig(
-            channels=channels, residual_blocks=2, time_fold=1, separable=True, geometry=geometry
+            channels=channels,
+            residual_blocks=2,
+            time_fold=1,
+            separable=True,
+            geometry=geometry,
+            rates=rates,
         )
         return _randomized(config, seed)
 
@@ -76,13 +82,14 @@ def separable_network() -> Callable[..., Network]:
 def integer_network() -> Callable[..., Network]:
     """`integer_network(seed)`: like `separable_network`, calibrated for the engine in integers."""
 
-    def make(seed: int = 0, *, channels: int = 48, geometry: int = 6) -> Network:
+    def make(seed: int = 0, *, channels: int = 48, geometry: int = 6, rates: bool = False) -> Network:
         config = NetworkConfig(
             channels=channels,
             residual_blocks=2,
             time_fold=1,
             separable=True,
             geometry=geometry,
+            rates=rates,
             integers=True,
         )
         network = _randomized(config, seed)
@@ -90,7 +97,8 @@ def integer_network() -> Callable[..., Network]:
         with torch.no_grad():
             for block in network.trunk:
                 block.mix.weight /= channels**0.5  # pyright: ignore
-        calibrate(network, [(torch.rand(64, 16, 3, 3, 3) < 0.2).float()])
+        told = torch.randn(1, 8 * RATE_KINDS, 3, 3, 3) if rates else None
+        calibrate(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), told)])
         network.stream_range *= 4  # no shot saturates it
         return network
 

@@ -11,6 +11,7 @@ from predecoder.decision import ChainDecision, DecisionConfig
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.open_chains import LONGEST_WAIT
 from predecoder.residual import ResidualNetwork
+from predecoder.stream_layers import StreamLayers
 from predecoder.streaming import ResidualLayer, StreamPredecoder
 from qec.dem_tables import DemTables
 
@@ -30,10 +31,16 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
 
 
 def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> StreamPredecoder:
-    tables, layers = DemTables.from_dem(model.dem), LayeredDem.from_dem(model.dem.flattened())
+    tables = DemTables.from_dem(model.dem)
+    layers = StreamLayers(model.layout, LayeredDem.from_dem(model.dem.flattened()))
     mechanisms = StreamMechanisms(model.layout, tables, layers=layers)
     return StreamPredecoder(
-        model.layout, network, device=CPU, tile=tile, decision=decision, mechanisms=mechanisms
+        *(model.layout, network),
+        device=CPU,
+        tile=tile,
+        decision=decision,
+        mechanisms=mechanisms,
+        layers=layers,
     )
 
 
@@ -82,6 +89,25 @@ def test_a_stream_through_a_separable_network_is_the_whole_volume(
         layers = _streamed(_stream(m, network, decision, tile=1), m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
+
+
+@pytest.mark.parametrize(("rounds", "read"), [(2, 2), (7, 7), (24, 24), (24, 9)])
+def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(model, random_network, rounds, read) -> None:
+    """Also where the layers were read from an experiment of another length."""
+    m, network, decision = model(3, rounds, "x"), random_network(3, rates=True), DecisionConfig()
+    random = np.random.default_rng(rounds)
+    shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
+    left, flips = _whole(m, network, decision, shots)
+    source = model(3, read, "x")
+    for shot, bits, flipped in zip(shots, left, flips, strict=True):
+        layers = _streamed(_stream(source, network, decision, tile=1), m.layout, shot)
+        assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
+        assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
+
+
+def test_a_network_that_is_told_of_the_noise_needs_the_layers(model, random_network) -> None:
+    with pytest.raises(ValueError, match="rates=true needs the DEM's layers"):
+        StreamPredecoder(model(3, 9, "x").layout, random_network(rates=True), device=CPU)
 
 
 def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random_network) -> None:

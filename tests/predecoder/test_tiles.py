@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predecoder.network import Network, NetworkConfig
+from predecoder.rates import RATE_KINDS
 from predecoder.tiles import halo_blocks, infer_tiled, tiles
 
 
@@ -18,6 +19,10 @@ def _network(config: NetworkConfig) -> Network:
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
     return network
+
+
+def _rates(*shape: int) -> torch.Tensor:
+    return torch.randn(1, 8 * RATE_KINDS, *shape, generator=torch.Generator().manual_seed(8))
 
 
 def _syndromes(batch: int, *shape: int) -> torch.Tensor:
@@ -43,13 +48,22 @@ def test_every_block_is_in_one_core_and_its_halo_in_the_source(shape, size, halo
     assert (covered == 1).all()
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(8, 2, 1), NetworkConfig(16, 1, 2), NetworkConfig(8, 1, 1)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(8, 2, 1),
+        NetworkConfig(16, 1, 2),
+        NetworkConfig(8, 1, 1),
+        NetworkConfig(8, 1, 1, rates=True),
+    ],
+)
 @settings(max_examples=8, deadline=None)
 @given(size=st.tuples(*[st.integers(1, 6)] * 3), batch=st.integers(1, 3), replicas=st.integers(1, 3))
 def test_tiled_inference_equals_the_whole_volume_bit_for_bit(config, size, batch, replicas):
     network, x = _network(config), _syndromes(batch, 9, 5, 6)
+    given = [x, _rates(9, 5, 6)] if config.rates else [x]
     with torch.inference_mode():
-        assert torch.equal(infer_tiled([network] * replicas, x, size=size), network(x))
+        assert torch.equal(infer_tiled([network] * replicas, *given, size=size), network(*given))
 
 
 def test_a_shot_alone_equals_the_shot_in_a_batch_bit_for_bit():

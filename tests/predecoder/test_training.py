@@ -12,11 +12,14 @@ import pytest
 import torch
 
 import qec
+from predecoder.network import NetworkConfig
 from predecoder.training.config import OptimizerConfig, TaskConfig, TrainConfig, load_config
 from predecoder.training.contested import Contested
-from predecoder.training.data import _Maker, batches, expand_tasks
+from predecoder.training.data import Stream, _Maker, batches, expand_tasks, sample_inputs
 from predecoder.training.loop import TrainingRun, train
+from predecoder.training.varied import varied_noise
 from predecoder.weights import WeightsError, load_network, save_weights
+from qec.dem_tables import DemTables
 
 _TOML = """
 name = "tiny"
@@ -208,8 +211,70 @@ def test_added_residual_blocks_begin_as_the_identity(config, model, random_netwo
     with torch.no_grad():
         assert torch.equal(run.network(x), given(x))
     other = dataclasses.replace(longer, channels=16)
-    with pytest.raises(ValueError, match="only residual blocks, a geometry and integers can be added"):
+    with pytest.raises(ValueError, match="only residual blocks, a geometry, rates and integers can be added"):
         TrainingRun(dataclasses.replace(run.config, network=other), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_network_that_is_told_of_the_noise_begins_as_one_that_is_not(
+    config, random_network, separable_network, tmp_path, separable
+):
+    given = (separable_network if separable else random_network)(1)
+    save_weights(given, tmp_path / "given.safetensors", {})
+    told = dataclasses.replace(given.config, rates=True)
+    run = TrainingRun(
+        dataclasses.replace(config, network=told, init=str(tmp_path / "given.safetensors")),
+        device=torch.device("cpu"),
+    )
+    x, rates = torch.randn(2, 16, 3, 4, 4), torch.randn(1, 64, 3, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(run.network(x, rates), given(x))
+
+
+@pytest.mark.slow
+def test_rates_are_learnt_and_reach_the_ranges_of_integers(config, tmp_path):
+    size = NetworkConfig(16, 1, 1, separable=True, rates=True, integers=True)
+    tasks = (TaskConfig(3, 3, p=0.02, noise="varied", variants=2, perfect_last_round=True),)
+    network = train(
+        dataclasses.replace(config, network=size, tasks=tasks), tmp_path, device=torch.device("cpu")
+    )
+    assert network.noise is not None
+    assert network.noise.weight.abs().sum() > 0
+    assert (network.stream_range > 0).any()
+    for inputs, rates in sample_inputs(expand_tasks(tasks)[0], 64, seed=1):
+        logits = network(inputs, rates)
+        assert not torch.equal(logits, network(inputs, torch.zeros_like(rates)))
+
+
+def test_varied_noise_differs_in_kind_and_not_in_how_much_is_seen():
+    """By seed, the same each time; and every stream's DEM has its own."""
+    tasks = (TaskConfig(5, 5, p=0.006, noise="varied", variants=5, bases=("x",), orientations=("XV",)),)
+    streams, weights = expand_tasks(tasks)
+    assert weights == pytest.approx([0.2] * 5)
+    plain = Stream(TaskConfig(5, 5, p=0.006), "x", "XV").dem
+    density = [
+        DemTables.from_dem(dem).firing_probabilities().mean() for dem in (plain, *(s.dem for s in streams))
+    ]
+    assert density[1:] == pytest.approx([density[0]] * 5, rel=0.01)
+    assert len({str(s.dem) for s in streams}) == 5
+    noise, variation = varied_noise(0.006, seed=3)
+    assert (noise, variation) == varied_noise(0.006, seed=3)
+    other, _ = varied_noise(0.006, seed=4)
+    assert noise.meas_x / noise.cnot_xx != pytest.approx(other.meas_x / other.cnot_xx, rel=0.1)
+
+
+def test_a_checkpoint_from_before_tasks_had_all_their_fields_resumes(config, tmp_path):
+    run = TrainingRun(config, device=torch.device("cpu"))
+    run.step = 2
+    run.save(tmp_path / "checkpoint.pt")
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    for task in state["config"]["tasks"]:
+        del task["variants"], task["perfect_last_round"]
+    del state["config"]["network"]["rates"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    again = TrainingRun(config, device=torch.device("cpu"))
+    again.restore(tmp_path / "checkpoint.pt")
+    assert again.step == 2
 
 
 def test_training_ends_with_the_ranges_that_the_integers_need(config, model, tmp_path):
@@ -263,6 +328,9 @@ def test_learning_rate_schedule():
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
         ("[[tasks]]\nbegins = -1", "begins=-1 is not a step"),
+        ("[[tasks]]\nnoise = 'varied'\nvariants = 0", "variants=0 is not a whole number from 1"),
+        ("[[tasks]]\nvariants = 2", "variants=2 of noise='depolarizing'"),
+        ("[[tasks]]\nnoise = 'uniform-stim'\nperfect_last_round = true", "has no perfect_last_round"),
         ("tasks = []", "run 'c' has no tasks"),
         ("[optimizer]\nsteps = 9\nstop = 2.5", "stop=2.5 is not a step from 0 to steps=9"),
         ("[optimizer]\nsteps = 9\nstop = 10", "stop=10 is not a step from 0 to steps=9"),

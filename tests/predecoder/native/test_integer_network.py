@@ -131,8 +131,9 @@ def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_p
     assert np.array_equal(NativeIntegerNetwork(m.layout, network, m.moves)(packed), here)
 
 
-def test_logits_are_near_those_in_floating_point(model, integer_network):
-    m, network = model(5, 4, "z", "ZH"), integer_network(4)
+@pytest.mark.parametrize("told", [False, True])
+def test_logits_are_near_those_in_floating_point(model, integer_network, told):
+    m, network = model(5, 4, "z", "ZH"), integer_network(4, rates=told)
     packed = _shots(m, 200)
     exact = NativeNetwork(m.layout, network, m.moves)(packed)
     got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
@@ -165,7 +166,7 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
         for block in network.trunk:
             block.spatial.weight[3] = 0
             block.spatial.bias[3] = -1
-        calibrate(network, [torch.ones(4, 16, 2, 2, 2)])
+        calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     packed = _shots(m, 40)
     exact = NativeNetwork(m.layout, network, m.moves)(packed)
     got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
@@ -173,7 +174,7 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    calibrate(network, [torch.ones(4, 16, 2, 2, 2)])
+    calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     assert not NativeIntegerNetwork(m.layout, network, m.moves)(packed).any()
 
 

@@ -30,8 +30,12 @@ def _shots(model, shots: int, *, seed: int = 1) -> np.ndarray:
         (9, 2, "x", "XV", 3),
     ],
 )
-def test_logits_are_those_of_torch(model, separable_network, distance, rounds, basis, orientation, shots):
-    m, network = model(distance, rounds, basis, orientation), separable_network(distance)
+@pytest.mark.parametrize("told", [False, True])
+def test_logits_are_those_of_torch(
+    model, separable_network, distance, rounds, basis, orientation, shots, told
+):
+    m = model(distance, rounds, basis, orientation)
+    network = separable_network(distance, rates=told)
     packed = _shots(m, shots)
     expected = TorchEngine(m.layout, network, m.moves, device=CPU)(packed)
     got = NativeNetwork(m.layout, network, m.moves)(packed)
