@@ -233,6 +233,8 @@ class StreamDecoder:
     ) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
+        It is the windows' model: a network in front stays with the noise that it was told of.
+
         May run in another thread than the one that decodes.
 
         Args:
