@@ -25,7 +25,7 @@ _TYPICAL, _LEAST = 6e-3, 3e-4
 
 
 def move_rates(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
-    """Logarithms of probabilities, from -3 to about 3; zero where there is no move or detector.
+    """Logarithms of probabilities, from -3 to 4.4; zero where there is no move or detector.
 
     A component of a DEM's mechanism that flips the detectors of one move is that move. Kinds 0 to 2 are how
     likely a move of its kind happens, whatever else the mechanism flips; 3 to 5 how likely it happens alone.
@@ -42,8 +42,9 @@ def move_rates(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
     together, alone = (tables.components @ b for b in (bias, bias * (parts == 1)))
     ends = _ends(tables.component_detectors)
     keys, of_move = np.unique(_keys(moves.ends, layout.num_detectors), return_inverse=True)
-    found = np.searchsorted(keys, _keys(ends, layout.num_detectors)).clip(max=len(keys) - 1)
-    single = keys[found] == _keys(ends, layout.num_detectors)
+    keys, wanted = np.append(keys, np.iinfo(np.int64).max), _keys(ends, layout.num_detectors)
+    found = np.searchsorted(keys, wanted)
+    single = keys[found] == wanted
     rates = np.zeros((RATE_KINDS, *layout.shape), dtype=np.float32)
     for first, b in ((0, together), (3, alone)):
         by_key = np.bincount(found[single], b[single], minlength=len(keys))
@@ -56,7 +57,11 @@ def move_rates(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
 
 
 class StreamRates:
-    """The same where an experiment's length is not known before it ends, layer by layer."""
+    """The same where an experiment's length is not known before it ends, layer by layer.
+
+    Layers look alike by the mechanisms that begin in them. Those of experiments of other lengths are exact
+    where no mechanism spans more layers than repeat, and near the cut off by a few mechanisms where one does.
+    """
 
     def __init__(self, layout: DetectorLayout, layers: StreamLayers) -> None:
         """`layers` say how experiments look that are longer or shorter than the layout's."""

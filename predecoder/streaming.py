@@ -154,7 +154,7 @@ class StreamPredecoder:
         voxels = np.concatenate(
             [np.column_stack([np.full(len(c), t), *np.unravel_index(c, shape)]) for t, c in enumerate(cells)]
         )
-        layout = dataclasses.replace(
+        layout = dataclasses.replace(  # its tables stay those of the whole, and are not read
             self.layout, voxels=voxels, layers=len(cells), silent=np.zeros(len(voxels), dtype=bool)
         )
         moves = MoveSet.from_layout(layout)

@@ -124,7 +124,7 @@ extern "C" {
 struct QecpipeIntegerNetwork {
     engine::Sizes sizes;
     const int16_t *embed;     // [4][27][C]
-    const int16_t *start;     // [T][I][J][C]: bias and presence
+    const int16_t *start;     // [T][I][J][C]: bias, presence and noise
     const int16_t *depth;     // [blocks][C][27]
     const int16_t *fields;    // [blocks][kinds][I][C][J]: bias and geometry, for every kind of layer
     const int16_t *gain;      // [blocks][C]: of hidden activations

@@ -69,7 +69,7 @@ extern "C" {
 struct QecpipeNetwork {
     engine::Sizes sizes;
     const float *embed;      // [4][27][C]
-    const float *start;      // [T][I][J][C]: bias and presence
+    const float *start;      // [T][I][J][C]: bias, presence and noise
     const float *depth;      // [blocks][C][27]
     const float *fields;     // [blocks][kinds][I][C][J]: bias and geometry, for every kind of layer
     const float *mix;        // [blocks][C / 4][C][4]

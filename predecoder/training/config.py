@@ -25,7 +25,7 @@ class TaskConfig:
         distance, rounds: size of the memory experiment.
         p: physical error rate of `noise`.
         noise: 'depolarizing', 'si1000', 'uniform-stim', a TOML file of 25 parameters (p unused), or 'varied':
-            random ones that fire as many detectors as depolarizing noise of the same p.
+            random ones that fire about as many detectors as depolarizing noise of the same p, up to 0.02.
         variants: of 'varied' noise, how many; every one has streams of its own.
         perfect_last_round: the last round is without noise, as in the paper's counts.
         bases: any of 'x' and 'z'.
@@ -61,12 +61,16 @@ class TaskConfig:
         for name in ("contested", "perfect_last_round"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"task {name}={getattr(self, name)!r} is not true or false")
-        if not isinstance(self.variants, int) or self.variants < 1:
+        if not isinstance(self.variants, int) or isinstance(self.variants, bool) or self.variants < 1:
             raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
         if self.variants > 1 and self.noise != "varied":
             raise ValueError(
                 f"task has variants={self.variants} of noise={self.noise!r}; only 'varied' noise has several"
             )
+        if self.noise == "varied" and self.dem is not None:
+            raise ValueError(f"task has both noise='varied' and dem={self.dem!r}; give one of them")
+        if self.noise == "varied" and not 0 < self.p <= 0.02:
+            raise ValueError(f"task p={self.p!r} of noise='varied' is not above 0 and at most 0.02")
         if self.perfect_last_round and self.noise == "uniform-stim":
             raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
         if not isinstance(self.begins, int) or self.begins < 0:

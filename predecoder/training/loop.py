@@ -126,11 +126,12 @@ class TrainingRun:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
-        inputs, labels, mask, rates = (
+        told = [batch.rates] if self.config.network.rates else []
+        inputs, labels, mask, *rates = (
             torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3)
-            for a in (batch.inputs, batch.labels, batch.mask, batch.rates)
+            for a in (batch.inputs, batch.labels, batch.mask, *told)
         )
-        logits = self.network(inputs, rates if self.config.network.rates else None)
+        logits = self.network(inputs, *rates)
         losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         loss = (losses * mask).sum() / (mask.sum() * len(inputs))
         loss.backward()

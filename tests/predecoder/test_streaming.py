@@ -91,16 +91,22 @@ def test_a_stream_through_a_separable_network_is_the_whole_volume(
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 
 
-@pytest.mark.parametrize(("rounds", "read"), [(2, 2), (7, 7), (24, 24), (24, 9)])
-def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(model, random_network, rounds, read) -> None:
+@pytest.mark.parametrize(("rounds", "read"), [(2, 2), (7, 7), (24, 24), (24, 9), (12, 24)])
+@pytest.mark.parametrize(
+    ("tile", "decision"), [(1, DecisionConfig()), (3, DecisionConfig(3.0, 5.0, "none", "mechanisms"))]
+)
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(
+    model, random_network, separable_network, rounds, read, tile, decision, separable
+) -> None:
     """Also where the layers were read from an experiment of another length."""
-    m, network, decision = model(3, rounds, "x"), random_network(3, rates=True), DecisionConfig()
+    m, network = model(3, rounds, "z"), (separable_network if separable else random_network)(3, rates=True)
     random = np.random.default_rng(rounds)
-    shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
+    shots = (random.random((3, m.layout.num_detectors)) < 0.1).astype(np.uint8)
     left, flips = _whole(m, network, decision, shots)
-    source = model(3, read, "x")
+    source = model(3, read, "z")
     for shot, bits, flipped in zip(shots, left, flips, strict=True):
-        layers = _streamed(_stream(source, network, decision, tile=1), m.layout, shot)
+        layers = _streamed(_stream(source, network, decision, tile=tile), m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 

@@ -257,6 +257,13 @@ def test_varied_noise_differs_in_kind_and_not_in_how_much_is_seen():
     ]
     assert density[1:] == pytest.approx([density[0]] * 5, rel=0.01)
     assert len({str(s.dem) for s in streams}) == 5
+    larger = TaskConfig(7, 7, noise="varied", perfect_last_round=True)
+    plain = TaskConfig(7, 7, perfect_last_round=True)
+    pair = [
+        Stream(task, "z", "ZH").dem for task in (dataclasses.replace(larger, noise="depolarizing"), larger)
+    ]
+    there = [DemTables.from_dem(dem).firing_probabilities().mean() for dem in pair]
+    assert there[1] == pytest.approx(there[0], rel=0.2)
     noise, variation = varied_noise(0.006, seed=3)
     assert (noise, variation) == varied_noise(0.006, seed=3)
     other, _ = varied_noise(0.006, seed=4)
@@ -329,6 +336,8 @@ def test_learning_rate_schedule():
         ("[[tasks]]\ncontested = 1", "contested=1 is not true or false"),
         ("[[tasks]]\nbegins = -1", "begins=-1 is not a step"),
         ("[[tasks]]\nnoise = 'varied'\nvariants = 0", "variants=0 is not a whole number from 1"),
+        ("[[tasks]]\nnoise = 'varied'\np = 0.05", "p=0.05 of noise='varied' is not above 0 and at most 0.02"),
+        ("[[tasks]]\nnoise = 'varied'\ndem = 'a.dem'", "both noise='varied' and dem='a.dem'"),
         ("[[tasks]]\nvariants = 2", "variants=2 of noise='depolarizing'"),
         ("[[tasks]]\nnoise = 'uniform-stim'\nperfect_last_round = true", "has no perfect_last_round"),
         ("tasks = []", "run 'c' has no tasks"),
