@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from predecoder.blocking import NetworkInput, block, blocked_places
+from predecoder.blocking import NetworkInput, blocked_places
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
-from predecoder.rates import move_rates
+from predecoder.rates import blocked_rates
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
@@ -91,7 +91,7 @@ class TorchEngine:
         self._network, self._device = network.to(device), device
         self._input = NetworkInput(layout)
         self._places = blocked_places(layout, moves)
-        self._rates = block(move_rates(layout, moves)[None]) if network.config.rates else None
+        self._rates = blocked_rates(layout, moves) if network.config.rates else None
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from predecoder.blocking import block
 from qec.layout import DetectorLayout
 from qec.moves import MoveSet
 
 if TYPE_CHECKING:
     from predecoder.stream_layers import StreamLayers
 
-__all__ = ["RATE_KINDS", "StreamRates", "move_rates"]
+__all__ = ["RATE_KINDS", "StreamRates", "blocked_rates", "move_rates"]
 
 RATE_KINDS = 8
 """3 of the moves in all, 3 of the moves alone, and 2 of the detectors; see `move_rates`."""
@@ -54,6 +55,11 @@ def move_rates(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
     for kind, b in ((6, chains), (7, bound)):
         rates[kind].ravel()[layout.flat_voxels] = _scaled(b)
     return rates
+
+
+def blocked_rates(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
+    """`move_rates` as a network takes them, channels last: float32 `(1, t, i, j, 64)`."""
+    return block(move_rates(layout, moves)[None])
 
 
 class StreamRates:

@@ -19,7 +19,7 @@ import torch
 
 from predecoder.blocking import NetworkInput, block, blocked_places
 from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
-from predecoder.rates import move_rates
+from predecoder.rates import blocked_rates
 from predecoder.training.config import DataConfig, TaskConfig
 from predecoder.training.contested import Contested
 from predecoder.training.distilled import DistilledLabels
@@ -100,7 +100,7 @@ class Stream:
     @cached_property
     def rates(self) -> np.ndarray:
         """float32 `(1, t, i, j, 64)`."""
-        return block(move_rates(self.layout, self.moves)[None])
+        return blocked_rates(self.layout, self.moves)
 
     def batch_shots(self, blocks_per_batch: int) -> int:
         return max(1, blocks_per_batch // (int(np.prod(self.layout.shape)) // 8))

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import stim
@@ -65,14 +66,7 @@ def separable_network() -> Callable[..., Network]:
     """`separable_network(seed)`: like `random_network`, of the kind that the engine in C++ runs."""
 
     def make(seed: int = 0, *, channels: int = 16, geometry: int = 6, rates: bool = False) -> Network:
-        config = NetworkConfig(
-            channels=channels,
-            residual_blocks=2,
-            time_fold=1,
-            separable=True,
-            geometry=geometry,
-            rates=rates,
-        )
+        config = _separable(channels=channels, geometry=geometry, rates=rates)
         return _randomized(config, seed)
 
     return make
@@ -83,15 +77,7 @@ def integer_network() -> Callable[..., Network]:
     """`integer_network(seed)`: like `separable_network`, calibrated for the engine in integers."""
 
     def make(seed: int = 0, *, channels: int = 48, geometry: int = 6, rates: bool = False) -> Network:
-        config = NetworkConfig(
-            channels=channels,
-            residual_blocks=2,
-            time_fold=1,
-            separable=True,
-            geometry=geometry,
-            rates=rates,
-            integers=True,
-        )
+        config = _separable(channels=channels, geometry=geometry, rates=rates, integers=True)
         network = _randomized(config, seed)
         # Mostly alike everywhere, as trained networks are: otherwise one channel would fill all ranges.
         with torch.no_grad():
@@ -103,6 +89,10 @@ def integer_network() -> Callable[..., Network]:
         return network
 
     return make
+
+
+def _separable(**options: Any) -> NetworkConfig:
+    return NetworkConfig(residual_blocks=2, time_fold=1, separable=True, **options)
 
 
 def _randomized(config: NetworkConfig, seed: int) -> Network:
