@@ -12,8 +12,7 @@ import stim
 from global_decoders.windows import LayeredDem, shortened
 from predecoder.modes import chain_mode
 from predecoder.weights import load_network, resolve_weights
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout
 
 if TYPE_CHECKING:
     from predecoder.streaming import ResidualStream, StreamPredecoder

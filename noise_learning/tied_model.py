@@ -13,8 +13,7 @@ import stim
 from noise_learning.locations import NoiseLocations, Tie, by_role
 from noise_learning.orbits import time_orbits
 from noise_learning.structure import Structure, strength
-from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
-from qec.patch import Basis, Orientation
+from qec import NOISE_PARAMETERS, Basis, CircuitNoise, Orientation, depolarizing, memory_circuit
 
 _PROBE = 1e-4  # rate at which one parameter is switched on; strengths are additive, so any will do
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["INPUT_CHANNELS", "MOVE_CHANNELS", "NetworkInput", "block", "blocked_places", "unblock"]
 

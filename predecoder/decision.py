@@ -15,9 +15,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from predecoder.mechanisms import Mechanisms
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DemTables, DetectorLayout, MoveSet
 
 __all__ = ["REFERENCE_DENSITY", "ChainDecision", "ChainMode", "Decision", "DecisionConfig"]
 

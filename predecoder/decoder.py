@@ -14,8 +14,7 @@ from predecoder.decision import Decision
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout, LayoutError
+from qec import DemTables, DetectorLayout, LayoutError
 
 if TYPE_CHECKING:
     import torch

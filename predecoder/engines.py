@@ -14,8 +14,7 @@ import numpy as np
 from predecoder.blocking import NetworkInput, blocked_places
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
 from predecoder.rates import blocked_rates
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     import torch

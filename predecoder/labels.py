@@ -12,10 +12,7 @@ import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import gf2
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout, LayoutError
-from qec.moves import MoveSet
+from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
 
 __all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels", "sample_kept"]
 

@@ -17,8 +17,7 @@ import numpy as np
 
 from predecoder.native import NativeMatching, native_or_none
 from predecoder.python_matching import PythonMatching
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["MatchedDecision"]
 

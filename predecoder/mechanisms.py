@@ -17,8 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from predecoder.stream_layers import StreamLayers
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout
 
 __all__ = ["Mechanisms", "StreamMechanisms"]
 

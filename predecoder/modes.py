@@ -8,8 +8,7 @@ import sinter
 
 from predecoder.decision import REFERENCE_DENSITY, ChainDecision, ChainMode, Decision
 from predecoder.matching import MatchedDecision
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout
 
 if TYPE_CHECKING:
     from predecoder.network import Network

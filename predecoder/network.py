@@ -17,7 +17,7 @@ from predecoder.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
 from predecoder.rates import RATE_KINDS
 from predecoder.separable import Geometry, SeparableBlock
-from qec.layout import DetectorLayout
+from qec import DetectorLayout
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
 

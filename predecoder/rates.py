@@ -11,8 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from predecoder.blocking import block
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     from predecoder.stream_layers import StreamLayers

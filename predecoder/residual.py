@@ -16,8 +16,7 @@ from predecoder.decision import Decision
 from predecoder.engines import TorchEngine, fitting_shots, make_engine
 from predecoder.native import NativeResidual, native_or_none
 from predecoder.stencils import StencilOnRows
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,7 @@ import math
 
 import numpy as np
 
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["ResidualStencil", "StencilOnRows"]
 

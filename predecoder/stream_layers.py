@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qec.layout import DetectorLayout
+from qec import DetectorLayout
 
 if TYPE_CHECKING:
     from global_decoders.windows import LayeredDem

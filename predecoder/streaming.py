@@ -26,8 +26,7 @@ from predecoder.open_chains import Bond, Move, Node, OpenChains
 from predecoder.rates import StreamRates
 from predecoder.stream_layers import StreamLayers
 from predecoder.tiles import halo_blocks
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qec.layout import GRID_REVISION
+from qec import GRID_REVISION
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig

@@ -1,8 +1,8 @@
 """The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
 
 from qec.circuits import memory_circuit, stim_memory_circuit
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout, LayoutError
+from qec.dem_tables import DemTables, detector_coordinates
+from qec.layout import GRID_REVISION, DetectorLayout, LayoutError
 from qec.moves import MoveSet
 from qec.noise import (
     NOISE_PARAMETERS,
@@ -25,6 +25,7 @@ from qec.shots import (
 
 __all__ = [
     "BASES",
+    "GRID_REVISION",
     "NOISE_PARAMETERS",
     "ORIENTATIONS",
     "SHOT_FORMATS",
@@ -40,6 +41,7 @@ __all__ = [
     "ShotFormat",
     "depolarizing",
     "detections_from_measurements",
+    "detector_coordinates",
     "dump_noise",
     "iter_shots",
     "load_noise",

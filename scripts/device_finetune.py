@@ -25,7 +25,7 @@ from noise_learning import Moments, Structure, TiedModel, learn
 from predecoder import load_network, resolve_weights
 from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
 from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
-from qec.shots import iter_shots
+from qec import iter_shots
 
 HALVES = ("even", "odd")
 DECODERS = ("pymatching", "pymatching-correlated")

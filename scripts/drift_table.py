@@ -32,8 +32,7 @@ import sinter
 import stim
 
 from global_decoders import make_decoder
-from noise_learning import Moments, TiedModel, fit_tied
-from noise_learning.drift import NoiseTracker, TrackedNoise, tied_predictor
+from noise_learning import Moments, NoiseTracker, TiedModel, TrackedNoise, fit_tied, tied_predictor
 from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
 
 CLASSES = ("prep", "meas", "idle_cnot", "idle_spam", "cnot")

@@ -25,8 +25,7 @@ from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, reso
 from predecoder.decision import ChainDecision
 from predecoder.device import select_device
 from predecoder.modes import chain_mode
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout
 
 WEIGHTS = ("accurate", "fast")
 DECODERS = ("pymatching", "pymatching-correlated")

@@ -26,8 +26,7 @@ from predecoder.device import select_device
 from predecoder.matching import MatchedDecision
 from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout
 
 SEED = 3_000_000
 DECODERS = ("pymatching", "pymatching-correlated")

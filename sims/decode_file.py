@@ -11,7 +11,7 @@ import numpy as np
 import sinter
 import stim
 
-from qec.shots import ShotFileError, ShotFormat, detections_from_measurements, iter_shots, write_shots
+from qec import ShotFileError, ShotFormat, detections_from_measurements, iter_shots, write_shots
 
 CHUNK_SHOTS = 4096
 

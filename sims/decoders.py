@@ -9,7 +9,7 @@ from typing import Literal
 import sinter
 import stim
 
-from qec.layout import LayoutError
+from qec import LayoutError
 
 PREDECODER_PREFIX = "predecoder+"
 Device = Literal["auto", "cpu", "cuda"]

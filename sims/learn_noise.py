@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from noise_learning.blocks import BlockLog
-from noise_learning.subsets import Subsets
-from qec.shots import ShotFileError
+from noise_learning import BlockLog, Subsets
+from qec import ShotFileError
 
 Which = Literal["all", "even", "odd"]
 

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from noise_learning.blocks import DriftSummary
-from noise_learning.places import KINDS, Kind, Place
+from noise_learning import KINDS, DriftSummary, Kind, Place
 from sims.plots import save_figure
 
 LATTICE_PLOT = "lattice.png"

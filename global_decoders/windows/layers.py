@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 
 from global_decoders.faults import require_edges
 from global_decoders.windows.repeats import shortened
-from qec.dem_tables import DemTables, detector_coordinates
+from qec import DemTables, detector_coordinates
 
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism"]
 

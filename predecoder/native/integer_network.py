@@ -14,8 +14,7 @@ from predecoder.native.library import NativeUnavailableError, load_library
 from predecoder.native.network import float_tables
 from predecoder.native.placement import cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig

@@ -8,8 +8,7 @@ import numpy as np
 
 from predecoder.native.placement import DETECTORS, cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig

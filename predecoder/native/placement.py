@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.rates import move_rates
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     import torch

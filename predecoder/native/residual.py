@@ -11,7 +11,7 @@ import numpy as np
 
 from predecoder.native.arrays import address, checked
 from predecoder.native.library import load_library
-from qec.moves import MoveSet
+from qec import MoveSet
 
 __all__ = ["NativeResidual"]
 

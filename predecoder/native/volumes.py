@@ -15,8 +15,7 @@ import numpy as np
 from predecoder.native.arrays import address, checked
 from predecoder.native.library import load_library
 from predecoder.native.placement import cells, targets
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["NativeVolumes", "described"]
 

@@ -28,15 +28,15 @@ from predecoder.training.varied import varied_noise
 from predecoder.weights import load_network
 from qec import (
     CircuitNoise,
+    DetectorLayout,
     LocationVariation,
+    MoveSet,
     depolarizing,
     load_noise,
     memory_circuit,
     si1000,
     stim_memory_circuit,
 )
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
 
 __all__ = ["Batch", "Stream", "batches", "expand_tasks", "sample_inputs"]
 

@@ -13,8 +13,7 @@ import torch
 from predecoder.engines import make_engine
 from predecoder.labels import Keep, sample_kept
 from predecoder.network import Network
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec import DetectorLayout, MoveSet
 
 __all__ = ["DistilledLabels"]
 

@@ -15,9 +15,7 @@ from global_decoders import make_decoder
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.network import Network
 from predecoder.residual import ResidualNetwork
-from qec import LocationVariation, depolarizing, memory_circuit, si1000
-from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout
+from qec import DemTables, DetectorLayout, LocationVariation, depolarizing, memory_circuit, si1000
 
 __all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedDecoders", "PairedEvaluator"]
 

@@ -9,7 +9,7 @@ import stim
 import tyro
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from qec.shots import ShotFormat
+from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import parse_stim, shot_format
 from sims.decode_file import DecodeCounts, ShotSource, decode_file

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import stim
 
-from qec.shots import SHOT_FORMATS, ShotFormat
+from qec import SHOT_FORMATS, ShotFormat
 
 Model = TypeVar("Model", stim.Circuit, stim.DetectorErrorModel)
 

@@ -13,14 +13,13 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from qec.shots import ShotFormat
+from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import complete_folder, parse_stim, shot_format
 from sims.decode_file import ShotSource
 
 if TYPE_CHECKING:
-    from noise_learning import Moments, NoiseFit, Structure
-    from noise_learning.blocks import BlockLog, DriftSummary
+    from noise_learning import BlockLog, DriftSummary, Moments, NoiseFit, Structure
     from sims.learn_noise import ShotSelection
 
 RESUME_HINT = "nothing was written; run the same command again"
@@ -69,7 +68,7 @@ class LearnConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = tyro.cli(LearnConfig, prog="qecpipe learn-noise", args=arguments)
-    from noise_learning.blocks import summarize_drift
+    from noise_learning import summarize_drift
     from sims.learn_noise import ShotSelection
 
     console = make_console()
@@ -168,12 +167,13 @@ def _count(
 def _write(
     folder: Path, fit: NoiseFit, drift: DriftSummary, config: LearnConfig, selection: ShotSelection
 ) -> None:
-    from noise_learning.mechanism_table import mechanism_frame
-    from noise_learning.places import gather_places, has_coordinates
-    from noise_learning.report import (
+    from noise_learning import (
         ReportContext,
         assumed_model,
+        gather_places,
+        has_coordinates,
         largest_departures,
+        mechanism_frame,
         render_report,
     )
     from sims.noise_plots import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
