@@ -1,4 +1,4 @@
-"""A rotated patch as decoders see it: detectors on a space-time grid, elementary moves, the decoding problem."""
+"""A rotated patch as decoders see it: detectors on a grid, elementary moves, the decoding problem."""
 
 from qec.patch.lattice import LayoutError
 from qec.patch.layout import GRID_REVISION, MEMORY, OTHER, DetectorLayout
