@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from predecoder.decision import DecisionConfig
+from predecoder.correction import Policies
 from predecoder.network import NetworkConfig
 
 __all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
@@ -153,8 +153,7 @@ class TrainConfig:
         init: weights file to start from, or nothing. It may have fewer residual blocks than `network`,
             or no geometry: the last blocks then begin as the identity, the geometry as zero.
         checkpoint_seconds: time between checkpoints.
-        decision, conservative, small_patch: stored with the weights; they have no part in training.
-            `small_patch` is `decision` unless it is given.
+        policies: stored with the weights; they have no part in training.
     """
 
     name: str
@@ -162,9 +161,7 @@ class TrainConfig:
     init: str | None = None
     checkpoint_seconds: float = 120.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
-    conservative: DecisionConfig = field(default_factory=DecisionConfig)
-    small_patch: DecisionConfig | None = None
+    policies: Policies = field(default_factory=Policies)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
@@ -191,16 +188,19 @@ def load_config(path: str | Path) -> TrainConfig:
     tasks = table.pop("tasks", [{}])
     parts = {
         "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
-        "decision": _build(DecisionConfig, table.pop("decision", {}), f"{path} [decision]"),
-        "conservative": _build(DecisionConfig, table.pop("conservative", {}), f"{path} [conservative]"),
-        "small_patch": _build(DecisionConfig, table.pop("small_patch"), f"{path} [small_patch]")
-        if "small_patch" in table
-        else None,
+        "policies": _policies(table.pop("policies", {}), f"{path} [policies]"),
         "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
         "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
         "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),
     }
     return _build(TrainConfig, {"name": path.stem, **table, **parts}, str(path))
+
+
+def _policies(table: dict[str, Any], where: str) -> Policies:
+    try:
+        return Policies.from_dict(table)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:

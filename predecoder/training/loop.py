@@ -49,9 +49,7 @@ class TrainingRun:
     def __init__(self, config: TrainConfig, *, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self.processes = config, device, processes
-        self.network = Network(config.network, config.decision, config.conservative, config.small_patch).to(
-            device
-        )
+        self.network = Network(config.network).to(device)
         if config.init:
             _begin_from(self.network, config.init)
         parameters = list(self.network.parameters())

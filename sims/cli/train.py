@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
     results = _evaluate(network, device=device, scale=flags.evaluation_shots)
     out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
-    file = save_weights(network, out, _card(config, flags.config, last, results))
+    file = save_weights(network, out, _card(config, flags.config, last, results), policies=config.policies)
     _report(file, results)
     return 0
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import stim
 import torch
+from predecoder.stream_layers import StreamLayers
 
 from global_decoders.windows import LayeredDem
 from predecoder.rates import RATE_KINDS, StreamRates, move_rates
-from predecoder.stream_layers import StreamLayers
 from qec import LocationVariation, memory_circuit, si1000
 from qec.patch.layout import DetectorLayout
 from qec.patch.moves import MoveSet

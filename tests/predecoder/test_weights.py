@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from predecoder.decision import DecisionConfig
 from safetensors.torch import save_file
 
 import qec
 from predecoder import WeightsError, load_network, resolve_weights, save_weights
-from predecoder.decision import DecisionConfig
 from predecoder.network import Network, NetworkConfig
 from qec.patch.layout import GRID_REVISION
 
