@@ -14,7 +14,7 @@ from predecoder.decision import Decision
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
-from qec import DemTables, DetectorLayout, LayoutError
+from qec import DecodingProblem, LayoutError
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +85,7 @@ class PredecodedDecoder(sinter.Decoder):
         """
         compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
         try:
-            tables = DemTables.from_dem(dem)
-            layout = DetectorLayout.from_dem(dem, tables=tables)
+            problem = DecodingProblem.from_dem(dem)
         except LayoutError as error:
             if self.on_misfit == "fail":
                 raise
@@ -95,12 +94,12 @@ class PredecodedDecoder(sinter.Decoder):
             return compiled
         network = self._network()
         return CompiledPredecoded(
-            layout,
+            problem,
             network,
             compiled,
             device=self._device(),
             batch_shots=self.batch_shots,
-            decision=make_decision(network, self.mode, layout, tables=tables),
+            decision=make_decision(network, self.mode, problem),
         )
 
     def _network(self) -> Network:
@@ -131,7 +130,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         global_decoder: sinter.CompiledDecoder,
         *,
@@ -146,12 +145,12 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             decision: by default the network's aggressive one.
             native: False leaves all that is in C++ alone, and so has the logits that streams have.
         """
-        self.layout = layout
+        self.layout = problem.layout
         self.global_decoder = global_decoder
         self._residual = ResidualNetwork(
-            layout, network, device=device, batch_shots=batch_shots, native=native
+            problem, network, device=device, batch_shots=batch_shots, native=native
         )
-        self._decision = decision or make_decision(network, "aggressive", layout)
+        self._decision = decision or make_decision(network, "aggressive", problem)
 
     @property
     def batch_shots(self) -> int:

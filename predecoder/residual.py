@@ -16,7 +16,7 @@ from predecoder.decision import Decision
 from predecoder.engines import TorchEngine, fitting_shots, make_engine
 from predecoder.native import NativeResidual, native_or_none
 from predecoder.stencils import StencilOnRows
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class ResidualNetwork:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
@@ -56,10 +56,10 @@ class ResidualNetwork:
         """
         import torch
 
-        moves = MoveSet.from_layout(layout)
+        layout, moves = problem.layout, problem.moves
         self.batch_shots = batch_shots or fitting_shots(layout)
         self.logits = make_engine(
-            layout, network, moves, device=device, batch_shots=self.batch_shots, native=native
+            problem, network, device=device, batch_shots=self.batch_shots, native=native
         )
         """Logits float32 `(B, M)` of shots."""
         self.native = not isinstance(self.logits, TorchEngine)
