@@ -14,7 +14,7 @@ import numpy as np
 from predecoder.blocking import NetworkInput, blocked_places
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
 from predecoder.rates import blocked_rates
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem, DetectorLayout
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +44,8 @@ class Engine(Protocol):
 
 
 def make_engine(
-    layout: DetectorLayout,
+    problem: DecodingProblem,
     network: Network,
-    moves: MoveSet,
     *,
     device: torch.device,
     batch_shots: int | None = None,
@@ -63,10 +62,10 @@ def make_engine(
         for kind in (NativeIntegerNetwork, NativeNetwork):
             if not kind.runs(network.config):
                 continue
-            engine = native_or_none(partial(kind, layout, network, moves))
+            engine = native_or_none(partial(kind, problem, network))
             if engine is not None:
                 return engine
-    return TorchEngine(layout, network, moves, device=device, batch_shots=batch_shots)
+    return TorchEngine(problem, network, device=device, batch_shots=batch_shots)
 
 
 class TorchEngine:
@@ -76,21 +75,21 @@ class TorchEngine:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
-        moves: MoveSet,
         *,
         device: torch.device,
         batch_shots: int | None = None,
     ) -> None:
         """`batch_shots` is by default what fits the cache."""
+        layout = problem.layout
         self.batch_shots = batch_shots or fitting_shots(layout)
         blocks = int(np.prod(layout.shape)) // 8
         self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
         self._network, self._device = network.to(device), device
         self._input = NetworkInput(layout)
-        self._places = blocked_places(layout, moves)
-        self._rates = blocked_rates(layout, moves) if network.config.rates else None
+        self._places = blocked_places(layout, problem.moves)
+        self._rates = blocked_rates(problem) if network.config.rates else None
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""

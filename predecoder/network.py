@@ -14,8 +14,8 @@ from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.convolution import Convolution
-from predecoder.rates import RATE_KINDS
 from predecoder.separable import Geometry, SeparableBlock
+from qec import NOISE_FEATURES
 
 __all__ = ["Network", "NetworkConfig"]
 
@@ -127,7 +127,7 @@ class Network(nn.Module):
         kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
         self.noise = None
         if config.rates:
-            self.noise = Convolution(8 * RATE_KINDS // cells, config.channels, 3)
+            self.noise = Convolution(8 * NOISE_FEATURES // cells, config.channels, 3)
             nn.init.zeros_(self.noise.weight)
             nn.init.zeros_(self.noise.bias)  # pyright: ignore[reportArgumentType]
         self.trunk = nn.ModuleList(kind(config.channels) for _ in range(config.residual_blocks))

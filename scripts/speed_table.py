@@ -69,8 +69,10 @@ def _measure(flags: Flags, distance: int, p: float) -> Times:
     decoders: dict[str, sinter.CompiledDecoder] = {}
     for name in ("pymatching", "pymatching-correlated"):
         decoders[name] = make_decoder(name).compile_decoder_for_dem(dem=dem)
-    for name in tuple(decoders):
-        before = PredecodedDecoder(make_decoder(name), weights=flags.weights, device="cpu", threads=1)
+    options = {"weights": flags.weights, "device": "cpu", "threads": 1}
+    decoders["neural-matching"] = NeuralMatchingDecoder(**options).compile_decoder_for_dem(dem=dem)
+    for name in ("pymatching", "pymatching-correlated"):
+        before = PredecodedDecoder(make_decoder(name), **options)
         compiled = before.compile_decoder_for_dem(dem=dem)
         assert isinstance(compiled, CompiledPredecoded)
         decoders[f"predecoder+{name}"] = compiled

@@ -24,7 +24,7 @@ from predecoder.correction.clusters import LONGEST_WAIT, Proposed, StreamingClus
 from predecoder.correction.hyperedges import StreamHyperedges
 from predecoder.correction.policies import ThresholdPolicy
 from predecoder.correction.stream_layers import StreamLayers
-from predecoder.rates import StreamRates
+from predecoder.correction.stream_noise_features import StreamNoiseFeatures
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -113,10 +113,13 @@ class StreamPredecoder:
         """Those that the policy looks at, if it does."""
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
-        self._rates, unlike = None, 0
+        self._features, unlike = None, 0
         if network.config.rates:
-            # Rates of the halo must be those of any experiment that goes on.
-            self._rates, unlike = StreamRates(problem, stream_layers), max(0, stream_layers.ending - 1)
+            # Noise features of the halo must be those of any experiment that goes on.
+            self._features, unlike = (
+                StreamNoiseFeatures(problem, stream_layers),
+                max(0, stream_layers.ending - 1),
+            )
         lookahead = 0 if self.hyperedges is None else self.hyperedges.lookahead
         self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
@@ -145,11 +148,12 @@ class StreamPredecoder:
 
         from predecoder.device import autocast
 
-        inputs, rates = self._blocked(grid), None
-        if self._rates is not None:
-            rates = self._blocked(self._rates.of(start, start + grid.shape[1], num_layers=num_layers))
+        inputs, features = self._blocked(grid), None
+        if self._features is not None:
+            stop = start + grid.shape[1]
+            features = self._blocked(self._features.of(start, stop, num_layers=num_layers))
         with torch.inference_mode(), autocast(self._device):
-            logits = self._network(inputs, rates)
+            logits = self._network(inputs, features)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 
     def _blocked(self, grid: np.ndarray) -> torch.Tensor:

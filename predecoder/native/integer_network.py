@@ -14,7 +14,7 @@ from predecoder.native.library import NativeUnavailableError, load_library
 from predecoder.native.network import float_tables
 from predecoder.native.placement import cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
@@ -49,7 +49,7 @@ class NativeIntegerNetwork(NativeVolumes):
 
     lanes = 16
 
-    def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
+    def __init__(self, problem: DecodingProblem, network: Network) -> None:
         """Copies the weights.
 
         Raises:
@@ -59,14 +59,14 @@ class NativeIntegerNetwork(NativeVolumes):
         config = network.config
         if not self.runs(config):
             raise ValueError(f"the integer engine runs calibrated separable networks, not {config}")
-        present = cells(layout.detector_grid) >= 0
+        present = cells(problem.layout.detector_grid) >= 0
         added, kind = fields(network, present)
-        tables = float_tables(network) | {"start": start(network, layout, moves), "fields": added}
+        tables = float_tables(network) | {"start": start(network, problem), "fields": added}
         chunk = load_library("integer_network").qecpipe_integer_network_chunk()
         super().__init__(
             *("integer_network", _Description),
             _integer_tables(tables, _Scales.of(tables, network, chunk=chunk)) | {"kind": kind},
-            *(layout, moves),
+            *(problem.layout, problem.moves),
             channels=config.channels,
             reach=config.halo[0],
         )

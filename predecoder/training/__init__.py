@@ -3,6 +3,7 @@
 from predecoder.training.config import TrainConfig, load_config
 from predecoder.training.evaluation import (
     DEFAULT_CASES,
+    DEFAULT_DECODERS,
     EvaluationCase,
     Noise,
     PairedCounts,
@@ -14,6 +15,7 @@ from predecoder.training.processes import Processes
 
 __all__ = [
     "DEFAULT_CASES",
+    "DEFAULT_DECODERS",
     "EvaluationCase",
     "Noise",
     "PairedCounts",

@@ -28,9 +28,8 @@ from predecoder.training.varied import varied_noise
 from predecoder.weights import load_network
 from qec import (
     CircuitNoise,
-    DetectorLayout,
+    DecodingProblem,
     LocationVariation,
-    MoveSet,
     depolarizing,
     load_noise,
     memory_circuit,
@@ -90,20 +89,16 @@ class Stream:
         return (named[noise](p) if noise in named else load_noise(noise)), None
 
     @cached_property
-    def layout(self) -> DetectorLayout:
-        return DetectorLayout.from_dem(self.dem)
-
-    @cached_property
-    def moves(self) -> MoveSet:
-        return MoveSet.from_layout(self.layout)
+    def problem(self) -> DecodingProblem:
+        return DecodingProblem.from_dem(self.dem)
 
     @cached_property
     def rates(self) -> np.ndarray:
         """float32 `(1, t, i, j, 64)`."""
-        return blocked_rates(self.layout, self.moves)
+        return blocked_rates(self.problem)
 
     def batch_shots(self, blocks_per_batch: int) -> int:
-        return max(1, blocks_per_batch // (int(np.prod(self.layout.shape)) // 8))
+        return max(1, blocks_per_batch // (int(np.prod(self.problem.layout.shape)) // 8))
 
 
 @dataclass(frozen=True)
@@ -146,7 +141,7 @@ def sample_inputs(
     for stream in streams:
         sampler = stream.dem.compile_sampler(seed=seed)
         packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
-        arrays = NetworkInput(stream.layout)(packed), stream.rates
+        arrays = NetworkInput(stream.problem.layout)(packed), stream.rates
         inputs, rates = (torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in arrays)
         yield inputs, rates
 
@@ -185,9 +180,9 @@ class _Maker:
 
     def _source(self, stream: Stream) -> _Source:
         if self._data.labels != "distilled":
-            return _SOURCES[self._data.labels](stream.dem, stream.layout, stream.moves)
+            return _SOURCES[self._data.labels](stream.problem)
         torch.set_num_threads(1)  # in this worker, beside the trainer
-        return DistilledLabels(stream.dem, stream.layout, stream.moves, load_network(self._data.network))
+        return DistilledLabels(stream.problem, load_network(self._data.network))
 
 
 def _work(maker: _Maker, steps: range, out: multiprocessing.Queue) -> None:
@@ -257,10 +252,11 @@ class _Unpacker:
     """Turns packed detections and labels into the network's tensors."""
 
     def __init__(self, stream: Stream) -> None:
-        self._input = NetworkInput(stream.layout)
-        self._num_moves = stream.moves.num_moves
-        self._places = blocked_places(stream.layout, stream.moves)
-        self._shape = block(stream.layout.move_mask[None]).shape[1:]
+        layout, moves = stream.problem.layout, stream.problem.moves
+        self._input = NetworkInput(layout)
+        self._num_moves = moves.num_moves
+        self._places = blocked_places(layout, moves)
+        self._shape = block(layout.move_mask[None]).shape[1:]
         self._mask = self._blocked(np.ones((1, self._num_moves)))
         self._rates = stream.rates
 

@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> int:
     if processes.rank > 0:
         return 0
     last = _last_steps(work_dir / "log.jsonl") | {"processes": processes.world_size}
-    results = _evaluate(network, device=device, scale=flags.evaluation_shots)
+    results = _evaluate(network, config.policies, device=device, scale=flags.evaluation_shots)
     out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     file = save_weights(network, out, _card(config, flags.config, last, results), policies=config.policies)
@@ -119,7 +119,7 @@ def _last_steps(log: Path) -> dict:
     return {key: steps[-1][key] for key in ("step", "samples", "seconds")} | {"loss": loss}
 
 
-def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
+def _evaluate(network: Network, policies: Policies, *, device, scale: float) -> list[dict]:
     """The LER table of the card: one row a case and global decoder."""
     from rich.progress import track
 
@@ -127,7 +127,7 @@ def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
 
     rows = []
     for case in track(DEFAULT_CASES if scale else (), "measuring LER", console=make_console()):
-        counts = PairedEvaluator(network, case, device=device).run(
+        counts = PairedEvaluator(network, policies, case, device=device).run(
             max(1, round(case.shots * scale)), seed=_EVALUATION_SEED + case.distance
         )
         for decoder, c in counts.items():

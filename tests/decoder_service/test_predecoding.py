@@ -9,24 +9,21 @@ import torch
 
 from decoder_service.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, load_network
-from predecoder.decision import ChainDecision
-from predecoder.modes import chain_mode
-from qec import DetectorLayout
-from qec.dem_tables import DemTables
+from predecoder import CompiledPredecoded, load_bundle
+from predecoder.correction import automatic_policy, make_decision
+from qec import DecodingProblem
 
 
-def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
-    """The default network with a stream's rule, on whole shots."""
-    network, tables = load_network("default"), DemTables.from_dem(dem)
-    layout = DetectorLayout.from_dem(dem, tables=tables)
-    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), layout)
+def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
+    """The default network with a stream's policy, on whole shots."""
+    bundle, problem = load_bundle("default"), DecodingProblem.from_dem(dem)
+    policy = automatic_policy(windowed, stream=True)
     return CompiledPredecoded(
-        layout,
-        network,
+        problem,
+        bundle.network,
         windowed.compile_decoder_for_dem(dem=dem),
         device=torch.device("cpu"),
-        decision=ChainDecision(layout, rule, tables=tables),
+        decision=make_decision(bundle.policies, policy, problem),
     )
 
 
@@ -35,7 +32,7 @@ def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> Compi
 def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
     """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
 
-    Before correlated matching the network's decision is the conservative one, bound by mechanisms.
+    Before correlated matching the network's policy is complete: clusters joined along hyperedges, nothing left.
     """
     decoder = StreamDecoder(
         kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
@@ -43,7 +40,7 @@ def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], in
     windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode)
     for rounds in (5, 40):
         experiment = kit.experiment(rounds, shots=12)
-        expected = _by_groups(windowed, experiment.dem).decode_shots_bit_packed(
+        expected = _whole_shots(windowed, experiment.dem).decode_shots_bit_packed(
             bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
         )
         for bits, answer in zip(experiment.measurements, expected, strict=True):

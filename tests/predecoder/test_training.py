@@ -172,9 +172,9 @@ def test_contested_batches_are_labelled_as_any_others(config, labels):
     stream = streams[index]
     assert len(packed) == stream.batch_shots(data.blocks_per_batch)
     assert Contested(stream.dem)(packed).all()
-    moves = np.unpackbits(labels, axis=1, count=stream.moves.num_moves)
-    explained = (moves @ stream.moves.matrix.toarray().T) & 1
-    detections = np.unpackbits(packed, axis=1, count=stream.layout.num_detectors, bitorder="little")
+    moves = np.unpackbits(labels, axis=1, count=stream.problem.moves.num_moves)
+    explained = (moves @ stream.problem.moves.matrix.toarray().T) & 1
+    detections = np.unpackbits(packed, axis=1, count=stream.problem.layout.num_detectors, bitorder="little")
     assert np.array_equal(explained, detections)
 
 

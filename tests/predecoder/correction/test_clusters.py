@@ -78,7 +78,7 @@ def test_true_corrections_leave_nothing_and_are_all_committed(model):
     from predecoder.labels import TeacherLabels
 
     m = model(5, 5)
-    packed, labels = TeacherLabels(m.dem, m.layout, m.moves).sample(50, seed=2)
+    packed, labels = TeacherLabels(m.problem).sample(50, seed=2)
     strict = ClusterDecision(m.problem, ThresholdPolicy(commit=9.0, residual="empty"))
     assert np.array_equal(strict(np.where(labels, 9.0, -9.0), packed), labels)
 

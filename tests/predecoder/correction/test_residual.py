@@ -14,7 +14,7 @@ from qec import DetectorLayout
 _SIZES = st.sampled_from([(3, 1), (3, 2), (3, 3), (3, 4), (5, 3), (5, 6)])
 
 
-@pytest.fixture(params=[True, False], ids=["native", "python"])
+@pytest.fixture(params=[True, False], ids=["native", "python"], scope="module")
 def native(request) -> bool:
     """Whether C++ may be used; where there is no compiler, both are Python."""
     return request.param

@@ -101,7 +101,7 @@ def test_every_bit_is_that_of_the_arithmetic(
 ):
     m, network = model(distance, rounds, basis, orientation), integer_network(distance, channels=channels)
     packed = _shots(m, shots)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
+    engine = NativeIntegerNetwork(m.problem, network)
     got, expected = engine(packed), _Reference(engine, m.layout, m.moves)(packed)
     assert got.std() > 0.1
     assert np.array_equal(got, expected)
@@ -114,7 +114,7 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network,
     network.stream_range *= factor
     network.hidden_range *= factor
     packed = np.random.default_rng(1).integers(0, 256, (20, -(-m.layout.num_detectors // 8)), dtype=np.uint8)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
+    engine = NativeIntegerNetwork(m.problem, network)
     assert np.array_equal(engine(packed), _Reference(engine, m.layout, m.moves)(packed))
 
 
@@ -122,21 +122,21 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network,
 def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_path, monkeypatch):
     m, network = model(5, 3), integer_network(5)
     packed = _shots(m, 20)
-    here = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    here = NativeIntegerNetwork(m.problem, network)(packed)
     path = native_library.SOURCES / "integer_network.cpp"
     flags = (*native_library._FLAGS, "-Wno-psabi")
     native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
     plain = ctypes.CDLL(str(tmp_path / "plain.so"))
     monkeypatch.setattr("predecoder.native.volumes.load_library", lambda _: plain)
-    assert np.array_equal(NativeIntegerNetwork(m.layout, network, m.moves)(packed), here)
+    assert np.array_equal(NativeIntegerNetwork(m.problem, network)(packed), here)
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_logits_are_near_those_in_floating_point(model, integer_network, told):
     m, network = model(5, 4, "z", "ZH"), integer_network(4, rates=told)
     packed = _shots(m, 200)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(m.problem, network)(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     assert not np.array_equal(got, exact)
 
@@ -145,9 +145,9 @@ def test_logits_are_near_those_in_floating_point(model, integer_network, told):
 def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatch, layers):
     m, network = model(3, 24, "z", "XH"), integer_network(5)
     packed = _shots(m, 33)
-    whole = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    whole = NativeIntegerNetwork(m.problem, network)(packed)
     monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * 4)
-    tiled = NativeIntegerNetwork(m.layout, network, m.moves)
+    tiled = NativeIntegerNetwork(m.problem, network)
     assert np.array_equal(tiled(packed), whole)
     assert np.array_equal(np.concatenate([tiled(packed[:15]), tiled(packed[15:])]), whole)
 
@@ -156,7 +156,7 @@ def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatc
 def test_a_patch_wider_than_a_tile_of_columns(model, integer_network):
     m, network = model(21, 2), integer_network(3, channels=16)
     packed = _shots(m, 2)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
+    engine = NativeIntegerNetwork(m.problem, network)
     assert np.array_equal(engine(packed), _Reference(engine, m.layout, m.moves)(packed))
 
 
@@ -168,14 +168,14 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
             block.spatial.bias[3] = -1
         calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     packed = _shots(m, 40)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(m.problem, network)(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
     calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
-    assert not NativeIntegerNetwork(m.layout, network, m.moves)(packed).any()
+    assert not NativeIntegerNetwork(m.problem, network)(packed).any()
 
 
 @pytest.mark.parametrize(
@@ -189,18 +189,18 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
 def test_what_integers_cannot_hold_is_computed_in_floating_point(model, integer_network, spoil, reason):
     m, network = model(), integer_network(8, channels=16)
     spoil(network)
-    engine = make_engine(m.layout, network, m.moves, device=CPU)
+    engine = make_engine(m.problem, network, device=CPU)
     assert isinstance(engine, NativeNetwork)
     with pytest.raises(NativeUnavailableError, match=reason):
-        NativeIntegerNetwork(m.layout, network, m.moves)
+        NativeIntegerNetwork(m.problem, network)
 
 
 def test_who_runs_it(model, integer_network, separable_network):
     m, network = model(), integer_network()
-    assert isinstance(make_engine(m.layout, network, m.moves, device=CPU), NativeIntegerNetwork)
-    assert isinstance(make_engine(m.layout, network, m.moves, device=CPU, native=False), TorchEngine)
+    assert isinstance(make_engine(m.problem, network, device=CPU), NativeIntegerNetwork)
+    assert isinstance(make_engine(m.problem, network, device=CPU, native=False), TorchEngine)
     with pytest.raises(ValueError, match="runs calibrated separable networks, not NetworkConfig"):
-        NativeIntegerNetwork(m.layout, separable_network(), m.moves)
+        NativeIntegerNetwork(m.problem, separable_network())
     fitting = {"channels": 32, "separable": True, "time_fold": 1}
     for other in ({"channels": 24}, {"channels": 272}, {"separable": False}, {"time_fold": 2}):
         with pytest.raises(ValueError, match="integers=true needs separable=true, time_fold=1 and channels"):
