@@ -1,4 +1,4 @@
-"""A stream of shots of any length as a few blocks of moments, and whether the blocks agree."""
+"""Whether blocks of shots agree: how the noise drifted while they were taken."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noise_learning.drift import prediction_loss
-from noise_learning.equations import Equations
-from noise_learning.fit import NoiseFit
-from noise_learning.moments import Moments
-from noise_learning.places import Kind, has_coordinates, place_keys
-from noise_learning.structure import strength
-from noise_learning.subsets import Subsets
+from noise_learning.drift.tracker import prediction_loss
+from noise_learning.estimators.equations import Equations
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.moments.moments import Moments
+from noise_learning.models.location_classes import Kind, has_coordinates, location_keys
+from noise_learning.models.structure import attenuation
 
-__all__ = ["ANYWHERE", "GROUPS", "BlockLog", "DriftSummary", "summarize_drift"]
+__all__ = ["ANYWHERE", "GROUPS", "DriftSummary", "summarize_drift"]
 
 GROUPS: dict[Kind | None, str] = {
     "time": "time",
@@ -24,80 +23,9 @@ GROUPS: dict[Kind | None, str] = {
     "hyperedge": "hyperedge",
     None: "first and last round",
 }
-"""Groups of mechanisms whose drift is followed, by kind of place (see `noise_learning.places`)."""
+"""Groups of mechanisms whose drift is followed, by kind of location class (see `noise_learning.models.location_classes`)."""
 ANYWHERE = "all mechanisms"
 """The only group where detectors have no coordinates."""
-
-_FIRST_BLOCK = 1024
-_MOST_BLOCKS = 32
-_COUNT_SHOTS = 32_768
-
-
-class BlockLog:
-    """Moments of consecutive blocks of equal size, at most _MOST_BLOCKS of them.
-
-    The length of a stream is not known beforehand: when there are too many blocks, neighbours are added and
-    blocks are twice as long from then on. So memory does not depend on the number of shots.
-    """
-
-    def __init__(self, subsets: Subsets) -> None:
-        self._subsets = subsets
-        self._size = _FIRST_BLOCK
-        self._blocks: list[Moments] = []
-        self._open = Moments.zero(subsets)
-        self._waiting: list[np.ndarray] = []
-
-    @property
-    def blocks(self) -> list[Moments]:
-        """The blocks so far, the last one possibly shorter."""
-        self._count()
-        return [*self._blocks, *([self._open] if self._open.weight else [])]
-
-    @property
-    def shots(self) -> int:
-        """All shots so far."""
-        return len(self._blocks) * self._size + round(self._open.weight) + self._waiting_shots
-
-    @property
-    def total(self) -> Moments:
-        """Moments of all shots."""
-        return sum(self.blocks, start=Moments.zero(self._subsets))
-
-    def add(self, detections: np.ndarray) -> None:
-        """Adds shots.
-
-        Args:
-            detections: uint8 (shots, ceil(num_detectors / 8)), little-endian bits.
-
-        Raises:
-            ValueError: another dtype or shape.
-        """
-        while len(detections):
-            room = min(self._size - round(self._open.weight), _COUNT_SHOTS)
-            taken = detections[: room - self._waiting_shots]
-            self._waiting.append(taken)
-            detections = detections[len(taken) :]
-            if self._waiting_shots == room:
-                self._count()
-            if round(self._open.weight) == self._size:
-                self._close()
-
-    @property
-    def _waiting_shots(self) -> int:
-        return sum(map(len, self._waiting))
-
-    def _count(self) -> None:
-        if self._waiting:
-            self._open += Moments.from_shots(self._subsets, np.concatenate(self._waiting))
-            self._waiting = []
-
-    def _close(self) -> None:
-        self._blocks.append(self._open)
-        self._open = Moments.zero(self._subsets)
-        if len(self._blocks) == _MOST_BLOCKS:
-            self._blocks = [a + b for a, b in zip(self._blocks[::2], self._blocks[1::2], strict=True)]
-            self._size *= 2
-
 
 @dataclass(frozen=True, eq=False)
 class DriftSummary:
@@ -109,7 +37,7 @@ class DriftSummary:
         chi2: float64 (blocks,), per moment, of the block against all shots; about 1 without drift.
         density: float64 (blocks,), detection events over detectors.
         scales: by group of mechanisms (values of GROUPS), float64 (blocks,): by what factor the learned
-            strengths of the group must be multiplied to fit the block.
+            attenuations of the group must be multiplied to fit the block.
     """
 
     first_shot: np.ndarray
@@ -177,21 +105,21 @@ def summarize_drift(fit: NoiseFit, blocks: Sequence[Moments]) -> DriftSummary:
 
 
 def _density(block: Moments, num_detectors: int) -> float:
-    """Detection events over detectors; those that no mechanism flips count as silent."""
+    """Detection events over detectors; those that no mechanism flips count as never firing."""
     return float(block.odd[block.subsets.sizes == 1].sum() / (block.weight * num_detectors))
 
 
 def _design(fit: NoiseFit) -> tuple[list[str], np.ndarray]:
-    """Groups, and float64 (subsets, groups): what the learned strengths of each add to b."""
+    """Groups, and float64 (subsets, groups): what the learned attenuations of each add to b."""
     structure = fit.structure
     if has_coordinates(structure):
-        labels = [GROUPS[None if key is None else key[0]] for key in place_keys(structure)]
+        labels = [GROUPS[None if key is None else key[0]] for key in location_keys(structure)]
     else:
         labels = [ANYWHERE] * len(fit.p)
     groups = [group for group in dict.fromkeys((*GROUPS.values(), ANYWHERE)) if group in labels]
     belongs = np.array([[label == group for group in groups] for label in labels])
-    strengths = structure.membership @ (strength(fit.p)[:, None] * belongs)
-    return groups, structure.parity @ strengths
+    attenuations = structure.membership @ (attenuation(fit.p)[:, None] * belongs)
+    return groups, structure.parity @ attenuations
 
 
 def _scales(design: np.ndarray, block: Moments) -> np.ndarray:

@@ -6,7 +6,7 @@ is added to it. The loss of a window is the chi^2 per moment of that prediction.
 pays in statistical error, one that is too long in drift; the block's own noise is the same for all.
 
 A fit of few parameters averages over moments, so it can afford a much shorter window than single moments can:
-what predicts should have as many degrees of freedom as what is fitted (`tied_predictor`, `measured_means`).
+what predicts should have as many degrees of freedom as what is fitted (`shared_parameter_predictor`, `measured_means`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import stim
 
-from noise_learning.equations import Equations
-from noise_learning.fit import NoiseFit
-from noise_learning.moments import Moments
-from noise_learning.structure import Structure
-from noise_learning.tied_model import TiedModel
+from noise_learning.estimators.equations import Equations
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.moments.moments import Moments
+from noise_learning.models.structure import Structure
+from noise_learning.models.shared_parameters import SharedParameterModel
 
-__all__ = ["NoiseTracker", "TrackedNoise", "measured_means", "prediction_loss", "tied_predictor"]
+__all__ = ["NoiseTracker", "TrackedNoise", "measured_means", "prediction_loss", "shared_parameter_predictor"]
 
 Predictor = Callable[[Moments], np.ndarray]
 """From moments of the past to the m_T to expect of the next block, float64 (subsets,)."""
@@ -40,10 +40,10 @@ def measured_means(moments: Moments) -> np.ndarray:
     return moments.means
 
 
-def tied_predictor(model: TiedModel) -> Predictor:
-    """Predicts the moments of the model's parameters, from a quick linear fit: for tied estimators.
+def shared_parameter_predictor(model: SharedParameterModel) -> Predictor:
+    """Predicts the moments of the model's parameters, from a quick linear fit: for shared-parameter estimators.
 
-    Unlike `fit_tied` it weights equations by their variances only and may find negative rates, which costs a
+    Unlike `fit_shared_parameters` it weights equations by their variances only and may find negative rates, which costs a
     prediction little and keeps a ladder of windows cheap.
     """
 
@@ -102,7 +102,7 @@ class TrackedNoise:
 class NoiseTracker:
     """Follows drifting noise, block by block, so that decoders can pick up a fresh DEM between blocks.
 
-        tracker = NoiseTracker(structure, fit, predict=tied_predictor(model))
+        tracker = NoiseTracker(structure, fit, predict=shared_parameter_predictor(model))
         for detections in blocks:
             predictions = decoder.decode(detections)          # with the DEM of the blocks before
             decoder = compile_decoder(tracker.update(detections).dem)

@@ -14,11 +14,11 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.equations import Equations, sparse_covariance
-from noise_learning.fit import NoiseFit, clipped, prior_scale
-from noise_learning.moments import Moments
-from noise_learning.structure import Structure
-from noise_learning.subsets import Subsets
+from noise_learning.estimators.equations import Equations, sparse_covariance
+from noise_learning.estimators.fit import NoiseFit, clipped, prior_scale
+from noise_learning.moments.moments import Moments
+from noise_learning.models.structure import Structure
+from noise_learning.moments.subsets import Subsets
 
 _BLOCK = 1000  # detector sets at a time: bounds the memory of the covariance
 
@@ -38,16 +38,16 @@ def closed_form_matrix(structure: Structure, *, subsets: Subsets | None = None) 
 
 
 @dataclass(frozen=True, eq=False)
-class RawStrengths:
-    """Closed-form strengths as they come, of detector sets; some below 0.
+class RawAttenuations:
+    """Closed-form attenuations as they come, of detector sets; some below 0.
 
     Attributes:
         equations: what they come from.
         matrix: float64 (detector sets, subsets), as `closed_form_matrix`.
         a: float64 (detector sets,); the scaled prior where not `known`.
         known: bool (detector sets,), none of the equations was dropped.
-        prior: float64 (detector sets,), the prior's strengths times `scale`.
-        scale: makes the prior add up to the known strengths.
+        prior: float64 (detector sets,), the prior's attenuations times `scale`.
+        scale: makes the prior add up to the known attenuations.
     """
 
     equations: Equations
@@ -58,7 +58,7 @@ class RawStrengths:
     scale: float
 
     @classmethod
-    def of(cls, moments: Moments, structure: Structure) -> RawStrengths:
+    def of(cls, moments: Moments, structure: Structure) -> RawAttenuations:
         """Raises:
         ValueError: the moments are of no shots, or of other subsets.
         """
@@ -67,7 +67,7 @@ class RawStrengths:
         raw = matrix @ equations.b
         known = np.asarray(abs(matrix) @ (~equations.valid).astype(float)) == 0
         scale = prior_scale(structure, np.where(known, raw, 0.0), where=known)
-        prior = scale * structure.prior_strength
+        prior = scale * structure.prior_attenuation
         return cls(equations, matrix, np.where(known, raw, prior), known, prior, scale)
 
 
@@ -80,7 +80,7 @@ def fit_closed_form(moments: Moments, structure: Structure) -> NoiseFit:
     Raises:
         ValueError: the moments are of no shots, or of other subsets.
     """
-    raw = RawStrengths.of(moments, structure)
+    raw = RawAttenuations.of(moments, structure)
     a = clipped(raw.a, towards=raw.prior)
     spread = np.sqrt(closed_form_variances(structure, raw.matrix, a, shots=raw.equations.shots))
     unknown = np.count_nonzero(~raw.known)

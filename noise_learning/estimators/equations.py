@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.moments import Moments
-from noise_learning.structure import Structure
-from noise_learning.subsets import Subsets
+from noise_learning.moments.moments import Moments
+from noise_learning.models.structure import Structure
+from noise_learning.moments.subsets import Subsets
 
 # A detector looks broken where it never fires though a tenth of the usual rate would have given so many
 # events, or where it always fires in so many shots.
@@ -106,14 +106,14 @@ def dropped_sets(structure: Structure, valid: np.ndarray) -> tuple[tuple[int, ..
 
 
 def variances(parity: sp.csr_matrix, a: np.ndarray, *, shots: float) -> np.ndarray:
-    """Var(b_T) = (1 / m_T^2 - 1) / N, with m_T as predicted by the strengths `a`."""
+    """Var(b_T) = (1 / m_T^2 - 1) / N, with m_T as predicted by the attenuations `a`."""
     return np.expm1(2 * (parity @ a)) / shots
 
 
 def covariance(parity: sp.csr_matrix, a: np.ndarray, *, shots: float) -> np.ndarray:
     """Cov(b_T, b_U) = (m_(T xor U) / (m_T m_U) - 1) / N, float64 (rows, rows), dense.
 
-    Independent mechanisms of strength a have m_(T xor U) / (m_T m_U) = exp(2 c_TU), where c_TU sums
+    Independent mechanisms of attenuation a have m_(T xor U) / (m_T m_U) = exp(2 c_TU), where c_TU sums
     those that flip the parity of both T and U: no moment beyond the m_T has to be counted.
     """
     half = (parity @ sp.diags_array(np.sqrt(a))).toarray().astype(np.float32)

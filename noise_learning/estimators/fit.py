@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import stim
 
-from noise_learning.equations import Equations, dropped_sets, equation_notes, variances
-from noise_learning.structure import Structure, probability, strength
+from noise_learning.estimators.equations import Equations, dropped_sets, equation_notes, variances
+from noise_learning.models.structure import Structure, probability, attenuation
 
-EstimatorName = Literal["closed-form", "tied", "hybrid"]
+EstimatorName = Literal["closed-form", "shared-parameters", "hybrid"]
 
 # Matching weights need p < 1/2; above this a mechanism is as good as a coin.
 MAX_PROBABILITY = 0.49
@@ -20,8 +20,8 @@ _SHRUNK = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class TiedParameters:
-    """Parameters of a tied fit, not identifiable one by one.
+class SharedParameters:
+    """Parameters of a shared-parameter fit, not identifiable one by one.
 
     Attributes:
         names: of the parameters.
@@ -60,14 +60,14 @@ class NoiseFit:
         p: float64 (mechanisms,), each in (0, 0.5).
         sigma: float64 (mechanisms,), one standard error of p.
         assumed: float64 (mechanisms,), probabilities of the model that the fit can be held against: the
-            prior, or for the hybrid the tied fit.
+            prior, or for the hybrid the shared-parameter fit.
         chi2: sum over equations of the squared residual over its variance.
         dof: equations minus free parameters. Equations are correlated: chi2 / dof scatters more than that of
             independent ones.
         shots: effective number of shots.
         dropped: detector sets whose equations were dropped.
         notes: what a reader should know, in sentences.
-        parameters: of the tied fit, if there was one.
+        parameters: of the shared-parameter fit, if there was one.
     """
 
     structure: Structure
@@ -80,7 +80,7 @@ class NoiseFit:
     shots: float
     dropped: tuple[tuple[int, ...], ...] = ()
     notes: tuple[str, ...] = ()
-    parameters: TiedParameters | None = None
+    parameters: SharedParameters | None = None
 
     @property
     def chi2_per_row(self) -> float:
@@ -99,10 +99,10 @@ class NoiseFit:
         free: int,
         notes: tuple[str, ...] = (),
     ) -> NoiseFit:
-        """From strengths of detector sets, shared among their mechanisms in proportion to the prior.
+        """From attenuations of detector sets, shared among their mechanisms in proportion to the prior.
 
         Args:
-            a, sigma: float64 (detector sets,), valid strengths (see `clipped`) and their standard errors.
+            a, sigma: float64 (detector sets,), valid attenuations (see `clipped`) and their standard errors.
             free: number of free parameters.
             notes: to be told after those on dropped equations.
         """
@@ -150,38 +150,38 @@ def assemble(structure: Structure, p: np.ndarray) -> stim.DetectorErrorModel:
     return dem
 
 
-def prior_scale(structure: Structure, set_strength: np.ndarray, *, where: np.ndarray) -> float:
-    """By how much the prior must be multiplied to add up to the given strengths of some detector sets.
+def prior_scale(structure: Structure, set_attenuation: np.ndarray, *, where: np.ndarray) -> float:
+    """By how much the prior must be multiplied to add up to the given attenuations of some detector sets.
 
     Args:
-        set_strength: float64 (detector sets,).
+        set_attenuation: float64 (detector sets,).
         where: bool (detector sets,), which of them to add up; with none of them the scale is 1.
     """
     if not where.any():
         return 1.0
-    scale = float(set_strength[where].sum() / structure.prior_strength[where].sum())
+    scale = float(set_attenuation[where].sum() / structure.prior_attenuation[where].sum())
     return min(max(scale, 1e-3), 1e3)
 
 
-def clipped(set_strength: np.ndarray, *, towards: np.ndarray) -> np.ndarray:
-    """Strengths that are valid: at least a fraction of `towards`, and p at most MAX_PROBABILITY.
+def clipped(set_attenuation: np.ndarray, *, towards: np.ndarray) -> np.ndarray:
+    """Attenuations that are valid: at least a fraction of `towards`, and p at most MAX_PROBABILITY.
 
     Args:
-        set_strength, towards: float64 (detector sets,).
+        set_attenuation, towards: float64 (detector sets,).
     """
-    highest = strength(np.array(MAX_PROBABILITY))
-    return np.minimum(np.maximum(set_strength, _SHRUNK * towards), highest)
+    highest = attenuation(np.array(MAX_PROBABILITY))
+    return np.minimum(np.maximum(set_attenuation, _SHRUNK * towards), highest)
 
 
 def bounded_probability(a: np.ndarray) -> np.ndarray:
-    """Probabilities of strengths, within (0, MAX_PROBABILITY]."""
+    """Probabilities of attenuations, within (0, MAX_PROBABILITY]."""
     return np.clip(probability(a), 1e-12, MAX_PROBABILITY)
 
 
 def mechanism_sigma(
     structure: Structure, split: np.ndarray, a: np.ndarray, set_sigma: np.ndarray
 ) -> np.ndarray:
-    """Standard errors of probabilities, float64 (mechanisms,), from those of the sets' strengths.
+    """Standard errors of probabilities, float64 (mechanisms,), from those of the sets' attenuations.
 
     A mechanism without detectors cannot be learned: its error is its probability.
     """
@@ -192,15 +192,15 @@ def mechanism_sigma(
     return sigma
 
 
-def chi_squared(structure: Structure, equations: Equations, set_strength: np.ndarray) -> tuple[float, int]:
+def chi_squared(structure: Structure, equations: Equations, set_attenuation: np.ndarray) -> tuple[float, int]:
     """Sum of squared residuals over their variances, and the number of equations that have a variance.
 
     Args:
-        set_strength: float64 (detector sets,), as fitted.
+        set_attenuation: float64 (detector sets,), as fitted.
     """
-    spread = variances(structure.parity, set_strength, shots=equations.shots)
+    spread = variances(structure.parity, set_attenuation, shots=equations.shots)
     rows = equations.valid & (spread > 0)
-    residual = equations.b - structure.parity @ set_strength
+    residual = equations.b - structure.parity @ set_attenuation
     return float(np.sum(residual[rows] ** 2 / spread[rows])), int(rows.sum())
 
 

@@ -1,10 +1,10 @@
-"""Every mechanism on its own, but shrunk towards the tied fit as far as the data ask for.
+"""Every mechanism on its own, but shrunk towards the shared-parameter fit as far as the data ask for.
 
-Strengths are a = K theta + delta, with departures delta = F z (see `departures`), z standard normal. Given
+Attenuations are a = K theta + delta, with deviations delta = F z (see `deviations`), z standard normal. Given
 F this is linear, with b of covariance C + (parity F) (parity F)^T: theta by weighted least squares, delta by
-its posterior mean. tau, the size of the departures, -> 0 is the tied fit, large tau weighted least squares
+its posterior mean. tau, the size of the deviations, -> 0 is the shared-parameter fit, large tau weighted least squares
 of every mechanism. Devices also have correlations that no mechanism of the circuit has (leakage,
-crosstalk): every other subset of a mechanism's detectors may have a strength of its own, which would
+crosstalk): every other subset of a mechanism's detectors may have a attenuation of its own, which would
 otherwise be blamed on the mechanisms. The sizes are those that predict moments best that were held out,
 each one in turn, in closed form.
 """
@@ -20,23 +20,23 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
 
-from noise_learning.closed_form import closed_form_matrix, closed_form_variances
-from noise_learning.departures import Departures
-from noise_learning.equations import Equations, covariance, equation_notes, variances
-from noise_learning.fit import (
+from noise_learning.estimators.closed_form import closed_form_matrix, closed_form_variances
+from noise_learning.estimators.deviations import Deviations
+from noise_learning.estimators.equations import Equations, covariance, equation_notes, variances
+from noise_learning.estimators.fit import (
     NoiseFit,
-    TiedParameters,
+    SharedParameters,
     bounded_probability,
     chi_squared,
     clipped,
     mechanism_sigma,
 )
-from noise_learning.moments import Moments
-from noise_learning.tied import cholesky, sample_rows, solve_parameters
-from noise_learning.tied_model import TiedModel
+from noise_learning.moments.moments import Moments
+from noise_learning.estimators.shared_parameter_fit import cholesky, sample_rows, solve_parameters
+from noise_learning.models.shared_parameters import SharedParameterModel
 
 _TAUS = (0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
-_INVARIANT = (0.0, 0.5, 0.9, 0.99)  # share of the departures' variance that is the same in all rounds
+_INVARIANT = (0.0, 0.5, 0.9, 0.99)  # share of the deviations' variance that is the same in all rounds
 _DENSE_ROWS = 4000  # above, the moments' covariance is taken as diagonal
 _TAU_ROWS = 1200  # tau is one number: a sample of equations settles it
 
@@ -46,10 +46,10 @@ _UNMODELLED = (0.0, 0.1, 0.3, 1.0)
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """How far a device may be from the tied model.
+    """How far a device may be from the shared-parameter model.
 
     Attributes:
-        tau: relative size of a location's departure.
+        tau: relative size of a location's deviation.
         invariant: share of it that is the same in all rounds.
         unmodelled: size of correlations that no mechanism has, in units of the median mechanism.
 
@@ -63,7 +63,7 @@ class Shrinkage:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tau) and self.tau > 0):
-            raise ValueError(f"tau={self.tau!r} must be positive and finite; near 0 is the tied fit")
+            raise ValueError(f"tau={self.tau!r} must be positive and finite; near 0 is the shared-parameter fit")
         if not 0 <= self.invariant <= 1:
             raise ValueError(f"invariant={self.invariant!r} is not a share in [0, 1]")
         if not (math.isfinite(self.unmodelled) and self.unmodelled >= 0):
@@ -78,11 +78,11 @@ class _Problem:
     of_theta: np.ndarray  # (rows, parameters)
     b: np.ndarray
     set_matrix: sp.csr_matrix  # (detector sets, parameters)
-    centre: np.ndarray  # (detector sets,), strengths of the tied fit
+    centre: np.ndarray  # (detector sets,), attenuations of the shared-parameter fit
     guess: np.ndarray
     noise: np.ndarray  # (rows, rows) or, where that is too large, its diagonal (rows,)
-    departures: Departures
-    others: sp.csr_matrix  # (rows, other subsets), parity, times the median strength
+    deviations: Deviations
+    others: sp.csr_matrix  # (rows, other subsets), parity, times the median attenuation
 
     @property
     def dense(self) -> bool:
@@ -90,29 +90,29 @@ class _Problem:
 
 
 def fit_hybrid(
-    moments: Moments, model: TiedModel, tied: NoiseFit, *, shrinkage: Shrinkage | None = None
+    moments: Moments, model: SharedParameterModel, shared: NoiseFit, *, shrinkage: Shrinkage | None = None
 ) -> NoiseFit:
-    """Per-mechanism fit shrunk towards `tied`.
+    """Per-mechanism fit shrunk towards `shared`.
 
     Args:
-        tied: `fit_tied(moments, model)`.
+        shared: `fit_shared_parameters(moments, model)`.
         shrinkage: by default the one that predicts held-out moments best.
 
     With more than 4,000 equations their covariance is taken as diagonal, and the notes say so.
 
     Raises:
-        ValueError: `tied` has no parameters, or the moments do not fit the model.
+        ValueError: `shared` has no parameters, or the moments do not fit the model.
     """
-    parameters = _parameters(tied)
+    parameters = _parameters(shared)
     equations = Equations.of(moments)
     problem = _problem(model, parameters, equations)
     notes = equation_notes(model.structure, equations)
     if shrinkage is None:
         shrinkage = _choice(problem)
     notes += (
-        f"locations depart from the tied fit by a factor of about exp(+-{shrinkage.tau:.2g}), "
-        f"{shrinkage.invariant:.0%} of that the same in all rounds; correlations of no mechanism: "
-        f"{shrinkage.unmodelled:g} of the median one",
+        f"rates of noise locations scatter about the shared-parameter fit by a factor of about "
+        f"exp(±{shrinkage.tau:.2g}), {shrinkage.invariant:.0%} of that the same in all rounds; correlations that "
+        f"the circuit's noise does not explain: {shrinkage.unmodelled:g} times the median mechanism",
     )
     if problem.dense:
         theta, a, spread = _dense_posterior(problem, shrinkage)
@@ -131,32 +131,32 @@ def fit_hybrid(
         estimator="hybrid",
         p=bounded_probability(split),
         sigma=mechanism_sigma(model.structure, split, a, spread),
-        assumed=tied.p,
+        assumed=shared.p,
         chi2=chi2,
         dof=rows,
         shots=equations.shots,
-        dropped=tied.dropped,
+        dropped=shared.dropped,
         notes=notes,
         parameters=parameters,
     )
 
 
-def _parameters(tied: NoiseFit) -> TiedParameters:
-    if tied.parameters is None:
-        raise ValueError(f"the {tied.estimator} fit has no tied parameters; pass the result of fit_tied")
-    return tied.parameters
+def _parameters(shared: NoiseFit) -> SharedParameters:
+    if shared.parameters is None:
+        raise ValueError(f"the {shared.estimator} fit has no shared parameters; pass the result of fit_shared_parameters")
+    return shared.parameters
 
 
 def _choice(problem: _Problem) -> Shrinkage:
     return _held_out_choice(problem) if problem.dense else _excess_choice(problem)
 
 
-def _problem(model: TiedModel, parameters: TiedParameters, equations: Equations) -> _Problem:
+def _problem(model: SharedParameterModel, parameters: SharedParameters, equations: Equations) -> _Problem:
     rows = np.flatnonzero(equations.valid)
-    guess_strength = model.set_matrix @ model.guess
+    guess_attenuation = model.set_matrix @ model.guess
     centre = model.set_matrix @ parameters.theta
-    scale = centre.sum() / guess_strength.sum()
-    centre = clipped(centre, towards=scale * guess_strength)
+    scale = centre.sum() / guess_attenuation.sum()
+    centre = clipped(centre, towards=scale * guess_attenuation)
     parity = model.structure.parity[rows]
     of = covariance if len(rows) <= _DENSE_ROWS else variances
     return _Problem(
@@ -167,26 +167,26 @@ def _problem(model: TiedModel, parameters: TiedParameters, equations: Equations)
         centre=centre,
         guess=max(scale, 1e-3) * model.guess,
         noise=of(parity, centre, shots=equations.shots),
-        departures=Departures.of(model, centre),
+        deviations=Deviations.of(model, centre),
         others=model.structure.other_parity[rows] * float(np.median(centre)),
     )
 
 
 def _grams(problem: _Problem, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, ...]:
-    """Covariance of b by departures of size 1: of whole orbits, of single sets, and of other subsets."""
+    """Covariance of b by deviations of size 1: of whole classes, of single sets, and of other subsets."""
     halves = (
-        problem.parity[rows] @ problem.departures.together,
-        problem.parity[rows] @ sp.diags_array(problem.departures.alone),
+        problem.parity[rows] @ problem.deviations.together,
+        problem.parity[rows] @ sp.diags_array(problem.deviations.alone),
         problem.others[rows],
     )
     dense = (half.toarray().astype(np.float32) for half in halves)
     return tuple((half @ half.T).astype(np.float64) for half in dense)
 
 
-def _departure_covariance(grams: tuple[np.ndarray, ...], choice: Shrinkage) -> np.ndarray:
+def _deviation_covariance(grams: tuple[np.ndarray, ...], choice: Shrinkage) -> np.ndarray:
     together, alone, others = grams
-    departures = choice.tau**2 * (choice.invariant * together + (1 - choice.invariant) * alone)
-    return departures + choice.unmodelled**2 * others
+    deviations = choice.tau**2 * (choice.invariant * together + (1 - choice.invariant) * alone)
+    return deviations + choice.unmodelled**2 * others
 
 
 def _held_out_choice(problem: _Problem) -> Shrinkage:
@@ -199,7 +199,7 @@ def _held_out_choice(problem: _Problem) -> Shrinkage:
 
     @cache
     def score(choice: Shrinkage) -> float:
-        return _held_out_score(problem, rows, noise + _departure_covariance(grams, choice))
+        return _held_out_score(problem, rows, noise + _deviation_covariance(grams, choice))
 
     best = Shrinkage(_TAUS[2], _INVARIANT[1])
     for _ in range(2):
@@ -222,28 +222,28 @@ def _held_out_score(problem: _Problem, rows: np.ndarray, total: np.ndarray) -> f
 
 
 def _excess_choice(problem: _Problem) -> Shrinkage:
-    """tau from the excess of the tied fit's chi^2, which needs no covariance."""
+    """tau from the excess of the shared-parameter fit's chi^2, which needs no covariance."""
     spread = problem.noise
     residual = problem.b - problem.parity @ problem.centre
     excess = np.mean((residual**2 / spread)[spread > 0]) - 1
-    unit = np.mean(((problem.parity @ problem.departures.alone**2) / spread)[spread > 0])
+    unit = np.mean(((problem.parity @ problem.deviations.alone**2) / spread)[spread > 0])
     return Shrinkage(float(np.sqrt(np.clip(excess / unit, _TAUS[0] ** 2, _TAUS[-1] ** 2))), _INVARIANT[1])
 
 
 def _dense_posterior(problem: _Problem, shrinkage: Shrinkage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """theta, strengths of detector sets, and their standard errors."""
-    root = cholesky(problem.noise + _departure_covariance(_grams(problem), shrinkage))
+    """theta, attenuations of detector sets, and their standard errors."""
+    root = cholesky(problem.noise + _deviation_covariance(_grams(problem), shrinkage))
     columns = np.column_stack([problem.of_theta, problem.b])
     whitened = scipy.linalg.solve_triangular(root, columns, lower=True)
     theta, spread_theta = solve_parameters(whitened[:, :-1], whitened[:, -1], guess=problem.guess)
-    factor = problem.departures.factor(tau=shrinkage.tau, invariant=shrinkage.invariant)
-    prior = factor @ factor.T  # covariance of the departures before the moments
+    factor = problem.deviations.factor(tau=shrinkage.tau, invariant=shrinkage.invariant)
+    prior = factor @ factor.T  # covariance of the deviations before the moments
     gain = scipy.linalg.solve_triangular(
         root.astype(np.float32), (problem.parity @ prior).toarray().astype(np.float32), lower=True
     )
     residual = (whitened[:, -1] - whitened[:, :-1] @ theta).astype(np.float32)
     a = problem.set_matrix @ theta + gain.T @ residual
-    # Errors of the departures given theta, and of theta itself.
+    # Errors of the deviations given theta, and of theta itself.
     before = prior.diagonal()
     left = np.clip(before - np.sum(gain**2, axis=0, dtype=np.float64), 0, before)
     slope = problem.set_matrix.toarray() - gain.T @ whitened[:, :-1].astype(np.float32)
@@ -254,12 +254,12 @@ def _dense_posterior(problem: _Problem, shrinkage: Shrinkage) -> tuple[np.ndarra
 def _diagonal_posterior(
     problem: _Problem, variance: np.ndarray, shrinkage: Shrinkage
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Strengths of detector sets at the tied theta, and their standard errors.
+    """Attenuations of detector sets at the theta of the shared-parameter fit, and their standard errors.
 
     Args:
         variance: float64 (detector sets,), of the closed form: what the moments alone say.
     """
-    factor = problem.departures.factor(tau=shrinkage.tau, invariant=shrinkage.invariant)
+    factor = problem.deviations.factor(tau=shrinkage.tau, invariant=shrinkage.invariant)
     weight = 1 / np.maximum(problem.noise, 1e-3 * np.median(problem.noise))
     residual = problem.b - problem.parity @ problem.centre
 
@@ -273,5 +273,5 @@ def _diagonal_posterior(
     )
     if unfinished:
         raise ValueError(f"the shrunk fit did not converge in {unfinished} steps; pass a smaller tau")
-    before = shrinkage.tau**2 * problem.departures.alone**2
+    before = shrinkage.tau**2 * problem.deviations.alone**2
     return problem.centre + factor @ z, 1 / np.sqrt(1 / before + 1 / np.maximum(variance, 1e-30))

@@ -1,4 +1,4 @@
-"""The gate: the tied fit where chi^2 allows it, a fit per mechanism, shrunk, where it does not."""
+"""Model selection: the shared-parameter fit where chi^2 allows it, a fit per mechanism, shrunk, where it does not."""
 
 from __future__ import annotations
 
@@ -6,54 +6,58 @@ from dataclasses import replace
 
 import numpy as np
 
-from noise_learning.equations import covariance
-from noise_learning.fit import NoiseFit
-from noise_learning.hybrid import fit_hybrid
-from noise_learning.moments import Moments
-from noise_learning.stationary import fit_stationary
-from noise_learning.structure import strength
-from noise_learning.tied import fit_tied, sample_rows
-from noise_learning.tied_model import TiedModel
-from noise_learning.unmodelled import UnmodelledTest
+from noise_learning.estimators.equations import covariance
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.estimators.hybrid import fit_hybrid
+from noise_learning.moments.moments import Moments
+from noise_learning.estimators.stationary import fit_stationary
+from noise_learning.models.structure import attenuation
+from noise_learning.estimators.shared_parameter_fit import fit_shared_parameters, sample_rows
+from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.estimators.unmodelled import UnmodelledTest
 
 # chi^2 per equation this many of its own standard deviations above 1: locations differ.
-_GATE = 3.0
-_GATE_ROWS = 1000
+_LIMIT = 3.0
+_SCATTER_ROWS = 1000
 
 
-def learn(moments: Moments, model: TiedModel) -> NoiseFit:
-    """The default estimator: tied, unless its chi^2 says that locations differ.
+def learn(moments: Moments, model: SharedParameterModel) -> NoiseFit:
+    """The default estimator: the shared-parameter fit, unless its chi^2 says that locations differ.
 
     Then the hybrid; or, where detectors are correlated as no mechanism of the circuit does it (see
-    `noise_learning.unmodelled`), as on devices with leakage, the closed form shrunk to its mean over rounds.
+    `noise_learning.estimators.unmodelled`), as on devices with leakage, the closed form shrunk to its mean over rounds.
 
     chi^2 takes the covariance of moments from the fitted model; nothing is counted beyond the moments. At few
-    shots it cannot tell locations apart (see RESULTS.md), and the gate keeps the tied fit.
+    shots it cannot tell locations apart (see docs/results/noise_learning.md), and the shared-parameter fit
+    stays.
 
     The last note says what was chosen and why.
 
     Raises:
         ValueError: the moments are of no shots, or of other subsets.
     """
-    tied = fit_tied(moments, model)
-    scatter = chi2_scatter(tied)
-    limit = 1 + _GATE * scatter
-    verdict = f"chi^2 per equation of the tied fit is {tied.chi2_per_row:.3g}, "
-    if tied.chi2_per_row <= limit:
-        why = f"{verdict}within {limit:.3g}: locations of a kind look alike, tied fit chosen"
-        return replace(tied, notes=(*tied.notes, why))
-    verdict += f"above {limit:.3g}: locations differ"
+    shared = fit_shared_parameters(moments, model)
+    scatter = chi2_scatter(shared)
+    limit = 1 + _LIMIT * scatter
+    chi2 = f"chi² per equation of the shared-parameter fit: {shared.chi2_per_row:.3g}, limit {limit:.3g}"
+    if shared.chi2_per_row <= limit:
+        why = f"noise locations that share a parameter have equal rates within sampling error ({chi2})"
+        return replace(shared, notes=(*shared.notes, f"{why}: the shared-parameter fit was chosen"))
+    differ = f"noise locations that share a parameter differ in their rates ({chi2})"
     test = UnmodelledTest.of(moments, model.structure)
-    strengths = f"sets of no mechanism have squared strengths {test.mean_square:.3g} times those of sampling"
+    size = f"their mean square is {test.mean_square:.3g} times that of sampling noise, limit {test.limit:.3g}"
     if test.found:
         free = fit_stationary(moments, model.structure)
         why = (
-            f"{verdict}, and {strengths}, above {test.limit:.3g}: "
-            "there are correlations of no mechanism, closed form chosen"
+            f"{differ}; detectors have correlations that the circuit's noise does not explain, as from leakage "
+            f"or crosstalk ({size}): the closed form, averaged over rounds, was chosen"
         )
-        return replace(free, assumed=tied.p, parameters=tied.parameters, notes=(*free.notes, why))
-    hybrid = fit_hybrid(moments, model, tied)
-    why = f"{verdict}; {strengths}, within {test.limit:.3g}: fit per mechanism shrunk to the tied one chosen"
+        return replace(free, assumed=shared.p, parameters=shared.parameters, notes=(*free.notes, why))
+    hybrid = fit_hybrid(moments, model, shared)
+    why = (
+        f"{differ}; correlations that the circuit's noise does not explain are not seen ({size}): a fit of every "
+        "mechanism, shrunk to the shared-parameter fit, was chosen"
+    )
     return replace(hybrid, notes=(*hybrid.notes, why))
 
 
@@ -63,8 +67,8 @@ def chi2_scatter(fit: NoiseFit) -> float:
     Equations are correlated, so it is sqrt(2 mean of squared correlations), from a sample of them.
     """
     structure = fit.structure
-    rows = sample_rows(structure.subsets.sizes[:, None], np.arange(len(structure.subsets)), most=_GATE_ROWS)
-    a = structure.membership @ strength(fit.p)
+    rows = sample_rows(structure.subsets.sizes[:, None], np.arange(len(structure.subsets)), most=_SCATTER_ROWS)
+    a = structure.membership @ attenuation(fit.p)
     matrix = covariance(structure.parity[rows], a, shots=1.0)
     scale = np.sqrt(np.diagonal(matrix))
     squares = (matrix / np.outer(scale, scale)) ** 2

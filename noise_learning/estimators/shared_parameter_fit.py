@@ -1,4 +1,4 @@
-"""The tied circuit fit: weighted non-negative least squares for few parameters."""
+"""The shared-parameter fit of a circuit: weighted non-negative least squares for few parameters."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from noise_learning.equations import Equations, covariance, dropped_sets, equation_notes, variances
-from noise_learning.fit import NoiseFit, TiedParameters, bounded_probability, chi_squared, clipped
-from noise_learning.moments import Moments
-from noise_learning.structure import strength
-from noise_learning.tied_model import TiedModel
+from noise_learning.estimators.equations import Equations, covariance, dropped_sets, equation_notes, variances
+from noise_learning.estimators.fit import NoiseFit, SharedParameters, bounded_probability, chi_squared, clipped
+from noise_learning.moments.moments import Moments
+from noise_learning.models.structure import attenuation
+from noise_learning.models.shared_parameters import SharedParameterModel
 
 # Equations of the weighted fit: its dense covariance is 8 n^2 bytes and takes n^3 / 3 operations.
 _MAX_ROWS = 1500
@@ -19,7 +19,7 @@ _PRIOR_WIDTH = 3.0
 _RANK_TOLERANCE = 1e-6
 
 
-def fit_tied(moments: Moments, model: TiedModel) -> NoiseFit:
+def fit_shared_parameters(moments: Moments, model: SharedParameterModel) -> NoiseFit:
     """Weighted non-negative least squares for the parameters, weights from the moments' covariance.
 
     The covariance is the dense one of up to _MAX_ROWS equations; of more, as at d = 13, a sample that keeps
@@ -37,13 +37,13 @@ def fit_tied(moments: Moments, model: TiedModel) -> NoiseFit:
     # Rough weights first, from the diagonal at the guess; then the full covariance where that fit ended.
     spread = np.sqrt(variances(parity, model.set_matrix @ guess, shots=equations.shots))
     theta, _ = solve_parameters(of_theta / spread[:, None], b / spread, guess=guess)
-    strengths = clipped(model.set_matrix @ theta, towards=model.set_matrix @ guess)
-    root = cholesky(covariance(parity, strengths, shots=equations.shots))
+    attenuations = clipped(model.set_matrix @ theta, towards=model.set_matrix @ guess)
+    root = cholesky(covariance(parity, attenuations, shots=equations.shots))
     whitened = scipy.linalg.solve_triangular(root, np.column_stack([of_theta, b]), lower=True)
     theta, spread_theta = solve_parameters(whitened[:, :-1], whitened[:, -1], guess=guess)
-    parameters = TiedParameters(model.names, theta, spread_theta, identifiable_combinations(of_theta))
+    parameters = SharedParameters(model.names, theta, spread_theta, identifiable_combinations(of_theta))
     chi2, dof = chi_squared(structure, equations, model.set_matrix @ theta)
-    return _tied_fit(
+    return _shared_parameter_fit(
         model,
         parameters,
         shots=equations.shots,
@@ -54,7 +54,7 @@ def fit_tied(moments: Moments, model: TiedModel) -> NoiseFit:
     )
 
 
-def predict_tied(parameters: TiedParameters, model: TiedModel) -> NoiseFit:
+def predict_shared_parameters(parameters: SharedParameters, model: SharedParameterModel) -> NoiseFit:
     """The probabilities that parameters learned elsewhere (at another distance) imply for `model`.
 
     Raises:
@@ -63,7 +63,7 @@ def predict_tied(parameters: TiedParameters, model: TiedModel) -> NoiseFit:
     if parameters.names != model.names:
         raise ValueError(
             f"the {len(parameters.names)} parameters {', '.join(parameters.names[:3])}... are not the "
-            f"{len(model.names)} of this model, {', '.join(model.names[:3])}...; learn with the same tying"
+            f"{len(model.names)} of this model, {', '.join(model.names[:3])}...; learn with the same sharing"
         )
     known = parameters.combinations
     rows = model.set_matrix.toarray()
@@ -72,7 +72,7 @@ def predict_tied(parameters: TiedParameters, model: TiedModel) -> NoiseFit:
     notes = (f"predicted from parameters learned elsewhere, rank {parameters.rank} of {len(model.names)}",)
     if unknown:
         notes += (f"{unknown} of {len(rows)} detector sets need combinations that were not identifiable",)
-    return _tied_fit(model, parameters, shots=0.0, chi2=0.0, dof=0, dropped=(), notes=notes)
+    return _shared_parameter_fit(model, parameters, shots=0.0, chi2=0.0, dof=0, dropped=(), notes=notes)
 
 
 def identifiable_combinations(equations: np.ndarray) -> np.ndarray:
@@ -92,9 +92,9 @@ def identifiable_combinations(equations: np.ndarray) -> np.ndarray:
     return basis
 
 
-def _tied_fit(
-    model: TiedModel,
-    parameters: TiedParameters,
+def _shared_parameter_fit(
+    model: SharedParameterModel,
+    parameters: SharedParameters,
     *,
     shots: float,
     chi2: float,
@@ -104,14 +104,14 @@ def _tied_fit(
 ) -> NoiseFit:
     structure = model.structure
     scale = float((model.matrix @ parameters.theta).sum() / (model.matrix @ model.guess).sum())
-    split = clipped(model.matrix @ parameters.theta, towards=max(scale, 1e-3) * strength(structure.prior))
+    split = clipped(model.matrix @ parameters.theta, towards=max(scale, 1e-3) * attenuation(structure.prior))
     unseen = structure.set_of < 0
     split[unseen] = (model.matrix @ parameters.theta)[unseen].clip(min=1e-12)
     k = model.matrix
     spread = np.sqrt(np.asarray((k @ parameters.covariance * k.toarray()).sum(axis=1)).ravel())
     return NoiseFit(
         structure=structure,
-        estimator="tied",
+        estimator="shared-parameters",
         p=bounded_probability(split),
         sigma=spread * np.exp(-split) / 2,
         assumed=structure.prior,
@@ -124,7 +124,7 @@ def _tied_fit(
     )
 
 
-def _scale(model: TiedModel, equations: Equations) -> float:
+def _scale(model: SharedParameterModel, equations: Equations) -> float:
     """How much noisier the shots are than the guess, from all valid equations together."""
     expected = (model.equations @ model.guess)[equations.valid].sum()
     if not expected:

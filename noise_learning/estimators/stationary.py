@@ -4,7 +4,7 @@ The closed form does not mind pairs that are correlated by no mechanism: each se
 equation. But what flips many detectors in many rounds, leakage above all, counts in several pairs, and what
 is left for single detectors is too little, below 0 even. How far below 0 the means over all rounds are beyond
 their sampling error is an error of the method, at least, and taken to be that of all sets of as many
-detectors. Strengths are positive, and of all positive distributions with a given mean the exponential one
+detectors. Attenuations are positive, and of all positive distributions with a given mean the exponential one
 says least: the mean over rounds is that of the posterior under it, the circuit's guess, scaled, being the
 prior's mean. Rounds scatter about it as far as the data ask for.
 """
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
-from noise_learning.closed_form import RawStrengths, closed_form_variances
-from noise_learning.fit import NoiseFit, clipped
-from noise_learning.moments import Moments
-from noise_learning.orbits import time_orbits
-from noise_learning.structure import Structure
+from noise_learning.estimators.closed_form import RawAttenuations, closed_form_variances
+from noise_learning.estimators.fit import NoiseFit, clipped
+from noise_learning.moments.moments import Moments
+from noise_learning.models.time_translations import time_translation_classes
+from noise_learning.models.structure import Structure
 
 _LEAST_SCATTER = 0.01  # relative; below, rounds are taken as equal
 # Weights of the mean and of the scatter guard against sets whose sampling error is tiny.
@@ -37,20 +37,20 @@ def fit_stationary(moments: Moments, structure: Structure) -> NoiseFit:
     Raises:
         ValueError: the moments are of no shots.
     """
-    raw = RawStrengths.of(moments, structure)
+    raw = RawAttenuations.of(moments, structure)
     variance = _sampling_variances(raw, structure)
-    orbits = _Orbits.of(raw, variance, structure)
-    unexplained = orbits.unexplained()
+    classes = _TimeClasses.of(raw, variance, structure)
+    unexplained = classes.unexplained()
     centre, left = positive_moments(
-        orbits.mean - (orbits.error + unexplained) / orbits.usual, np.sqrt(orbits.error + unexplained)
+        classes.mean - (classes.error + unexplained) / classes.usual, np.sqrt(classes.error + unexplained)
     )
-    number = orbits.number
-    deviation = raw.a - orbits.mean[number]
-    scatter = _relative_scatter(deviation, centre[number], variance, orbits.size[number])
+    number = classes.number
+    deviation = raw.a - classes.mean[number]
+    scatter = _relative_scatter(deviation, centre[number], variance, classes.size[number])
     keep = 1 / (1 + variance / (scatter * centre[number]) ** 2)  # share of the deviation in the answer
     a, _ = positive_moments(centre[number] + keep * deviation, np.sqrt(keep * variance))
     a = clipped(a, towards=np.zeros(len(a)))
-    spread = np.sqrt(left[number] + keep * variance * (1 - 1 / orbits.size[number]))
+    spread = np.sqrt(left[number] + keep * variance * (1 - 1 / classes.size[number]))
     return NoiseFit.of_sets(
         structure,
         raw.equations,
@@ -58,7 +58,7 @@ def fit_stationary(moments: Moments, structure: Structure) -> NoiseFit:
         spread,
         estimator="hybrid",
         free=0,
-        notes=(_note(scatter, orbits, unexplained),),
+        notes=(_note(scatter, classes, unexplained),),
     )
 
 
@@ -73,16 +73,16 @@ def positive_moments(mean: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, n
 
 
 @dataclass(frozen=True, eq=False)
-class _Orbits:
+class _TimeClasses:
     """Detector sets that are time translations of each other, together.
 
     Attributes:
-        number: int64 (detector sets,), the orbit of each.
-        size: int64 (orbits,), sets in it.
-        detectors: int64 (orbits,), detectors of each of its sets.
-        mean: float64 (orbits,), of the closed form.
-        error: float64 (orbits,), sampling variance of `mean`.
-        usual: float64 (orbits,), mean of the guess, scaled to all sets of as many detectors.
+        number: int64 (detector sets,), the class of each.
+        size: int64 (classes,), sets in it.
+        detectors: int64 (classes,), detectors of each of its sets.
+        mean: float64 (classes,), of the closed form.
+        error: float64 (classes,), sampling variance of `mean`.
+        usual: float64 (classes,), mean of the guess, scaled to all sets of as many detectors.
     """
 
     number: np.ndarray
@@ -93,8 +93,8 @@ class _Orbits:
     usual: np.ndarray
 
     @classmethod
-    def of(cls, raw: RawStrengths, variance: np.ndarray, structure: Structure) -> _Orbits:
-        number = time_orbits(structure)
+    def of(cls, raw: RawAttenuations, variance: np.ndarray, structure: Structure) -> _TimeClasses:
+        number = time_translation_classes(structure)
         size = np.bincount(number)
         plain = np.maximum(np.bincount(number, raw.a) / size, 0.0)
         weight = 1 / (variance + (_SOFTENING * plain[number]) ** 2)
@@ -112,9 +112,9 @@ class _Orbits:
         )
 
     def unexplained(self) -> np.ndarray:
-        """float64 (orbits,): variance of `mean` beyond sampling, by number of detectors.
+        """float64 (classes,): variance of `mean` beyond sampling, by number of detectors.
 
-        From the means below 0, of which strengths of 0 and sampling explain mean squares up to `error`.
+        From the means below 0, of which attenuations of 0 and sampling explain mean squares up to `error`.
         """
         found = np.zeros(len(self.mean))
         for count in np.unique(self.detectors):
@@ -125,7 +125,7 @@ class _Orbits:
         return found
 
 
-def _sampling_variances(raw: RawStrengths, structure: Structure) -> np.ndarray:
+def _sampling_variances(raw: RawAttenuations, structure: Structure) -> np.ndarray:
     """float64 (detector sets,), all > 0: where nothing fired, the model has no variance."""
     rough = clipped(raw.a, towards=raw.prior)
     measured = closed_form_variances(structure, raw.matrix, rough, shots=raw.equations.shots)
@@ -146,10 +146,10 @@ def _relative_scatter(
     return float(np.sqrt(max(excess / np.sum(weight * square * free), _LEAST_SCATTER**2)))
 
 
-def _note(scatter: float, orbits: _Orbits, unexplained: np.ndarray) -> str:
-    errors = {int(k): float(np.sqrt(v)) for k, v in zip(orbits.detectors, unexplained, strict=True) if v > 0}
-    text = f"closed form shrunk to the mean over rounds, from which strengths scatter by {scatter:.0%}"
+def _note(scatter: float, classes: _TimeClasses, unexplained: np.ndarray) -> str:
+    errors = {int(k): float(np.sqrt(v)) for k, v in zip(classes.detectors, unexplained, strict=True) if v > 0}
+    text = f"closed form shrunk to the mean over rounds, from which attenuations scatter by {scatter:.0%}"
     if not errors:
         return text
     parts = ", ".join(f"{errors[k]:.2g} for sets of {k}" for k in sorted(errors))
-    return f"{text}; estimates below 0 show an error beyond sampling, of strengths: {parts}"
+    return f"{text}; estimates below 0 show an error beyond sampling, of attenuations: {parts}"

@@ -1,7 +1,7 @@
 """Whether detectors are correlated in ways that no mechanism explains.
 
 A subset of a mechanism's detectors that is itself no mechanism's detector set has, in the closed form, a
-strength of its own: 0 but for sampling, whatever the rates of the mechanisms, tied or not. On devices with
+attenuation of its own: 0 but for sampling, whatever the rates of the mechanisms, tied or not. On devices with
 crosstalk or leaking data qubits it is not. Not seen are correlations of detectors that no mechanism flips
 together, such as those of one stabilizer in rounds that are not neighbours.
 """
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from noise_learning.closed_form import RawStrengths, closed_form_matrix
-from noise_learning.equations import sparse_covariance
-from noise_learning.moments import Moments
-from noise_learning.structure import Structure
+from noise_learning.estimators.closed_form import RawAttenuations, closed_form_matrix
+from noise_learning.estimators.equations import sparse_covariance
+from noise_learning.moments.moments import Moments
+from noise_learning.models.structure import Structure
 
 __all__ = ["UnmodelledTest"]
 
@@ -26,7 +26,7 @@ _LIMIT = 2.0
 
 @dataclass(frozen=True)
 class UnmodelledTest:
-    """Mean square of the strengths of sets that are no mechanism's, in units of their sampling variance.
+    """Mean square of the attenuations of sets that are no mechanism's, in units of their sampling variance.
 
     Attributes:
         mean_square: about 1 where the mechanisms are all there is; less at few shots.
@@ -43,7 +43,7 @@ class UnmodelledTest:
         """Raises:
         ValueError: the moments are of no shots, or of other subsets.
         """
-        raw = RawStrengths.of(moments, structure)
+        raw = RawAttenuations.of(moments, structure)
         known = set(structure.detector_sets)
         subsets = map(structure.subsets.detectors, range(len(structure.subsets)))
         others = [detectors for detectors in subsets if detectors not in known]
@@ -55,8 +55,8 @@ class UnmodelledTest:
         matrix = matrix[np.flatnonzero(dropped == 0)]
         used = np.unique(matrix.indices)  # the covariance of all moments is large at d = 13
         matrix, b = matrix[:, used], raw.equations.b[used]
-        strengths = np.maximum(raw.a, 0.0)
-        moment_noise = sparse_covariance(structure.parity[used], strengths, shots=raw.equations.shots)
+        attenuations = np.maximum(raw.a, 0.0)
+        moment_noise = sparse_covariance(structure.parity[used], attenuations, shots=raw.equations.shots)
         noise = (matrix @ moment_noise @ matrix.T).toarray()
         seen = np.flatnonzero(np.diagonal(noise) > 0)
         if not len(seen):

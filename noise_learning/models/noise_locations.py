@@ -35,52 +35,52 @@ class Location:
     rate: float
 
 
-Tie = Callable[[Location], str]
+Sharing = Callable[[Location], str]
 
 
-def by_role(location: Location) -> str:
-    """Ties everything that is alike but for place and time: '<role> <channel> <pauli>'."""
+def by_gate_type(location: Location) -> str:
+    """One parameter for everything that is alike but for place and time: '<role> <channel> <pauli>'."""
     return f"{location.role} {location.channel} {location.pauli}"
 
 
-def by_place(location: Location) -> str:
-    """Ties what differs in time only: that and the qubits."""
-    return f"{by_role(location)} {','.join(map(str, location.qubits))}"
+def by_location(location: Location) -> str:
+    """One parameter for what differs in time only: the gate type and the qubits."""
+    return f"{by_gate_type(location)} {','.join(map(str, location.qubits))}"
 
 
 class NoiseLocations:
-    """The noise locations of a circuit under labels; locations of one label are tied.
+    """The noise locations of a circuit under labels; locations of one label share a parameter.
 
     Args:
         circuit: with noise; its REPEAT blocks are unrolled.
-        tie: label of a location.
+        share: label of a location.
 
     Raises:
         ValueError: no noise, or noise that is not made of independent Pauli channels.
     """
 
-    def __init__(self, circuit: stim.Circuit, *, tie: Tie = by_role) -> None:
-        self._quiet = stim.Circuit()  # the circuit without noise
+    def __init__(self, circuit: stim.Circuit, *, share: Sharing = by_gate_type) -> None:
+        self._noiseless = stim.Circuit()  # the circuit without noise
         self._sites: dict[str, list[_Site]] = {}
         rates: dict[str, list[float]] = {}
         for entry in _with_roles(circuit.flattened()):
             for piece in _split(entry):
                 if not piece.locations:
-                    self._quiet.append(piece.instruction)
+                    self._noiseless.append(piece.instruction)
                     continue
-                self._quiet.append("TICK", [])  # Stim would fuse the gates around the site into one
+                self._noiseless.append("TICK", [])  # Stim would fuse the gates around the site into one
                 by_label: dict[str, list[float]] = {}
                 for k, location in enumerate(piece.locations):
                     if location.rate > 0:
-                        name = tie(location)
+                        name = share(location)
                         rates.setdefault(name, []).append(location.rate)
                         by_label.setdefault(name, [0.0] * len(piece.locations))[k] = location.rate
                 for name, its in by_label.items():
-                    site = _Site(len(self._quiet), piece, tuple(its))
+                    site = _Site(len(self._noiseless), piece, tuple(its))
                     self._sites.setdefault(name, []).append(site)
                 if piece.measures:
-                    self._quiet.append(piece.instruction.name, piece.instruction.targets_copy())
-                    self._quiet.append("TICK", [])
+                    self._noiseless.append(piece.instruction.name, piece.instruction.targets_copy())
+                    self._noiseless.append("TICK", [])
         if not rates:
             raise ValueError("the circuit has no noise; give it noise of any rates, its places count")
         self.names = tuple(sorted(rates))
@@ -91,10 +91,10 @@ class NoiseLocations:
         factor = rate / self.rates[self.names.index(name)]
         circuit, done = stim.Circuit(), 0
         for site in self._sites[name]:
-            circuit += self._quiet[done : site.position]
+            circuit += self._noiseless[done : site.position]
             site.piece.append(circuit, [factor * r for r in site.rates])
             done = site.position + site.piece.measures
-        return circuit + self._quiet[done:]
+        return circuit + self._noiseless[done:]
 
 
 @dataclass(frozen=True)

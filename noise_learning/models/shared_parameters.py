@@ -1,4 +1,4 @@
-"""Few parameters for all mechanisms: strengths a = K theta, K from Stim."""
+"""Few parameters for all mechanisms: attenuations a = K theta, K from Stim."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 import stim
 
-from noise_learning.locations import NoiseLocations, Tie, by_role
-from noise_learning.orbits import time_orbits
-from noise_learning.structure import Structure, strength
+from noise_learning.models.noise_locations import NoiseLocations, Sharing, by_gate_type
+from noise_learning.models.time_translations import time_translation_classes
+from noise_learning.models.structure import Structure, attenuation
 from qec import NOISE_PARAMETERS, Basis, CircuitNoise, Orientation, depolarizing, memory_circuit
 
-_PROBE = 1e-4  # rate at which one parameter is switched on; strengths are additive, so any will do
+_PROBE = 1e-4  # rate at which one parameter is switched on; attenuations are additive, so any will do
 
 
 @dataclass(frozen=True, eq=False)
-class TiedModel:
-    """Mechanism strengths as a linear function of few parameters.
+class SharedParameterModel:
+    """Mechanism attenuations as a linear function of few parameters.
 
     Attributes:
         structure: whose mechanisms.
@@ -44,7 +44,7 @@ class TiedModel:
         orientation: Orientation = "XV",
         perfect_last_round: bool = False,
         guess: CircuitNoise | None = None,
-    ) -> TiedModel:
+    ) -> SharedParameterModel:
         """The 25 parameters of `qec.CircuitNoise` in `qec.memory_circuit`.
 
         Args:
@@ -69,51 +69,51 @@ class TiedModel:
         if not rates.all():
             name = NOISE_PARAMETERS[int(np.flatnonzero(rates == 0)[0])]
             raise ValueError(
-                f"guess has {name} = 0; give every parameter a rate > 0, its place is what counts"
+                f"guess has {name} = 0; give every parameter a rate > 0, only its place counts"
             )
         probes = (circuit(CircuitNoise(**{name: _PROBE})) for name in NOISE_PARAMETERS)
         return cls._build(
-            Structure.from_circuit(circuit(noise)), NOISE_PARAMETERS, probes, guess=strength(rates)
+            Structure.from_circuit(circuit(noise)), NOISE_PARAMETERS, probes, guess=attenuation(rates)
         )
 
     @classmethod
-    def of_circuit(cls, circuit: stim.Circuit, *, tie: Tie = by_role, simplify: bool = True) -> TiedModel:
+    def of_circuit(cls, circuit: stim.Circuit, *, share: Sharing = by_gate_type, simplify: bool = True) -> SharedParameterModel:
         """One parameter per label of the circuit's noise locations.
 
         Locations of one label keep the ratios of their rates in the circuit: the parameter is their mean.
 
         Args:
             circuit: noisy; its rates are the first guess.
-            tie: label of a location: `by_role` (the default), `by_place`, or any other.
+            share: label of a location: `by_gate_type` (the default), `by_location`, or any other.
             simplify: one decomposition per symptoms (`Structure.simplified`), or all that Stim suggests.
 
         Raises:
             ValueError: no noise, noise other than Pauli channels, or no DEM.
         """
-        locations = NoiseLocations(circuit, tie=tie)
+        locations = NoiseLocations(circuit, share=share)
         probes = (locations.only(name, rate=_PROBE) for name in locations.names)
-        guess = strength(np.array(locations.rates))
+        guess = attenuation(np.array(locations.rates))
         structure = Structure.from_circuit(circuit)
         return cls._build(
             structure.simplified() if simplify else structure, locations.names, probes, guess=guess
         )
 
     @classmethod
-    def of_orbits(cls, structure: Structure) -> TiedModel:
+    def of_time_translations(cls, structure: Structure) -> SharedParameterModel:
         """One parameter per set of mechanisms that are time translations of each other.
 
         It assumes nothing but that noise is the same in all rounds, and so fits a device on which not all
         noise is that of its circuit's locations: leakage, crosstalk. It predicts no other distance.
         """
-        orbit = time_orbits(structure)
-        count = int(orbit.max()) + 1
-        mean = np.bincount(orbit, structure.prior_strength) / np.bincount(orbit)
+        class_of = time_translation_classes(structure)
+        count = int(class_of.max()) + 1
+        mean = np.bincount(class_of, structure.prior_attenuation) / np.bincount(class_of)
         seen = np.flatnonzero(structure.set_of >= 0)
         # Mechanisms of equal detectors, and those without, keep the prior's shares.
         sets = structure.set_of[seen]
-        share = strength(structure.prior[seen]) / structure.prior_strength[sets]
-        matrix = sp.csr_matrix((share, (seen, orbit[sets])), shape=(len(structure.mechanisms), count))
-        first = {int(o): structure.detector_sets[k] for k, o in reversed(list(enumerate(orbit)))}
+        share = attenuation(structure.prior[seen]) / structure.prior_attenuation[sets]
+        matrix = sp.csr_matrix((share, (seen, class_of[sets])), shape=(len(structure.mechanisms), count))
+        first = {int(o): structure.detector_sets[k] for k, o in reversed(list(enumerate(class_of)))}
         names = tuple("like D" + "*D".join(map(str, first[o])) for o in range(count))
         return cls(structure, names, matrix, mean)
 
@@ -125,13 +125,13 @@ class TiedModel:
         probes: Iterable[stim.Circuit],
         *,
         guess: np.ndarray,
-    ) -> TiedModel:
+    ) -> SharedParameterModel:
         columns = [_column(structure, circuit, name) for name, circuit in zip(names, probes, strict=True)]
         return cls(structure, names, sp.csr_matrix(np.array(columns).T), guess)
 
     @cached_property
     def set_matrix(self) -> sp.csr_matrix:
-        """float64 (detector sets, parameters): strengths of detector sets."""
+        """float64 (detector sets, parameters): attenuations of detector sets."""
         return (self.structure.membership @ self.matrix).tocsr()
 
     @cached_property
@@ -141,14 +141,14 @@ class TiedModel:
 
 
 def _column(structure: Structure, circuit: stim.Circuit, name: str) -> np.ndarray:
-    """Strengths of all mechanisms, per unit of theta, with one parameter on: float64 (mechanisms,)."""
+    """Attenuations of all mechanisms, per unit of theta, with one parameter on: float64 (mechanisms,)."""
     dem = circuit.detector_error_model(approximate_disjoint_errors=True)
     wanted: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
     try:
         alone = Structure.from_dem(dem)
     except ValueError:  # a parameter that no detector sees
         return np.zeros(len(structure.mechanisms))
-    ratios = strength(alone.prior) / strength(np.array(_PROBE))
+    ratios = attenuation(alone.prior) / attenuation(np.array(_PROBE))
     for mechanism, ratio in zip(alone.mechanisms, ratios.tolist(), strict=True):
         wanted[mechanism.detectors, mechanism.observables] = ratio
     column = np.zeros(len(structure.mechanisms))
@@ -159,6 +159,6 @@ def _column(structure: Structure, circuit: stim.Circuit, name: str) -> np.ndarra
                 f"{name} flips detectors {list(symptoms[0])} and observables {list(symptoms[1])}, which no "
                 "mechanism of the structure does; build the structure from a circuit with all noise on"
             )
-        share = strength(structure.prior[places])
+        share = attenuation(structure.prior[places])
         np.put(column, places, value * share / share.sum())
     return column

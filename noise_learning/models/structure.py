@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import stim
 
-from noise_learning.subsets import Subsets, incidence
+from noise_learning.moments.subsets import Subsets, incidence
 
 Component = tuple[tuple[int, ...], tuple[int, ...]]  # detectors, observables
 
@@ -93,7 +93,7 @@ class Structure:
         prior: list[float] = []
         for places in self.by_symptoms.values():
             kept.append(min(places, key=lambda j: (len(self.mechanisms[j].components), -self.prior[j])))
-            prior.append(float(probability(strength(self.prior[places]).sum())))
+            prior.append(float(probability(attenuation(self.prior[places]).sum())))
         return replace(
             self,
             mechanisms=tuple(self.mechanisms[j] for j in kept),
@@ -148,32 +148,32 @@ class Structure:
         return found
 
     @cached_property
-    def prior_strength(self) -> np.ndarray:
+    def prior_attenuation(self) -> np.ndarray:
         """float64 (detector sets,): a = -ln(1 - 2 p) of the prior, summed over a set's mechanisms."""
-        return self.membership @ strength(self.prior)
+        return self.membership @ attenuation(self.prior)
 
-    def split(self, set_strength: np.ndarray, *, by: np.ndarray | None = None) -> np.ndarray:
-        """Strengths of mechanisms, float64 (mechanisms,), from those of detector sets.
+    def split(self, set_attenuation: np.ndarray, *, by: np.ndarray | None = None) -> np.ndarray:
+        """Attenuations of mechanisms, float64 (mechanisms,), from those of detector sets.
 
-        Syndromes do not tell mechanisms of one detector set apart: they share its strength in proportion
-        to `by`, float64 (mechanisms,), by default the prior's strengths. A mechanism without detectors keeps
+        Syndromes do not tell mechanisms of one detector set apart: they share its attenuation in proportion
+        to `by`, float64 (mechanisms,), by default the prior's attenuations. A mechanism without detectors keeps
         `by`.
         """
-        share = strength(self.prior) if by is None else by
+        share = attenuation(self.prior) if by is None else by
         total = self.membership @ share
         seen = self.set_of >= 0
         result = share.copy()
-        result[seen] *= (set_strength / total)[self.set_of[seen]]
+        result[seen] *= (set_attenuation / total)[self.set_of[seen]]
         return result
 
 
-def strength(p: np.ndarray) -> np.ndarray:
+def attenuation(p: np.ndarray) -> np.ndarray:
     """a = -ln(1 - 2 p): adds up over independent mechanisms with equal detectors."""
     return -np.log1p(-2 * p)
 
 
 def probability(a: np.ndarray) -> np.ndarray:
-    """p = (1 - exp(-a)) / 2, the inverse of `strength`."""
+    """p = (1 - exp(-a)) / 2, the inverse of `attenuation`."""
     return -np.expm1(-a) / 2
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noise_learning.subsets import Subsets
+from noise_learning.moments.subsets import Subsets
 
 # Shots at a time: a block of parities (_ROWS sets of _CHUNK shots, packed) stays in the cache.
 _CHUNK = 32_768

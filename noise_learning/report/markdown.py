@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noise_learning.blocks import DriftSummary
-from noise_learning.fit import NoiseFit
-from noise_learning.places import KINDS, Place
+from noise_learning.drift.block_summary import DriftSummary
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.models.location_classes import KINDS
+from noise_learning.report.location_rates import LocationClass
 
-__all__ = ["ReportContext", "assumed_model", "largest_departures", "render_report"]
+__all__ = ["ReportContext", "assumed_model", "largest_deviations", "render_report"]
 
-DEPARTURES = 10
-"""Places in the table of departures, numbered as on the map."""
+DEVIATIONS = 10
+"""Places in the table of deviations, numbered as on the map."""
 _MOST_COMBINATIONS = 40
 
 
@@ -38,25 +39,25 @@ class ReportContext:
     drift_plot: str | None
 
 
-def largest_departures(places: Sequence[Place], *, most: int = DEPARTURES) -> list[Place]:
+def largest_deviations(places: Sequence[LocationClass], *, most: int = DEVIATIONS) -> list[LocationClass]:
     """The places whose rates differ most from the assumed ones in standard errors, largest first."""
-    return sorted(places, key=lambda place: -abs(place.pull))[:most]
+    return sorted(places, key=lambda place: -abs(place.z_score))[:most]
 
 
 def assumed_model(fit: NoiseFit) -> str:
     """What the fit is held against, in words."""
-    return "the given circuit" if np.array_equal(fit.assumed, fit.structure.prior) else "the tied fit"
+    return "the given circuit" if np.array_equal(fit.assumed, fit.structure.prior) else "the shared-parameter fit"
 
 
 def render_report(
-    fit: NoiseFit, context: ReportContext, *, departures: Sequence[Place], drift: DriftSummary
+    fit: NoiseFit, context: ReportContext, *, deviations: Sequence[LocationClass], drift: DriftSummary
 ) -> str:
-    """The whole report; `departures` are numbered in the order given."""
+    """The whole report; `deviations` are numbered in the order given."""
     parts = [
         "# Learned noise\n",
         _summary(fit, context),
         _notes(fit),
-        _departures(fit, departures, context),
+        _deviations(fit, deviations, context),
         _combinations(fit),
         _drift(drift, context),
     ]
@@ -85,9 +86,9 @@ def _notes(fit: NoiseFit) -> str:
     return "\n".join(["## Why this estimator, and what to know\n", *(f"- {note}" for note in fit.notes), ""])
 
 
-def _departures(fit: NoiseFit, departures: Sequence[Place], context: ReportContext) -> str:
-    if not departures:
-        return "## Departures\n\nNo map: every detector needs coordinates (x, y, t) for one.\n"
+def _deviations(fit: NoiseFit, deviations: Sequence[LocationClass], context: ReportContext) -> str:
+    if not deviations:
+        return "## Deviations\n\nNo map: every detector needs coordinates (x, y, t) for one.\n"
     rows = [
         (
             str(number),
@@ -96,14 +97,14 @@ def _departures(fit: NoiseFit, departures: Sequence[Place], context: ReportConte
             f"{place.rate:.3g} ± {place.sigma:.1g}",
             f"{place.assumed:.3g}",
             f"{place.ratio:.2f}",
-            f"{place.pull:+.1f}",
+            f"{place.z_score:+.1f}",
         )
-        for number, place in enumerate(departures, start=1)
+        for number, place in enumerate(deviations, start=1)
     ]
     headings = ("", "kind", "ancillas (x, y)", "learned", "assumed", "ratio", "in standard errors")
     return "\n".join(
         [
-            f"## Largest departures from {assumed_model(fit)}\n",
+            f"## Largest deviations from {assumed_model(fit)}\n",
             "Flips per round of everything that is seen by the same ancillas. "
             + "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
             + ".\n",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from noise_learning.fit import NoiseFit
-from noise_learning.places import has_coordinates, place_keys
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.models.location_classes import has_coordinates, location_keys
 
 __all__ = ["mechanism_frame"]
 
@@ -16,10 +16,10 @@ def mechanism_frame(fit: NoiseFit) -> pl.DataFrame:
     Columns: p, sigma (one standard error), prior (the probability in the given circuit), assumed (in the
     model that the fit is held against), detectors and observables (lists of indices), detector_set
     (mechanisms of one set are told apart by the prior only; -1 for none) and kind (see
-    `noise_learning.places.KINDS`; null at the experiment's ends and without coordinates).
+    `noise_learning.models.location_classes.KINDS`; null at the experiment's ends and without coordinates).
     """
     structure = fit.structure
-    keys = place_keys(structure) if has_coordinates(structure) else [None] * len(structure.mechanisms)
+    keys = location_keys(structure) if has_coordinates(structure) else [None] * len(structure.mechanisms)
     return pl.DataFrame(
         {
             "p": fit.p,

@@ -8,9 +8,9 @@ import stim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import noise_learning.blocks
-from noise_learning import Moments, Structure, fit_closed_form
-from noise_learning.blocks import ANYWHERE, BlockLog, summarize_drift
+from noise_learning import BlockLog, Moments, Structure, fit_closed_form
+from noise_learning.drift.block_summary import ANYWHERE, summarize_drift
+from noise_learning.moments import block_log
 from qec import depolarizing, memory_circuit
 
 
@@ -26,7 +26,7 @@ def structure() -> Structure:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_FIRST_BLOCK", 8), ("_MOST_BLOCKS", 4), ("_COUNT_SHOTS", 16)):
-        monkeypatch.setattr(noise_learning.blocks, name, value)
+        monkeypatch.setattr(block_log, name, value)
 
 
 def test_any_cut_of_a_stream_gives_the_same_few_blocks(small_blocks: None, structure: Structure) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import stim
 
-from noise_learning import Moments, TiedModel, fit_closed_form, fit_tied
-from noise_learning.drift import NoiseTracker, measured_means, prediction_loss, tied_predictor
+from noise_learning import Moments, SharedParameterModel, fit_closed_form, fit_shared_parameters
+from noise_learning.drift.tracker import NoiseTracker, measured_means, prediction_loss, shared_parameter_predictor
 from qec import CircuitNoise, DemTables, depolarizing, memory_circuit
 
 
@@ -18,13 +18,13 @@ def _circuit(noise: CircuitNoise) -> stim.Circuit:
 
 
 @pytest.fixture(scope="module")
-def model() -> TiedModel:
-    return TiedModel.of_memory(distance=3, rounds=3)
+def model() -> SharedParameterModel:
+    return SharedParameterModel.of_memory(distance=3, rounds=3)
 
 
-def _tracker(model: TiedModel, **keywords) -> NoiseTracker:
+def _tracker(model: SharedParameterModel, **keywords) -> NoiseTracker:
     return NoiseTracker(
-        model.structure, lambda m: fit_tied(m, model), predict=tied_predictor(model), **keywords
+        model.structure, lambda m: fit_shared_parameters(m, model), predict=shared_parameter_predictor(model), **keywords
     )
 
 
@@ -41,7 +41,7 @@ def _rates(dem: stim.DetectorErrorModel) -> np.ndarray:
     return DemTables.from_dem(dem).probabilities
 
 
-def test_steady_noise_is_averaged_over_a_long_window(model: TiedModel) -> None:
+def test_steady_noise_is_averaged_over_a_long_window(model: SharedParameterModel) -> None:
     tracker = _tracker(model)
     tracked = [tracker.update(_shots(depolarizing(0.01), 1000, seed)) for seed in range(12)]
     assert tracked[-1].shots == 12_000
@@ -50,7 +50,7 @@ def test_steady_noise_is_averaged_over_a_long_window(model: TiedModel) -> None:
     assert tracked[-1].losses[math.inf] < tracked[-1].losses[0.0]
 
 
-def test_drifting_noise_is_averaged_over_a_short_window(model: TiedModel) -> None:
+def test_drifting_noise_is_averaged_over_a_short_window(model: SharedParameterModel) -> None:
     """Rates grow by a fifth from block to block, so anything but the latest blocks misleads."""
     tracker = _tracker(model)
     blocks = [_shots(depolarizing(0.002 * 1.2**block), 20_000, block) for block in range(10)]
@@ -63,10 +63,10 @@ def test_drifting_noise_is_averaged_over_a_short_window(model: TiedModel) -> Non
     ).sum()
     assert tracked.fit.p.sum() == pytest.approx(total, rel=0.25)
     everything = Moments.from_shots(model.structure.subsets, blocks)
-    assert fit_tied(everything, model).p.sum() < 0.7 * total
+    assert fit_shared_parameters(everything, model).p.sum() < 0.7 * total
 
 
-def test_the_average_is_the_weighted_sum_of_blocks(model: TiedModel) -> None:
+def test_the_average_is_the_weighted_sum_of_blocks(model: SharedParameterModel) -> None:
     """One window, blocks of different sizes: the fit sees every shot with its weight exp(-age / window)."""
     seen: list[Moments] = []
 
@@ -89,7 +89,7 @@ def test_the_average_is_the_weighted_sum_of_blocks(model: TiedModel) -> None:
 
 @pytest.mark.parametrize("windows", [None, [0.0], [math.inf]])
 def test_blocks_of_fifty_shots_and_odd_detectors_give_valid_models(
-    windows: list[float] | None, model: TiedModel
+    windows: list[float] | None, model: SharedParameterModel
 ) -> None:
     """Detector 0 never fires, detector 1 always, at p = 0.02."""
     tracker = _tracker(model, windows=windows)
@@ -103,25 +103,25 @@ def test_blocks_of_fifty_shots_and_odd_detectors_give_valid_models(
     assert all(math.isfinite(loss) for loss in tracked.losses.values())
 
 
-def test_a_right_prediction_costs_one_per_moment(model: TiedModel) -> None:
+def test_a_right_prediction_costs_one_per_moment(model: SharedParameterModel) -> None:
     past = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 400_000, 1))
     block = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 2000, 2))
     variance = 1 - past.means**2
-    for predict in (measured_means, tied_predictor(model)):
+    for predict in (measured_means, shared_parameter_predictor(model)):
         assert prediction_loss(predict(past), block, variance=variance) == pytest.approx(1.0, abs=0.15)
     wrong = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.015), 100_000, 1))
     assert prediction_loss(measured_means(wrong), block, variance=variance) > 2
 
 
-def test_a_quick_tied_fit_predicts_better_than_the_few_shots_it_saw(model: TiedModel) -> None:
+def test_a_quick_tied_fit_predicts_better_than_the_few_shots_it_saw(model: SharedParameterModel) -> None:
     past = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 500, 3))
     block = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 20_000, 4))
     variance = 1 - block.means**2
-    tied = prediction_loss(tied_predictor(model)(past), block, variance=variance)
+    shared = prediction_loss(shared_parameter_predictor(model)(past), block, variance=variance)
     assert tied < 0.3 * prediction_loss(measured_means(past), block, variance=variance)
 
 
-def test_impossible_blocks_and_windows_are_refused(model: TiedModel) -> None:
+def test_impossible_blocks_and_windows_are_refused(model: SharedParameterModel) -> None:
     with pytest.raises(ValueError, match=r"windows=\[-1.0\]"):
         _tracker(model, windows=[-1.0])
     with pytest.raises(ValueError, match=r"windows=\[\]"):

@@ -5,7 +5,7 @@ import pytest
 import stim
 
 import qec
-from noise_learning import Moments, Structure, fit_closed_form, strength
+from noise_learning import Moments, Structure, fit_closed_form, attenuation
 
 
 def memory_structure(distance: int = 3, rounds: int = 3, p: float = 0.008) -> Structure:
@@ -14,11 +14,11 @@ def memory_structure(distance: int = 3, rounds: int = 3, p: float = 0.008) -> St
     )
 
 
-def test_exact_moments_give_exact_probabilities(exact_moments, set_strengths):
+def test_exact_moments_give_exact_probabilities(exact_moments, set_attenuations):
     structure = memory_structure()
     truth = structure.prior * np.random.default_rng(0).uniform(0.5, 2, len(structure.prior))
     fit = fit_closed_form(exact_moments(structure, truth), structure)
-    np.testing.assert_allclose(set_strengths(structure, fit.p), set_strengths(structure, truth), rtol=1e-6)
+    np.testing.assert_allclose(set_attenuations(structure, fit.p), set_attenuations(structure, truth), rtol=1e-6)
 
 
 def test_pairs_reduce_to_the_pij_formula():
@@ -64,7 +64,7 @@ def test_equal_detectors_share_by_the_prior(exact_moments):
     dem = stim.DetectorErrorModel("error(0.03) D0\nerror(0.01) D0 L0\nerror(0.02) D0 D1")
     structure = Structure.from_dem(dem)
     fit = fit_closed_form(exact_moments(structure, np.array([0.02, 0.04, 0.03])), structure)
-    total = strength(np.array([0.02, 0.04])).sum()
-    share = strength(np.array([0.03, 0.01]))
-    np.testing.assert_allclose(strength(fit.p[:2]), total * share / share.sum(), rtol=1e-6)
+    total = attenuation(np.array([0.02, 0.04])).sum()
+    share = attenuation(np.array([0.03, 0.01]))
+    np.testing.assert_allclose(attenuation(fit.p[:2]), total * share / share.sum(), rtol=1e-6)
     assert fit.p[2] == pytest.approx(0.03)

@@ -6,7 +6,7 @@ import stim
 
 import qec
 from global_decoders import make_decoder
-from noise_learning import Moments, TiedModel, learn
+from noise_learning import Moments, SharedParameterModel, learn
 
 
 @pytest.mark.slow
@@ -19,9 +19,9 @@ def test_learned_dem_decodes_better_than_the_circuit_dem(sycamore):
     flips = np.concatenate(
         list(qec.iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=1))
     )
-    model = TiedModel.of_circuit(circuit)
+    model = SharedParameterModel.of_circuit(circuit)
     fit = learn(Moments.from_shots(model.structure.subsets, shots[::2]), model)
-    assert "correlations of no mechanism" in fit.notes[-1]
+    assert "correlations that the circuit's noise does not explain" in fit.notes[-1]
     errors = []
     for dem in (fit.dem(), circuit.detector_error_model(decompose_errors=True)):
         decoder = make_decoder("pymatching-correlated").compile_decoder_for_dem(dem=dem)

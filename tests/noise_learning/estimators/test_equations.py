@@ -5,8 +5,8 @@ import pytest
 import stim
 from scipy.stats import binom
 
-from noise_learning import Moments, Structure, Subsets, fit_closed_form, strength
-from noise_learning.equations import Equations
+from noise_learning import Moments, Structure, Subsets, fit_closed_form, attenuation
+from noise_learning.estimators.equations import Equations
 
 
 def test_the_mean_over_all_outcomes_is_that_of_infinitely_many_shots():
@@ -31,8 +31,8 @@ def test_a_mechanism_that_never_acts_gets_a_tenth_of_the_scaled_prior(exact_mome
     structure = Structure.from_dem(dem)
     truth = np.array([0.01, 0.02, 1e-12])
     fit = fit_closed_form(exact_moments(structure, truth), structure)
-    scale = strength(truth).sum() / strength(structure.prior).sum()
-    assert strength(fit.p)[2] == pytest.approx(0.1 * scale * strength(np.array(0.04)), rel=1e-3)
+    scale = attenuation(truth).sum() / attenuation(structure.prior).sum()
+    assert attenuation(fit.p)[2] == pytest.approx(0.1 * scale * attenuation(np.array(0.04)), rel=1e-3)
 
 
 def test_a_broken_detector_is_named_with_its_place():

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import truncnorm
 
 import qec
-from noise_learning import Moments, Structure, fit_closed_form, fit_stationary, strength
-from noise_learning.closed_form import RawStrengths
-from noise_learning.stationary import positive_moments
+from noise_learning import Moments, Structure, fit_closed_form, fit_stationary, attenuation
+from noise_learning.estimators.closed_form import RawAttenuations
+from noise_learning.estimators.stationary import positive_moments
 
 
 def test_positive_moments_are_those_of_a_truncated_normal():
@@ -30,7 +30,7 @@ def test_shrinking_to_the_mean_over_rounds_lowers_the_error():
     shots = circuit.compile_detector_sampler(seed=1).sample(20_000, bit_packed=True)
     moments = Moments.from_shots(structure.subsets, shots)
     errors = [
-        np.sqrt(np.mean((structure.membership @ strength(fit.p) - structure.prior_strength) ** 2))
+        np.sqrt(np.mean((structure.membership @ attenuation(fit.p) - structure.prior_attenuation) ** 2))
         for fit in (fit_stationary(moments, structure), fit_closed_form(moments, structure))
     ]
     assert errors[0] < 0.85 * errors[1]
@@ -51,12 +51,12 @@ def test_what_hidden_flips_take_from_single_detectors_is_part_of_their_error(exa
         for chain in hidden:
             flipped[row] *= 1 - 2 * 0.015 * (len(inside & chain) % 2)
     leaking = replace(moments, odd=moments.weight * (1 - moments.means * flipped) / 2)
-    truth = structure.prior_strength
+    truth = structure.prior_attenuation
     single = np.array([len(detectors) == 1 for detectors in structure.detector_sets])
-    below = single & (RawStrengths.of(leaking, structure).a < 0)
+    below = single & (RawAttenuations.of(leaking, structure).a < 0)
     assert np.count_nonzero(below) > 10
     fit = fit_stationary(leaking, structure)
-    a, closed = (structure.membership @ strength(one.p) for one in (fit, fit_closed_form(leaking, structure)))
+    a, closed = (structure.membership @ attenuation(one.p) for one in (fit, fit_closed_form(leaking, structure)))
     assert (a[below] > 0.1 * truth[below]).all()
     assert np.abs(a - truth)[below].mean() < 0.95 * np.abs(closed - truth)[below].mean()
     relative = fit.sigma / fit.p
@@ -65,7 +65,7 @@ def test_what_hidden_flips_take_from_single_detectors_is_part_of_their_error(exa
     large = np.array([len(detectors) > 2 for detectors in structure.detector_sets])
     np.testing.assert_allclose(a[large], truth[large], rtol=0.05)
     clean = fit_stationary(moments, structure)
-    np.testing.assert_allclose(structure.membership @ strength(clean.p), truth, rtol=0.05)
+    np.testing.assert_allclose(structure.membership @ attenuation(clean.p), truth, rtol=0.05)
     assert "beyond sampling" not in clean.notes[-1]
 
 

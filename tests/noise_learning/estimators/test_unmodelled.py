@@ -3,8 +3,8 @@
 import numpy as np
 
 import qec
-from noise_learning import Moments, Structure, TiedModel, learn
-from noise_learning.unmodelled import UnmodelledTest
+from noise_learning import Moments, Structure, SharedParameterModel, learn
+from noise_learning.estimators.unmodelled import UnmodelledTest
 
 
 def _shots(seed: int, *, crosstalk: float) -> tuple[Structure, np.ndarray]:
@@ -33,13 +33,13 @@ def test_uneven_rates_alone_are_no_such_correlations() -> None:
     assert 0.8 < np.mean(squares) < 1.1
 
 
-def test_crosstalk_is_found_and_the_gate_says_so() -> None:
+def test_crosstalk_is_found_and_model_selection_says_so() -> None:
     structure, shots = _shots(1, crosstalk=0.01)
     moments = Moments.from_shots(structure.subsets, shots)
     test = UnmodelledTest.of(moments, structure)
     assert test.found
-    fit = learn(moments, TiedModel.of_orbits(structure))
-    assert "correlations of no mechanism, closed form chosen" in fit.notes[-1]
+    fit = learn(moments, SharedParameterModel.of_time_translations(structure))
+    assert "the closed form, averaged over rounds, was chosen" in fit.notes[-1]
     assert f"{test.mean_square:.3g}" in fit.notes[-1]
 
 

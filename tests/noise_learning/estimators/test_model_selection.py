@@ -1,4 +1,4 @@
-"""The gate, the hybrid, and DEMs that stay valid whatever the shots are."""
+"""Model selection, the hybrid, and DEMs that stay valid whatever the shots are."""
 
 import numpy as np
 import pymatching
@@ -11,39 +11,39 @@ from noise_learning import (
     NoiseFit,
     Shrinkage,
     Structure,
-    TiedModel,
+    SharedParameterModel,
     assemble,
     fit_closed_form,
     fit_hybrid,
-    fit_tied,
+    fit_shared_parameters,
     learn,
-    strength,
+    attenuation,
 )
-from noise_learning.orbits import time_orbits
+from noise_learning.models.time_translations import time_translation_classes
 
 NOISE = qec.depolarizing(0.008)
 
 
 @pytest.fixture(scope="module")
-def model() -> TiedModel:
-    return TiedModel.of_memory(distance=3, rounds=3)
+def model() -> SharedParameterModel:
+    return SharedParameterModel.of_memory(distance=3, rounds=3)
 
 
 def device(seed: int) -> stim.Circuit:
     return qec.memory_circuit(distance=3, rounds=3, noise=NOISE, variation=qec.LocationVariation(0.5, seed))
 
 
-def moments_of(model: TiedModel, circuit: stim.Circuit, shots: int, seed: int) -> Moments:
+def moments_of(model: SharedParameterModel, circuit: stim.Circuit, shots: int, seed: int) -> Moments:
     detections = circuit.compile_detector_sampler(seed=seed).sample(shots, bit_packed=True)
     return Moments.from_shots(model.structure.subsets, detections)
 
 
-def departure(fit: NoiseFit, circuit: stim.Circuit) -> float:
-    """Root mean square error of strengths of detector sets, in units of their mean."""
+def deviation(fit: NoiseFit, circuit: stim.Circuit) -> float:
+    """Root mean square error of attenuations of detector sets, in units of their mean."""
     truth = Structure.from_circuit(circuit)
-    found = dict(zip(truth.detector_sets, truth.prior_strength, strict=True))
+    found = dict(zip(truth.detector_sets, truth.prior_attenuation, strict=True))
     expected = np.array([found[s] for s in fit.structure.detector_sets])
-    a = fit.structure.membership @ strength(fit.p)
+    a = fit.structure.membership @ attenuation(fit.p)
     return float(np.sqrt(np.mean((a - expected) ** 2)) / expected.mean())
 
 
@@ -57,45 +57,45 @@ def check_valid(fit: NoiseFit) -> None:
         pymatching.Matching.from_detector_error_model(fit.dem(), enable_correlations=correlated)
 
 
-def test_gate_keeps_the_tied_fit_on_a_homogeneous_device(model):
+def test_model_selection_keeps_the_shared_parameter_fit_on_a_homogeneous_device(model):
     fit = learn(moments_of(model, qec.memory_circuit(distance=3, rounds=3, noise=NOISE), 50_000, 1), model)
-    assert fit.estimator == "tied"
-    assert "tied fit chosen" in fit.notes[-1]
+    assert fit.estimator == "shared-parameters"
+    assert "the shared-parameter fit was chosen" in fit.notes[-1]
 
 
-def test_gate_and_hybrid_on_a_device_whose_locations_differ(model):
+def test_model_selection_and_hybrid_on_a_device_whose_locations_differ(model):
     circuit = device(4)
     for shots in (10_000, 100_000):
         moments = moments_of(model, circuit, shots, 2)
-        tied, closed = fit_tied(moments, model), fit_closed_form(moments, model.structure)
+        shared, closed = fit_shared_parameters(moments, model), fit_closed_form(moments, model.structure)
         chosen = learn(moments, model)
         assert chosen.estimator == "hybrid"
-        assert "above" in chosen.notes[-1]
-        best = min(departure(tied, circuit), departure(closed, circuit))
-        assert departure(chosen, circuit) < best
+        assert "differ in their rates" in chosen.notes[-1]
+        best = min(deviation(shared, circuit), deviation(closed, circuit))
+        assert deviation(chosen, circuit) < best
 
 
-def test_shrinkage_has_the_tied_fit_as_its_limit(model):
+def test_shrinkage_has_the_shared_parameter_fit_as_its_limit(model):
     moments = moments_of(model, qec.memory_circuit(distance=3, rounds=3, noise=NOISE), 20_000, 3)
-    tied = fit_tied(moments, model)
-    fit = fit_hybrid(moments, model, tied, shrinkage=Shrinkage(1e-4, 0.5))
-    mine, its = (model.structure.membership @ strength(f.p) for f in (fit, tied))
+    shared = fit_shared_parameters(moments, model)
+    fit = fit_hybrid(moments, model, shared, shrinkage=Shrinkage(1e-4, 0.5))
+    mine, its = (model.structure.membership @ attenuation(f.p) for f in (fit, shared))
     np.testing.assert_allclose(mine, its, rtol=0.05, atol=1e-5)
     with pytest.raises(ValueError, match="tau=0"):
         Shrinkage(0, 0.5)
-    with pytest.raises(ValueError, match="fit_tied"):
+    with pytest.raises(ValueError, match="fit_shared_parameters"):
         fit_hybrid(moments, model, fit_closed_form(moments, model.structure))
 
 
 def test_diagonal_covariance_of_large_problems_agrees(model, monkeypatch):
     moments = moments_of(model, device(6), 50_000, 3)
-    tied = fit_tied(moments, model)
-    dense = fit_hybrid(moments, model, tied)
-    monkeypatch.setattr("noise_learning.hybrid._DENSE_ROWS", 0)
-    rough = fit_hybrid(moments, model, tied)
+    shared = fit_shared_parameters(moments, model)
+    dense = fit_hybrid(moments, model, shared)
+    monkeypatch.setattr("noise_learning.estimators.hybrid._DENSE_ROWS", 0)
+    rough = fit_hybrid(moments, model, shared)
     assert any("diagonal" in note for note in rough.notes)
-    assert departure(rough, device(6)) < departure(tied, device(6))
-    assert departure(dense, device(6)) < 1.1 * departure(rough, device(6))
+    assert deviation(rough, device(6)) < deviation(shared, device(6))
+    assert deviation(dense, device(6)) < 1.1 * deviation(rough, device(6))
     assert 0.5 < np.median(rough.sigma / dense.sigma) < 2
 
 
@@ -104,11 +104,11 @@ def test_hybrid_errors_are_calibrated(model):
     for seed in range(4):
         circuit = device(seed)
         truth = Structure.from_circuit(circuit)
-        found = dict(zip(truth.detector_sets, truth.prior_strength, strict=True))
+        found = dict(zip(truth.detector_sets, truth.prior_attenuation, strict=True))
         fit = learn(moments_of(model, circuit, 100_000, seed), model)
         expected = np.array([found[s] for s in model.structure.detector_sets])
-        a = model.structure.membership @ strength(fit.p)
-        sigma = model.structure.membership @ (2 * np.exp(strength(fit.p)) * fit.sigma)
+        a = model.structure.membership @ attenuation(fit.p)
+        sigma = model.structure.membership @ (2 * np.exp(attenuation(fit.p)) * fit.sigma)
         inside.append(np.mean(np.abs(a - expected) < sigma))
     assert 0.6 < np.mean(inside) < 0.78
 
@@ -121,7 +121,7 @@ def test_few_shots_give_a_valid_dem(p, shots, model):
     for fit in (
         learn(moments, model),
         fit_closed_form(moments, model.structure),
-        fit_hybrid(moments, model, fit_tied(moments, model)),
+        fit_hybrid(moments, model, fit_shared_parameters(moments, model)),
     ):
         check_valid(fit)
 
@@ -161,14 +161,14 @@ def test_a_dead_detector_spoils_nothing_else(model):
         packed = np.packbits(bits, axis=1, bitorder="little")
         fits.append(learn(Moments.from_shots(model.structure.subsets, packed), model))
     whole, without = fits
-    assert without.estimator == whole.estimator == "tied"
+    assert without.estimator == whole.estimator == "shared-parameters"
     assert any(f"D{dead}" in note and "never fires" in note for note in without.notes)
     assert np.median(without.p / whole.p) == pytest.approx(1, abs=0.03)
     assert without.chi2_per_row < 1.4
 
 
 def test_detectors_constant_by_construction_are_fine():
-    model = TiedModel.of_memory(distance=3, rounds=3, perfect_last_round=True)
+    model = SharedParameterModel.of_memory(distance=3, rounds=3, perfect_last_round=True)
     circuit = qec.memory_circuit(distance=3, rounds=3, noise=NOISE, perfect_last_round=True)
     check_valid(learn(moments_of(model, circuit, 5000, 1), model))
 
@@ -189,17 +189,17 @@ def test_simplified_structure_has_one_mechanism_per_symptoms(model):
     simple = model.structure.simplified()
     assert len(simple.mechanisms) < len(model.structure.mechanisms)
     assert len(simple.by_symptoms) == len(simple.mechanisms)
-    np.testing.assert_allclose(simple.prior_strength, model.structure.prior_strength)
+    np.testing.assert_allclose(simple.prior_attenuation, model.structure.prior_attenuation)
 
 
-def test_time_orbits_are_translations(model):
-    structure = TiedModel.of_memory(distance=3, rounds=6).structure
-    orbits = time_orbits(structure)
+def test_time_translation_classes_are_translations(model):
+    structure = SharedParameterModel.of_memory(distance=3, rounds=6).structure
+    classes = time_translation_classes(structure)
     middle = [k for k, s in enumerate(structure.detector_sets) if _bulk(structure, s)]
-    sizes = np.bincount(orbits)[orbits[middle]]
+    sizes = np.bincount(classes)[classes[middle]]
     assert sizes.min() >= 2
     for k in middle[:20]:
-        for other in np.flatnonzero(orbits == orbits[k]):
+        for other in np.flatnonzero(classes == classes[k]):
             assert _shape(structure, structure.detector_sets[k]) == _shape(
                 structure, structure.detector_sets[other]
             )
@@ -207,10 +207,10 @@ def test_time_orbits_are_translations(model):
 
 def test_an_ancilla_ends_where_its_own_detectors_do(model):
     """Those of the other basis start a round later and end a round earlier than the experiment."""
-    structure = TiedModel.of_memory(distance=3, rounds=6).structure
-    orbits = time_orbits(structure)
+    structure = SharedParameterModel.of_memory(distance=3, rounds=6).structure
+    classes = time_translation_classes(structure)
     single = {
-        structure.coordinates[s[0]]: orbits[k] for k, s in enumerate(structure.detector_sets) if len(s) == 1
+        structure.coordinates[s[0]]: classes[k] for k, s in enumerate(structure.detector_sets) if len(s) == 1
     }
     positions = {c[:-1] for c in single}
     late = 0

@@ -1,4 +1,4 @@
-"""The tied fit: K against Stim, recovery, identifiability, prediction at other distances."""
+"""The shared-parameter fit: K against Stim, recovery, identifiability, prediction at other distances."""
 
 from dataclasses import replace
 
@@ -9,18 +9,18 @@ import stim
 import qec
 from noise_learning import (
     Moments,
-    TiedModel,
-    by_place,
-    fit_tied,
+    SharedParameterModel,
+    by_location,
+    fit_shared_parameters,
     learn,
-    predict_tied,
-    strength,
+    predict_shared_parameters,
+    attenuation,
 )
 
 
 @pytest.fixture(scope="module")
-def model() -> TiedModel:
-    return TiedModel.of_memory(distance=3, rounds=3)
+def model() -> SharedParameterModel:
+    return SharedParameterModel.of_memory(distance=3, rounds=3)
 
 
 def random_noise(seed: int) -> qec.CircuitNoise:
@@ -35,8 +35,8 @@ def circuit_of(noise: qec.CircuitNoise, distance: int = 3) -> stim.Circuit:
     return qec.memory_circuit(distance=distance, rounds=distance, noise=noise)
 
 
-def true_rates(model: TiedModel, circuit: stim.Circuit) -> np.ndarray:
-    """Strengths of the circuit's DEM by detector set of the model."""
+def true_rates(model: SharedParameterModel, circuit: stim.Circuit) -> np.ndarray:
+    """Attenuations of the circuit's DEM by detector set of the model."""
     tables = qec.DemTables.from_dem(circuit.detector_error_model(approximate_disjoint_errors=True))
     found: dict[tuple[int, ...], float] = {}
     for j, p in enumerate(tables.probabilities):
@@ -49,13 +49,13 @@ def true_rates(model: TiedModel, circuit: stim.Circuit) -> np.ndarray:
 def test_matrix_predicts_the_dem_of_any_rates(model, seed):
     """To the first order that Stim takes exclusive Paulis as independent with, hence the tolerance."""
     noise = random_noise(seed)
-    theta = strength(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
+    theta = attenuation(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
     np.testing.assert_allclose(model.set_matrix @ theta, true_rates(model, circuit_of(noise)), rtol=1e-2)
 
 
 def test_circuit_roles_are_the_parameters_of_a_memory(model):
     """Preparation and measurement idling are one parameter in the paper and two roles in a circuit."""
-    roles = TiedModel.of_circuit(circuit_of(qec.depolarizing(0.005)), simplify=False)
+    roles = SharedParameterModel.of_circuit(circuit_of(qec.depolarizing(0.005)), simplify=False)
     assert len(roles.names) == 28
     np.testing.assert_allclose(roles.set_matrix @ roles.guess, model.set_matrix @ model.guess, rtol=2e-2)
 
@@ -77,7 +77,7 @@ def test_noisy_measurements_and_repeat_blocks_are_locations():
         DETECTOR rec[-3] rec[-2] rec[-1]
         OBSERVABLE_INCLUDE(0) rec[-1]
     """)
-    model = TiedModel.of_circuit(circuit, simplify=False)
+    model = SharedParameterModel.of_circuit(circuit, simplify=False)
     np.testing.assert_allclose(model.set_matrix @ model.guess, true_rates(model, circuit), rtol=2e-2)
     assert "at MR MR flip" in model.names
 
@@ -85,21 +85,21 @@ def test_noisy_measurements_and_repeat_blocks_are_locations():
 def test_other_noise_is_refused():
     circuit = stim.Circuit("R 0\nHERALDED_ERASE(0.1) 0\nM 0\nDETECTOR rec[-1]")
     with pytest.raises(ValueError, match="HERALDED_ERASE"):
-        TiedModel.of_circuit(circuit)
+        SharedParameterModel.of_circuit(circuit)
     with pytest.raises(ValueError, match="no noise"):
-        TiedModel.of_circuit(stim.Circuit("R 0\nM 0\nDETECTOR rec[-1]"))
+        SharedParameterModel.of_circuit(stim.Circuit("R 0\nM 0\nDETECTOR rec[-1]"))
     with pytest.raises(ValueError, match="idle_cnot_x = 0"):
-        TiedModel.of_memory(
+        SharedParameterModel.of_memory(
             distance=3, rounds=3, guess=qec.CircuitNoise(prep_x=0.1, prep_z=0.1, meas_x=0.1, meas_z=0.1)
         )
 
 
 def test_exact_moments_give_exact_probabilities(model, exact_moments):
     noise = random_noise(3)
-    theta = strength(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
+    theta = attenuation(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
     from_theta = -np.expm1(-(model.matrix @ theta)) / 2
-    fit = fit_tied(exact_moments(model.structure, from_theta), model)
-    a = model.structure.membership @ strength(fit.p)
+    fit = fit_shared_parameters(exact_moments(model.structure, from_theta), model)
+    a = model.structure.membership @ attenuation(fit.p)
     np.testing.assert_allclose(a, model.set_matrix @ theta, rtol=1e-3)
     assert fit.parameters is not None
     known = fit.parameters.combinations
@@ -110,7 +110,7 @@ def test_parameters_are_not_identifiable_one_by_one(model):
     """Rank 21 of 25 (measured at d = 5 too); every reported combination is orthogonal to what is unknown."""
     circuit = circuit_of(qec.depolarizing(0.006))
     shots = circuit.compile_detector_sampler(seed=1).sample(20_000, bit_packed=True)
-    parameters = fit_tied(Moments.from_shots(model.structure.subsets, shots), model).parameters
+    parameters = fit_shared_parameters(Moments.from_shots(model.structure.subsets, shots), model).parameters
     assert parameters is not None
     assert parameters.rank == 21
     null = np.linalg.svd(model.equations)[2][21:]
@@ -129,9 +129,9 @@ def test_homogeneous_noise_has_unit_chi2_and_calibrated_errors(model):
     chi2 = []
     for seed in range(10):
         shots = circuit.compile_detector_sampler(seed=seed).sample(50_000, bit_packed=True)
-        fit = fit_tied(Moments.from_shots(model.structure.subsets, shots), model)
-        a = model.structure.membership @ strength(fit.p)
-        sigma = model.structure.membership @ (2 * np.exp(strength(fit.p)) * fit.sigma)
+        fit = fit_shared_parameters(Moments.from_shots(model.structure.subsets, shots), model)
+        a = model.structure.membership @ attenuation(fit.p)
+        sigma = model.structure.membership @ (2 * np.exp(attenuation(fit.p)) * fit.sigma)
         inside.append(np.mean(np.abs(a - truth) < sigma))
         chi2.append(fit.chi2_per_row)
     assert 0.55 < np.mean(inside) < 0.85  # mechanisms are few combinations of 21 numbers: ten fits scatter
@@ -142,14 +142,14 @@ def test_homogeneous_noise_has_unit_chi2_and_calibrated_errors(model):
 def test_the_default_covers_two_thirds_of_true_probabilities_at_distance_5():
     """68 +- 5 % within one standard error at 10^5 shots; one fit scatters by 10 %, its numbers being 21."""
     inside = []
-    large = TiedModel.of_memory(distance=5, rounds=5)
+    large = SharedParameterModel.of_memory(distance=5, rounds=5)
     for seed in range(16):
         noise = random_noise(100 + seed // 4)
-        theta = strength(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
+        theta = attenuation(np.array([getattr(noise, n) for n in qec.NOISE_PARAMETERS]))
         truth = -np.expm1(-(large.matrix @ theta)) / 2
         shots = circuit_of(noise, 5).compile_detector_sampler(seed=seed).sample(100_000, bit_packed=True)
         fit = learn(Moments.from_shots(large.structure.subsets, shots), large)
-        assert fit.estimator == "tied"
+        assert fit.estimator == "shared-parameters"
         inside.append(np.mean(np.abs(fit.p - truth) < fit.sigma))
     assert 0.63 < np.mean(inside) < 0.73
 
@@ -158,20 +158,20 @@ def test_the_default_covers_two_thirds_of_true_probabilities_at_distance_5():
 def test_a_fit_at_one_distance_predicts_another(model):
     noise = random_noise(7)
     shots = circuit_of(noise).compile_detector_sampler(seed=1).sample(200_000, bit_packed=True)
-    parameters = fit_tied(Moments.from_shots(model.structure.subsets, shots), model).parameters
+    parameters = fit_shared_parameters(Moments.from_shots(model.structure.subsets, shots), model).parameters
     assert parameters is not None
-    far = TiedModel.of_memory(distance=5, rounds=5)
-    fit = predict_tied(parameters, far)
+    far = SharedParameterModel.of_memory(distance=5, rounds=5)
+    fit = predict_shared_parameters(parameters, far)
     truth = true_rates(far, circuit_of(noise, 5))
-    a = far.structure.membership @ strength(fit.p)
+    a = far.structure.membership @ attenuation(fit.p)
     assert np.sqrt(np.mean((a - truth) ** 2)) < 0.05 * truth.mean()
-    with pytest.raises(ValueError, match="same tying"):
-        predict_tied(replace(parameters, names=("other",)), far)
+    with pytest.raises(ValueError, match="same sharing"):
+        predict_shared_parameters(replace(parameters, names=("other",)), far)
 
 
 def test_places_tie_time_only():
     circuit = circuit_of(qec.depolarizing(0.005))
-    by_qubit = TiedModel.of_circuit(circuit, tie=by_place)
+    by_qubit = SharedParameterModel.of_circuit(circuit, share=by_location)
     assert len(by_qubit.names) > 300
     whole = by_qubit.set_matrix @ by_qubit.guess
     np.testing.assert_allclose(whole, true_rates(by_qubit, circuit), rtol=3e-2)
