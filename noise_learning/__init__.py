@@ -14,8 +14,8 @@ with detector set S the attenuation a_S = -ln(1 - 2 p_S). Independent mechanisms
 
 Noise that drifts: `NoiseTracker` refits per block of shots, over a window that it chooses itself.
 
-Rooms, each of which knows those before it: `moments` counts, `models` says what can go wrong where, `estimators`
-fits, `drift` follows changes, `report` tells people.
+Rooms, each of which knows those before it: `moments` counts, `models` says what can go wrong where,
+`estimators` fits, `drift` follows changes, `report` tells people.
 """
 
 from noise_learning.drift import (

@@ -21,7 +21,7 @@ import stim
 import torch
 import tyro
 
-from noise_learning import Moments, Structure, SharedParameterModel, learn
+from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import load_network, resolve_weights
 from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
 from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig

@@ -32,7 +32,14 @@ import sinter
 import stim
 
 from global_decoders import make_decoder
-from noise_learning import Moments, NoiseTracker, SharedParameterModel, TrackedNoise, fit_shared_parameters, shared_parameter_predictor
+from noise_learning import (
+    Moments,
+    NoiseTracker,
+    SharedParameterModel,
+    TrackedNoise,
+    fit_shared_parameters,
+    shared_parameter_predictor,
+)
 from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
 
 CLASSES = ("prep", "meas", "idle_cnot", "idle_spam", "cnot")
@@ -74,7 +81,9 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         Moments.from_shots(model.structure.subsets, sample(block)[0]) for block in range(options.blocks)
     ]
     tracker = NoiseTracker(
-        model.structure, lambda average: fit_shared_parameters(average, model), predict=shared_parameter_predictor(model)
+        model.structure,
+        lambda average: fit_shared_parameters(average, model),
+        predict=shared_parameter_predictor(model),
     )
     tracked = tracker.update_moments(moments[0])
     fixed = {

@@ -194,7 +194,9 @@ class Table:
         shots = self.test_shots // 2 if distance < 13 else self.test_shots * 2 // 5
         test = Decoded(*sample(circuit, shots, 10_000 + job.seed))
         fit = predict_shared_parameters(learned.parameters, self.model(distance))
-        yield from rows_of(job, "shared-parameters", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit)))
+        yield from rows_of(
+            job, "shared-parameters", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit))
+        )
 
     def device(self, job: Job) -> Iterator[Row]:
         name, decoders = job.variant.split()

@@ -135,7 +135,9 @@ def _bound(
     decoder: str,
 ) -> float | None:
     if part == "location" and estimator == "gate":  # the better of the other two, + 0.01
-        others = [groups.get((part, variant, name, shots, decoder)) for name in ("shared-parameters", "closed form")]
+        others = [
+            groups.get((part, variant, name, shots, decoder)) for name in ("shared-parameters", "closed form")
+        ]
         return min(other.mean for other in others if other) + 0.01 if all(others) else None
     bounds = _BOUNDS.get((part, estimator, shots))
     return None if bounds is None else bounds[DECODERS.index(decoder)]

@@ -31,7 +31,9 @@ _INK = "0.3"
 _MARKERS: dict[Kind, str] = {"time": "o", "space": "-", "boundary": "-", "hyperedge": "s"}
 
 
-def draw_lattice(places: Sequence[LocationClass], path: Path, *, against: str, marked: Sequence[LocationClass] = ()) -> Path:
+def draw_lattice(
+    places: Sequence[LocationClass], path: Path, *, against: str, marked: Sequence[LocationClass] = ()
+) -> Path:
     """Two heat maps of the patch: learned rates per round, and their ratio to the assumed ones.
 
     Thickness is the learned rate on both, so that rare mechanisms recede. `marked` places are numbered 1, 2,
@@ -139,7 +141,13 @@ class _Patch:
 
 
 def _map(
-    axes: Axes, patch: _Patch, places: Sequence[LocationClass], values: np.ndarray, *, norm: LogNorm, colours: str
+    axes: Axes,
+    patch: _Patch,
+    places: Sequence[LocationClass],
+    values: np.ndarray,
+    *,
+    norm: LogNorm,
+    colours: str,
 ) -> None:
     """Draws `values` of all places as colours; rarer places are thinner, and below the others."""
     span = np.ptp(patch.ancillas, axis=0).max() + 2 * patch.spacing

@@ -10,9 +10,9 @@ import numpy as np
 from noise_learning.drift.tracker import prediction_loss
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.fit import NoiseFit
-from noise_learning.moments.moments import Moments
 from noise_learning.models.location_classes import Kind, has_coordinates, location_keys
 from noise_learning.models.structure import attenuation
+from noise_learning.moments.moments import Moments
 
 __all__ = ["ANYWHERE", "GROUPS", "DriftSummary", "summarize_drift"]
 
@@ -23,9 +23,10 @@ GROUPS: dict[Kind | None, str] = {
     "hyperedge": "hyperedge",
     None: "first and last round",
 }
-"""Groups of mechanisms whose drift is followed, by kind of location class (see `noise_learning.models.location_classes`)."""
+"""Groups of mechanisms whose drift is followed, by kind of location class (`KINDS`)."""
 ANYWHERE = "all mechanisms"
 """The only group where detectors have no coordinates."""
+
 
 @dataclass(frozen=True, eq=False)
 class DriftSummary:

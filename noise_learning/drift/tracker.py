@@ -6,7 +6,8 @@ is added to it. The loss of a window is the chi^2 per moment of that prediction.
 pays in statistical error, one that is too long in drift; the block's own noise is the same for all.
 
 A fit of few parameters averages over moments, so it can afford a much shorter window than single moments can:
-what predicts should have as many degrees of freedom as what is fitted (`shared_parameter_predictor`, `measured_means`).
+what predicts should have as many degrees of freedom as what is fitted (`shared_parameter_predictor`,
+`measured_means`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import stim
 
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.fit import NoiseFit
-from noise_learning.moments.moments import Moments
-from noise_learning.models.structure import Structure
 from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.models.structure import Structure
+from noise_learning.moments.moments import Moments
 
 __all__ = ["NoiseTracker", "TrackedNoise", "measured_means", "prediction_loss", "shared_parameter_predictor"]
 
@@ -41,10 +42,10 @@ def measured_means(moments: Moments) -> np.ndarray:
 
 
 def shared_parameter_predictor(model: SharedParameterModel) -> Predictor:
-    """Predicts the moments of the model's parameters, from a quick linear fit: for shared-parameter estimators.
+    """Predicts the moments of the model's parameters, from a quick linear fit, for shared-parameter fits.
 
-    Unlike `fit_shared_parameters` it weights equations by their variances only and may find negative rates, which costs a
-    prediction little and keeps a ladder of windows cheap.
+    Unlike `fit_shared_parameters` it weights equations by their variances only and may find negative rates,
+    which costs a prediction little and keeps a ladder of windows cheap.
     """
 
     def predict(moments: Moments) -> np.ndarray:

@@ -16,8 +16,8 @@ import scipy.sparse as sp
 
 from noise_learning.estimators.equations import Equations, sparse_covariance
 from noise_learning.estimators.fit import NoiseFit, clipped, prior_scale
-from noise_learning.moments.moments import Moments
 from noise_learning.models.structure import Structure
+from noise_learning.moments.moments import Moments
 from noise_learning.moments.subsets import Subsets
 
 _BLOCK = 1000  # detector sets at a time: bounds the memory of the covariance

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.models.time_translations import time_translation_classes
 from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.models.time_translations import time_translation_classes
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.moments.moments import Moments
 from noise_learning.models.structure import Structure
+from noise_learning.moments.moments import Moments
 from noise_learning.moments.subsets import Subsets
 
 # A detector looks broken where it never fires though a tenth of the usual rate would have given so many

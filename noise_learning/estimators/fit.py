@@ -9,7 +9,7 @@ import numpy as np
 import stim
 
 from noise_learning.estimators.equations import Equations, dropped_sets, equation_notes, variances
-from noise_learning.models.structure import Structure, probability, attenuation
+from noise_learning.models.structure import Structure, attenuation, probability
 
 EstimatorName = Literal["closed-form", "shared-parameters", "hybrid"]
 

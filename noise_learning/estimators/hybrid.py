@@ -1,12 +1,12 @@
 """Every mechanism on its own, but shrunk towards the shared-parameter fit as far as the data ask for.
 
-Attenuations are a = K theta + delta, with deviations delta = F z (see `deviations`), z standard normal. Given
-F this is linear, with b of covariance C + (parity F) (parity F)^T: theta by weighted least squares, delta by
-its posterior mean. tau, the size of the deviations, -> 0 is the shared-parameter fit, large tau weighted least squares
-of every mechanism. Devices also have correlations that no mechanism of the circuit has (leakage,
-crosstalk): every other subset of a mechanism's detectors may have a attenuation of its own, which would
-otherwise be blamed on the mechanisms. The sizes are those that predict moments best that were held out,
-each one in turn, in closed form.
+Attenuations are a = K theta + delta, with deviations delta = F z (see `deviations`), z standard normal.
+Given F this is linear, with b of covariance C + (parity F) (parity F)^T: theta by weighted least squares,
+delta by its posterior mean. tau, the size of the deviations, -> 0 is the shared-parameter fit, large tau
+weighted least squares of every mechanism. Devices also have correlations that no mechanism of the circuit
+has (leakage, crosstalk): every other subset of a mechanism's detectors may have an attenuation of its own,
+which would otherwise be blamed on the mechanisms. The sizes are those that predict moments best that were
+held out, each one in turn, in closed form.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from noise_learning.estimators.fit import (
     clipped,
     mechanism_sigma,
 )
-from noise_learning.moments.moments import Moments
 from noise_learning.estimators.shared_parameter_fit import cholesky, sample_rows, solve_parameters
 from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.moments.moments import Moments
 
 _TAUS = (0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
 _INVARIANT = (0.0, 0.5, 0.9, 0.99)  # share of the deviations' variance that is the same in all rounds
@@ -63,7 +63,9 @@ class Shrinkage:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tau) and self.tau > 0):
-            raise ValueError(f"tau={self.tau!r} must be positive and finite; near 0 is the shared-parameter fit")
+            raise ValueError(
+                f"tau={self.tau!r} must be positive and finite; near 0 is the shared-parameter fit"
+            )
         if not 0 <= self.invariant <= 1:
             raise ValueError(f"invariant={self.invariant!r} is not a share in [0, 1]")
         if not (math.isfinite(self.unmodelled) and self.unmodelled >= 0):
@@ -111,8 +113,8 @@ def fit_hybrid(
         shrinkage = _choice(problem)
     notes += (
         f"rates of noise locations scatter about the shared-parameter fit by a factor of about "
-        f"exp(±{shrinkage.tau:.2g}), {shrinkage.invariant:.0%} of that the same in all rounds; correlations that "
-        f"the circuit's noise does not explain: {shrinkage.unmodelled:g} times the median mechanism",
+        f"exp(±{shrinkage.tau:.2g}), {shrinkage.invariant:.0%} of that the same in all rounds; correlations "
+        f"that the circuit's noise does not explain: {shrinkage.unmodelled:g} times the median mechanism",
     )
     if problem.dense:
         theta, a, spread = _dense_posterior(problem, shrinkage)
@@ -143,7 +145,9 @@ def fit_hybrid(
 
 def _parameters(shared: NoiseFit) -> SharedParameters:
     if shared.parameters is None:
-        raise ValueError(f"the {shared.estimator} fit has no shared parameters; pass the result of fit_shared_parameters")
+        raise ValueError(
+            f"the {shared.estimator} fit has no shared parameters; pass the result of fit_shared_parameters"
+        )
     return shared.parameters
 
 

@@ -1,4 +1,4 @@
-"""Model selection: the shared-parameter fit where chi^2 allows it, a fit per mechanism, shrunk, where it does not."""
+"""Model selection: the shared-parameter fit where chi^2 allows it, else a fit of every mechanism, shrunk."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from noise_learning.estimators.equations import covariance
 from noise_learning.estimators.fit import NoiseFit
 from noise_learning.estimators.hybrid import fit_hybrid
-from noise_learning.moments.moments import Moments
-from noise_learning.estimators.stationary import fit_stationary
-from noise_learning.models.structure import attenuation
 from noise_learning.estimators.shared_parameter_fit import fit_shared_parameters, sample_rows
-from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.estimators.stationary import fit_stationary
 from noise_learning.estimators.unmodelled import UnmodelledTest
+from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.models.structure import attenuation
+from noise_learning.moments.moments import Moments
 
 # chi^2 per equation this many of its own standard deviations above 1: locations differ.
 _LIMIT = 3.0
@@ -25,7 +25,8 @@ def learn(moments: Moments, model: SharedParameterModel) -> NoiseFit:
     """The default estimator: the shared-parameter fit, unless its chi^2 says that locations differ.
 
     Then the hybrid; or, where detectors are correlated as no mechanism of the circuit does it (see
-    `noise_learning.estimators.unmodelled`), as on devices with leakage, the closed form shrunk to its mean over rounds.
+    `noise_learning.estimators.unmodelled`), as on devices with leakage, the closed form shrunk to its mean
+    over rounds.
 
     chi^2 takes the covariance of moments from the fitted model; nothing is counted beyond the moments. At few
     shots it cannot tell locations apart (see docs/results/noise_learning.md), and the shared-parameter fit
@@ -49,14 +50,14 @@ def learn(moments: Moments, model: SharedParameterModel) -> NoiseFit:
     if test.found:
         free = fit_stationary(moments, model.structure)
         why = (
-            f"{differ}; detectors have correlations that the circuit's noise does not explain, as from leakage "
-            f"or crosstalk ({size}): the closed form, averaged over rounds, was chosen"
+            f"{differ}; detectors have correlations that the circuit's noise does not explain, as from "
+            f"leakage or crosstalk ({size}): the closed form, averaged over rounds, was chosen"
         )
         return replace(free, assumed=shared.p, parameters=shared.parameters, notes=(*free.notes, why))
     hybrid = fit_hybrid(moments, model, shared)
     why = (
-        f"{differ}; correlations that the circuit's noise does not explain are not seen ({size}): a fit of every "
-        "mechanism, shrunk to the shared-parameter fit, was chosen"
+        f"{differ}; correlations that the circuit's noise does not explain are not seen ({size}): a fit of "
+        "every mechanism, shrunk to the shared-parameter fit, was chosen"
     )
     return replace(hybrid, notes=(*hybrid.notes, why))
 
@@ -67,7 +68,9 @@ def chi2_scatter(fit: NoiseFit) -> float:
     Equations are correlated, so it is sqrt(2 mean of squared correlations), from a sample of them.
     """
     structure = fit.structure
-    rows = sample_rows(structure.subsets.sizes[:, None], np.arange(len(structure.subsets)), most=_SCATTER_ROWS)
+    rows = sample_rows(
+        structure.subsets.sizes[:, None], np.arange(len(structure.subsets)), most=_SCATTER_ROWS
+    )
     a = structure.membership @ attenuation(fit.p)
     matrix = covariance(structure.parity[rows], a, shots=1.0)
     scale = np.sqrt(np.diagonal(matrix))

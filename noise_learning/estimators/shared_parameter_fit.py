@@ -7,10 +7,16 @@ import scipy.linalg
 import scipy.optimize
 
 from noise_learning.estimators.equations import Equations, covariance, dropped_sets, equation_notes, variances
-from noise_learning.estimators.fit import NoiseFit, SharedParameters, bounded_probability, chi_squared, clipped
-from noise_learning.moments.moments import Moments
-from noise_learning.models.structure import attenuation
+from noise_learning.estimators.fit import (
+    NoiseFit,
+    SharedParameters,
+    bounded_probability,
+    chi_squared,
+    clipped,
+)
 from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.models.structure import attenuation
+from noise_learning.moments.moments import Moments
 
 # Equations of the weighted fit: its dense covariance is 8 n^2 bytes and takes n^3 / 3 operations.
 _MAX_ROWS = 1500

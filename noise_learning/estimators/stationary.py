@@ -18,9 +18,9 @@ from scipy.special import log_ndtr
 
 from noise_learning.estimators.closed_form import RawAttenuations, closed_form_variances
 from noise_learning.estimators.fit import NoiseFit, clipped
-from noise_learning.moments.moments import Moments
-from noise_learning.models.time_translations import time_translation_classes
 from noise_learning.models.structure import Structure
+from noise_learning.models.time_translations import time_translation_classes
+from noise_learning.moments.moments import Moments
 
 _LEAST_SCATTER = 0.01  # relative; below, rounds are taken as equal
 # Weights of the mean and of the scatter guard against sets whose sampling error is tiny.

@@ -14,8 +14,8 @@ import numpy as np
 
 from noise_learning.estimators.closed_form import RawAttenuations, closed_form_matrix
 from noise_learning.estimators.equations import sparse_covariance
-from noise_learning.moments.moments import Moments
 from noise_learning.models.structure import Structure
+from noise_learning.moments.moments import Moments
 
 __all__ = ["UnmodelledTest"]
 

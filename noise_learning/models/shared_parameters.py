@@ -11,8 +11,8 @@ import scipy.sparse as sp
 import stim
 
 from noise_learning.models.noise_locations import NoiseLocations, Sharing, by_gate_type
-from noise_learning.models.time_translations import time_translation_classes
 from noise_learning.models.structure import Structure, attenuation
+from noise_learning.models.time_translations import time_translation_classes
 from qec import NOISE_PARAMETERS, Basis, CircuitNoise, Orientation, depolarizing, memory_circuit
 
 _PROBE = 1e-4  # rate at which one parameter is switched on; attenuations are additive, so any will do
@@ -68,16 +68,16 @@ class SharedParameterModel:
         rates = np.array([getattr(noise, name) for name in NOISE_PARAMETERS])
         if not rates.all():
             name = NOISE_PARAMETERS[int(np.flatnonzero(rates == 0)[0])]
-            raise ValueError(
-                f"guess has {name} = 0; give every parameter a rate > 0, only its place counts"
-            )
+            raise ValueError(f"guess has {name} = 0; give every parameter a rate > 0, only its place counts")
         probes = (circuit(CircuitNoise(**{name: _PROBE})) for name in NOISE_PARAMETERS)
         return cls._build(
             Structure.from_circuit(circuit(noise)), NOISE_PARAMETERS, probes, guess=attenuation(rates)
         )
 
     @classmethod
-    def of_circuit(cls, circuit: stim.Circuit, *, share: Sharing = by_gate_type, simplify: bool = True) -> SharedParameterModel:
+    def of_circuit(
+        cls, circuit: stim.Circuit, *, share: Sharing = by_gate_type, simplify: bool = True
+    ) -> SharedParameterModel:
         """One parameter per label of the circuit's noise locations.
 
         Locations of one label keep the ratios of their rates in the circuit: the parameter is their mean.

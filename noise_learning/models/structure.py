@@ -156,8 +156,8 @@ class Structure:
         """Attenuations of mechanisms, float64 (mechanisms,), from those of detector sets.
 
         Syndromes do not tell mechanisms of one detector set apart: they share its attenuation in proportion
-        to `by`, float64 (mechanisms,), by default the prior's attenuations. A mechanism without detectors keeps
-        `by`.
+        to `by`, float64 (mechanisms,), by default the prior's attenuations. A mechanism without detectors
+        keeps `by`.
         """
         share = attenuation(self.prior) if by is None else by
         total = self.membership @ share

@@ -46,7 +46,11 @@ def largest_deviations(places: Sequence[LocationClass], *, most: int = DEVIATION
 
 def assumed_model(fit: NoiseFit) -> str:
     """What the fit is held against, in words."""
-    return "the given circuit" if np.array_equal(fit.assumed, fit.structure.prior) else "the shared-parameter fit"
+    return (
+        "the given circuit"
+        if np.array_equal(fit.assumed, fit.structure.prior)
+        else "the shared-parameter fit"
+    )
 
 
 def render_report(

@@ -52,12 +52,12 @@ class LearnConfig:
     sweep_format: ShotFormat | None = None
     """Format of --sweep; left out: from each suffix."""
     estimator: Literal["auto", "shared-parameters", "closed-form", "hybrid"] = "auto"
-    """shared-parameters: few parameters for all noise locations; closed-form: every mechanism by itself; hybrid:
-    every mechanism, shrunk to the shared-parameter fit; auto: the shared-parameter fit, or, where locations differ
-    in their rates, a fit of every mechanism."""
+    """shared-parameters: few parameters for all noise locations; closed-form: every mechanism by itself;
+    hybrid: every mechanism, shrunk to the shared-parameter fit; auto: the shared-parameter fit, or, where
+    locations differ in their rates, a fit of every mechanism."""
     share: Literal["gate-type", "location"] = "gate-type"
-    """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that rates
-    are equal over time only."""
+    """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that
+    rates are equal over time only."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""
     start: int = 0
@@ -112,10 +112,10 @@ def _sources(config: LearnConfig) -> list[ShotSource]:
 def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, Callable[[Moments], NoiseFit]]:
     """What is learned, and how, before any shot is read."""
     from noise_learning import (
-        Structure,
         SharedParameterModel,
-        by_location,
+        Structure,
         by_gate_type,
+        by_location,
         fit_closed_form,
         fit_hybrid,
         fit_shared_parameters,
@@ -126,7 +126,9 @@ def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, C
         if config.estimator == "closed-form":
             structure = Structure.from_circuit(circuit).simplified()
             return structure, lambda moments: fit_closed_form(moments, structure)
-        model = SharedParameterModel.of_circuit(circuit, share=by_location if config.share == "location" else by_gate_type)
+        model = SharedParameterModel.of_circuit(
+            circuit, share=by_location if config.share == "location" else by_gate_type
+        )
     except ValueError as error:
         raise ValueError(f"{config.circuit}: {error}") from error
     fits: dict[str, Callable[[Moments], NoiseFit]] = {

@@ -87,10 +87,21 @@ def test_files_add_and_halves_are_what_was_asked_for(
         (("--which", "even", "--start", "3", "--stop", "2001"), slice(4, 2001, 2)),
     ):
         out = folder / "-".join(("out", *flags))
-        command = ("learn-noise", "--circuit", "c.stim", "--shots", "a.dets", "b.01", "--estimator", "shared-parameters")
+        command = (
+            "learn-noise",
+            "--circuit",
+            "c.stim",
+            "--shots",
+            "a.dets",
+            "b.01",
+            "--estimator",
+            "shared-parameters",
+        )
         code, _, err = run_cli(*command, *flags, "--out", out)
         assert (code, err) == (0, "")
-        expected = fit_shared_parameters(Moments.from_shots(model.structure.subsets, samples[0][chosen]), model)
+        expected = fit_shared_parameters(
+            Moments.from_shots(model.structure.subsets, samples[0][chosen]), model
+        )
         learned = pl.read_parquet(out / "mechanisms.parquet")["p"]
         np.testing.assert_allclose(learned, expected.p, rtol=1e-5)  # a circuit's file rounds its rates
 

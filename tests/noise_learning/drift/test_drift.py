@@ -9,7 +9,12 @@ import pytest
 import stim
 
 from noise_learning import Moments, SharedParameterModel, fit_closed_form, fit_shared_parameters
-from noise_learning.drift.tracker import NoiseTracker, measured_means, prediction_loss, shared_parameter_predictor
+from noise_learning.drift.tracker import (
+    NoiseTracker,
+    measured_means,
+    prediction_loss,
+    shared_parameter_predictor,
+)
 from qec import CircuitNoise, DemTables, depolarizing, memory_circuit
 
 
@@ -24,7 +29,10 @@ def model() -> SharedParameterModel:
 
 def _tracker(model: SharedParameterModel, **keywords) -> NoiseTracker:
     return NoiseTracker(
-        model.structure, lambda m: fit_shared_parameters(m, model), predict=shared_parameter_predictor(model), **keywords
+        model.structure,
+        lambda m: fit_shared_parameters(m, model),
+        predict=shared_parameter_predictor(model),
+        **keywords,
     )
 
 
@@ -113,12 +121,14 @@ def test_a_right_prediction_costs_one_per_moment(model: SharedParameterModel) ->
     assert prediction_loss(measured_means(wrong), block, variance=variance) > 2
 
 
-def test_a_quick_tied_fit_predicts_better_than_the_few_shots_it_saw(model: SharedParameterModel) -> None:
+def test_a_quick_fit_of_few_parameters_predicts_better_than_the_shots_it_saw(
+    model: SharedParameterModel,
+) -> None:
     past = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 500, 3))
     block = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 20_000, 4))
     variance = 1 - block.means**2
     shared = prediction_loss(shared_parameter_predictor(model)(past), block, variance=variance)
-    assert tied < 0.3 * prediction_loss(measured_means(past), block, variance=variance)
+    assert shared < 0.3 * prediction_loss(measured_means(past), block, variance=variance)
 
 
 def test_impossible_blocks_and_windows_are_refused(model: SharedParameterModel) -> None:

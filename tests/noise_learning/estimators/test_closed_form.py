@@ -5,7 +5,7 @@ import pytest
 import stim
 
 import qec
-from noise_learning import Moments, Structure, fit_closed_form, attenuation
+from noise_learning import Moments, Structure, attenuation, fit_closed_form
 
 
 def memory_structure(distance: int = 3, rounds: int = 3, p: float = 0.008) -> Structure:
@@ -18,7 +18,9 @@ def test_exact_moments_give_exact_probabilities(exact_moments, set_attenuations)
     structure = memory_structure()
     truth = structure.prior * np.random.default_rng(0).uniform(0.5, 2, len(structure.prior))
     fit = fit_closed_form(exact_moments(structure, truth), structure)
-    np.testing.assert_allclose(set_attenuations(structure, fit.p), set_attenuations(structure, truth), rtol=1e-6)
+    np.testing.assert_allclose(
+        set_attenuations(structure, fit.p), set_attenuations(structure, truth), rtol=1e-6
+    )
 
 
 def test_pairs_reduce_to_the_pij_formula():

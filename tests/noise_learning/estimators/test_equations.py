@@ -5,7 +5,7 @@ import pytest
 import stim
 from scipy.stats import binom
 
-from noise_learning import Moments, Structure, Subsets, fit_closed_form, attenuation
+from noise_learning import Moments, Structure, Subsets, attenuation, fit_closed_form
 from noise_learning.estimators.equations import Equations
 
 

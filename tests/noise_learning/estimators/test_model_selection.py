@@ -9,15 +9,15 @@ import qec
 from noise_learning import (
     Moments,
     NoiseFit,
+    SharedParameterModel,
     Shrinkage,
     Structure,
-    SharedParameterModel,
     assemble,
+    attenuation,
     fit_closed_form,
     fit_hybrid,
     fit_shared_parameters,
     learn,
-    attenuation,
 )
 from noise_learning.models.time_translations import time_translation_classes
 

@@ -10,11 +10,11 @@ import qec
 from noise_learning import (
     Moments,
     SharedParameterModel,
+    attenuation,
     by_location,
     fit_shared_parameters,
     learn,
     predict_shared_parameters,
-    attenuation,
 )
 
 

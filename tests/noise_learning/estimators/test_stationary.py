@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import truncnorm
 
 import qec
-from noise_learning import Moments, Structure, fit_closed_form, fit_stationary, attenuation
+from noise_learning import Moments, Structure, attenuation, fit_closed_form, fit_stationary
 from noise_learning.estimators.closed_form import RawAttenuations
 from noise_learning.estimators.stationary import positive_moments
 
@@ -56,7 +56,9 @@ def test_what_hidden_flips_take_from_single_detectors_is_part_of_their_error(exa
     below = single & (RawAttenuations.of(leaking, structure).a < 0)
     assert np.count_nonzero(below) > 10
     fit = fit_stationary(leaking, structure)
-    a, closed = (structure.membership @ attenuation(one.p) for one in (fit, fit_closed_form(leaking, structure)))
+    a, closed = (
+        structure.membership @ attenuation(one.p) for one in (fit, fit_closed_form(leaking, structure))
+    )
     assert (a[below] > 0.1 * truth[below]).all()
     assert np.abs(a - truth)[below].mean() < 0.95 * np.abs(closed - truth)[below].mean()
     relative = fit.sigma / fit.p

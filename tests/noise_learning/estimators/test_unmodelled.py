@@ -3,7 +3,7 @@
 import numpy as np
 
 import qec
-from noise_learning import Moments, Structure, SharedParameterModel, learn
+from noise_learning import Moments, SharedParameterModel, Structure, learn
 from noise_learning.estimators.unmodelled import UnmodelledTest
 
 

@@ -60,7 +60,8 @@ def test_rates_are_per_round(exact: NoiseFit) -> None:
         exact, structure=structure, p=structure.prior, sigma=structure.prior, assumed=structure.prior
     )
     short, long = (
-        {(p.kind, p.positions): p for p in gather_location_classes(one) if p.kind == "time"} for one in (exact, twice)
+        {(p.kind, p.positions): p for p in gather_location_classes(one) if p.kind == "time"}
+        for one in (exact, twice)
     )
     assert short.keys() == long.keys()
     for key, place in short.items():
