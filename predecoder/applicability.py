@@ -65,4 +65,4 @@ def noisy_rounds(layout: DetectorLayout) -> int:
 
 def short_experiment(rounds: int, min_rounds: int) -> str:
     """The warning's text."""
-    return f"decoding without the network: noisy rounds are {rounds}, and these weights help from {min_rounds} on"
+    return f"decoding without the network: it helps from {min_rounds} noisy rounds on, and here are {rounds}"

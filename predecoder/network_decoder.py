@@ -56,7 +56,8 @@ class NetworkDecoder(sinter.Decoder):
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device, self.on_mismatch = device, on_mismatch
+        self.device = device
+        self.on_mismatch: OnMismatch = on_mismatch
         self.batch_shots, self.threads = batch_shots, threads
         self._without_network = without_network
 

@@ -19,8 +19,7 @@ import torch
 import tyro
 
 from global_decoders import make_decoder
-from predecoder import PredecodedDecoder
-from predecoder.decoder import CompiledPredecoded
+from predecoder import CompiledPredecoded, NeuralMatchingDecoder, PredecodedDecoder
 from predecoder.training import EvaluationCase
 
 SEED = 8_000_000

@@ -4,9 +4,9 @@
 
 One run of the network, then every pair of thresholds of both policies by clusters: `threshold` in front of
 PyMatching, `complete` (clusters joined along hyperedges that leave no residual) in front of correlated
-PyMatching; and, in place of both, the matching of the logits. A threshold of proposing below 0 refuses clusters
-that touch an alternative of such a logit. Shots are other than those of accuracy_table.py, so that a threshold picked here is not picked
-on the table's shots.
+PyMatching; and, in place of both, the matching of the logits. A threshold of proposing below 0 refuses
+clusters that touch an alternative of such a logit. Shots are other than those of accuracy_table.py, so that a
+threshold picked here is not picked on the table's shots.
 """
 
 from __future__ import annotations

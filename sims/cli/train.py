@@ -15,6 +15,7 @@ import tyro
 from sims.cli.console import make_console
 
 if TYPE_CHECKING:
+    from predecoder import Policies
     from predecoder.network import Network
     from predecoder.training import Processes, StepReport, TrainConfig
     from predecoder.weights import WeightsFile

@@ -32,7 +32,7 @@ def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> Com
 def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
     """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
 
-    Before correlated matching the network's policy is complete: clusters joined along hyperedges, nothing left.
+    Before correlated matching the network's policy is complete: it leaves nothing of the clusters it takes.
     """
     decoder = StreamDecoder(
         kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"

@@ -62,4 +62,4 @@ def test_a_stream_cannot_abstain(model):
 def test_unknown_policies_are_named(model):
     for make in (make_decision, stream_policy):
         with pytest.raises(ValueError, match="policy 'aggressive' is unknown; use one of threshold, abstain"):
-            make(POLICIES, "aggressive", model().problem)
+            make(POLICIES, "aggressive", model().problem)  # pyright: ignore[reportArgumentType]
