@@ -6,8 +6,8 @@
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
 the same shots; `predecoder+X` is compared with X, `neural-matching` with PyMatching. Unless --policy says
 otherwise, each `predecoder+X` has the policy that suits X. A cell runs in chunks until both sides have
---min-errors errors or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run goes
-on where it was.
+--min-errors errors or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run
+goes on where it was.
 """
 
 from __future__ import annotations
