@@ -11,7 +11,7 @@ from predecoder.labels import ConditionedLabels, SampledLabels, TeacherLabels
 @pytest.mark.parametrize(("size", "basis"), [((3, 1), "x"), ((3, 4), "z"), ((5, 5), "x")])
 def test_labels_annihilate_the_syndrome(model, kind, size, basis):
     m = model(*size, basis)
-    packed, labels = kind(m.dem, m.layout, m.moves).sample(200, seed=3)
+    packed, labels = kind(m.problem).sample(200, seed=3)
     detections = (m.moves.matrix.astype(int) @ labels.T).T % 2
     assert np.array_equal(np.packbits(detections, axis=1, bitorder="little"), packed)
     assert labels.any()
@@ -20,7 +20,7 @@ def test_labels_annihilate_the_syndrome(model, kind, size, basis):
 @pytest.mark.parametrize("kind", [SampledLabels, TeacherLabels, ConditionedLabels])
 def test_labels_are_reproducible_by_seed(model, kind):
     m = model(3, 3)
-    source = kind(m.dem, m.layout, m.moves)
+    source = kind(m.problem)
     first, again, other = (source.sample(50, seed=s) for s in (5, 5, 6))
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
@@ -31,7 +31,7 @@ def test_labels_are_reproducible_by_seed(model, kind):
 @pytest.mark.parametrize(("basis", "orientation"), [("x", "XV"), ("z", "XV"), ("x", "ZH")])
 def test_labels_that_know_the_truth_flip_the_true_observable(model, kind, basis, orientation):
     m = model(5, 5, basis, orientation)
-    packed, labels = kind(m.dem, m.layout, m.moves).sample(300, seed=9)
+    packed, labels = kind(m.problem).sample(300, seed=9)
     same, truth, _ = m.dem.compile_sampler(seed=9).sample(
         300, bit_packed=True, return_errors=kind is SampledLabels
     )
