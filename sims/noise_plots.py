@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from noise_learning import KINDS, DriftSummary, Kind, Place
+from noise_learning import KINDS, DriftSummary, Kind, LocationClass
 from sims.plots import save_figure
 
 LATTICE_PLOT = "lattice.png"
@@ -31,7 +31,9 @@ _INK = "0.3"
 _MARKERS: dict[Kind, str] = {"time": "o", "space": "-", "boundary": "-", "hyperedge": "s"}
 
 
-def draw_lattice(places: Sequence[Place], path: Path, *, against: str, marked: Sequence[Place] = ()) -> Path:
+def draw_lattice(
+    places: Sequence[LocationClass], path: Path, *, against: str, marked: Sequence[LocationClass] = ()
+) -> Path:
     """Two heat maps of the patch: learned rates per round, and their ratio to the assumed ones.
 
     Thickness is the learned rate on both, so that rare mechanisms recede. `marked` places are numbered 1, 2,
@@ -116,13 +118,13 @@ class _Patch:
     middle: np.ndarray
 
     @classmethod
-    def of(cls, places: Sequence[Place]) -> _Patch:
+    def of(cls, places: Sequence[LocationClass]) -> _Patch:
         ancillas = np.unique([position for place in places for position in place.positions], axis=0)
         gaps = np.linalg.norm(ancillas[:, None] - ancillas[None], axis=2)
         apart = gaps[gaps > 0]
         return cls(ancillas, float(apart.min()) if len(apart) else 1.0, ancillas.mean(axis=0))
 
-    def line(self, place: Place) -> np.ndarray:
+    def line(self, place: LocationClass) -> np.ndarray:
         """Ends of a line; a boundary stub points away from the middle."""
         start = np.array(place.positions[0])
         if place.kind == "space":
@@ -131,7 +133,7 @@ class _Patch:
         length = np.linalg.norm(away)
         return np.array([start, start + 0.6 * self.spacing * (away / length if length else np.array([0, 1]))])
 
-    def anchor(self, place: Place) -> np.ndarray:
+    def anchor(self, place: LocationClass) -> np.ndarray:
         """Where the place's number goes."""
         if place.kind in ("space", "boundary"):
             return self.line(place).mean(axis=0)
@@ -139,7 +141,13 @@ class _Patch:
 
 
 def _map(
-    axes: Axes, patch: _Patch, places: Sequence[Place], values: np.ndarray, *, norm: LogNorm, colours: str
+    axes: Axes,
+    patch: _Patch,
+    places: Sequence[LocationClass],
+    values: np.ndarray,
+    *,
+    norm: LogNorm,
+    colours: str,
 ) -> None:
     """Draws `values` of all places as colours; rarer places are thinner, and below the others."""
     span = np.ptp(patch.ancillas, axis=0).max() + 2 * patch.spacing
@@ -190,7 +198,7 @@ def _colour_bar(axes: Axes, scale: ScalarMappable) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
 
 
-def _number(axes: Axes, patch: _Patch, marked: Sequence[Place]) -> None:
+def _number(axes: Axes, patch: _Patch, marked: Sequence[LocationClass]) -> None:
     for number, place in enumerate(marked, start=1):
         x, y = patch.anchor(place)
         side = 11 if number % 2 else -11  # two places may have one centre

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 import stim
 
-from noise_learning import Moments, TiedModel, fit_tied
+from noise_learning import Moments, SharedParameterModel, fit_shared_parameters
 from predecoder.training.config import TaskConfig
 from predecoder.training.data import Stream
 from qec import DemTables, depolarizing, memory_circuit, write_shots
-from qec.layout import DetectorLayout
+from qec.patch.layout import DetectorLayout
 from sims.learn_noise import ShotSelection
 
 from .conftest import RunCli
@@ -61,7 +61,7 @@ def test_all_outputs_are_written_and_agree(folder: Path, circuit: stim.Circuit, 
     assert sorted(p.name for p in folder.iterdir()) == ["c.stim", "new", "obs.01", "s.b8"]
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in OUTPUTS[:2])
     assert "6,001 shots" in text
-    assert "estimator tied" in text
+    assert "estimator shared-parameters" in text
     frame = pl.read_parquet(out / "mechanisms.parquet")
     dem = _learned(out)
     rates = DemTables.from_dem(dem).probabilities
@@ -69,7 +69,7 @@ def test_all_outputs_are_written_and_agree(folder: Path, circuit: stim.Circuit, 
     assert rates.sum() == pytest.approx(2 * frame["prior"].sum(), rel=0.1)
     report = (out / "report.md").read_text()
     assert all(name in report for name in OUTPUTS[:2])
-    assert "tied (asked for: auto)" in report
+    assert "shared-parameters (asked for: auto)" in report
     assert f"{dem.num_detectors} detectors" in report
 
 
@@ -77,7 +77,7 @@ def test_files_add_and_halves_are_what_was_asked_for(
     folder: Path, circuit: stim.Circuit, samples: tuple[np.ndarray, np.ndarray], run_cli: RunCli
 ) -> None:
     """Two files of different formats hold the shots that one file holds; indices run through both."""
-    model = TiedModel.of_circuit(circuit)
+    model = SharedParameterModel.of_circuit(circuit)
     count = circuit.num_detectors
     write_shots("a.dets", samples[0][:1001], format="dets", num_detectors=count)
     write_shots("b.01", samples[0][1001:], format="01", num_detectors=count)
@@ -87,10 +87,21 @@ def test_files_add_and_halves_are_what_was_asked_for(
         (("--which", "even", "--start", "3", "--stop", "2001"), slice(4, 2001, 2)),
     ):
         out = folder / "-".join(("out", *flags))
-        command = ("learn-noise", "--circuit", "c.stim", "--shots", "a.dets", "b.01", "--estimator", "tied")
+        command = (
+            "learn-noise",
+            "--circuit",
+            "c.stim",
+            "--shots",
+            "a.dets",
+            "b.01",
+            "--estimator",
+            "shared-parameters",
+        )
         code, _, err = run_cli(*command, *flags, "--out", out)
         assert (code, err) == (0, "")
-        expected = fit_tied(Moments.from_shots(model.structure.subsets, samples[0][chosen]), model)
+        expected = fit_shared_parameters(
+            Moments.from_shots(model.structure.subsets, samples[0][chosen]), model
+        )
         learned = pl.read_parquet(out / "mechanisms.parquet")["p"]
         np.testing.assert_allclose(learned, expected.p, rtol=1e-5)  # a circuit's file rounds its rates
 
@@ -234,7 +245,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(
     assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("flags", [("--estimator", "best"), ("--format", "b9"), ("--tie", "time")])
+@pytest.mark.parametrize("flags", [("--estimator", "best"), ("--format", "b9"), ("--share", "time")])
 def test_unknown_choices_are_usage_errors(flags: tuple[str, str], folder: Path, run_cli: RunCli) -> None:
     with pytest.raises(SystemExit) as stop:
         run_cli("learn-noise", "--circuit", "c.stim", "--shots", "s.b8", "--out", "out", *flags)

@@ -1,0 +1,170 @@
+"""Rotated-surface-code memory circuits with the 25-parameter noise model, and Stim's generated ones."""
+
+from collections.abc import Sequence
+
+import stim
+
+from qec.circuits.channels import NoiseChannels
+from qec.circuits.noise import CircuitNoise, LocationVariation
+from qec.circuits.rotated_patch import BASES, Basis, Orientation, Point, RotatedPatch
+
+
+def memory_circuit(
+    *,
+    distance: int,
+    rounds: int,
+    noise: CircuitNoise,
+    basis: Basis = "x",
+    orientation: Orientation = "XV",
+    variation: LocationVariation | None = None,
+    perfect_last_round: bool = False,
+) -> stim.Circuit:
+    """A memory experiment on the rotated surface code.
+
+    Data qubits are prepared in |+> (basis 'x') or |0> ('z'); all stabilizers are measured `rounds` times;
+    data qubits are measured in the same basis. A round is: preparation of ancillas, X ones in |+> and Z
+    ones in |0>; four layers of CNOTs; measurement of ancillas, X ones in the X basis and Z ones in the Z
+    basis.
+
+    Orientations (x to the right, y downwards; drawn in `RotatedPatch`): the letter is the type of
+    the upper-left bulk ancilla, at (2, 2). With 'V' the first boundary ancilla is above it, at (2, 0), with
+    'H' left of it, at (0, 2), and of the other type. So logical X is horizontal and logical Z vertical in
+    'XV' and 'ZH'; logical X is vertical and logical Z horizontal in 'XH' and 'ZV'. Stim's generated
+    circuits have the geometry of 'ZV'.
+
+    Detectors have coordinates (x, y, t), ancillas at even-even points, t the round: the memory basis'
+    stabilizers at t = 0, all at 1 <= t < rounds, the memory basis' ones, now from the data qubits, at t =
+    rounds. Within one t, X stabilizers come first, each type row by row. Observable 0 is the logical
+    operator on the top row or left column.
+
+    Noise (see `CircuitNoise`): every preparation and measurement can flip; each CNOT is followed by a
+    two-qubit channel; each qubit without a gate in a CNOT layer idles (idle_cnot); data qubits idle
+    (idle_spam) once while ancillas are prepared, except in the first round, when they are being prepared
+    themselves, and once while ancillas are measured. `variation` scales the rates of each location. With
+    `perfect_last_round`, the last of the `rounds` and the measurement of data qubits have no noise at all,
+    so that the detectors at t = rounds never fire: the reference implementation of arXiv:2604.12841 counts
+    rounds, and syndrome density, that way.
+
+    The circuit's size does not depend on `rounds`: rounds after the first are a REPEAT block. Unless the 15
+    two-qubit rates are equal, `stim.Circuit.detector_error_model` needs `approximate_disjoint_errors=True`.
+
+    Raises:
+        ValueError: distance not odd or less than 3, rounds less than 1 (2 with `perfect_last_round`), or
+            an unknown basis or orientation.
+    """
+    least = 2 if perfect_last_round else 1
+    if rounds < least:
+        raise ValueError(f"rounds={rounds} is too few; use {least} or more")
+    _check_basis(basis)
+    patch = RotatedPatch(distance=distance, orientation=orientation)
+    noisy = _MemoryParts(patch, basis, NoiseChannels(patch, noise, variation))
+    circuit = noisy.first_round()
+    repetitions = rounds - least
+    if repetitions:
+        circuit.append(stim.CircuitRepeatBlock(repetitions, noisy.later_round()))
+    if not perfect_last_round:
+        return circuit + noisy.data_measurement()
+    perfect = _MemoryParts(patch, basis, NoiseChannels(patch, CircuitNoise()))
+    return circuit + perfect.later_round() + perfect.data_measurement()
+
+
+def stim_memory_circuit(*, distance: int, rounds: int, p: float, basis: Basis = "x") -> stim.Circuit:
+    """Stim's generated rotated_memory circuit with its four noise parameters all equal to p ('uniform-stim').
+
+    It differs from `memory_circuit(noise=depolarizing(p), orientation='ZV')`: X ancillas are prepared and
+    measured through Hadamards that depolarize, preparations and measurements flip with p and not 2p/3, data
+    qubits depolarize once a round, and qubits that wait in a CNOT layer have no noise.
+
+    Raises:
+        ValueError: distance not odd or less than 3, rounds less than 1, unknown basis, p outside [0, 0.5).
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds={rounds} is too few; use 1 or more")
+    if not 0 <= p < 0.5:
+        raise ValueError(f"p={p!r} is outside [0, 0.5); choose a physical error rate such as 0.003")
+    _check_basis(basis)
+    distance = RotatedPatch(distance=distance).distance
+    return stim.Circuit.generated(
+        f"surface_code:rotated_memory_{basis}",
+        distance=distance,
+        rounds=rounds,
+        after_clifford_depolarization=p,
+        before_round_data_depolarization=p,
+        before_measure_flip_probability=p,
+        after_reset_flip_probability=p,
+    )
+
+
+def _check_basis(basis: str) -> None:
+    if basis not in BASES:
+        raise ValueError(f"basis={basis!r} is unknown; use {' or '.join(map(repr, BASES))}")
+
+
+class _MemoryParts:
+    """The parts that memory circuits are put together from, with one kind of noise."""
+
+    def __init__(self, patch: RotatedPatch, basis: Basis, channels: NoiseChannels) -> None:
+        self.patch = patch
+        self.basis: Basis = basis
+        self.channels = channels
+        ancillas = (*patch.x_ancillas, *patch.z_ancillas)  # in the order in which they are measured
+        self.lookback = {q: k - len(ancillas) for k, q in enumerate(ancillas)}
+
+    def first_round(self) -> stim.Circuit:
+        """Coordinates, preparation, and the first round with its detectors."""
+        circuit = stim.Circuit()
+        for q, k in self.patch.index.items():
+            circuit.append("QUBIT_COORDS", [k], q)
+        self._prepare(circuit, self.basis, self.patch.data)
+        self._prepare_ancillas(circuit)
+        self._cnots_and_measurements(circuit)
+        for q in self.patch.ancillas(self.basis):
+            circuit.append("DETECTOR", [stim.target_rec(self.lookback[q])], (*q, 0))
+        return circuit
+
+    def later_round(self) -> stim.Circuit:
+        """Any round after the first."""
+        circuit = stim.Circuit("TICK")
+        self._prepare_ancillas(circuit)
+        self.channels.idle_in_preparation(circuit, self.patch.data)
+        self._cnots_and_measurements(circuit)
+        circuit.append("SHIFT_COORDS", [], (0, 0, 1))
+        for q, now in self.lookback.items():
+            before = now - len(self.lookback)
+            circuit.append("DETECTOR", [stim.target_rec(now), stim.target_rec(before)], (*q, 0))
+        return circuit
+
+    def data_measurement(self) -> stim.Circuit:
+        """Measurement of data qubits, the detectors computed from it, and the observable."""
+        circuit = stim.Circuit("TICK")
+        data = self.patch.data
+        self._measure(circuit, self.basis, data)
+        record = {q: stim.target_rec(k - len(data)) for k, q in enumerate(data)}
+        for q in self.patch.ancillas(self.basis):
+            before = stim.target_rec(self.lookback[q] - len(data))
+            circuit.append("DETECTOR", [*(record[s] for s in self.patch.support(q)), before], (*q, 1))
+        circuit.append("OBSERVABLE_INCLUDE", [record[q] for q in self.patch.logical(self.basis)], 0)
+        return circuit
+
+    def _prepare_ancillas(self, circuit: stim.Circuit) -> None:
+        for basis in BASES:
+            self._prepare(circuit, basis, self.patch.ancillas(basis))
+
+    def _cnots_and_measurements(self, circuit: stim.Circuit) -> None:
+        for k, pairs in enumerate(self.patch.cnot_layers):
+            circuit.append("TICK", [])
+            circuit.append("CX", [self.patch.index[q] for pair in pairs for q in pair])
+            self.channels.cnots(circuit, k, pairs)
+            self.channels.idle_in_cnots(circuit, k, self.patch.idle_in_layer(k))
+        circuit.append("TICK", [])
+        for basis in BASES:
+            self._measure(circuit, basis, self.patch.ancillas(basis))
+        self.channels.idle_in_measurement(circuit, self.patch.data)
+
+    def _prepare(self, circuit: stim.Circuit, basis: Basis, qubits: Sequence[Point]) -> None:
+        circuit.append("RX" if basis == "x" else "R", [self.patch.index[q] for q in qubits])
+        self.channels.preparation(circuit, basis, qubits)
+
+    def _measure(self, circuit: stim.Circuit, basis: Basis, qubits: Sequence[Point]) -> None:
+        self.channels.measurement(circuit, basis, qubits)
+        circuit.append("MX" if basis == "x" else "M", [self.patch.index[q] for q in qubits])
