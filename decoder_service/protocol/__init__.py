@@ -1,4 +1,4 @@
-"""The wire protocol: frames, payloads, control messages and the parser. The page is PROTOCOL.md."""
+"""The wire protocol: frames, payloads, control messages and the parser. Its page: docs/protocol.md."""
 
 from decoder_service.protocol.frame import HEADER_BYTES, VERSION, Flag, Frame, FrameType, Limits, encode_frame
 from decoder_service.protocol.messages import (

@@ -34,7 +34,7 @@ def test_frame(entry: dict) -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=[entry["name"] for entry in ENTRIES])
 def test_header_is_where_the_page_says(entry: dict) -> None:
-    """Reads the byte table of PROTOCOL.md directly, independently of the package's struct."""
+    """Reads the byte table of docs/protocol.md directly, independently of the package's struct."""
     data = bytes.fromhex(entry["frame"])
     little = lambda at, size: int.from_bytes(data[at : at + size], "little")  # noqa: E731
     assert data[0:2] == b"QD"

@@ -1,4 +1,4 @@
-"""Every rule of the Semantics section of PROTOCOL.md, under a fake clock."""
+"""Every rule of the Semantics section of docs/protocol.md, under a fake clock."""
 
 from __future__ import annotations
 
