@@ -11,7 +11,7 @@ import stim
 from global_decoders import make_decoder
 from qec import CircuitNoise, depolarizing, dump_noise, memory_circuit, stim_memory_circuit
 from sims.decoders import NamedDecoder
-from sims.tasks import CircuitFamily, decoder_dem, sweep_tasks
+from sims.sweeps.tasks import CircuitFamily, decoder_dem, sweep_tasks
 
 FAMILY = CircuitFamily(distance=(5, 3, 3), p=(0.01, 0.002))
 

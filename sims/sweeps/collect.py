@@ -12,8 +12,8 @@ from pathlib import Path
 import sinter
 
 from sims.decoders import NamedDecoder
-from sims.measured_sampler import MeasuredSampler
-from sims.results_csv import read_results
+from sims.sweeps.measured_sampler import MeasuredSampler
+from sims.sweeps.results_csv import read_results
 
 MAX_BATCH_SHOTS = 1 << 14
 """sinter's own limit is 1024, where a batched network starves; the batches grow only to about a second."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sinter
 
-from sims.labels import circuit_key
+from sims.sweeps.labels import circuit_key
 
 _COLUMNS = [name.strip() for name in sinter.CSV_HEADER.split(",")]
 

@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from sims.labels import CIRCUIT_DETAILS, DECODER_DETAILS, details, differing
+from sims.plots.figure import save_figure
+from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, details, differing
 
 LIKELIHOOD_FACTOR = 1000.0
 """Bands hold every rate at most this many times less likely than the best one (sinter's default)."""
@@ -59,15 +60,6 @@ def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, curves: str,
         axes.set_title(f"{basis.upper()} basis")
     figure.suptitle(f"bands: rates within a likelihood factor of {LIKELIHOOD_FACTOR:g}", fontsize="small")
     return save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write `figure` as PNG, complete or not at all; returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=150, format="png")
-    temporary.replace(path)
-    return path
 
 
 def _curve(shown: Sequence[sinter.TaskStats], key: str) -> Callable[[sinter.TaskStats], dict[str, Any]]:

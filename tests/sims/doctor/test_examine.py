@@ -10,9 +10,9 @@ import pytest
 
 import sims
 from predecoder.native import load_library
-from sims.doctor import OUR_MODULES, examine
+from sims.doctor.examine import OUR_MODULES, examine
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 
 def test_report_has_every_section_and_our_modules_from_one_tree(run_cli: RunCli) -> None:

@@ -12,7 +12,7 @@ import stim
 
 from qec.shots import ShotFormat
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 FORMATS: tuple[ShotFormat, ...] = ("01", "b8", "dets", "hits", "r8")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sinter
 
-from sims.results_csv import ResultsFileError, merge_results, read_results
+from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results
 
 _ROWS = [
     sinter.TaskStats(

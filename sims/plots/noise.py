@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from noise_learning import KINDS, DriftSummary, Kind, LocationClass
-from sims.plots import save_figure
+from sims.plots.figure import save_figure
 
 LATTICE_PLOT = "lattice.png"
 DRIFT_PLOT = "drift.png"

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from global_decoders import make_decoder
 from sims.decoders import NamedDecoder
-from sims.progress import SweepProgress, format_seconds
-from sims.sweep import Limits
-from sims.tasks import CircuitFamily, sweep_tasks
+from sims.sweeps.collect import Limits
+from sims.sweeps.progress import SweepProgress, format_seconds
+from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sinter
 
-from sims.plots import _curve, draw_sweep
+from sims.plots.sweep import _curve, draw_sweep
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 
 def _stats(*, d: int, p: float, errors: int, decoder: str = "pymatching", **meta: object) -> sinter.TaskStats:

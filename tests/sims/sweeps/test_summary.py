@@ -10,7 +10,7 @@ import sinter
 from rich.console import Console
 
 from sims.statistics import Estimate
-from sims.summary import format_estimate, summarize, summary_table
+from sims.sweeps.summary import format_estimate, summarize, summary_table
 
 
 def _stats(

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from sims.latency import QUANTILES, DecoderLatency, StageTimes
-from sims.plots import save_figure
+from sims.latency.measure import QUANTILES, DecoderLatency, StageTimes
+from sims.plots.figure import save_figure
 from sims.statistics import INTERVAL_NAME, error_rate, per_round
 
 SUMMARY_FILE = "latency.parquet"

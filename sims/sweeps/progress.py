@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sims.measured_sampler import SAMPLE_NS
-from sims.sweep import Limits
+from sims.sweeps.collect import Limits
+from sims.sweeps.measured_sampler import SAMPLE_NS
 
 
 @dataclass

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from global_decoders import make_decoder
-from sims.measured_sampler import (
+from sims.sweeps.measured_sampler import (
     DECODE_NS,
     DETECTION_EVENTS,
     DETECTORS,

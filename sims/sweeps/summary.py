@@ -9,9 +9,9 @@ from typing import Any
 import sinter
 from rich.table import Table
 
-from sims.labels import CIRCUIT_DETAILS, DECODER_DETAILS, circuit_key, details, differing
-from sims.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, Estimate, error_rate, per_round, rate_ratio
+from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, circuit_key, details, differing
+from sims.sweeps.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 
 BASELINE = "pymatching"
 

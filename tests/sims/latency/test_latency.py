@@ -13,10 +13,10 @@ import pytest
 import sinter
 import stim
 
-from sims.latency import STAGES, LatencyPlan, StageTimes, measure
-from sims.latency_report import LatencyPoint, latency_table, summary_frame, write_report
+from sims.latency.measure import STAGES, LatencyPlan, StageTimes, measure
+from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 CIRCUIT = stim.Circuit.generated(
     "surface_code:rotated_memory_x", distance=3, rounds=3, after_clifford_depolarization=0.02

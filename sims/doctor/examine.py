@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sims.sweep import usable_cores
+from sims.sweeps.collect import usable_cores
 
 OUR_MODULES = (
     "qec",
@@ -73,7 +73,7 @@ def _versions() -> Iterator[Finding]:
 
 def _modules() -> Iterator[Finding]:
     """Where each of our modules is imported from: all from one tree, or something shadows them."""
-    home = Path(__file__).resolve().parents[1]
+    home = Path(__file__).resolve().parents[2]
     for name in OUR_MODULES:
         try:
             spec = importlib.util.find_spec(name)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import sinter
 
-from sims.results_csv import read_results
+from sims.sweeps.results_csv import read_results
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 SMALL = ("sweep", "--distance", 3, "--p", 0.01, "--basis", "x", "--decoder", "pymatching", "--workers", 1)
 
@@ -85,7 +85,7 @@ def test_truncated_csv_is_named_and_left_alone(tmp_path: Path, run_cli: RunCli) 
         (("--max-errors", 0), "max_errors is 0"),
         (("--workers", 0), "--workers is 0"),
         (("--decoder", "predecoder+pymatching", "--weights", "absent.safetensors"), "absent.safetensors"),
-        (("--decoder", "predecoder+pymatching", "--weights", __file__), "test_cli_sweep.py"),
+        (("--decoder", "predecoder+pymatching", "--weights", __file__), Path(__file__).name),
     ],
 )
 def test_bad_values_are_one_line_and_leave_no_file(

@@ -15,9 +15,9 @@ from predecoder.training.config import TaskConfig
 from predecoder.training.data import Stream
 from qec import DemTables, depolarizing, memory_circuit, write_shots
 from qec.patch.layout import DetectorLayout
-from sims.learn_noise import ShotSelection
+from sims.shot_files.selection import ShotSelection
 
-from .conftest import RunCli
+from ..conftest import RunCli
 
 SHOTS = 6001
 OUTPUTS = ["drift.png", "lattice.png", "learned.dem", "mechanisms.parquet", "report.md"]
