@@ -1,7 +1,7 @@
 """The streaming decoder service: rounds in, corrections out. The wire protocol: docs/protocol.md.
 
 In process, without a server: `StreamDecoder`, its `Commit` and `Result`.
-A server: `ServerFrontEnd(ServerConfig(worker=WorkerConfig(state=...), unix=...))`; from a shell, `qecpipe serve`.
+A server: `ServerFrontEnd(ServerConfig(worker=WorkerConfig(state=...), unix=...))`, or `qecpipe serve`.
 A client: `DecoderClient`, its `ClientStream` and `StreamOutput`; `ServiceError`, `DisconnectedError`.
 
 Names are imported when they are first used, so that a client loads neither Stim nor PyMatching.
