@@ -1,19 +1,22 @@
 """The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
 
-from qec.circuits import memory_circuit, stim_memory_circuit
-from qec.dem_tables import DemTables, detector_coordinates
-from qec.layout import GRID_REVISION, DetectorLayout, LayoutError
-from qec.moves import MoveSet
-from qec.noise import (
+from qec.circuits import (
+    BASES,
     NOISE_PARAMETERS,
+    ORIENTATIONS,
+    Basis,
     CircuitNoise,
     LocationVariation,
+    Orientation,
     depolarizing,
     dump_noise,
     load_noise,
+    memory_circuit,
     si1000,
+    stim_memory_circuit,
 )
-from qec.patch import BASES, ORIENTATIONS, Basis, Orientation
+from qec.dem_tables import DemTables, detector_coordinates
+from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,

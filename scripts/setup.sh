@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Creates .venv beside this folder and installs qecpipe into it, at the versions in constraints.txt.
-# Usage: scripts/setup.sh [EXTRA...]   e.g. `scripts/setup.sh dev decoders`
+# The service, the CUDA packages and the optional decoders come with it; developers add more extras:
+# scripts/setup.sh dev docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,11 +24,11 @@ if [ ! -x .venv/bin/pip ]; then
     "$python" -m venv .venv
 fi
 
-extras=$(IFS=,; echo "$*")
+extras=$(IFS=,; set -- service cuda decoders "$@"; echo "$*")
 wanted=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
-stamp=".venv/qecpipe-${extras:-core}-$wanted"
+stamp=".venv/qecpipe-$extras-$wanted"
 if [ ! -e "$stamp" ]; then
-    echo "installing qecpipe${extras:+[$extras]} (a few minutes the first time)"
-    .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".${extras:+[$extras]}"
+    echo "installing qecpipe[$extras] (a few minutes the first time)"
+    .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]"
     touch "$stamp"
 fi

@@ -3,7 +3,7 @@
 # Without arguments, everything runs, slow tests included, on all cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh dev decoders
+scripts/setup.sh dev docs
 if [ $# -eq 0 ]; then
     set -- -n auto --dist worksteal
 fi

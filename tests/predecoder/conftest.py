@@ -13,8 +13,8 @@ import qec
 from predecoder.calibration import calibrate
 from predecoder.network import Network, NetworkConfig
 from predecoder.rates import RATE_KINDS
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec.patch.layout import DetectorLayout
+from qec.patch.moves import MoveSet
 
 
 @dataclass(frozen=True)

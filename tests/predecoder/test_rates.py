@@ -12,8 +12,8 @@ from global_decoders.windows import LayeredDem
 from predecoder.rates import RATE_KINDS, StreamRates, move_rates
 from predecoder.stream_layers import StreamLayers
 from qec import LocationVariation, memory_circuit, si1000
-from qec.layout import DetectorLayout
-from qec.moves import MoveSet
+from qec.patch.layout import DetectorLayout
+from qec.patch.moves import MoveSet
 
 
 def _read(distance: int, rounds: int, basis: str = "x", **options):

@@ -10,7 +10,7 @@ import qec
 from predecoder import WeightsError, load_network, resolve_weights, save_weights
 from predecoder.decision import DecisionConfig
 from predecoder.network import Network, NetworkConfig
-from qec.layout import GRID_REVISION
+from qec.patch.layout import GRID_REVISION
 
 
 def test_round_trip(tmp_path, random_network):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qec import shots as shots_module
-from qec.circuits import memory_circuit
-from qec.noise import depolarizing
+from qec.circuits.memory import memory_circuit
+from qec.circuits.noise import depolarizing
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,

@@ -14,7 +14,7 @@ from noise_learning import Moments, TiedModel, fit_tied
 from predecoder.training.config import TaskConfig
 from predecoder.training.data import Stream
 from qec import DemTables, depolarizing, memory_circuit, write_shots
-from qec.layout import DetectorLayout
+from qec.patch.layout import DetectorLayout
 from sims.learn_noise import ShotSelection
 
 from .conftest import RunCli

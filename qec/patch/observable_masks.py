@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qec.dem_tables import DemTables
-from qec.lattice import LayoutError, patch_ancillas
+from qec.patch.lattice import LayoutError, patch_ancillas
 
 __all__ = ["infer_observable_masks"]
 

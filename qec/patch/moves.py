@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from qec import gf2
 from qec.dem_tables import DemTables
-from qec.layout import DetectorLayout, LayoutError
+from qec.patch.layout import DetectorLayout, LayoutError
 
 __all__ = ["MoveSet"]
 

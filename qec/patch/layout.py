@@ -14,15 +14,15 @@ import numpy as np
 import stim
 
 from qec.dem_tables import DemTables, detector_coordinates
-from qec.lattice import (
+from qec.patch.lattice import (
     LayoutError,
     ancilla_lattice,
     layers_of_times,
     patch_ancillas,
     space_time_coordinates,
 )
-from qec.observable_masks import infer_observable_masks
-from qec.schedule import schedule_direction
+from qec.patch.observable_masks import infer_observable_masks
+from qec.patch.schedule import schedule_direction
 
 __all__ = ["GRID_REVISION", "MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
 

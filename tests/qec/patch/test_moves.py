@@ -8,7 +8,7 @@ import stim
 
 import qec
 from qec import gf2
-from qec.layout import DetectorLayout, LayoutError
+from qec.patch.layout import DetectorLayout, LayoutError
 
 
 def _tables(circuit: stim.Circuit) -> tuple[qec.DemTables, qec.MoveSet]:

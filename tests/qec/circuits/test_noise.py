@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qec.noise import (
+from qec.circuits.noise import (
     NOISE_PARAMETERS,
     CircuitNoise,
     LocationVariation,

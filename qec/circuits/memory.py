@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import stim
 
-from qec.channels import NoiseChannels
-from qec.noise import CircuitNoise, LocationVariation
-from qec.patch import BASES, Basis, Orientation, Point, RotatedPatch
+from qec.circuits.channels import NoiseChannels
+from qec.circuits.noise import CircuitNoise, LocationVariation
+from qec.circuits.rotated_patch import BASES, Basis, Orientation, Point, RotatedPatch
 
 
 def memory_circuit(
@@ -26,7 +26,7 @@ def memory_circuit(
     ones in |0>; four layers of CNOTs; measurement of ancillas, X ones in the X basis and Z ones in the Z
     basis.
 
-    Orientations (x to the right, y downwards; drawn in `qec.patch.RotatedPatch`): the letter is the type of
+    Orientations (x to the right, y downwards; drawn in `RotatedPatch`): the letter is the type of
     the upper-left bulk ancilla, at (2, 2). With 'V' the first boundary ancilla is above it, at (2, 0), with
     'H' left of it, at (0, 2), and of the other type. So logical X is horizontal and logical Z vertical in
     'XV' and 'ZH'; logical X is vertical and logical Z horizontal in 'XH' and 'ZV'. Stim's generated

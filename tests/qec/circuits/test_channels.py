@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import stim
 
-from qec.circuits import memory_circuit
-from qec.noise import NOISE_PARAMETERS, CircuitNoise, LocationVariation, depolarizing, si1000
-from qec.patch import BASES, ORIENTATIONS, Basis, Orientation, RotatedPatch
+from qec.circuits.memory import memory_circuit
+from qec.circuits.noise import NOISE_PARAMETERS, CircuitNoise, LocationVariation, depolarizing, si1000
+from qec.circuits.rotated_patch import BASES, ORIENTATIONS, Basis, Orientation, RotatedPatch
 
 ALL = list(product(ORIENTATIONS, BASES))
 NOISE_NAMES = {"X_ERROR", "Z_ERROR", "DEPOLARIZE1", "DEPOLARIZE2", "PAULI_CHANNEL_1", "PAULI_CHANNEL_2"}

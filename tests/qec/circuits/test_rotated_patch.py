@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from qec.patch import BASES, ORIENTATIONS, Orientation, RotatedPatch
+from qec.circuits.rotated_patch import BASES, ORIENTATIONS, Orientation, RotatedPatch
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

@@ -5,7 +5,7 @@ import pytest
 import stim
 
 import qec
-from qec.layout import MEMORY, OTHER, DetectorLayout, LayoutError
+from qec.patch.layout import MEMORY, OTHER, DetectorLayout, LayoutError
 
 ORIENTATIONS = ("XV", "XH", "ZV", "ZH")
 

@@ -12,9 +12,9 @@ import stim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qec.circuits import memory_circuit, stim_memory_circuit
-from qec.noise import CircuitNoise, depolarizing, si1000
-from qec.patch import BASES, ORIENTATIONS, Basis, Orientation, RotatedPatch
+from qec.circuits.memory import memory_circuit, stim_memory_circuit
+from qec.circuits.noise import CircuitNoise, depolarizing, si1000
+from qec.circuits.rotated_patch import BASES, ORIENTATIONS, Basis, Orientation, RotatedPatch
 
 ALL = list(product(ORIENTATIONS, BASES))
 NOISE_NAMES = {"X_ERROR", "Z_ERROR", "DEPOLARIZE1", "DEPOLARIZE2", "PAULI_CHANNEL_1", "PAULI_CHANNEL_2"}

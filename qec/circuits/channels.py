@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import stim
 
-from qec.noise import MAX_CHANNEL_RATE, CircuitNoise, LocationVariation
-from qec.patch import Basis, Point, RotatedPatch
+from qec.circuits.noise import MAX_CHANNEL_RATE, CircuitNoise, LocationVariation
+from qec.circuits.rotated_patch import Basis, Point, RotatedPatch
 
 Location = tuple[str, int, tuple[Point, ...]]  # kind, CNOT layer (0 for kinds outside CNOT layers), qubits
 _FLIP: dict[Basis, str] = {"x": "Z_ERROR", "z": "X_ERROR"}
