@@ -57,7 +57,7 @@ class Batch:
 def sample_inputs(
     streams: Sequence[Stream], blocks: int, *, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Shots of every stream in turn, some `blocks` of each, and its noise features, as a network takes them."""
+    """Shots of every stream in turn, some `blocks` of each, and its noise features, as networks take them."""
     for stream in streams:
         sampler = stream.dem.compile_sampler(seed=seed)
         packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
@@ -125,9 +125,9 @@ class _Worker:
         except (EOFError, OSError):
             self._process.join(_EXIT_SECONDS)
             raise RuntimeError(
-                f"a worker that makes batches ended with exit code {self._process.exitcode}; if nothing is said "
-                "above, the machine may be out of memory: use fewer data.workers. The run can go on from its "
-                "last checkpoint"
+                f"a worker that makes batches ended with exit code {self._process.exitcode}; if nothing is "
+                "said above, the machine may be out of memory: use fewer data.workers. The run goes on from "
+                "its last checkpoint"
             ) from None
 
     def end(self) -> None:
@@ -139,19 +139,19 @@ class _Worker:
 
 def _work(maker: BatchMaker, steps: range, pipe: Connection) -> None:
     """Makes batches in a thread, a few ahead of those that the trainer has read."""
-    made: queue.Queue[Made | BaseException] = queue.Queue(_QUEUE_DEPTH)
+    made: queue.Queue[Made | Exception] = queue.Queue(_QUEUE_DEPTH)
 
     def make() -> None:
         try:
             for step in steps:
                 made.put(maker(step))
-        except BaseException as error:  # raised again where it ends the process
+        except Exception as error:  # noqa: BLE001 - raised again where it ends the process
             made.put(error)
 
     threading.Thread(target=make, daemon=True).start()
     for _ in steps:
         batch = made.get()
-        if isinstance(batch, BaseException):
+        if isinstance(batch, Exception):
             raise batch
         try:
             pipe.send(batch)

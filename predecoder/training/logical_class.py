@@ -1,7 +1,7 @@
 """The loss of a network whose logits are matched: which logical class explains the shot at less cost.
 
-Of the moves that explain a shot and flip an observable (class 1) or leave it alone (class 0), the least costly
-ones are two matchings on the network's logits. A decoder that matches whole takes the better class, so what
+Of the moves that explain a shot and flip an observable (class 1) or leave it alone (class 0), the least
+costly ones are two matchings on the network's logits. `neural-matching` takes the better class, so what
 decides is the difference of the two costs. It is linear in the logits wherever the matchings stay the same:
 its gradient is the difference of the two edge sets.
 
@@ -48,7 +48,8 @@ class _ClassGraph:
             pair = moves.ends[:, inside[0]].tolist()
             raise LayoutError(
                 f"observable L{observable} is flipped by {len(inside)} moves between two detectors, such as "
-                f"D{pair[0]} and D{pair[1]}; the logical-class loss needs one whose moves all end on the boundary"
+                f"D{pair[0]} and D{pair[1]}; the logical-class loss needs an observable whose moves all end "
+                "on the boundary"
             )
         ends = moves.ends.astype(np.int32)
         ends[1, flips] = detectors
@@ -93,14 +94,23 @@ class ClassMatching:
         return PythonMatching(self._ends[:, self._columns], num_detectors=self._detectors + 1)
 
     def difference(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
-        """The moves of class 0 less those of class 1.
+        """The moves of class 0 less those of class 1, see `of_classes`.
+
+        Returns:
+            int8 `(B, M)`. Its product with the logits is cost(class 1) - cost(class 0), in nats.
+        """
+        zero, one = self.of_classes(logits, packed)
+        return zero.view(np.int8) - one.view(np.int8)
+
+    def of_classes(self, logits: np.ndarray, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The moves of class 0 and of class 1, of those that a path connects with the observable.
 
         Args:
             logits: float32 `(B, M)`.
             packed: uint8 `(B, ceil(D / 8))`, LSB first: detections.
 
         Returns:
-            int8 `(B, M)`. Its product with the logits is cost(class 1) - cost(class 0), in nats.
+            two arrays uint8 0/1 `(B, M)`.
         """
         syndrome = np.zeros((len(packed), len(self._kept)), dtype=np.uint8)
         syndrome[:, : packed.shape[1]] = packed
@@ -109,7 +119,7 @@ class ClassMatching:
         syndrome[:, byte] &= ~np.uint8(1 << bit)
         zero = self._match(logits, syndrome)
         syndrome[:, byte] |= np.uint8(1 << bit)
-        return zero.view(np.int8) - self._match(logits, syndrome).view(np.int8)
+        return zero, self._match(logits, syndrome)
 
     def _match(self, logits: np.ndarray, syndrome: np.ndarray) -> np.ndarray:
         if self._native is None:

@@ -101,7 +101,7 @@ class BatchMaker:
 
 
 class _Miner:
-    """The network as it was at the snapshot that a step is mined with, on every stream that it is asked for."""
+    """The network as it was at the snapshot that a step is mined with, on the streams that are asked for."""
 
     def __init__(self, stage: StageConfig, snapshots: Snapshots) -> None:
         self._stage, self._snapshots = stage, snapshots

@@ -1,7 +1,7 @@
 """The TOML file that `qecpipe train --config FILE.toml` reads.
 
-A file describes the stages of one set of weights. What stands at its top is shared; every `[[stages]]` adds to
-it or changes it, table by table; a file without any is one stage. `[task]` holds what a file's tasks share.
+A file describes the stages of one set of weights. What stands at its top is shared; every `[[stages]]` adds
+to it or changes it, key by key; a file without any is one stage. `[task]` holds what a file's tasks share.
 """
 
 from __future__ import annotations

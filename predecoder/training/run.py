@@ -142,7 +142,7 @@ def _completed(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _begin_from(network: Network, init: str) -> None:
-    """Loads weights that may lack the last residual blocks, a geometry or rates: all without effect as made."""
+    """Load weights that may lack the last residual blocks, a geometry or rates: those have no effect yet."""
     given = load_network(init)
     wanted = network.config
     geometry = given.config.geometry or wanted.geometry

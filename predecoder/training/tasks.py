@@ -85,7 +85,8 @@ class TaskConfig:
             raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
         if self.variants > 1 and self.noise != "randomized":
             raise ValueError(
-                f"task has variants={self.variants} of noise={self.noise!r}; only 'randomized' noise has several"
+                f"task has variants={self.variants} of noise={self.noise!r}; only 'randomized' noise "
+                "has several"
             )
         if self.noise == "randomized" and self.dem is not None:
             raise ValueError(f"task has both noise='randomized' and dem={self.dem!r}; give one of them")
