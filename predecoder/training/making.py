@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -117,8 +116,10 @@ class _Miner:
             observables = range(stream.layout.num_observables)
             self._matchings[index] = [ClassMatching(stream.moves, k) for k in observables]
         if index not in self._engines:
-            device = torch.device("cpu")
-            self._engines[index] = make_engine(stream.layout, network, stream.moves, device=device)
+            # Not in int8: the ranges that it needs are measured when a stage ends.
+            self._engines[index] = make_engine(
+                stream.layout, network, stream.moves, device=torch.device("cpu"), precision="float32"
+            )
         return MinedShots(
             disagreement,
             self._matchings[index],
@@ -130,8 +131,7 @@ class _Miner:
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)
-            # In floating point: the ranges that integers need are measured when a stage ends.
-            network = Network(dataclasses.replace(self._stage.network, integers=False))
-            network.load_state_dict({name: state[name] for name in network.state_dict()})
+            network = Network(self._stage.network)
+            network.load_state_dict(state)
             self._network, self._source_step, self._engines = network.eval(), source, {}
         return self._network
