@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import sinter
@@ -12,6 +12,7 @@ from predecoder.applicability import OnMismatch
 from predecoder.correction.decision import Decision, automatic_policy, make_decision
 from predecoder.correction.policies import PolicyName
 from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.inference import Precision, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.weights import Bundle
 from qec import DecodingProblem
@@ -33,6 +34,7 @@ class PredecodedDecoder(NetworkDecoder):
         *,
         weights: str | Path = "default",
         device: str = "auto",
+        precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
         policy: PolicyName | Literal["auto"] = "auto",
         batch_shots: int | None = None,
@@ -45,10 +47,10 @@ class PredecodedDecoder(NetworkDecoder):
             policy: 'threshold' commits clusters of moves that the network is sure of; 'abstain' explains a
                 shot whole, or leaves it whole; 'complete' commits clusters that explain every detection
                 they touch; 'auto' picks by the global decoder (`predecoder.correction`).
-            weights, device, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
+            weights, device, precision, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
 
         Raises:
-            WeightsError: the weights do not exist.
+            WeightsError, ValueError: see `NetworkDecoder`.
         """
         known = ("auto", *get_args(PolicyName))
         if policy not in known:
@@ -57,6 +59,7 @@ class PredecodedDecoder(NetworkDecoder):
             without_network=global_decoder,
             weights=weights,
             device=device,
+            precision=precision,
             on_mismatch=on_mismatch,
             batch_shots=batch_shots,
             threads=threads,
@@ -65,15 +68,14 @@ class PredecodedDecoder(NetworkDecoder):
         self.global_decoder = global_decoder
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, *, device: torch.device
+        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledPredecoded:
         return CompiledPredecoded(
             problem,
             bundle.network,
             self.global_decoder.compile_decoder_for_dem(dem=problem.dem),
             decision=make_decision(bundle.policies, self.policy, problem),
-            device=device,
-            batch_shots=self.batch_shots,
+            **options,
         )
 
 
@@ -92,7 +94,9 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         *,
         decision: Decision,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
+        threads: int | None = None,
         native: bool = True,
     ) -> None:
         """Prepare the engine.
@@ -103,15 +107,28 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             global_decoder: decodes what they leave.
             decision: commits moves; see `make_decision`.
             device: where the network runs.
+            precision: what it computes in; see `choose_precision`.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
-            native: False leaves all that is in C++ alone, and so has the logits that streams have.
+            threads: of large batches; None for as many as torch has.
+            native: False leaves all that is in C++ alone, and so has in float32 the logits that streams have.
         """
         self.layout = problem.layout
         self.global_decoder = global_decoder
         self._residual = ResidualNetwork(
-            problem, network, device=device, batch_shots=batch_shots, native=native
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=batch_shots,
+            threads=threads,
+            native=native,
         )
         self._decision = decision
+
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in."""
+        return self._residual.logits.precision
 
     @property
     def batch_shots(self) -> int:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import Any, get_args
 
 import numpy as np
 import sinter
 import stim
 
 from predecoder.applicability import OnMismatch, applicable_problem
-from predecoder.weights import Bundle, WeightsError, load_bundle, resolve_weights
+from predecoder.inference import Precision, PrecisionChoice, choose_precision
+from predecoder.weights import Bundle, WeightsError, is_quantized, load_bundle, resolve_weights
 from qec import DecodingProblem
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["NetworkDecoder", "checked_shots"]
 
@@ -32,6 +30,7 @@ class NetworkDecoder(sinter.Decoder):
         without_network: sinter.Decoder,
         weights: str | Path,
         device: str,
+        precision: PrecisionChoice,
         on_mismatch: OnMismatch,
         batch_shots: int | None,
         threads: int | None,
@@ -42,21 +41,29 @@ class NetworkDecoder(sinter.Decoder):
             without_network: decodes DEMs that the network cannot be used on.
             weights: shipped name or path of a .safetensors file.
             device: 'auto', 'cpu' or 'cuda'.
+            precision: 'float32', 'bfloat16', 'int8', or 'auto' for the weights' own; a part of what results
+                depend on, as are the weights and the device.
             on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
-            threads: torch's threads, and those of the engine in C++; None leaves torch's alone.
+            threads: of large batches, in torch or in C++; None for as many as torch has. Small ones have one.
 
         Raises:
-            WeightsError: the weights do not exist.
+            WeightsError: the weights do not exist, or are no weights.
+            ValueError: an unknown name, a number below 1, or a precision that weights or device do not have.
         """
         if on_mismatch not in get_args(OnMismatch):
             raise ValueError(f"on_mismatch={on_mismatch!r} is unknown; use 'warn' or 'fail'")
         if batch_shots is not None and batch_shots < 1:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads={threads} is less than 1; leave it out for as many as torch has")
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device = device
+        self.device = _device_type(device)
+        self.precision: Precision = choose_precision(
+            precision, quantized=is_quantized(file), device_type=self.device
+        )
         self.on_mismatch: OnMismatch = on_mismatch
         self.batch_shots, self.threads = batch_shots, threads
         self._without_network = without_network
@@ -75,13 +82,23 @@ class NetworkDecoder(sinter.Decoder):
         problem = applicable_problem(dem, min_rounds=bundle.policies.min_rounds, on_mismatch=self.on_mismatch)
         if problem is None:
             return self._without_network.compile_decoder_for_dem(dem=dem)
-        return self._compiled(problem, bundle, device=self._torch_device())
+        return self._compiled(problem, bundle, self._engine_options())
 
     @abstractmethod
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, *, device: torch.device
+        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> sinter.CompiledDecoder:
-        """The decoder of a problem that the network fits."""
+        """The decoder of a problem that the network fits; `options` are those of `ResidualNetwork`."""
+
+    def _engine_options(self) -> dict[str, Any]:
+        import torch
+
+        return {
+            "device": torch.device(self.device),
+            "precision": self.precision,
+            "batch_shots": self.batch_shots,
+            "threads": self.threads,
+        }
 
     def _bundle(self) -> Bundle:
         found = resolve_weights(self.weights_path).sha256
@@ -92,14 +109,11 @@ class NetworkDecoder(sinter.Decoder):
             )
         return load_bundle(self.weights_path)
 
-    def _torch_device(self) -> torch.device:
-        import torch
 
-        from predecoder.device import select_device
+def _device_type(name: str) -> str:
+    from predecoder.device import select_device
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        return select_device(self.device)
+    return select_device(name).type
 
 
 def checked_shots(packed: np.ndarray, num_detectors: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sinter
@@ -12,6 +12,7 @@ from global_decoders import make_decoder
 from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.inference import Precision, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.weights import Bundle
 from qec import DecodingProblem
@@ -35,6 +36,7 @@ class NeuralMatchingDecoder(NetworkDecoder):
         *,
         weights: str | Path = "default",
         device: str = "auto",
+        precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
         batch_shots: int | None = None,
         threads: int | None = None,
@@ -42,21 +44,22 @@ class NeuralMatchingDecoder(NetworkDecoder):
         """Find and hash the weights; for the arguments see `NetworkDecoder`.
 
         Raises:
-            WeightsError: the weights do not exist.
+            WeightsError, ValueError: see `NetworkDecoder`.
         """
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
             device=device,
+            precision=precision,
             on_mismatch=on_mismatch,
             batch_shots=batch_shots,
             threads=threads,
         )
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, *, device: torch.device
+        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
-        return CompiledNeuralMatching(problem, bundle.network, device=device, batch_shots=self.batch_shots)
+        return CompiledNeuralMatching(problem, bundle.network, **options)
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -71,7 +74,9 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         network: Network,
         *,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
+        threads: int | None = None,
         native: bool = True,
     ) -> None:
         """Prepare engine and matching.
@@ -80,14 +85,27 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             problem: of the DEM.
             network: weighs moves.
             device: where it runs.
+            precision: what it computes in; see `choose_precision`.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
+            threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone.
         """
         self.layout = problem.layout
         self._residual = ResidualNetwork(
-            problem, network, device=device, batch_shots=batch_shots, native=native
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=batch_shots,
+            threads=threads,
+            native=native,
         )
         self._decision = MatchingDecision(problem, native=native)
+
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in."""
+        return self._residual.logits.precision
 
     @property
     def batch_shots(self) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "Bundle",
     "WeightsError",
     "WeightsFile",
+    "is_quantized",
     "load_bundle",
     "load_network",
     "resolve_weights",
@@ -99,6 +100,15 @@ def _read(path: Path, mtime_ns: int, size: int) -> WeightsFile:
     return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), card)
 
 
+def is_quantized(file: WeightsFile) -> bool:
+    """Whether a file holds a network that was made for int8; reads its header only.
+
+    Raises:
+        WeightsError: it is no weights file of this project.
+    """
+    return bool(_metadata(file.path).get("network", {}).get("integers", False))
+
+
 def save_weights(
     network: Network, path: Path, card: dict[str, Any], *, policies: Policies | None = None
 ) -> WeightsFile:
@@ -131,26 +141,16 @@ def load_bundle(name_or_path: str | Path, *, expect: NetworkConfig | None = None
     Raises:
         WeightsError: not a safetensors file, not of this project, or not of the `expect`ed size.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     from predecoder.network import Network, NetworkConfig
 
     weights_file = resolve_weights(name_or_path)
     path = weights_file.path
+    described = _metadata(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is not a safetensors file ({error}); use a file that qecpipe train wrote"
-        ) from None
-    if _METADATA_KEY not in metadata:
-        raise WeightsError(
-            f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
-        )
-    try:
-        described = json.loads(metadata[_METADATA_KEY])
         config = NetworkConfig(**described["network"])
         policies = Policies.from_dict(described["policies"])
         grid = described["grid"]
@@ -175,3 +175,24 @@ def load_bundle(name_or_path: str | Path, *, expect: NetworkConfig | None = None
             f"{path} does not fit the network it describes ({reason[0].strip()}); copy or train it again"
         ) from None
     return Bundle(network.eval(), policies, weights_file)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote into a file beside its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file ({error}); use a file that qecpipe train wrote"
+        ) from None
+    if _METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
+        )
+    try:
+        return dict(json.loads(metadata[_METADATA_KEY]))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} has {_METADATA_KEY!r} metadata that are no object: {error}") from None

@@ -23,12 +23,19 @@ import tyro
 
 from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import load_bundle, resolve_weights
-from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
-from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
+from predecoder.training import (
+    DataConfig,
+    OptimizerConfig,
+    PairedCounts,
+    PairedDecoders,
+    StageConfig,
+    TaskConfig,
+    train_stage,
+)
 from qec import iter_shots
 
 HALVES = ("even", "odd")
-DECODERS = ("neural-matching", "predecoder+pymatching-correlated")
+DECODERS = ("pymatching", "pymatching-correlated")
 LABELS = {"shipped": "as shipped", "tuned": "fine-tuned"}
 
 
@@ -81,7 +88,7 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     dem.to_file(work_dir / "learned.dem")
     bundle = load_bundle(flags.weights)
     shipped = bundle.network
-    config = TrainConfig(
+    stage = StageConfig(
         name=work_dir.name,
         init=str(resolve_weights(flags.weights).path),
         network=shipped.config,
@@ -92,13 +99,11 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         data=DataConfig(blocks_per_batch=flags.blocks_per_batch),
         tasks=(TaskConfig(dem=str(work_dir / "learned.dem")),),
     )
-    tuned = train(
-        config, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
+    tuned = train_stage(
+        stage, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
-        decoders = PairedDecoders(
-            *(network, bundle.policies, dem), device=torch.device("cpu"), decoders=DECODERS
-        )
+        decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)
         for decoder, counts in decoders.count(shots[1 - half :: 2], flips[1 - half :: 2]).items():
             yield {"file": name, "half": HALVES[half], "network": label, "decoder": decoder, **asdict(counts)}
 

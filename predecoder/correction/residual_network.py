@@ -14,7 +14,9 @@ import numpy as np
 
 from predecoder.correction.decision import Decision
 from predecoder.correction.residual import make_residual
-from predecoder.engines import TorchEngine, fitting_shots, make_engine
+from predecoder.engines import fitting_shots, make_engine
+from predecoder.inference import PrecisionChoice
+from predecoder.native import NativeVolumes
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class ResidualNetwork:
         network: Network,
         *,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
@@ -49,18 +52,25 @@ class ResidualNetwork:
         """Prepare the engine.
 
         Args:
+            precision: what the network computes in.
             batch_shots: by default what fits the cache.
-            threads: that the engine in C++ uses; by default as many as torch does.
+            threads: of large batches; by default as many as torch has.
             native: False leaves all that is in C++ alone.
         """
         import torch
 
         self.batch_shots = batch_shots or fitting_shots(problem.layout)
         self.logits = make_engine(
-            problem, network, device=device, batch_shots=self.batch_shots, native=native
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=self.batch_shots,
+            threads=threads,
+            native=native,
         )
         """Logits float32 `(B, M)` of shots."""
-        self.native = not isinstance(self.logits, TorchEngine)
+        self.native = isinstance(self.logits, NativeVolumes)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = problem.layout.num_observables
         self.apply = make_residual(problem.moves, native=native)

@@ -2,9 +2,10 @@
 
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
-Residual and flips are those of the whole volume in torch, bit for bit: the network's convolutions round
-alike whatever their shape (`predecoder.convolution`), and clusters are judged when they are complete. The
-engine in C++, which whole shots may go through, rounds otherwise: a logit may cross a threshold there.
+In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
+alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and clusters are judged
+when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
+cross a threshold there.
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, M moves, O observables.
 """
@@ -25,6 +26,7 @@ from predecoder.correction.hyperedges import StreamHyperedges
 from predecoder.correction.policies import ThresholdPolicy
 from predecoder.correction.stream_layers import StreamLayers
 from predecoder.correction.stream_noise_features import StreamNoiseFeatures
+from predecoder.inference import Precision
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class StreamPredecoder:
         policy: commits them (`stream_policy`).
         layers: of the problem's DEM.
         device: where the network runs.
+        precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
         min_rounds: of the shortest experiment that the network is used for. Nothing is committed before an
@@ -81,7 +84,8 @@ class StreamPredecoder:
             `ShortExperimentWarning`.
 
     Raises:
-        ValueError: a tile of nothing, a detector that never fires, or layers of another DEM.
+        ValueError: a tile of nothing, a precision that streams do not have, a detector that never fires, or
+            layers of another DEM.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class StreamPredecoder:
         policy: ThresholdPolicy,
         layers: LayeredDem,
         device: torch.device,
+        precision: Precision = "float32",
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
@@ -99,6 +104,9 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
+        if precision == "int8":
+            raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
+        self.precision: Precision = precision
         layout = problem.layout
         if layout.deterministic.any():
             raise ValueError(
@@ -144,15 +152,14 @@ class StreamPredecoder:
             start: the first one.
             num_layers: of the experiment; None where it goes on.
         """
-        import torch
-
-        from predecoder.device import autocast
+        from predecoder.device import running
 
         inputs, features = self._blocked(grid), None
         if self._features is not None:
             stop = start + grid.shape[1]
             features = self._blocked(self._features.of(start, stop, num_layers=num_layers))
-        with torch.inference_mode(), autocast(self._device):
+        work = self._network.config.macs_per_block * grid[0].size / 8
+        with running(self._device, self.precision, work=work):
             logits = self._network(inputs, features)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 

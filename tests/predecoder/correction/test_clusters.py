@@ -75,10 +75,10 @@ def test_clusters_stand_or_fall_together(model, seed, commit, residual, shift, c
 
 def test_true_corrections_leave_nothing_and_are_all_committed(model):
     """Logits that know a full correction pass the strictest rule whole."""
-    from predecoder.labels import TeacherLabels
+    from predecoder.training.labels import TeacherLabels
 
     m = model(5, 5)
-    packed, labels = TeacherLabels(m.problem).sample(50, seed=2)
+    packed, labels, _ = TeacherLabels(m.problem).sample(50, seed=2)
     strict = ClusterDecision(m.problem, ThresholdPolicy(commit=9.0, residual="empty"))
     assert np.array_equal(strict(np.where(labels, 9.0, -9.0), packed), labels)
 
