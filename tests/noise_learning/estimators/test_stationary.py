@@ -8,7 +8,7 @@ from scipy.stats import truncnorm
 
 import qec
 from noise_learning import Moments, Structure, attenuation, fit_closed_form, fit_stationary
-from noise_learning.estimators.closed_form import RawAttenuations
+from noise_learning.estimators.raw_attenuations import RawAttenuations
 from noise_learning.estimators.stationary import positive_moments
 
 
