@@ -21,11 +21,12 @@ from noise_learning.models.time_translations import time_translation_classes
 from noise_learning.moments.moments import Moments
 from noise_learning.moments.subsets import incidence
 
-_SECONDS = 20.0  # for one search; an experiment whose noise is below 1/2 needs none
+_SECONDS = 10.0  # for one search; an experiment whose noise is below 1/2 needs none
 # An explanation is in doubt where another one is at least this likely in comparison.
 _DOUBT = 0.05
 # A mechanism happens in half of the shots where 1 - 2 p is known to be below this.
 _COIN_WIDTH = 0.25
+_MOST_USUAL = 1.0  # no mechanism has a larger attenuation as a rule (p = 0.32)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def explain(structure: Structure, flipped: np.ndarray, a: np.ndarray) -> Certain
         a: float64 (detector sets,), valid attenuations.
     """
     sets = incidence(structure.detector_sets, columns=structure.num_detectors).astype(np.float64)
-    cost = 2 * np.arctanh(np.exp(-a))  # ln((1 - p) / p) of p = (1 - exp(-a)) / 2
+    cost = _cost(a)
     class_of = time_translation_classes(structure, ends_apart=False)
     _, part_of = scipy.sparse.csgraph.connected_components(sets.T @ sets, directed=False)
     found: list[int] = []
@@ -76,40 +77,64 @@ def coin_sets(
 ) -> tuple[tuple[int, ...], ...]:
     """Detector sets that happen in half of the shots: what they turn an odd number of has no moment.
 
-    Of sets that span the same, the smallest: no statistics tell them apart. None where all other mechanisms
-    of a detector, at the prior's rates times `scale`, leave so small a moment that many rates would fit.
+    The likeliest ones that explain all vanishing moments of the coins. None where all other mechanisms of a
+    detector, at the prior's rates times `scale`, leave so small a moment that many rates would fit.
     """
-    coins = set(detectors.coins)
-    a = scale * structure.prior_attenuation
-    single = np.zeros(structure.num_detectors)  # what is left of each detector's moment
-    for members, its in zip(structure.detector_sets, a, strict=True):
-        single[list(members)] += its
+    coins = np.zeros(structure.num_detectors, dtype=np.float32)
+    coins[list(detectors.coins)] = 1
+    a = np.minimum(scale * structure.prior_attenuation, _MOST_USUAL)
+    sets = incidence(structure.detector_sets, columns=structure.num_detectors)
+    single = sets.T @ a  # what is left of each detector's moment
     broken = np.zeros(structure.num_detectors, dtype=np.float32)
     broken[[*detectors.never, *detectors.always]] = 1
-    usable = np.asarray(structure.subsets.incidence @ broken == 0)
+    subsets = structure.subsets.incidence
+    usable = np.asarray(subsets @ broken == 0)
     noise = significant(len(usable)) / np.sqrt(detectors.shots)
-    seen = np.abs(moments.means) >= noise
-    parity = structure.parity.tocsc()
-    found: list[tuple[int, ...]] = []
-    basis: list[set[int]] = []
-    for k, members in enumerate(structure.detector_sets):
-        if not coins.issuperset(members):
-            continue
-        if noise > _COIN_WIDTH * np.exp(a[k] - single[list(members)].min()):
-            continue
-        rows = parity[:, [k]].indices
-        if not (seen & usable)[rows].any() and (rest := _reduced(set(members), basis)):
-            basis.append(rest)
-            found.append(members)
-    return tuple(found)
+    seen = usable & (np.abs(moments.means) >= noise)
+    odd_seen = structure.parity.T @ seen.astype(np.float64)  # significant moments that a coin would not leave
+    inside = np.asarray(sets @ (1 - coins) == 0) & (odd_seen == 0)
+    known = np.array([np.exp(a[k] - single[list(s)].min()) for k, s in enumerate(structure.detector_sets)])
+    candidates = np.flatnonzero(inside & (noise <= _COIN_WIDTH * known))
+    vanishing = np.flatnonzero(usable & ~seen & np.asarray(subsets @ coins > 0))
+    cover = structure.parity[vanishing][:, candidates]
+    class_of = time_translation_classes(structure, ends_apart=False)[candidates]
+    of_sets, cost = _with_classes(_cost(a[candidates]), class_of)
+    chosen = _cheapest_cover((cover @ of_sets)[np.asarray(cover.sum(axis=1)).ravel() > 0], cost)
+    return tuple(structure.detector_sets[k] for k in candidates[of_sets @ chosen > 0])
 
 
-def _reduced(members: set[int], basis: list[set[int]]) -> set[int]:
-    """What is left of a set mod 2 after those before it; each of `basis` is told by its smallest member."""
-    for other in basis:
-        if min(other) in members:
-            members = members ^ other
-    return members
+def _cheapest_cover(cover: sp.csr_matrix, cost: np.ndarray) -> np.ndarray:
+    """Columns of least cost of which every row has one, float64 (columns,), 0 or 1; none if time is up."""
+    if not cover.shape[0]:
+        return np.zeros(len(cost))
+    result = scipy.optimize.milp(
+        cost,
+        integrality=np.ones(len(cost)),
+        bounds=scipy.optimize.Bounds(0, 1),
+        constraints=[scipy.optimize.LinearConstraint(cover, 1, np.inf)],
+        options={"time_limit": _SECONDS},
+    )
+    return np.round(result.x) if result.success else np.zeros(len(cost))
+
+
+def _cost(a: np.ndarray) -> np.ndarray:
+    """ln((1 - p) / p) of p = (1 - exp(-a)) / 2."""
+    return 2 * np.arctanh(np.exp(-a))
+
+
+def _with_classes(cost: np.ndarray, class_of: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Choices, each set and each class of several, a class at the mean cost of its sets.
+
+    Returns:
+        float64 0/1 (sets, choices), the sets of each choice, and float64 (choices,), costs.
+    """
+    numbers, member, size = np.unique(class_of, return_inverse=True, return_counts=True)
+    shape = (len(cost), len(numbers))
+    classes = sp.csr_matrix((np.ones(len(cost)), (np.arange(len(cost)), member)), shape=shape)
+    several = np.flatnonzero(size > 1)
+    mean = (classes.T @ cost) / np.maximum(size, 1)
+    choices = sp.hstack([sp.eye_array(len(cost)), classes[:, several]]).tocsr()
+    return choices, np.concatenate([cost, mean[several]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +155,8 @@ class _Search:
 
     @classmethod
     def of(cls, sets: sp.csr_matrix, cost: np.ndarray, class_of: np.ndarray, flipped: np.ndarray) -> _Search:
-        numbers, member, size = np.unique(class_of, return_inverse=True, return_counts=True)
-        shape = (len(cost), len(numbers))
-        classes = sp.csr_matrix((np.ones(len(cost)), (np.arange(len(cost)), member)), shape=shape)
-        several = np.flatnonzero(size > 1)
-        of_sets = sp.hstack([sp.eye_array(len(cost)), classes[:, several]]).tocsr()
-        mean = (classes.T @ cost) / size
-        return cls((sets.T @ of_sets).tocsr(), of_sets, np.concatenate([cost, mean[several]]), flipped)
+        of_sets, costs = _with_classes(cost, class_of)
+        return cls((sets.T @ of_sets).tocsr(), of_sets, costs, flipped)
 
     def best_two(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Sets of the best solution, and of the next if it is nearly as likely; None where there is none."""
@@ -146,7 +166,7 @@ class _Search:
         cuts = [first]
         for _ in range(3):  # a class and all of its members are two ways to say the same
             other = self._solve(cuts)
-            if other is None or self.cost @ other > self.cost @ first - np.log(_DOUBT):
+            if other is None:
                 return self._sets(first), None
             if not np.array_equal(self._sets(first), self._sets(other)):
                 return self._sets(first), self._sets(other)
@@ -157,12 +177,21 @@ class _Search:
         return np.flatnonzero((self.of_sets @ x) % 2)
 
     def _solve(self, cuts: list[np.ndarray]) -> np.ndarray | None:
-        """float64 (sets and classes,), 0 or 1, other than `cuts`; None where there is none, or time is up."""
+        """float64 (sets and classes,), 0 or 1; None where there is none, or time is up.
+
+        Args:
+            cuts: solutions that do not count; what is found is nearly as likely as the first of them.
+        """
         detectors, choices = self.flips.shape
         most = np.asarray(self.flips.sum(axis=1)).ravel()
         matrix = sp.hstack([self.flips, -2 * sp.eye_array(detectors)])
         wanted = self.flipped.astype(float)
         constraints = [scipy.optimize.LinearConstraint(matrix, wanted, wanted)]
+        if cuts:  # what costs more is not looked for
+            row = np.concatenate([self.cost, np.zeros(detectors)])
+            constraints.append(
+                scipy.optimize.LinearConstraint(row[None], -np.inf, self.cost @ cuts[0] - np.log(_DOUBT))
+            )
         for cut in cuts:  # at least one choice differs
             row = np.concatenate([1 - 2 * cut, np.zeros(detectors)])
             constraints.append(scipy.optimize.LinearConstraint(row[None], 1 - cut.sum(), np.inf))

@@ -123,7 +123,7 @@ def _check_shots(detectors: DetectorStates) -> None:
     least = fewest_shots(count)
     if detectors.shots < least:
         raise ValueError(
-            f"{detectors.shots:,.0f} shots are too few to learn from: to tell one of {count:,} detectors "
+            f"too few shots to learn from, {detectors.shots:,.0f}: to tell one of {count:,} detectors "
             f"that never fires from one that fires half the time takes {least}; give that many or more"
         )
 
@@ -167,16 +167,27 @@ def _mechanism_notes(
 ) -> Iterator[str]:
     unseen = np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0))
     if unseen:
-        yield f"{unseen} mechanisms flip no other detectors and are not learned: they keep the model's rates"
+        yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"
+    sizes = np.bincount(used.set_of[used.set_of >= 0], minlength=len(used.merged))
+    shared = int(sizes[used.merged & (sizes > 1)].sum())
+    if shared:
+        yield (
+            f"{_mechanisms(shared)} with no other difference than such detectors: what was learned of them "
+            "together is divided as the circuit's rates are"
+        )
     if errors.sets:
         text = (
-            f"{len(errors.sets)} mechanisms are above 1/2 where the circuit says below, or the converse: "
+            f"{_mechanisms(len(errors.sets))} above 1/2 where the circuit says below, or the converse: "
             f"{_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
         )
         yield f"{text}; nearly as likely: {_names(errors.rivals)}" if errors.rivals else text
     if coins.any():
         sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(coins)]
-        yield f"{len(sets)} mechanisms happen in half of the shots: {_names(sets)}"
+        yield f"{_mechanisms(len(sets))} that happen in half of the shots: {_names(sets)}"
+
+
+def _mechanisms(count: int) -> str:
+    return f"{count} mechanism" if count == 1 else f"{count} mechanisms"
 
 
 def _dropped(structure: Structure, used: Structure, equations: Equations) -> tuple[tuple[int, ...], ...]:
