@@ -16,11 +16,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import complete_folder, parse_stim, shot_format
-from sims.decode_file import ShotSource
+from sims.shot_files.source import ShotSource
 
 if TYPE_CHECKING:
     from noise_learning import BlockLog, DriftSummary, Moments, NoiseFit, Structure
-    from sims.learn_noise import ShotSelection
+    from sims.shot_files.selection import ShotSelection
 
 RESUME_HINT = "nothing was written; run the same command again"
 DEM_FILE = "learned.dem"
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = tyro.cli(LearnConfig, prog="qecpipe learn-noise", args=arguments)
     from noise_learning import summarize_drift
-    from sims.learn_noise import ShotSelection
+    from sims.shot_files.selection import ShotSelection
 
     console = make_console()
     selection = ShotSelection(config.which, config.start, config.stop)
@@ -147,7 +147,7 @@ def _count(
     console: Console,
 ) -> BlockLog:
     """Streams the selected shots of all files under a progress line."""
-    from sims.learn_noise import count_blocks
+    from sims.shot_files.selection import count_blocks
 
     chunks = (
         detections
@@ -179,7 +179,7 @@ def _write(
         mechanism_frame,
         render_report,
     )
-    from sims.noise_plots import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
+    from sims.plots.noise import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
 
     fit.dem().to_file(folder / DEM_FILE)
     mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
