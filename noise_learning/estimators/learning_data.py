@@ -165,7 +165,7 @@ def _likeliest(structure: Structure, sets: Sequence[tuple[int, ...]]) -> np.ndar
 def _mechanism_notes(
     structure: Structure, used: Structure, errors: CertainErrors, coins: np.ndarray
 ) -> Iterator[str]:
-    unseen = np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0))
+    unseen = int(np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0)))
     if unseen:
         yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"
     sizes = np.bincount(used.set_of[used.set_of >= 0], minlength=len(used.merged))
