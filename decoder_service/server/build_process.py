@@ -1,7 +1,7 @@
 """Models for a running stream, built in a process of their own, not in the one that decodes.
 
 The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs
-together from lists of edges, which it does a few edges at a time (`Pace`).
+together from lists of edges, which it does a few edges at a time (`Throttle`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
         old, new: the two.
         sizes: of the windows.
         decoder: name of the windows' decoder.
-        weights: hash of the network in front, or empty.
+        weights: hash of the pre-decoder's network, or empty.
         rounds: pushed in every shot.
     """
 
@@ -61,10 +61,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An encoded `ModelImage`, or why there is none."""
+    """An encoded `SerializedModel`, or why there is none."""
 
     error: str = ""
-    image: bytes = b""
+    serialized: bytes = b""
 
 
 class Throttle:
@@ -106,9 +106,9 @@ class BuildProcess:
         answer = msgspec.msgpack.decode(data, type=Answer)
         if answer.error:
             raise ValueError(answer.error)
-        image = SerializedModel.decode(answer.image)
+        serialized = SerializedModel.decode(answer.serialized)
         self._rest.begin()
-        return image.build(self._throttle)
+        return serialized.build(self._throttle)
 
     def close(self) -> None:
         """Ends what is being built, and lets nothing more be. May be called in any thread."""
@@ -133,7 +133,7 @@ class BuildProcess:
             raise ValueError("the stream of the model has ended")
 
 
-def image_of(request: Request) -> SerializedModel:
+def serialized_for(request: Request) -> SerializedModel:
     """Builds and compares both models. Raises ValueError as `StreamDecoder.prepare`."""
     old, new = (_built(model.dem(), request) for model in (request.old, request.new))
     check_fits(old, new, num_layers=request.rounds + 1)

@@ -56,7 +56,7 @@ class StreamModel:
         sizes: of the windows.
         graphs: built so far, shared by all shots.
         id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
-        known_slack: `slack`, of a model whose layers are only an outline.
+        known_slack: `slack`, of a model whose layers are only a skeleton.
     """
 
     layers: LayeredDem
@@ -75,7 +75,7 @@ class StreamModel:
         decoder: str,
         weights: str = "",
     ) -> StreamModel:
-        """A DEM whose layers are `layers`; `weights` is the hash of the network in front, if there is one.
+        """A DEM whose layers are `layers`; `weights` is the hash of the pre-decoder's network, if there is one.
 
         Raises:
             ValueError: a DEM or decoder that windows cannot use.

@@ -1,4 +1,4 @@
-"""The pre-decoder in front of a stream's windows."""
+"""The pre-decoder stage of a stream, before its windows."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class StreamDecoder:
         Args:
             model: prepared; by default the one in use.
             rounds: pushed in every shot, if that is known: endings then have theirs too.
-            pace: called every few edges of a graph.
+            throttle: called every few edges of a graph.
         """
         num_layers = None if rounds is None else rounds + 1
         return build_erasures(
@@ -235,7 +235,7 @@ class StreamDecoder:
     ) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
-        It is the windows' model: a network in front stays with the noise that it was told of.
+        It is the windows' model: the pre-decoder stays with the noise that it was told of.
 
         May run in another thread than the one that decodes.
 
