@@ -16,11 +16,8 @@ from typing import Literal
 import msgspec
 import stim
 
-from decoder_service.streaming.model import StreamModel, WindowSizes
-from decoder_service.streaming.reload import check_fits
-from decoder_service.streaming.rounds import round_dem, shortened_circuit
-from decoder_service.streaming.serialized_model import SerializedModel
-from global_decoders.windows import LayeredDem
+from decoder_service.streaming import SerializedModel, StreamModel, check_fits, round_dem
+from global_decoders.windows import LayeredDem, WindowSizes
 
 Kind = Literal["circuit", "dem"]
 MODULE = "decoder_service.server.prepare"
@@ -38,7 +35,7 @@ class Model(msgspec.Struct, frozen=True):
         """As windows use it. Raises ValueError where the text does not parse."""
         if self.kind == "dem":
             return stim.DetectorErrorModel(self.text)
-        return round_dem(shortened_circuit(stim.Circuit(self.text)))
+        return round_dem(stim.Circuit(self.text))
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -160,7 +160,7 @@ class ServerStream:
         return outputs
 
     def finish(self) -> None:
-        """The bookkeeping of a row that `decode_now` decoded, once its outputs are sent. Raises JournalError."""
+        """Counts a row that `decode_now` decoded, once its outputs are sent. Raises JournalError."""
         if self._unfinished is not None:
             (row, outputs, taken, done), self._unfinished = self._unfinished, None
             self.session.finished(row, outputs)

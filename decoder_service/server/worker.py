@@ -210,7 +210,7 @@ class Worker:
             self._running = bool(self.sessions) and now < self.draining_until
 
     def _report(self) -> None:
-        """A report that the front end has no room for is not worth a delay: the next one says it all again."""
+        """Reports, unless the front end has no room for it: the next report says it all again."""
         streams = gauges(self.sessions.values())
         now = snapshot(
             self.metrics,

@@ -1,4 +1,4 @@
-"""What the ordering of a stream takes and gives: results for frames, rows in order, gaps, its configuration."""
+"""What the ordering of a stream takes and gives: results for frames, rows in order, gaps; its settings."""
 
 from __future__ import annotations
 

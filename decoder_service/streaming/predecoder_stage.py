@@ -64,7 +64,7 @@ class PredecoderStage:
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
-            dem = shortened(dem) or dem
+            dem = shortened(dem)
         file = resolve_weights(weights)
         tables = DemTables.from_dem(dem)
         layout = DetectorLayout.from_dem(dem, tables=tables)

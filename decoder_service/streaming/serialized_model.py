@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from decoder_service.streaming.model import StreamModel, WindowSizes
-from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher
+from decoder_service.streaming.model import StreamModel
+from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher, WindowSizes
 
 __all__ = ["SerializedModel"]
 
