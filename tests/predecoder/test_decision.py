@@ -78,10 +78,10 @@ def test_groups_stand_or_fall_together(model, seed, commit, residue, shift, bind
 
 def test_true_corrections_leave_nothing_and_are_all_committed(model):
     """Logits that know a full correction pass the strictest rule whole."""
-    from predecoder.labels import TeacherLabels
+    from predecoder.training.labels import TeacherLabels
 
     m = model(5, 5)
-    packed, labels = TeacherLabels(m.dem, m.layout, m.moves).sample(50, seed=2)
+    packed, labels, _ = TeacherLabels(m.dem, m.layout, m.moves).sample(50, seed=2)
     strict = ChainDecision(m.layout, DecisionConfig(commit=9.0, residue="none"))
     assert np.array_equal(strict(np.where(labels, 9.0, -9.0), packed), labels)
 

@@ -11,8 +11,7 @@ import pytest
 import stim
 
 from noise_learning import Moments, SharedParameterModel, fit_shared_parameters
-from predecoder.training.config import TaskConfig
-from predecoder.training.data import Stream
+from predecoder.training.tasks import Stream, TaskConfig
 from qec import DemTables, depolarizing, memory_circuit, write_shots
 from qec.patch.layout import DetectorLayout
 from sims.shot_files.selection import ShotSelection
@@ -143,12 +142,12 @@ def _check_round_trip(path: Path, circuit: stim.Circuit) -> None:
     given = DetectorLayout.from_circuit(circuit)
     np.testing.assert_array_equal(learned.voxels, given.voxels)
     np.testing.assert_array_equal(learned.observable_masks, given.observable_masks)
-    stream = Stream(TaskConfig(dem=str(path)), "x", "XV")
+    stream = Stream(TaskConfig(dem=str(path)), "x", "XV", rounds=1)
     assert stream.dem == dem
-    from predecoder.labels import SampledLabels, TeacherLabels
+    from predecoder.training.labels import SampledLabels, TeacherLabels
 
     for kind in (SampledLabels, TeacherLabels):
-        packed, labels = kind(stream.dem, stream.layout, stream.moves).sample(200, seed=1)
+        packed, labels, _ = kind(stream.dem, stream.layout, stream.moves).sample(200, seed=1)
         detections = np.unpackbits(packed, axis=1, count=dem.num_detectors, bitorder="little")
         seen = (stream.moves.matrix.astype(np.int64) @ labels.T) % 2
         np.testing.assert_array_equal(seen.T, detections)

@@ -6,6 +6,7 @@ Shape legend: B shots, N moves of `MoveSet`. Labels are 0/1 uint8 `(B, N)` with 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pymatching
@@ -14,16 +15,37 @@ import stim
 
 from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
 
-__all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels", "sample_kept"]
+__all__ = [
+    "Keep",
+    "LabelledShots",
+    "ObservableConditionedLabels",
+    "SampledLabels",
+    "TeacherLabels",
+    "sample_kept",
+]
 
 Keep = Callable[[np.ndarray], np.ndarray]
 """Which shots to keep, bool `(B,)`, of bit-packed detections: a rule that knows nothing of the truth."""
 
-_CHUNK = 1024
+_CHUNK = 256
 _MAX_SAMPLED_PER_SHOT = 100_000
 
 _TILT_TIJ = (3.4e-3, 4.0e-3, 2.6e-3)
 """Slope of the teacher's log-probabilities per layer, row and column: breaks ties, decides nothing else."""
+
+
+class LabelledShots(NamedTuple):
+    """Shots with their labels.
+
+    Attributes:
+        packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
+        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities.
+        observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
+    """
+
+    packed: np.ndarray
+    labels: np.ndarray
+    observables: np.ndarray
 
 
 class SampledLabels:
@@ -38,12 +60,12 @@ class SampledLabels:
         self._dem = dem
         self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
+        packed, truth, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
         bits = np.unpackbits(fired, axis=1, count=self._moves_of_mechanism.shape[0], bitorder="little")
         labels = sp.csr_matrix(bits, dtype=np.int32) @ self._moves_of_mechanism
-        return packed, (labels.toarray() & 1).astype(np.uint8)
+        return LabelledShots(packed, (labels.toarray() & 1).astype(np.uint8), truth)
 
 
 class TeacherLabels:
@@ -73,10 +95,10 @@ class TeacherLabels:
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
-        return packed, self.label(packed)
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
+        packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
+        return LabelledShots(packed, self.label(packed), truth)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
         """Labels of given detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first."""
@@ -104,7 +126,7 @@ class TeacherLabels:
         return (low + 1) * (self._num_nodes + 1) + high + 1
 
 
-class ConditionedLabels(TeacherLabels):
+class ObservableConditionedLabels(TeacherLabels):
     """The teacher's moves given the true observables: always of the right logical class.
 
     Every edge that flips observable k also flips an extra detector, whose syndrome is the truth. The
@@ -112,12 +134,12 @@ class ConditionedLabels(TeacherLabels):
     syndrome alone.
     """
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
         packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         observables = np.unpackbits(truth, axis=1, count=self._dem.num_observables, bitorder="little")
-        return packed, self._label(np.hstack([detections, observables]))
+        return LabelledShots(packed, self._label(np.hstack([detections, observables])), truth)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
         """Not available: these labels need the truth, so they come with `sample` only.
@@ -125,7 +147,7 @@ class ConditionedLabels(TeacherLabels):
         Raises:
             TypeError: always.
         """
-        raise TypeError("truth-conditioned labels need the observables; use sample(), or TeacherLabels")
+        raise TypeError("observable-conditioned labels need the observables; use sample(), or TeacherLabels")
 
     def _decoded_model(self, tilted: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
         model = stim.DetectorErrorModel()
