@@ -71,13 +71,13 @@ def about(path: Path) -> Iterator[None]:
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise type(error)(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def check_output_folder(
     out: Path, files: Iterable[str] = (), *, flag: str = "--out", inputs: Iterable[str | Path | None] = ()
 ) -> None:
-    """Raise, before any work is done, where `files` cannot go into `out`, a folder, or would replace inputs."""
+    """Raise, before any work is done, where `files` cannot go into folder `out` or would be inputs."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{flag} {out} is a file; give a folder")
     above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())

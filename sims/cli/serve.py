@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
     tls = None
     if config.tls_certificate is not None and config.tls_key is not None:
         tls = TlsFiles(config.tls_certificate, config.tls_key)
+        _require_certificate(tls)
     token = ""
     if config.token_file is not None:
         if os.stat(config.token_file).st_mode & 0o077:
@@ -128,6 +130,18 @@ async def _serve(config: ServerConfig) -> None:
         await stop.wait()
         log.info("draining")
     log.info("ended")
+
+
+def _require_certificate(files: TlsFiles) -> None:
+    for path in (files.certificate, files.key):
+        path.open("rb").close()  # what OpenSSL says of a missing file does not name it
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{files.certificate} and {files.key} are no certificate and its key ({error.reason or error}); "
+            "give two PEM files that belong together"
+        ) from error
 
 
 def _micros(flag: str, value: float) -> float:

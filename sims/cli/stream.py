@@ -79,6 +79,7 @@ def run(arguments: list[str]) -> int:
     above_zero("--rate", config.rate)
     not_negative("--max-lag", config.max_lag)
     seed("--seed", config.seed)
+    positive("--streams", config.streams)
     for flag, rounds in (("--commit", config.commit), ("--buffer", config.buffer)):
         if rounds is not None:
             positive(flag, rounds)
@@ -192,5 +193,15 @@ def _connect(config: StreamConfig) -> DecoderClient:
     host, _, port = config.tcp.rpartition(":")
     if not port.isdigit():
         raise ValueError(f"--tcp is {config.tcp!r}; it is HOST:PORT, like 127.0.0.1:7464")
-    tls = None if config.tls_ca is None else ssl.create_default_context(cafile=str(config.tls_ca))
+    tls = None if config.tls_ca is None else _trust(config.tls_ca)
     return DecoderClient((host.strip("[]"), int(port)), token=token, tls=tls)
+
+
+def _trust(path: Path) -> ssl.SSLContext:
+    path.open("rb").close()  # what OpenSSL says of a missing file does not name it
+    try:
+        return ssl.create_default_context(cafile=str(path))
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{path} holds no certificates ({error.reason or error}); give a PEM file"
+        ) from error
