@@ -13,7 +13,7 @@ import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
+from qec import DecodingProblem, DetectorLayout, LayoutError
 
 __all__ = [
     "Keep",
@@ -55,10 +55,10 @@ class SampledLabels:
     assumed about any decoder.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        tables = DemTables.from_dem(dem)
-        self._dem = dem
-        self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem = problem.dem
+        of_mechanisms = problem.moves.of_mechanisms(problem.tables)
+        self._moves_of_mechanism = sp.csr_matrix(of_mechanisms.T.astype(np.int32))
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
         """Sample shots, those that `keep` wants, and label them."""
@@ -76,11 +76,11 @@ class TeacherLabels:
     is picked everywhere and the network need not learn a coin toss.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        self._dem = dem
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem, layout = problem.dem, problem.layout
         self._num_detectors = layout.num_detectors
         self._graph = pymatching.Matching.from_detector_error_model(
-            self._decoded_model(_tilted(dem, layout)), enable_correlations=True
+            self._decoded_model(_tilted(self._dem, layout)), enable_correlations=True
         )
         self._num_nodes = self._graph.num_detectors
         edges = [_edge_of(e, self._num_nodes) for e in self._graph.edges()]
@@ -89,9 +89,9 @@ class TeacherLabels:
         self._keys = keys[order]
         sets = [edges[k] for k in order]
         real = range(self._num_detectors)
-        chains = moves.of_detector_sets(
-            gf2.from_columns([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
-            gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
+        chains = problem.moves.of_detector_sets(
+            _incidence([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
+            _incidence([observables for _, observables in sets], rows=layout.num_observables),
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
 
@@ -194,6 +194,13 @@ def sample_kept(
             raise ValueError(f"only {found} of {sampled:,} shots are of the kind that is wanted")
     packed, truth, fired = (np.concatenate(column)[:shots] for column in zip(*parts, strict=True))
     return packed, truth, fired
+
+
+def _incidence(columns: list[list[int]], *, rows: int) -> sp.csc_matrix:
+    """uint8 CSC `(rows, n)` with ones at the rows, all different, that each column names."""
+    pointers = np.cumsum([0, *map(len, columns)])
+    indices = np.array([row for column in columns for row in column], dtype=np.int64)
+    return sp.csc_matrix((np.ones(len(indices), np.uint8), indices, pointers), shape=(rows, len(columns)))
 
 
 def _edge_of(edge: tuple[int, int | None, dict], num_nodes: int) -> tuple[tuple[int, int], list[int]]:
