@@ -51,7 +51,9 @@ def _not_ours(stats: sinter.TaskStats, reason: str) -> ValueError:
 
 def circuit_key(stats: sinter.TaskStats) -> tuple[tuple[str, Any], ...]:
     """The metadata of the circuit: equal for all decoders on it, and for no other circuit."""
-    metadata = stats.json_metadata or {}
+    metadata = stats.json_metadata
+    if not isinstance(metadata, dict):  # of another program of sinter's
+        return (("json_metadata", str(metadata)),)
     return tuple(sorted((name, value) for name, value in metadata.items() if name not in DECODER_DETAILS))
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("empty.stim", "empty.dem", "empty.b8", "empty.toml", "empty.csv", "empty.pem"):
         Path(name).touch()
     Path("folder").mkdir()
-    detections = CIRCUIT.compile_detector_sampler(seed=1).sample(100)
+    detections, _ = CIRCUIT.compile_detector_sampler(seed=1).sample(100, separate_observables=True)
     stim.write_shot_data_file(data=detections, path="s.b8", format="b8", num_detectors=CIRCUIT.num_detectors)
     _csv("list.csv", [1, 2])
     _csv("null.csv", None)
