@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from predecoder.activation import gelu
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
@@ -107,7 +108,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
-        return x_BCtij + self.mix(nn.functional.gelu(self.spatial(x_BCtij), approximate="tanh"))
+        return x_BCtij + self.mix(gelu(self.spatial(x_BCtij)))
 
 
 class Network(nn.Module):
@@ -209,7 +210,7 @@ class Network(nn.Module):
             for residual_block, field in zip(self.trunk, fields, strict=True):
                 x = residual_block(x, field)
         else:
-            x = nn.functional.gelu(x, approximate="tanh")
+            x = gelu(x)
             for residual_block in self.trunk:
                 x = residual_block(x)
         x = self.head(x)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.decision import Decision
-from predecoder.engines import TorchEngine, fitting_shots, make_engine
-from predecoder.native import NativeResidual, native_or_none
+from predecoder.engines import fitting_shots, make_engine
+from predecoder.inference import PrecisionChoice
+from predecoder.native import NativeResidual, NativeVolumes, native_or_none
 from predecoder.stencils import StencilOnRows
 from qec import DetectorLayout, MoveSet
 
@@ -43,6 +44,7 @@ class ResidualNetwork:
         network: Network,
         *,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
@@ -50,8 +52,9 @@ class ResidualNetwork:
         """Prepares the engine.
 
         Args:
+            precision: what the network computes in.
             batch_shots: by default what fits the cache.
-            threads: that the engine in C++ uses; by default as many as torch does.
+            threads: of large batches; by default as many as torch has.
             native: False leaves all that is in C++ alone.
         """
         import torch
@@ -59,10 +62,17 @@ class ResidualNetwork:
         moves = MoveSet.from_layout(layout)
         self.batch_shots = batch_shots or fitting_shots(layout)
         self.logits = make_engine(
-            layout, network, moves, device=device, batch_shots=self.batch_shots, native=native
+            layout,
+            network,
+            moves,
+            device=device,
+            precision=precision,
+            batch_shots=self.batch_shots,
+            threads=threads,
+            native=native,
         )
         """Logits float32 `(B, M)` of shots."""
-        self.native = not isinstance(self.logits, TorchEngine)
+        self.native = isinstance(self.logits, NativeVolumes)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = layout.num_observables
         self.apply = (native and native_or_none(lambda: NativeResidual(moves))) or StencilOnRows(

@@ -2,9 +2,10 @@
 
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
-Residual and flips are those of the whole volume in torch, bit for bit: the network's convolutions round
-alike whatever their shape (`predecoder.convolution`), and chains are judged when they are complete. The
-engine in C++, which whole shots may go through, rounds otherwise: a logit may cross a threshold there.
+In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
+alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and chains are judged
+when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
+cross a threshold there.
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """
@@ -19,7 +20,8 @@ import torch
 
 from predecoder.blocking import block, unblock
 from predecoder.decision import DecisionConfig
-from predecoder.device import autocast
+from predecoder.device import running
+from predecoder.inference import Precision
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
 from predecoder.open_chains import Bond, Move, Node, OpenChains
@@ -64,6 +66,7 @@ class StreamPredecoder:
         layout: of an experiment of any number of rounds on this patch.
         network: proposes the moves.
         device: where it runs.
+        precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
         decision: the network's own, the aggressive one, unless another is given.
@@ -71,7 +74,8 @@ class StreamPredecoder:
         layers: those of the layout's DEM, needed by a network that is told of the noise.
 
     Raises:
-        ValueError: a tile of nothing, or a decision or network without what it needs.
+        ValueError: a tile of nothing, a precision that streams do not have, or a decision or network without
+            what it needs.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class StreamPredecoder:
         network: Network,
         *,
         device: torch.device,
+        precision: Precision = "float32",
         tile: int = 2,
         decision: DecisionConfig | None = None,
         mechanisms: StreamMechanisms | None = None,
@@ -87,6 +92,9 @@ class StreamPredecoder:
     ) -> None:
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
+        if precision == "int8":
+            raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
+        self.precision: Precision = precision
         if layout.silent.any():
             raise ValueError(
                 f"no mechanism flips detector D{int(np.argmax(layout.silent))} or others, "
@@ -133,7 +141,8 @@ class StreamPredecoder:
         inputs, rates = self._blocked(grid), None
         if self._rates is not None:
             rates = self._blocked(self._rates.of(start, start + grid.shape[1], num_layers=num_layers))
-        with torch.inference_mode(), autocast(self._device):
+        work = self._network.config.macs_per_block * grid[0].size / 8
+        with running(self._device, self.precision, work=work):
             logits = self._network(inputs, rates)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 

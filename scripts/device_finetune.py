@@ -21,7 +21,7 @@ import stim
 import torch
 import tyro
 
-from noise_learning import Moments, Structure, TiedModel, learn
+from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import load_network, resolve_weights
 from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
 from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
@@ -74,7 +74,7 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     flips = np.concatenate(
         list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=circuit.num_observables))
     )
-    model = TiedModel.of_orbits(Structure.from_circuit(circuit).simplified())
+    model = SharedParameterModel.of_time_translations(Structure.from_circuit(circuit).simplified())
     dem = learn(Moments.from_shots(model.structure.subsets, shots[half::2]), model).dem()
     work_dir = flags.out / f"{name}-{HALVES[half]}"
     work_dir.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from predecoder.inference.precision import Precision
 from predecoder.native.placement import DETECTORS, cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
 from qec import DetectorLayout, MoveSet
@@ -23,6 +24,7 @@ class NativeNetwork(NativeVolumes):
     """Logits of a separable network that agree with torch's up to rounding, several times faster."""
 
     lanes = _LANES
+    precision: Precision = "float32"
 
     def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
         """Copies the weights.
