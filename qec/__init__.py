@@ -1,4 +1,4 @@
-"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
+"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files and output files."""
 
 from qec.circuits import (
     BASES,
@@ -16,6 +16,7 @@ from qec.circuits import (
     stim_memory_circuit,
 )
 from qec.dem_tables import DemTables, detector_coordinates
+from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
 from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
@@ -40,6 +41,7 @@ __all__ = [
     "LocationVariation",
     "MoveSet",
     "Orientation",
+    "OutputFileError",
     "ShotFileError",
     "ShotFormat",
     "depolarizing",
@@ -49,6 +51,9 @@ __all__ = [
     "iter_shots",
     "load_noise",
     "memory_circuit",
+    "naming",
+    "output_file",
+    "refuse_inputs",
     "si1000",
     "stim_memory_circuit",
     "write_shots",

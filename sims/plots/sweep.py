@@ -23,6 +23,7 @@ LER_VS_DISTANCE = "ler_vs_distance.png"
 
 def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
     """Write `ler_vs_p.png` and `ler_vs_distance.png` into the folder `out`; returns their paths."""
+    stats = [one for one in stats if one.shots > one.discards]
     _require_metadata(stats)
     return [
         _draw(stats, out / LER_VS_P, x="p", curves="d", x_label="physical error rate p"),
@@ -31,7 +32,7 @@ def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
 
 
 def _require_metadata(stats: Sequence[sinter.TaskStats]) -> None:
-    if not any(one.shots for one in stats):
+    if not stats:
         raise ValueError("there are no shots to plot; run a sweep first")
     for one in stats:
         missing = {"basis", "d", "p", "rounds"} - set(one.json_metadata or {})

@@ -6,9 +6,11 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 import sinter
 
+from qec import naming
 from sims.sweeps.labels import circuit_key
 
 _COLUMNS = [name.strip() for name in sinter.CSV_HEADER.split(",")]
@@ -45,6 +47,40 @@ def read_results(path: Path) -> dict[str, sinter.TaskStats]:
             reason = f"the row contradicts an earlier one of the same strong_id {stats.strong_id[:12]}..."
             raise _damaged(path, number, reason) from None
     return totals
+
+
+class ResultsWriter:
+    """Appends rows to a sinter CSV, each whole or not at all; a context manager that closes the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with naming(path):
+            self._file = path.open("ab", buffering=0)
+            if self._file.tell() == 0:
+                self._append_line(sinter.CSV_HEADER)
+
+    def append(self, stats: sinter.TaskStats) -> None:
+        """Write one row. Raises OSError, with the path, where the disk is full."""
+        with naming(self._path):
+            self._append_line(stats.to_csv_line())
+
+    def _append_line(self, line: str) -> None:
+        """A row that does not fit is taken back, so that the file can be resumed."""
+        data = f"{line}\n".encode()
+        start = self._file.tell()
+        try:
+            while data:  # a full disk takes a part, and says so at the next write
+                data = data[self._file.write(data) :]
+        except OSError:
+            if self._file.seekable():
+                self._file.truncate(start)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
 
 
 def _parse_row(path: Path, number: int, line: str) -> sinter.TaskStats:
