@@ -23,7 +23,7 @@ def learn_noise(circuit: stim.Circuit, shots: np.ndarray | Iterable[np.ndarray])
             (such as `qec.iter_shots`); no labels are needed.
 
     Returns:
-        The fit: `.dem()` is for any decoder; `.p` and `.sigma_p` are probabilities and standard errors.
+        The fit: `.dem()` is for any decoder; `.p` and `.sigma` are probabilities and standard errors.
 
     Raises:
         ValueError: a circuit whose noise cannot be learned, or shots that do not fit it.
