@@ -2,12 +2,12 @@
 
     import qecpipe
 
-    circuit = qecpipe.memory_circuit(distance=5, rounds=5, basis="x", noise=qecpipe.depolarizing(0.006))
+    circuit = qecpipe.memory_circuit(distance=5, rounds=5, noise=qecpipe.depolarizing(0.006))
     decoder = qecpipe.make_decoder("neural-matching", weights="fast")
 
-Names are imported when they are first used, so `import qecpipe` is immediate. They live in the packages `qec`,
-`global_decoders`, `predecoder`, `noise_learning`, `decoder_service` and `sims`, which stay importable; other projects on PyPI
-install packages of some of those names, and `qecpipe doctor` says whose are found.
+Names are imported when they are first used, so `import qecpipe` is immediate. They live in `qec`,
+`global_decoders`, `predecoder`, `noise_learning`, `decoder_service` and `sims`, which stay importable; other
+projects on PyPI install packages of some of those names, and `qecpipe doctor` says whose are found.
 """
 
 from __future__ import annotations
