@@ -17,7 +17,7 @@ from predecoder.inference.int8_reference import ReferenceIntegerNetwork
 from predecoder.inference.quantized_tables import QuantizedTables
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
 from predecoder.rates import blocked_rates
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem, DetectorLayout
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +49,8 @@ class Engine(Protocol):
 
 
 def make_engine(
-    layout: DetectorLayout,
+    problem: DecodingProblem,
     network: Network,
-    moves: MoveSet,
     *,
     device: torch.device,
     precision: PrecisionChoice = "auto",
@@ -75,17 +74,16 @@ def make_engine(
     config = network.config
     chosen = choose_precision(precision, quantized=config.integers, device_type=device.type)
     if chosen == "int8":
-        tables = QuantizedTables(layout, network, moves)
+        tables = QuantizedTables(problem, network)
         engine = native_or_none(partial(NativeIntegerNetwork, tables)) if native else None
         return engine or ReferenceIntegerNetwork(tables)
     if chosen == "float32" and native and device.type == "cpu" and NativeNetwork.runs(config):
-        engine = native_or_none(partial(NativeNetwork, layout, network, moves))
+        engine = native_or_none(partial(NativeNetwork, problem, network))
         if engine is not None:
             return engine
     return TorchEngine(
-        layout,
+        problem,
         network,
-        moves,
         device=device,
         precision=chosen,
         batch_shots=batch_shots,
@@ -100,9 +98,8 @@ class TorchEngine:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
-        moves: MoveSet,
         *,
         device: torch.device,
         precision: Precision = "float32",
@@ -116,6 +113,7 @@ class TorchEngine:
         """
         if precision == "int8":
             raise ValueError("torch computes in float32 or bfloat16; make_engine has engines for int8")
+        layout = problem.layout
         self.precision: Precision = precision
         self._threads = threads
         self.batch_shots = batch_shots or fitting_shots(layout)
@@ -124,8 +122,8 @@ class TorchEngine:
         self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
         self._network, self._device = network.to(device), device
         self._input = NetworkInput(layout)
-        self._places = blocked_places(layout, moves)
-        self._rates = blocked_rates(layout, moves) if network.config.rates else None
+        self._places = blocked_places(layout, problem.moves)
+        self._rates = blocked_rates(problem) if network.config.rates else None
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""

@@ -17,7 +17,7 @@ from predecoder.engines import fitting_shots, make_engine
 from predecoder.inference import PrecisionChoice
 from predecoder.native import NativeResidual, NativeVolumes, native_or_none
 from predecoder.stencils import StencilOnRows
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class ResidualNetwork:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
@@ -59,12 +59,11 @@ class ResidualNetwork:
         """
         import torch
 
-        moves = MoveSet.from_layout(layout)
+        layout, moves = problem.layout, problem.moves
         self.batch_shots = batch_shots or fitting_shots(layout)
         self.logits = make_engine(
-            layout,
+            problem,
             network,
-            moves,
             device=device,
             precision=precision,
             batch_shots=self.batch_shots,

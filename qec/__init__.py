@@ -1,4 +1,4 @@
-"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
+"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files and output files."""
 
 from qec.circuits import (
     BASES,
@@ -16,7 +16,8 @@ from qec.circuits import (
     stim_memory_circuit,
 )
 from qec.dem_tables import DemTables, detector_coordinates
-from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
+from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
+from qec.patch import GRID_REVISION, NOISE_FEATURES, DecodingProblem, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,
@@ -29,17 +30,20 @@ from qec.shots import (
 __all__ = [
     "BASES",
     "GRID_REVISION",
+    "NOISE_FEATURES",
     "NOISE_PARAMETERS",
     "ORIENTATIONS",
     "SHOT_FORMATS",
     "Basis",
     "CircuitNoise",
+    "DecodingProblem",
     "DemTables",
     "DetectorLayout",
     "LayoutError",
     "LocationVariation",
     "MoveSet",
     "Orientation",
+    "OutputFileError",
     "ShotFileError",
     "ShotFormat",
     "depolarizing",
@@ -49,6 +53,9 @@ __all__ = [
     "iter_shots",
     "load_noise",
     "memory_circuit",
+    "naming",
+    "output_file",
+    "refuse_inputs",
     "si1000",
     "stim_memory_circuit",
     "write_shots",

@@ -23,8 +23,15 @@ import tyro
 
 from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import load_network, resolve_weights
-from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
-from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
+from predecoder.training import (
+    DataConfig,
+    OptimizerConfig,
+    PairedCounts,
+    PairedDecoders,
+    StageConfig,
+    TaskConfig,
+    train_stage,
+)
 from qec import iter_shots
 
 HALVES = ("even", "odd")
@@ -80,7 +87,7 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     work_dir.mkdir(exist_ok=True)
     dem.to_file(work_dir / "learned.dem")
     shipped = load_network(resolve_weights(flags.weights).path)
-    config = TrainConfig(
+    stage = StageConfig(
         name=work_dir.name,
         init=str(resolve_weights(flags.weights).path),
         network=shipped.config,
@@ -93,8 +100,8 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         data=DataConfig(blocks_per_batch=flags.blocks_per_batch),
         tasks=(TaskConfig(dem=str(work_dir / "learned.dem")),),
     )
-    tuned = train(
-        config, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
+    tuned = train_stage(
+        stage, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
         decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)

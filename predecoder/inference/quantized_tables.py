@@ -12,7 +12,7 @@ import numpy as np
 
 from predecoder.native.network import float_tables
 from predecoder.native.placement import cells, fields, start
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
@@ -50,7 +50,7 @@ class QuantizedTables:
         reach: layers on either side that a layer's logits depend on.
     """
 
-    def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
+    def __init__(self, problem: DecodingProblem, network: Network) -> None:
         """Copies the weights.
 
         Raises:
@@ -60,10 +60,10 @@ class QuantizedTables:
         config = network.config
         if not self.fits(config):
             raise ValueError(f"int8 engines run calibrated separable networks, not {config}")
-        self.layout, self.moves = layout, moves
+        self.layout, self.moves = problem.layout, problem.moves
         self.channels, self.reach = config.channels, config.halo[0]
-        added, kind = fields(network, cells(layout.detector_grid) >= 0)
-        tables = float_tables(network) | {"start": start(network, layout, moves), "fields": added}
+        added, kind = fields(network, cells(self.layout.detector_grid) >= 0)
+        tables = float_tables(network) | {"start": start(network, problem), "fields": added}
         self.arrays = _integer_tables(tables, _Scales.of(tables, network)) | {"kind": kind}
 
     @staticmethod

@@ -9,12 +9,14 @@ from sims.sweeps.collect import Limits, collect_sweep, usable_cores
 from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results
 from sims.sweeps.summary import SummaryRow, summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, decoder_dem, sweep_tasks
+from sims.sweeps.workers import WorkerDiedError
 
 __all__ = [
     "CircuitFamily",
     "Limits",
     "ResultsFileError",
     "SummaryRow",
+    "WorkerDiedError",
     "collect_sweep",
     "decoder_dem",
     "merge_results",

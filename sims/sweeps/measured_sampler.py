@@ -8,15 +8,13 @@ parts apart in `custom_counts`.
 from __future__ import annotations
 
 import collections
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from typing import Any
 
 import numpy as np
 import sinter
+
+from sims.sweeps.workers import follow_parent
 
 DETECTORS = "detectors"
 DETECTION_EVENTS = "detection_events"
@@ -44,7 +42,7 @@ class MeasuredSampler(sinter.Sampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.decoder = state["decoder"]
-        _follow_parent()
+        follow_parent()
 
 
 class CompiledMeasuredSampler(sinter.CompiledSampler):
@@ -56,6 +54,8 @@ class CompiledMeasuredSampler(sinter.CompiledSampler):
     def __init__(self, decoder: sinter.Decoder, task: sinter.Task) -> None:
         if task.circuit is None or task.detector_error_model is None:
             raise ValueError("a task needs its circuit and its detector error model")
+        if task.postselection_mask is not None or task.postselected_observables_mask is not None:
+            raise ValueError("this sampler keeps every shot; use sinter's own for a task with postselection")
         self.compiled: Any = decoder.compile_decoder_for_dem(dem=task.detector_error_model)
         self.has_predecoder = hasattr(self.compiled, "decode_to_residual")
         self.shots_of = task.circuit.compile_detector_sampler()
@@ -105,24 +105,3 @@ class CompiledMeasuredSampler(sinter.CompiledSampler):
 def count_bits(packed: np.ndarray) -> int:
     """Number of set bits of a uint8 array."""
     return int(_BITS_SET[packed].sum(dtype=np.int64))
-
-
-def _follow_parent() -> None:
-    """In a sinter worker: end when the parent does, and leave Ctrl-C to it.
-
-    sinter's workers outlive a parent that was SIGKILLed and would go on using the machine. They
-    unpickle their sampler as the first thing they do, so this is called from `__setstate__`, where
-    `multiprocessing.parent_process()` is not known yet.
-    """
-    if multiprocessing.current_process().name == "MainProcess":
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def wait_and_exit() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=wait_and_exit, name="follow-parent", daemon=True).start()

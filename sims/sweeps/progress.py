@@ -109,7 +109,8 @@ class SweepProgress:
                 if left == 0
                 else format_seconds(left / workers_per_task)
             )
-            ler = f"{row.stats.errors / row.stats.shots:.2e}" if row.stats.shots else "-"
+            kept = row.stats.shots - row.stats.discards
+            ler = f"{row.stats.errors / kept:.2e}" if kept else "-"
             style = "dim" if left in (None, 0.0) else None
             table.add_row(
                 _describe(row.task), f"{row.stats.shots:,}", f"{row.stats.errors:,}", ler, cells, style=style

@@ -10,7 +10,14 @@ import sinter
 from rich.table import Table
 
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, Estimate, error_rate, per_round, rate_ratio
-from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, circuit_key, details, differing
+from sims.sweeps.labels import (
+    CIRCUIT_DETAILS,
+    DECODER_DETAILS,
+    check_metadata,
+    circuit_key,
+    details,
+    differing,
+)
 from sims.sweeps.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 
 BASELINE = "pymatching"
@@ -20,6 +27,7 @@ BASELINE = "pymatching"
 class SummaryRow:
     """What a sweep found for one circuit and decoder.
 
+    `errors` are of the `shots - discards` that were kept, and so are the rates.
     The labels name circuit and decoder, with what else differs among the rows of the table (noise, network).
     `ratio` is the baseline's error rate over this one (above 1 is better than the baseline), None for
     the baseline itself or without it; `few_errors` marks a ratio with fewer than `ENOUGH_ERRORS`
@@ -32,6 +40,7 @@ class SummaryRow:
     circuit_label: str
     decoder_label: str
     shots: int
+    discards: int
     errors: int
     ler_shot: Estimate
     ler_round: Estimate
@@ -44,8 +53,12 @@ class SummaryRow:
 
 
 def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
-    """One row per task that has shots, each compared with plain PyMatching on the same circuit."""
-    stats = [one for one in stats if one.shots]
+    """One row per task that kept shots, each compared with plain PyMatching on the same circuit.
+
+    Rates are over the shots that were kept: sinter counts no error in a discarded one.
+    """
+    stats = [one for one in stats if one.shots > one.discards]
+    check_metadata(stats)
     baselines = {circuit_key(one): one for one in stats if one.decoder == BASELINE}
     of_circuits, of_decoders = differing(stats, CIRCUIT_DETAILS), differing(stats, DECODER_DETAILS)
     rows = []
@@ -66,12 +79,13 @@ def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
 def _row(
     stats: sinter.TaskStats, base: sinter.TaskStats | None, *, circuit_label: str, decoder_label: str
 ) -> SummaryRow:
-    ler = error_rate(stats.errors, stats.shots)
+    kept = stats.shots - stats.discards
+    ler = error_rate(stats.errors, kept)
     rounds = stats.json_metadata["rounds"]
     ratio = None
     if base is not None and base is not stats:
         ratio = rate_ratio(
-            base_errors=base.errors, base_shots=base.shots, errors=stats.errors, shots=stats.shots
+            base_errors=base.errors, base_shots=base.shots - base.discards, errors=stats.errors, shots=kept
         )
     counts = stats.custom_counts
     detectors = counts[DETECTORS]
@@ -82,6 +96,7 @@ def _row(
         circuit_label=circuit_label,
         decoder_label=decoder_label,
         shots=stats.shots,
+        discards=stats.discards,
         errors=stats.errors,
         ler_shot=ler,
         ler_round=per_round(ler, rounds),
@@ -118,7 +133,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
         previous = row.circuit_label
         table.add_row(
             f"  {row.decoder_label}",
-            f"{row.errors:,}/{row.shots:,}",
+            _format_counts(row),
             format_estimate(row.ler_shot),
             format_estimate(row.ler_round),
             _format_ratio(row),
@@ -133,6 +148,11 @@ def format_estimate(rate: Estimate) -> str:
     exponent = f"{rate.best or rate.high:.2e}".partition("e")[2]
     scale = 10.0 ** int(exponent)
     return f"{rate.best / scale:.2f} [{rate.low / scale:.2f}, {rate.high / scale:.2f}]e{exponent}"
+
+
+def _format_counts(row: SummaryRow) -> str:
+    kept = f"{row.errors:,}/{row.shots - row.discards:,}"
+    return f"{kept} ({row.discards:,} discarded)" if row.discards else kept
 
 
 def _format_ratio(row: SummaryRow) -> str:

@@ -38,9 +38,9 @@ def test_torchrun_starts_processes_that_train_together(
     subprocess.run([*torchrun, "--no-python", qecpipe, *arguments], check=True, timeout=300)
     assert capfd.readouterr().out.count("sha256:") == 1
     card = json.loads((tmp_path / "tiny.json").read_text())
-    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3]
-    assert card["training"]["processes"] == 2
-    assert card["training"]["samples"] == steps[-1]["samples"]
+    (stage,) = card["training"]
+    assert (stage["stage"], stage["processes"], stage["samples"]) == ("tiny", 2, steps[-1]["samples"])
     assert main(arguments) == 2
     assert "was made with processes=2, this run has 1; start 2 by torchrun" in capfd.readouterr().err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sinter
+from matplotlib.axes import Axes
 
 from sims.plots.sweep import _curve, draw_sweep
 
@@ -39,6 +41,25 @@ def test_both_plots_are_png_files(stats: list[sinter.TaskStats], tmp_path: Path)
     assert [path.name for path in paths] == ["ler_vs_p.png", "ler_vs_distance.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert len(list((tmp_path / "new").iterdir())) == 2
+
+
+def test_discarded_shots_are_in_no_plotted_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is drawn is errors over the shots that were kept; a task that kept none is not drawn."""
+    drawn = []
+    plot = Axes.plot
+
+    def watched(axes: Axes, x: list[float], y: list[float], **style: Any) -> Any:
+        drawn.append((list(x), list(y)))
+        return plot(axes, x, y, **style)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    row = _stats(d=3, p=0.01, errors=100, rounds=1)
+    half = sinter.TaskStats(**{**vars(row), "discards": 500})
+    none = sinter.TaskStats(**{**vars(_stats(d=5, p=0.01, errors=0)), "discards": 1000})
+    draw_sweep([half, none], tmp_path)
+    assert drawn == [([0.01], [pytest.approx(0.2)]), ([3], [pytest.approx(0.2)])]
+    with pytest.raises(ValueError, match="no shots to plot"):
+        draw_sweep([none], tmp_path)
 
 
 def test_noise_models_of_one_prefix_are_two_curves() -> None:

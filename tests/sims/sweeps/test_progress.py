@@ -74,6 +74,17 @@ def test_running_tasks_are_shown_first_when_not_all_fit(tasks: list[sinter.Task]
     assert "1,000" not in text
 
 
+def test_discarded_shots_are_in_no_rate(tasks: list[sinter.Task]) -> None:
+    progress = _begin(tasks, Limits(1000), {})
+    (new,) = _new(tasks[0], shots=100, errors=10).new_stats
+    progress.update(
+        sinter.Progress(new_stats=(sinter.TaskStats(**{**vars(new), "discards": 50}),), status_message="")
+    )
+    stream = io.StringIO()
+    Console(file=stream, width=120, height=40).print(progress)
+    assert "2.00e-01" in stream.getvalue()
+
+
 def test_without_a_terminal_each_finished_task_is_one_line(tasks: list[sinter.Task]) -> None:
     progress = _begin(tasks, Limits(1000), {})
     progress.update(_new(tasks[0], shots=999))

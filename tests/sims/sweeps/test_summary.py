@@ -61,6 +61,23 @@ def test_rows_compare_with_pymatching_of_the_same_circuit() -> None:
     assert ours.us_per_round == pytest.approx(3.0)
 
 
+def test_discarded_shots_are_in_no_rate() -> None:
+    """10 errors of 100 shots, 50 of which were discarded, are a rate of 0.20; and so in every column."""
+    half = sinter.TaskStats(**{**vars(_stats("pymatching", errors=10, shots=100)), "discards": 50})
+    none = sinter.TaskStats(**{**vars(_stats("other", errors=0, shots=100)), "discards": 100})
+    whole = _stats("predecoder+pymatching", errors=10, shots=50)
+    row, ours = summarize([half, none, whole])
+    assert row.ler_shot == ours.ler_shot
+    assert row.ler_shot.best == 0.2
+    assert row.ler_round == ours.ler_round
+    assert ours.ratio is not None
+    assert ours.ratio.best == pytest.approx(1.0)
+    stream = io.StringIO()
+    Console(file=stream, width=180).print(summary_table([row, ours]))
+    assert "10/50 (50 discarded)" in stream.getvalue()
+    assert stream.getvalue().count("2.00 [1.00, 3.37]e-01") == 2
+
+
 def test_a_residual_without_events_is_a_density_of_zero() -> None:
     """The CSV leaves counts of zero out."""
     stats = _stats("predecoder+pymatching", errors=1, detectors=100, predecode_ns=5, decode_ns=5)

@@ -6,24 +6,46 @@ Shape legend: B shots, N moves of `MoveSet`. Labels are 0/1 uint8 `(B, N)` with 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
+from qec import DecodingProblem, DetectorLayout, LayoutError
 
-__all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels", "sample_kept"]
+__all__ = [
+    "Keep",
+    "LabelledShots",
+    "ObservableConditionedLabels",
+    "SampledLabels",
+    "TeacherLabels",
+    "sample_kept",
+]
 
 Keep = Callable[[np.ndarray], np.ndarray]
 """Which shots to keep, bool `(B,)`, of bit-packed detections: a rule that knows nothing of the truth."""
 
-_CHUNK = 1024
+_CHUNK = 256
 _MAX_SAMPLED_PER_SHOT = 100_000
 
 _TILT_TIJ = (3.4e-3, 4.0e-3, 2.6e-3)
 """Slope of the teacher's log-probabilities per layer, row and column: breaks ties, decides nothing else."""
+
+
+class LabelledShots(NamedTuple):
+    """Shots with their labels.
+
+    Attributes:
+        packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
+        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities.
+        observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
+    """
+
+    packed: np.ndarray
+    labels: np.ndarray
+    observables: np.ndarray
 
 
 class SampledLabels:
@@ -33,17 +55,17 @@ class SampledLabels:
     assumed about any decoder.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        tables = DemTables.from_dem(dem)
-        self._dem = dem
-        self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem = problem.dem
+        of_mechanisms = problem.moves.of_mechanisms(problem.tables)
+        self._moves_of_mechanism = sp.csr_matrix(of_mechanisms.T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
+        packed, truth, fired = sample_kept(self._dem, shots, seed=seed, keep=keep, return_errors=True)
         bits = np.unpackbits(fired, axis=1, count=self._moves_of_mechanism.shape[0], bitorder="little")
         labels = sp.csr_matrix(bits, dtype=np.int32) @ self._moves_of_mechanism
-        return packed, (labels.toarray() & 1).astype(np.uint8)
+        return LabelledShots(packed, (labels.toarray() & 1).astype(np.uint8), truth)
 
 
 class TeacherLabels:
@@ -54,11 +76,11 @@ class TeacherLabels:
     is picked everywhere and the network need not learn a coin toss.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        self._dem = dem
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem, layout = problem.dem, problem.layout
         self._num_detectors = layout.num_detectors
         self._graph = pymatching.Matching.from_detector_error_model(
-            self._decoded_model(_tilted(dem, layout)), enable_correlations=True
+            self._decoded_model(_tilted(self._dem, layout)), enable_correlations=True
         )
         self._num_nodes = self._graph.num_detectors
         edges = [_edge_of(e, self._num_nodes) for e in self._graph.edges()]
@@ -67,16 +89,16 @@ class TeacherLabels:
         self._keys = keys[order]
         sets = [edges[k] for k in order]
         real = range(self._num_detectors)
-        chains = moves.of_detector_sets(
-            gf2.from_columns([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
-            gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
+        chains = problem.moves.of_detector_sets(
+            _incidence([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
+            _incidence([observables for _, observables in sets], rows=layout.num_observables),
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
-        packed, _, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
-        return packed, self.label(packed)
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
+        packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
+        return LabelledShots(packed, self.label(packed), truth)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
         """Labels of given detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first."""
@@ -104,7 +126,7 @@ class TeacherLabels:
         return (low + 1) * (self._num_nodes + 1) + high + 1
 
 
-class ConditionedLabels(TeacherLabels):
+class ObservableConditionedLabels(TeacherLabels):
     """The teacher's moves given the true observables: always of the right logical class.
 
     Every edge that flips observable k also flips an extra detector, whose syndrome is the truth. The
@@ -112,12 +134,12 @@ class ConditionedLabels(TeacherLabels):
     syndrome alone.
     """
 
-    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first, and labels."""
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants, and label them."""
         packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         observables = np.unpackbits(truth, axis=1, count=self._dem.num_observables, bitorder="little")
-        return packed, self._label(np.hstack([detections, observables]))
+        return LabelledShots(packed, self._label(np.hstack([detections, observables])), truth)
 
     def label(self, packed: np.ndarray) -> np.ndarray:
         """Not available: these labels need the truth, so they come with `sample` only.
@@ -125,7 +147,7 @@ class ConditionedLabels(TeacherLabels):
         Raises:
             TypeError: always.
         """
-        raise TypeError("truth-conditioned labels need the observables; use sample(), or TeacherLabels")
+        raise TypeError("observable-conditioned labels need the observables; use sample(), or TeacherLabels")
 
     def _decoded_model(self, tilted: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
         model = stim.DetectorErrorModel()
@@ -172,6 +194,13 @@ def sample_kept(
             raise ValueError(f"only {found} of {sampled:,} shots are of the kind that is wanted")
     packed, truth, fired = (np.concatenate(column)[:shots] for column in zip(*parts, strict=True))
     return packed, truth, fired
+
+
+def _incidence(columns: list[list[int]], *, rows: int) -> sp.csc_matrix:
+    """uint8 CSC `(rows, n)` with ones at the rows, all different, that each column names."""
+    pointers = np.cumsum([0, *map(len, columns)])
+    indices = np.array([row for column in columns for row in column], dtype=np.int64)
+    return sp.csc_matrix((np.ones(len(indices), np.uint8), indices, pointers), shape=(rows, len(columns)))
 
 
 def _edge_of(edge: tuple[int, int | None, dict], num_nodes: int) -> tuple[tuple[int, int], list[int]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qec import CircuitNoise, DemTables, LocationVariation, depolarizing, memory_circuit
 
-__all__ = ["varied_noise"]
+__all__ = ["randomized_noise"]
 
 _CHANNELS = ("prep", "meas", "idle_cnot", "idle_spam", "cnot")
 _SIGMA_OF_CHANNEL, _MOST_OF_CHANNEL = 1.0, 2.0
@@ -18,7 +18,7 @@ _MOST_BY_LOCATION = 0.6
 _PROBE_DISTANCE = 5
 
 
-def varied_noise(p: float, *, seed: int) -> tuple[CircuitNoise, LocationVariation]:
+def randomized_noise(p: float, *, seed: int) -> tuple[CircuitNoise, LocationVariation]:
     """Random noise under which detectors fire about as often as under uniform depolarizing noise `p`.
 
     Every channel has a random factor, every Pauli of a channel another, smaller one, and every location its

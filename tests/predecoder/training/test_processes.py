@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from predecoder.training import Processes, TrainConfig, load_config, train
-from predecoder.training.data import _Maker, batches, expand_tasks
-from predecoder.training.loop import TrainingRun
+from predecoder.training import Processes, StageConfig, load_config, train_stage
+from predecoder.training.batches import batches
+from predecoder.training.making import BatchMaker
+from predecoder.training.run import TrainingRun
+from predecoder.training.tasks import expand_tasks
 
 _CPU = torch.device("cpu")
 _TOML = """
+name = "run"
 seed = 5
 checkpoint_seconds = 0
 [network]
@@ -52,16 +55,17 @@ torch.save(network.state_dict(), folder / f"{rank}.pt")
 """
 
 
-def _config(folder: Path, stop: int = 4) -> TrainConfig:
+def _stage(folder: Path, stop: int = 4) -> StageConfig:
     path = folder / f"until_{stop}.toml"
     path.write_text(_TOML.format(stop=stop))
-    return load_config(path)
+    (stage,) = load_config(path).stages
+    return stage
 
 
-def _averaged_by_hand(config: TrainConfig) -> TrainingRun:
+def _averaged_by_hand(stage: StageConfig) -> TrainingRun:
     """One process that takes two batches a step."""
-    run, settings = TrainingRun(config, device=_CPU), config.optimizer
-    both = iter(batches(config.tasks, config.data, seed=config.seed, steps=range(2 * settings.steps)))
+    run, settings = TrainingRun(stage, device=_CPU), stage.optimizer
+    both = iter(batches(stage, steps=range(2 * settings.steps)))
     for step in range(settings.steps):
         for optimizer in run.optimizers:
             optimizer.zero_grad()
@@ -83,42 +87,33 @@ def _averaged_by_hand(config: TrainConfig) -> TrainingRun:
 @pytest.mark.slow
 def test_two_processes_train_as_one_that_averages_two_batches(tmp_path):
     """Stopped and resumed on the way; the same bits in both; one log; the checkpoint is theirs alone."""
-    config, _ = _config(tmp_path), _config(tmp_path, stop=2)
+    stage, _ = _stage(tmp_path), _stage(tmp_path, stop=2)
     running = [subprocess.Popen([sys.executable, "-c", _PROCESS, str(r), str(tmp_path)]) for r in range(2)]
     assert [process.wait(timeout=300) for process in running] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    expected = _averaged_by_hand(config)
-    checkpoint = torch.load(tmp_path / "checkpoint.pt")
+    expected = _averaged_by_hand(stage)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt")
     for name, value in expected.network.state_dict().items():
         torch.testing.assert_close(checkpoint["network"][name], value, rtol=1e-4, atol=1e-5)
     assert checkpoint["counters"]["samples"] == expected.samples
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="was made with processes=2, this run has 1; start 2 by torchrun"):
-        train(config, tmp_path, device=_CPU)
-
-
-def test_a_checkpoint_that_does_not_name_its_processes_is_of_one(tmp_path):
-    run = TrainingRun(_config(tmp_path), device=_CPU)
-    run.save(tmp_path / "new.pt")
-    state = torch.load(tmp_path / "new.pt")
-    assert state.pop("processes") == 1
-    torch.save(state, tmp_path / "old.pt")
-    run.restore(tmp_path / "old.pt")
-    with pytest.raises(ValueError, match="was made with processes=1, this run has 2"):
-        TrainingRun(run.config, device=_CPU, processes=Processes(0, 2)).restore(tmp_path / "old.pt")
+        train_stage(stage, tmp_path / "run", device=_CPU)
 
 
 def test_processes_share_the_stream_of_batches_and_tasks_begin_by_steps(tmp_path):
-    config = _config(tmp_path)
-    late = dataclasses.replace(config.tasks[1], begins=3)
-    alone = _Maker(config.tasks[:1], config.data, 3)
+    stage = _stage(tmp_path)
+    late = dataclasses.replace(stage.tasks[1], begins=3)
+    alone = BatchMaker(dataclasses.replace(stage, tasks=stage.tasks[:1], seed=3))
     for rank in range(2):
-        maker = _Maker((config.tasks[0], late), config.data, 3, Processes(rank, 2))
+        maker = BatchMaker(
+            dataclasses.replace(stage, tasks=(stage.tasks[0], late), seed=3), processes=Processes(rank, 2)
+        )
         for step in range(3):
             assert np.array_equal(maker(step)[1], alone(2 * step + rank)[1])
-        both = expand_tasks((config.tasks[0], late))[0]
+        both = expand_tasks((stage.tasks[0], late))[0]
         assert {both[maker(step)[0]].task.distance for step in range(3, 20)} == {3, 5}
 
 
