@@ -1,4 +1,4 @@
-"""The front: listens, checks who is there, and hands connections to workers.
+"""The front end: listens, checks who is there, and hands connections to workers.
 
 After its HELLO a connection belongs to a worker; no data frame passes through this process, except those
 of TLS connections, which it decrypts and relays.
@@ -52,7 +52,7 @@ class HandshakeError(Exception):
 
 
 class ServerFrontEnd:
-    """A running server: `async with Front(config) as front: await front.serve_until(event)`."""
+    """A running server: `async with ServerFrontEnd(config) as front_end: ...`."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
@@ -190,7 +190,7 @@ class ServerFrontEnd:
     def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
         worker = self.supervisor.choose(hello.session)
         try:
-            worker.adopt(next(self._numbers), hello.session, sock)
+            worker.assign(next(self._numbers), hello.session, sock)
         except OSError as error:
             message = f"the worker of this session just ended, connect again ({error})"
             raise HandshakeError(ErrorCode.INTERNAL, message) from error

@@ -48,7 +48,7 @@ class ServeConfig:
     window: int = 256
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
-    """Seconds after which a lost round is decoded as erased, or its shot given up."""
+    """Seconds after which a lost round is decoded as erased, or its shot abandoned."""
     busy_poll: float = 200.0
     """Microseconds that a worker asks for the next round again and again before it sleeps; more where it has
     a core for itself, 0 where it has to share one."""
