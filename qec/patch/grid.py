@@ -12,7 +12,7 @@ import numpy as np
 
 from qec.dem_tables import DemTables
 from qec.patch.lattice import LayoutError, ancilla_lattice, patch_ancillas
-from qec.patch.schedule import schedule_direction
+from qec.patch.schedule import CANONICAL_STEP, schedule_direction
 
 __all__ = ["MEMORY", "OTHER", "PlacedPatch", "place_on_grid"]
 
@@ -124,21 +124,22 @@ def _memory_parity(t: np.ndarray, parity: np.ndarray, tables: DemTables) -> int:
 def _canonical(
     t: np.ndarray, ij: np.ndarray, rows: int, columns: int, parity: int, tables: DemTables
 ) -> PlacedPatch:
-    """Reflect and move a patch whose MEMORY type has the given parity of i + j and stands on the edge i = 0."""
-
-    def reflected(rows_too: bool, columns_too: bool) -> None:
-        nonlocal ij, parity
-        for axis, size in ((0, rows * rows_too), (1, columns * columns_too)):
-            if size:
-                ij = np.where(np.arange(2) == axis, size - 1 - ij, ij)
-                parity = int((parity + size - 1) % 2)
-
+    """Reflect and move a patch; MEMORY type stands on the edge i = 0 and has the given parity of i + j."""
+    last = np.array([rows - 1, columns - 1])
     if parity == 1:
-        # Even parity without moving the patch, where a reflection can bring it; the schedule may undo this.
-        reflected(rows % 2 == 0, rows % 2 == 1 and columns % 2 == 0)
+        # A reflection brings even parity where a distance is odd; where both are even, only moving does.
+        odd = np.flatnonzero(last % 2)[:1]
+        ij, parity = _reflected(ij, parity, last, axes=odd)
     step = schedule_direction(np.column_stack([t, ij]), tables)
-    reflected(step[0] < 0, step[1] > 0)
+    ij, parity = _reflected(ij, parity, last, axes=np.flatnonzero(step != CANONICAL_STEP))
     return PlacedPatch(ij + np.array([0, parity]), rows, columns, parity)
+
+
+def _reflected(ij: np.ndarray, parity: int, last: np.ndarray, *, axes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Places and the parity of i + j of one type after reflections along `axes`."""
+    ij = ij.copy()
+    ij[:, axes] = last[axes] - ij[:, axes]
+    return ij, int((parity + last[axes].sum()) % 2)
 
 
 def _check_unique(t: np.ndarray, positions: np.ndarray) -> None:

@@ -68,7 +68,9 @@ def ancilla_lattice(positions: np.ndarray, *, single_type: bool) -> np.ndarray:
     """
     distinct = np.unique(np.round(positions, 9), axis=0)
     if len(distinct) < 3:
-        raise LayoutError(f"detectors stand at {len(distinct)} distinct (x, y) positions; a patch of distance 3 has more")
+        raise LayoutError(
+            f"detectors stand at {len(distinct)} distinct (x, y) positions; a patch of distance 3 has more"
+        )
     distances, neighbours = cKDTree(distinct).query(distinct, k=2)
     start = int(np.argmin(np.round(distances[:, 1], 9)))
     u = distinct[neighbours[start, 1]] - distinct[start]
