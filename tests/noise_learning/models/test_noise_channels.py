@@ -137,7 +137,8 @@ def test_a_chain_ends_where_the_next_one_begins() -> None:
     circuit = stim.Circuit(
         "E(0.2) X0\nELSE_CORRELATED_ERROR(0.5) X1\nELSE_CORRELATED_ERROR(0.5) X2\nE(0.3) X3 Z4"
     )
-    found = [group for instruction in circuit for group in groups.of(instruction)]
+    steps = [step for step in circuit if isinstance(step, stim.CircuitInstruction)]
+    found = [group for step in steps for group in groups.of(step)]
     assert [group.rates for group in found] == [(0.2,), (0.4,), (0.2,), (0.3,)]
     assert [group.faults for group in found] == [("X",), ("X",), ("X",), ("XZ",)]
     assert [group.qubits for group in found] == [(0,), (1,), (2,), (3, 4)]
