@@ -15,8 +15,7 @@ import tyro
 from hdrh.histogram import HdrHistogram
 from rich.table import Table
 
-from decoder_service.client import DecoderClient, ServiceError, StreamShape
-from decoder_service.client.load import LoadReport, run_load
+from decoder_service.client import DecoderClient, LoadReport, ServiceError, StreamShape, run_load
 from qec import output_file
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder, parse_stim, read_text
