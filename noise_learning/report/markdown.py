@@ -88,7 +88,7 @@ def _notes(fit: NoiseFit) -> str:
     if not fit.notes:
         return ""
     return "\n".join(
-        ["## Why this estimator, and what to know of the data\n", *(f"- {note}" for note in fit.notes), ""]
+        ["## Why this estimator, and notes on the data\n", *(f"- {note}" for note in fit.notes), ""]
     )
 
 
@@ -130,8 +130,8 @@ def _combinations(fit: NoiseFit) -> str:
     return "\n".join(
         [
             "## What the syndromes determine\n",
-            f"Of {len(fit.parameters.names)} parameters, {fit.parameters.rank} combinations can be identified, "
-            "as sums of rates; the parameters one by one cannot.\n",
+            f"Of {len(fit.parameters.names)} parameters, {fit.parameters.rank} combinations can be "
+            "identified, as sums of rates; the parameters one by one cannot.\n",
             _table(("combination", "rate"), rows),
             f"{more} more are not shown.\n" if more else "",
         ]

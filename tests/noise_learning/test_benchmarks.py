@@ -48,7 +48,7 @@ def test_test_sets_without_errors_are_no_result_and_no_crash() -> None:
     (text,) = report.tables([none])
     assert "no errors" in text
     assert "| nan |" in text
-    assert "pass" not in text
+    assert "met" not in text
 
 
 def test_a_table_takes_the_place_of_the_old_one_only() -> None:
@@ -61,8 +61,8 @@ def test_a_table_takes_the_place_of_the_old_one_only() -> None:
     assert "\n\n| data |" in text
     (worse,) = report.tables([_row(110)])
     replaced = with_table(text, worse)
-    assert "**miss**" in replaced
-    assert "**miss**" not in text
+    assert "**not met**" in replaced
+    assert "**not met**" not in text
     kept = [line for line in text.splitlines() if not line.startswith("| shared |")]
     assert [line for line in replaced.splitlines() if not line.startswith("| shared |")] == kept
 

@@ -1,7 +1,7 @@
 """Decoding under drifting noise with a DEM that follows it, against an oracle and against a static fit.
 
-    python -m scripts.benchmarks.drift.table --out FILE [--seeds 5] [--blocks 24]  # run again to go on
-    python -m scripts.benchmarks.drift.table --out FILE --report                   # into docs/results/drift.md
+    python -m scripts.benchmarks.drift.table --out FILE [--seeds 5]  # run again to go on
+    python -m scripts.benchmarks.drift.table --out FILE --report     # into docs/results/drift.md
 
 Every seed is one run of --blocks blocks of --block-shots shots of an X memory, d = 5, 5 rounds (both flags).
 The rates of block k are the depolarizing ones at --p times exp(1.2 sin(2 pi (k / blocks + phase))): one
@@ -164,9 +164,10 @@ def windows_chosen(runs: list[dict[str, Any]]) -> str:
     if not blocks:
         return ""
     windows = [math.inf if block["window"] is None else block["window"] for block in blocks]
+    effective = np.median([block["effective_shots"] for block in blocks])
     return (
         f"Window chosen (blocks from the third on): median {np.median(windows):.0f} shots, "
-        f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {np.median([block['effective_shots'] for block in blocks]):.0f}."
+        f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {effective:.0f}."
     )
 
 
