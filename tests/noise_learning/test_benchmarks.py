@@ -48,7 +48,7 @@ def test_test_sets_without_errors_are_no_result_and_no_crash() -> None:
     (text,) = report.tables([none])
     assert "no errors" in text
     assert "| nan |" in text
-    assert "met" not in text
+    assert "| met |" not in text
 
 
 def test_a_table_takes_the_place_of_the_old_one_only() -> None:
