@@ -1,8 +1,8 @@
 """Where the network cannot help, decoders go on without it and say so.
 
 Shorter experiments than the 5 rounds and more that the shipped networks were trained on, measured on the same
-60,000 shots each (X basis, p = 0.006, noise in every round): errors of PyMatching -> of `neural-matching`, of
-`predecoder+pymatching`; `predecoder+pymatching-correlated` is never worse than its matcher by more than 3 errors.
+60,000 shots each (X basis, p = 0.006, noise in every round): errors of PyMatching, of `neural-matching`, of
+`predecoder+pymatching`. `predecoder+pymatching-correlated` never had over 3 errors more than its matcher.
 
 | d, rounds | PyMatching | accurate   | fast       | realtime   |
 |-----------|------------|------------|------------|------------|
@@ -14,9 +14,10 @@ Shorter experiments than the 5 rounds and more that the shipped networks were tr
 | 7, 2      | 315        |            | 295, 365   | 301, 359   |
 | 7, 3      | 674        |            | 522, 663   | 584, 684   |
 
-So the networks are used from 2 (`accurate`) and 3 rounds on (`fast`, `realtime`, which break even there before a
-matcher). A last round without noise helps: at d = 5 and one noisy round 133 -> 122, 137 (`fast`) and 158, 170
-(`realtime`), at two 606 -> 485, 533 and 558, 632; it does not count as a round, which is on the safe side.
+So the networks are used from 2 (`accurate`) and 3 rounds on (`fast`, `realtime`, which there break even
+before a matcher). A last round without noise helps: at d = 5 and one noisy round 133 errors become 122, 137
+with `fast`, 158, 170 with `realtime`; at two, 606 become 485, 533 and 558, 632. It does not count as a round,
+which is on the safe side.
 """
 
 import warnings
