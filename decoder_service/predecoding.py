@@ -12,7 +12,7 @@ import stim
 from global_decoders.windows import LayeredDem, shortened
 from predecoder.modes import chain_mode
 from predecoder.weights import load_network, resolve_weights
-from qec import DemTables, DetectorLayout
+from qec import DetectorLayout, normal_form
 
 if TYPE_CHECKING:
     from predecoder.streaming import ResidualStream, StreamPredecoder
@@ -41,7 +41,7 @@ class StreamFront:
         *,
         layers: LayeredDem,
         tile: int,
-        graphlike: bool,
+        independent_edges: bool,
         device: str = "auto",
     ) -> StreamFront:
         """Reads weights and the layout of `dem`, whose layers are `layers`.
@@ -51,7 +51,7 @@ class StreamFront:
             dem: of the experiment.
             layers: read from it.
             tile: blocks of 2 layers that go through the network at a time.
-            graphlike: whether the decoder behind it matches independent edges, as in `chain_mode`.
+            independent_edges: whether the decoder behind it matches independent edges, as in `chain_mode`.
             device: 'auto', 'cpu' or 'cuda'.
 
         Raises:
@@ -66,7 +66,7 @@ class StreamFront:
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
             dem = shortened(dem) or dem
         file = resolve_weights(weights)
-        tables = DemTables.from_dem(dem)
+        tables = normal_form(dem).tables
         layout = DetectorLayout.from_dem(dem, tables=tables)
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
         network, stream_layers = load_network(file.path), StreamLayers(layout, layers)
@@ -75,7 +75,7 @@ class StreamFront:
             network,
             device=select_device(device),
             tile=tile,
-            decision=network.decision_for(chain_mode(graphlike=graphlike), layout),
+            decision=network.decision_for(chain_mode(independent_edges=independent_edges), layout),
             mechanisms=StreamMechanisms(layout, tables, layers=stream_layers),
             layers=stream_layers,
         )

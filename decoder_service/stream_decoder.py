@@ -75,7 +75,7 @@ class StreamDecoder:
                 dem,
                 layers=layers,
                 tile=max(1, commit // 2),
-                graphlike=WindowedDecoder(inner=decoder).graphlike,
+                independent_edges=WindowedDecoder(inner=decoder).independent_edges,
             )
         model = self._build(dem, layers)
         measured = short if self.input == "measurements" else None

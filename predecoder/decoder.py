@@ -14,7 +14,7 @@ from predecoder.decision import Decision
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, load_network, resolve_weights
-from qec import DemTables, DetectorLayout, LayoutError
+from qec import DetectorLayout, LayoutError, normal_form
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class PredecodedDecoder(sinter.Decoder):
         """
         compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
         try:
-            tables = DemTables.from_dem(dem)
+            tables = normal_form(dem).tables
             layout = DetectorLayout.from_dem(dem, tables=tables)
         except LayoutError as error:
             if self.on_misfit == "fail":

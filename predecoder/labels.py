@@ -12,7 +12,7 @@ import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
+from qec import DetectorLayout, LayoutError, MoveSet, gf2, normal_form
 
 __all__ = ["ConditionedLabels", "Keep", "SampledLabels", "TeacherLabels", "sample_kept"]
 
@@ -34,7 +34,7 @@ class SampledLabels:
     """
 
     def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        tables = DemTables.from_dem(dem)
+        tables = normal_form(dem).tables
         self._dem = dem
         self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
 

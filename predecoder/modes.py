@@ -35,9 +35,9 @@ def doubt_of(layout: DetectorLayout) -> float:
     return round(max(0, layout.distance - _DOUBTLESS) * rarer, 1)
 
 
-def chain_mode(*, graphlike: bool) -> ChainMode:
+def chain_mode(*, independent_edges: bool) -> ChainMode:
     """A stream's mode, by groups of moves, before a matcher on independent edges or another decoder."""
-    return "aggressive" if graphlike else "conservative"
+    return "aggressive" if independent_edges else "conservative"
 
 
 def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
@@ -46,7 +46,7 @@ def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
     A matcher has nothing that a matching on the logits lacks; a decoder that knows the correlations of
     this very error model has, where the network was trained on another one.
     """
-    return "matching" if getattr(global_decoder, "graphlike", False) else "conservative"
+    return "matching" if getattr(global_decoder, "independent_edges", False) else "conservative"
 
 
 def make_decision(

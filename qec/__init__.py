@@ -15,7 +15,16 @@ from qec.circuits import (
     si1000,
     stim_memory_circuit,
 )
-from qec.dem_tables import DemTables, detector_coordinates
+from qec.dem import (
+    DemTables,
+    Faults,
+    Mechanism,
+    NormalForm,
+    detector_coordinates,
+    gf2,
+    mechanisms,
+    normal_form,
+)
 from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
@@ -36,9 +45,12 @@ __all__ = [
     "CircuitNoise",
     "DemTables",
     "DetectorLayout",
+    "Faults",
     "LayoutError",
     "LocationVariation",
+    "Mechanism",
     "MoveSet",
+    "NormalForm",
     "Orientation",
     "ShotFileError",
     "ShotFormat",
@@ -46,9 +58,12 @@ __all__ = [
     "detections_from_measurements",
     "detector_coordinates",
     "dump_noise",
+    "gf2",
     "iter_shots",
     "load_noise",
+    "mechanisms",
     "memory_circuit",
+    "normal_form",
     "si1000",
     "stim_memory_circuit",
     "write_shots",

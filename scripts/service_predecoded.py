@@ -25,7 +25,7 @@ from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, reso
 from predecoder.decision import ChainDecision
 from predecoder.device import select_device
 from predecoder.modes import chain_mode
-from qec import DemTables, DetectorLayout
+from qec import DetectorLayout, normal_form
 
 WEIGHTS = ("accurate", "fast")
 DECODERS = ("pymatching", "pymatching-correlated")
@@ -87,10 +87,10 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
 
 def by_groups(decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
     """A network before `decoder` with the rule of streams, for whole shots."""
-    tables = DemTables.from_dem(dem)
+    tables = normal_form(dem).tables
     layout = DetectorLayout.from_dem(dem, tables=tables)
     network = load_network(resolve_weights(weights).path)
-    rule = network.decision_for(chain_mode(graphlike=decoder.graphlike), layout)
+    rule = network.decision_for(chain_mode(independent_edges=decoder.independent_edges), layout)
     return CompiledPredecoded(
         layout,
         network,

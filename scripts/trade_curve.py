@@ -26,7 +26,7 @@ from predecoder.device import select_device
 from predecoder.matching import MatchedDecision
 from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
-from qec import DemTables, DetectorLayout
+from qec import DetectorLayout, normal_form
 
 SEED = 3_000_000
 DECODERS = ("pymatching", "pymatching-correlated")
@@ -57,7 +57,7 @@ def main() -> None:
     case = EvaluationCase(flags.distance, flags.p, flags.basis, flags.shots, perfect_last_round=True)
     circuit = case.circuit()
     dem = circuit.detector_error_model(decompose_errors=True)
-    tables = DemTables.from_dem(dem)
+    tables = normal_form(dem).tables
     layout = DetectorLayout.from_dem(dem, tables=tables)
     matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
     network = ResidualNetwork(layout, load_network(file.path), device=select_device(flags.device))

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from qec.dem_tables import DemTables, detector_coordinates
+from qec.dem import DemTables, detector_coordinates, normal_form
 from qec.patch.lattice import (
     LayoutError,
     ancilla_lattice,
@@ -83,7 +83,7 @@ class DetectorLayout:
 
         Args:
             dem: decomposed DEM whose detectors have coordinates (x, y, t).
-            tables: `DemTables.from_dem(dem)` where the caller has it already.
+            tables: `normal_form(dem).tables` where the caller has it already.
 
         Raises:
             LayoutError: the detectors do not form such an experiment; the message says why.
@@ -91,7 +91,7 @@ class DetectorLayout:
         coordinates = space_time_coordinates(detector_coordinates(dem))
         t = layers_of_times(coordinates[:, 2])
         _check_unique(t, coordinates[:, :2])
-        tables = tables or DemTables.from_dem(dem)
+        tables = tables or normal_form(dem).tables
         try:
             ij, (rows, columns) = _both_types(coordinates[:, :2], t, tables)
         except LayoutError as error:

@@ -9,8 +9,7 @@ import numpy as np
 import pymatching
 import scipy.sparse as sp
 
-from qec import gf2
-from qec.dem_tables import DemTables
+from qec.dem import DemTables, gf2
 from qec.patch.layout import DetectorLayout, LayoutError
 
 __all__ = ["MoveSet"]

@@ -12,15 +12,14 @@ from global_decoders.windows import WindowedDecoder
 from predecoder import CompiledPredecoded, load_network
 from predecoder.decision import ChainDecision
 from predecoder.modes import chain_mode
-from qec import DetectorLayout
-from qec.dem_tables import DemTables
+from qec import DetectorLayout, normal_form
 
 
 def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
     """The default network with a stream's rule, on whole shots."""
-    network, tables = load_network("default"), DemTables.from_dem(dem)
+    network, tables = load_network("default"), normal_form(dem).tables
     layout = DetectorLayout.from_dem(dem, tables=tables)
-    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), layout)
+    rule = network.decision_for(chain_mode(independent_edges=windowed.independent_edges), layout)
     return CompiledPredecoded(
         layout,
         network,

@@ -10,7 +10,7 @@ import stim
 
 from noise_learning import Moments, TiedModel, fit_closed_form, fit_tied
 from noise_learning.drift import NoiseTracker, measured_means, prediction_loss, tied_predictor
-from qec import CircuitNoise, DemTables, depolarizing, memory_circuit
+from qec import CircuitNoise, depolarizing, memory_circuit, normal_form
 
 
 def _circuit(noise: CircuitNoise) -> stim.Circuit:
@@ -38,7 +38,7 @@ def _shots(noise: CircuitNoise, shots: int, seed: int) -> np.ndarray:
 
 
 def _rates(dem: stim.DetectorErrorModel) -> np.ndarray:
-    return DemTables.from_dem(dem).probabilities
+    return normal_form(dem).tables.probabilities
 
 
 def test_steady_noise_is_averaged_over_a_long_window(model: TiedModel) -> None:

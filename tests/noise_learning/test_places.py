@@ -15,7 +15,7 @@ from noise_learning.blocks import BlockLog, summarize_drift
 from noise_learning.mechanism_table import mechanism_frame
 from noise_learning.places import gather_places, place_keys
 from noise_learning.report import ReportContext, largest_departures, render_report
-from qec import DemTables, depolarizing, memory_circuit
+from qec import depolarizing, memory_circuit, normal_form
 
 DISTANCE, ROUNDS = 3, 5
 
@@ -78,7 +78,7 @@ def test_detectors_without_coordinates_have_no_places() -> None:
 
 def test_the_table_has_the_mechanisms_in_the_order_of_the_model(fit: NoiseFit) -> None:
     frame = mechanism_frame(fit)
-    tables = DemTables.from_dem(fit.dem())
+    tables = normal_form(fit.dem()).tables
     np.testing.assert_array_equal(frame["p"], tables.probabilities)
     for table, column in ((tables.detectors, "detectors"), (tables.observables, "observables")):
         rows = [table[:, [j]].nonzero()[0].tolist() for j in range(tables.num_mechanisms)]

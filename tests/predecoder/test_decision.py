@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import qec
 from predecoder.decision import ChainDecision, DecisionConfig
-from qec.dem_tables import DemTables
+from qec import normal_form
 
 
 def _reference(model, logits: np.ndarray, detections: np.ndarray, config: DecisionConfig) -> np.ndarray:
@@ -42,7 +42,7 @@ def _reference(model, logits: np.ndarray, detections: np.ndarray, config: Decisi
 
 def _joined(model, detections: np.ndarray) -> list[set[int]]:
     """Detections of the mechanisms of both types that lack at most one, overlapping ones joined."""
-    tables, kind = DemTables.from_dem(model.dem), model.layout.voxels[:, 1:].sum(axis=1) % 2
+    tables, kind = normal_form(model.dem).tables, model.layout.voxels[:, 1:].sum(axis=1) % 2
     joined: list[set[int]] = []
     for k in range(tables.num_mechanisms):
         flipped = set(tables.detectors[:, [k]].nonzero()[0].tolist())
@@ -66,7 +66,7 @@ def test_groups_stand_or_fall_together(model, seed, commit, residue, shift, bind
     logits = rng.normal(shift, 1.5, (3, 3, *m.layout.shape))
     detections = rng.integers(0, 2, (3, m.layout.num_detectors), dtype=np.uint8)
     config = DecisionConfig(commit=commit, residue=residue, bind=bind)  # pyright: ignore[reportArgumentType]
-    decision = ChainDecision(m.layout, config, tables=DemTables.from_dem(m.dem))
+    decision = ChainDecision(m.layout, config, tables=normal_form(m.dem).tables)
     rows = logits.reshape(3, -1)[:, m.moves.positions]
     got = decision(rows, np.packbits(detections, axis=1, bitorder="little"))
     expected = [
@@ -107,7 +107,7 @@ def test_bad_decisions_are_named(kwargs):
 def test_a_y_error_is_explained_whole_or_left_whole(model):
     """Moves that explain one type's half of a mechanism are not committed when the other half stays."""
     m = model(5, 5)
-    tables = DemTables.from_dem(m.dem)
+    tables = normal_form(m.dem).tables
     kind = m.layout.voxels[:, 1:].sum(axis=1) % 2
     weight = np.diff(tables.detectors.indptr)
     mixed = next(

@@ -13,7 +13,7 @@ from predecoder.open_chains import LONGEST_WAIT
 from predecoder.residual import ResidualNetwork
 from predecoder.stream_layers import StreamLayers
 from predecoder.streaming import ResidualLayer, StreamPredecoder
-from qec.dem_tables import DemTables
+from qec import normal_form
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
 
 
 def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> StreamPredecoder:
-    tables = DemTables.from_dem(model.dem)
+    tables = normal_form(model.dem).tables
     layers = StreamLayers(model.layout, LayeredDem.from_dem(model.dem.flattened()))
     mechanisms = StreamMechanisms(model.layout, tables, layers=layers)
     return StreamPredecoder(
@@ -46,7 +46,7 @@ def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> Strea
 
 def _whole(model, network, decision: DecisionConfig, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
-    layout, tables = model.layout, DemTables.from_dem(model.dem)
+    layout, tables = model.layout, normal_form(model.dem).tables
     whole = ResidualNetwork(layout, network, device=CPU, native=False)
     rule = ChainDecision(layout, decision, tables=tables)
     packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]

@@ -19,7 +19,7 @@ from predecoder.training.data import Stream, _Maker, batches, expand_tasks, samp
 from predecoder.training.loop import TrainingRun, train
 from predecoder.training.varied import varied_noise
 from predecoder.weights import WeightsError, load_network, save_weights
-from qec.dem_tables import DemTables
+from qec import normal_form
 
 _TOML = """
 name = "tiny"
@@ -253,7 +253,7 @@ def test_varied_noise_differs_in_kind_and_not_in_how_much_is_seen():
     assert weights == pytest.approx([0.2] * 5)
     plain = Stream(TaskConfig(5, 5, p=0.006), "x", "XV").dem
     density = [
-        DemTables.from_dem(dem).firing_probabilities().mean() for dem in (plain, *(s.dem for s in streams))
+        normal_form(dem).tables.firing_probabilities().mean() for dem in (plain, *(s.dem for s in streams))
     ]
     assert density[1:] == pytest.approx([density[0]] * 5, rel=0.01)
     assert len({str(s.dem) for s in streams}) == 5
@@ -262,7 +262,7 @@ def test_varied_noise_differs_in_kind_and_not_in_how_much_is_seen():
     pair = [
         Stream(task, "z", "ZH").dem for task in (dataclasses.replace(larger, noise="depolarizing"), larger)
     ]
-    there = [DemTables.from_dem(dem).firing_probabilities().mean() for dem in pair]
+    there = [normal_form(dem).tables.firing_probabilities().mean() for dem in pair]
     assert there[1] == pytest.approx(there[0], rel=0.2)
     noise, variation = varied_noise(0.006, seed=3)
     assert (noise, variation) == varied_noise(0.006, seed=3)

@@ -13,7 +13,7 @@ import stim
 from noise_learning import Moments, TiedModel, fit_tied
 from predecoder.training.config import TaskConfig
 from predecoder.training.data import Stream
-from qec import DemTables, depolarizing, memory_circuit, write_shots
+from qec import depolarizing, memory_circuit, normal_form, write_shots
 from qec.patch.layout import DetectorLayout
 from sims.learn_noise import ShotSelection
 
@@ -64,7 +64,7 @@ def test_all_outputs_are_written_and_agree(folder: Path, circuit: stim.Circuit, 
     assert "estimator tied" in text
     frame = pl.read_parquet(out / "mechanisms.parquet")
     dem = _learned(out)
-    rates = DemTables.from_dem(dem).probabilities
+    rates = normal_form(dem).tables.probabilities
     np.testing.assert_allclose(frame["p"], rates)
     assert rates.sum() == pytest.approx(2 * frame["prior"].sum(), rel=0.1)
     report = (out / "report.md").read_text()

@@ -190,4 +190,4 @@ def test_no_move_touches_a_detector_that_nothing_flips(basis):
     touched = np.asarray(moves.matrix.sum(axis=1)).ravel() > 0
     assert np.array_equal(touched, ~layout.silent)
     # What is left can still explain every mechanism.
-    moves.of_mechanisms(qec.DemTables.from_dem(dem))
+    moves.of_mechanisms(qec.normal_form(dem).tables)

@@ -7,13 +7,13 @@ import pytest
 import stim
 
 import qec
-from qec import gf2
+from qec.dem import gf2
 from qec.patch.layout import DetectorLayout, LayoutError
 
 
 def _tables(circuit: stim.Circuit) -> tuple[qec.DemTables, qec.MoveSet]:
     dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-    tables = qec.DemTables.from_dem(dem)
+    tables = qec.normal_form(dem).tables
     return tables, qec.MoveSet.from_layout(DetectorLayout.from_dem(dem, tables=tables))
 
 
@@ -54,7 +54,7 @@ def test_every_mechanism_of_stims_circuits_maps_to_moves(distance, basis):
 @pytest.mark.parametrize("model", ["circuit_detector_error_model.dem", "pij_from_odd_for_even.dem"])
 def test_every_mechanism_of_google_models_maps_to_moves(sycamore, size, model):
     dem = stim.DetectorErrorModel.from_file(str(sycamore / size / model))
-    tables = qec.DemTables.from_dem(dem)
+    tables = qec.normal_form(dem).tables
     moves = qec.MoveSet.from_layout(DetectorLayout.from_dem(dem, tables=tables))
     chains = moves.of_mechanisms(tables)
     assert (gf2.product(moves.matrix, chains) != tables.detectors).nnz == 0
