@@ -1,7 +1,7 @@
-"""The streaming decoder service: rounds in, corrections out. The protocol's page is PROTOCOL.md.
+"""The streaming decoder service: rounds in, corrections out. The wire protocol: docs/protocol.md.
 
 In process, without a server: `StreamDecoder`, its `Commit` and `Result`.
-A server: `Front(ServerConfig(worker=WorkerConfig(state=...), unix=...))`; from a shell, `qecpipe serve`.
+A server: `ServerFrontEnd(ServerConfig(worker=WorkerConfig(state=...), unix=...))`, or `qecpipe serve`.
 A client: `DecoderClient`, its `ClientStream` and `StreamOutput`; `ServiceError`, `DisconnectedError`.
 
 Names are imported when they are first used, so that a client loads neither Stim nor PyMatching.
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
         ServiceError,
         StreamOutput,
     )
-    from decoder_service.commits import Commit, Result
-    from decoder_service.server import Front, ServerConfig, TcpAddress, TlsFiles, WorkerConfig
-    from decoder_service.stream_decoder import StreamDecoder
+    from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
+    from decoder_service.streaming import Commit, Result, StreamDecoder
 
 __all__ = [
     "ClientStream",
     "Commit",
     "DecoderClient",
     "DisconnectedError",
-    "Front",
     "Result",
     "ServerConfig",
+    "ServerFrontEnd",
     "ServiceError",
     "StreamDecoder",
     "StreamOutput",
@@ -41,13 +40,13 @@ __all__ = [
 ]
 
 _CLIENT = ("ClientStream", "DecoderClient", "DisconnectedError", "ServiceError", "StreamOutput")
-_SERVER = ("Front", "ServerConfig", "TcpAddress", "TlsFiles", "WorkerConfig")
+_SERVER = ("ServerFrontEnd", "ServerConfig", "TcpAddress", "TlsFiles", "WorkerConfig")
 _HOME = {
     **dict.fromkeys(_CLIENT, "decoder_service.client"),
     **dict.fromkeys(_SERVER, "decoder_service.server"),
-    "Commit": "decoder_service.commits",
-    "Result": "decoder_service.commits",
-    "StreamDecoder": "decoder_service.stream_decoder",
+    "Commit": "decoder_service.streaming",
+    "Result": "decoder_service.streaming",
+    "StreamDecoder": "decoder_service.streaming",
 }
 
 

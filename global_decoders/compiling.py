@@ -11,34 +11,37 @@ import stim
 from global_decoders.packed_shots import checked_packed
 from qec import NormalForm, normal_form
 
-__all__ = ["NormalFormDecoder", "WithCertainFlips", "compile_decoder", "require_edges", "with_certain_flips"]
+__all__ = [
+    "NormalFormDecoder",
+    "WithCertainFlips",
+    "compile_normal_form",
+    "require_edges",
+    "with_certain_flips",
+]
 
 
 class NormalFormDecoder(sinter.Decoder):
-    """A decoder whose adapter is given DEMs in normal form only."""
+    """A decoder that is given DEMs in normal form only."""
 
     def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
-        """Bring the DEM into normal form and compile for that; see `compile_normal_form`."""
-        return self.compile_normal_form(normal_form(dem))
-
-    def compile_normal_form(self, normal: NormalForm) -> sinter.CompiledDecoder:
-        """Compile for the shots of the DEM that `normal` was made from.
+        """Compile for a DEM by its normal form.
 
         Raises:
             ValueError: the decoder cannot use the DEM; the message says why, and what to do.
         """
-        return with_certain_flips(self._compile(normal), normal)
+        normal = normal_form(dem)
+        return with_certain_flips(self.compile_normal_form(normal), normal)
 
     @abc.abstractmethod
-    def _compile(self, normal: NormalForm) -> sinter.CompiledDecoder:
-        """Compile for the shots of `normal.dem`."""
+    def compile_normal_form(self, normal: NormalForm) -> sinter.CompiledDecoder:
+        """Compile for the shots of `normal.dem`: those of the DEM that was read, less the certain flips."""
 
 
-def compile_decoder(decoder: sinter.Decoder, normal: NormalForm) -> sinter.CompiledDecoder:
-    """Any sinter decoder, compiled for the shots of the DEM that `normal` was made from."""
+def compile_normal_form(decoder: sinter.Decoder, normal: NormalForm) -> sinter.CompiledDecoder:
+    """Compile any sinter decoder for the shots of `normal.dem`; ours read no DEM again."""
     if isinstance(decoder, NormalFormDecoder):
         return decoder.compile_normal_form(normal)
-    return with_certain_flips(decoder.compile_decoder_for_dem(dem=normal.dem), normal)
+    return decoder.compile_decoder_for_dem(dem=normal.dem)
 
 
 def with_certain_flips(compiled: sinter.CompiledDecoder, normal: NormalForm) -> sinter.CompiledDecoder:

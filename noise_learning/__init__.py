@@ -1,36 +1,65 @@
 """A DEM with error bars from detection statistics: no labels, no assumption on the size of the noise.
 
 Detection events x, moments m_T = E[prod over i in T of (1 - 2 x_i)], b_T = -ln m_T, and for a mechanism
-with detector set S the strength a_S = -ln(1 - 2 p_S). Independent mechanisms give linear equations,
+with detector set S the attenuation a_S = -ln(1 - 2 p_S). Independent mechanisms give linear equations,
 
     b_T = sum of a_S over the S that share an odd number of detectors with T.
 
-    structure = Structure.from_circuit(circuit)            # what can go wrong where
+    structure = Structure.from_circuit(circuit)             # what can go wrong where
     moments = Moments.from_shots(structure.subsets, shots)  # bit-packed, streamed; moments add
-    fit = fit_closed_form(moments, structure)              # no noise model
-    model = TiedModel.of_memory(distance=5, rounds=5)      # or of_circuit: few parameters for all mechanisms
-    fit = learn(moments, model)                            # fit_tied, or fit_hybrid where chi^2 asks for it
-    fit.dem()                                              # for any decoder
+    fit = fit_closed_form(moments, structure)               # no noise model
+    model = SharedParameterModel.of_circuit(circuit)        # or of_memory: few parameters for all mechanisms
+    fit = learn(moments, model)                             # the shared-parameter fit, or a fit per mechanism
+    fit.dem()                                               # for any decoder
 
 Noise that drifts: `NoiseTracker` refits per block of shots, over a window that it chooses itself.
+
+Rooms, each of which knows those before it: `moments` counts, `models` says what can go wrong where,
+`estimators` fits, `drift` follows changes, `report` tells people.
 """
 
-from noise_learning.blocks import BlockLog, DriftSummary, summarize_drift
-from noise_learning.closed_form import fit_closed_form
-from noise_learning.drift import NoiseTracker, TrackedNoise, tied_predictor
-from noise_learning.fit import NoiseFit, TiedParameters, assemble
-from noise_learning.hybrid import Shrinkage, fit_hybrid
-from noise_learning.learn import learn
-from noise_learning.locations import Location, by_place, by_role
-from noise_learning.mechanism_table import mechanism_frame
-from noise_learning.moments import Moments
-from noise_learning.places import KINDS, Kind, Place, gather_places, has_coordinates
-from noise_learning.report import ReportContext, assumed_model, largest_departures, render_report
-from noise_learning.stationary import fit_stationary
-from noise_learning.structure import Mechanism, Structure, probability, strength
-from noise_learning.subsets import Subsets
-from noise_learning.tied import fit_tied, predict_tied
-from noise_learning.tied_model import TiedModel
+from noise_learning.drift import (
+    DriftSummary,
+    NoiseTracker,
+    TrackedNoise,
+    shared_parameter_predictor,
+    summarize_drift,
+)
+from noise_learning.estimators import (
+    NoiseFit,
+    SharedParameters,
+    Shrinkage,
+    assemble,
+    fit_closed_form,
+    fit_hybrid,
+    fit_shared_parameters,
+    fit_stationary,
+    learn,
+    predict_shared_parameters,
+)
+from noise_learning.models import (
+    KINDS,
+    Kind,
+    Location,
+    Mechanism,
+    SharedParameterModel,
+    Structure,
+    attenuation,
+    by_gate_type,
+    by_location,
+    has_coordinates,
+    probability,
+)
+from noise_learning.moments import BlockLog, Moments, Subsets
+from noise_learning.report import (
+    LocationClass,
+    ReportContext,
+    assumed_model,
+    gather_location_classes,
+    largest_deviations,
+    mechanism_frame,
+    render_report,
+)
 
 __all__ = [
     "KINDS",
@@ -38,35 +67,35 @@ __all__ = [
     "DriftSummary",
     "Kind",
     "Location",
+    "LocationClass",
     "Mechanism",
     "Moments",
     "NoiseFit",
     "NoiseTracker",
-    "Place",
     "ReportContext",
+    "SharedParameterModel",
+    "SharedParameters",
     "Shrinkage",
     "Structure",
     "Subsets",
-    "TiedModel",
-    "TiedParameters",
     "TrackedNoise",
     "assemble",
     "assumed_model",
-    "by_place",
-    "by_role",
+    "attenuation",
+    "by_gate_type",
+    "by_location",
     "fit_closed_form",
     "fit_hybrid",
+    "fit_shared_parameters",
     "fit_stationary",
-    "fit_tied",
-    "gather_places",
+    "gather_location_classes",
     "has_coordinates",
-    "largest_departures",
+    "largest_deviations",
     "learn",
     "mechanism_frame",
-    "predict_tied",
+    "predict_shared_parameters",
     "probability",
     "render_report",
-    "strength",
+    "shared_parameter_predictor",
     "summarize_drift",
-    "tied_predictor",
 ]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import sinter
-import stim
 
+from global_decoders import NormalFormDecoder, compile_normal_form
 from predecoder.decision import Decision
+from predecoder.inference import Precision, PrecisionChoice, choose_precision
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
-from predecoder.weights import WeightsError, load_network, resolve_weights
-from qec import DetectorLayout, LayoutError, normal_form
+from predecoder.weights import WeightsError, is_quantized, load_network, resolve_weights
+from qec import DecodingProblem, LayoutError, NormalForm
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class PredecoderMisfitWarning(UserWarning):
     """A DEM that the pre-decoder cannot be laid out on is decoded without it."""
 
 
-class PredecodedDecoder(sinter.Decoder):
+class PredecodedDecoder(NormalFormDecoder):
     """Removes local errors with a network, then decodes the residual with a global decoder.
 
     It can be pickled: it holds the weights' path and hash, and loads them where it is compiled.
@@ -40,6 +41,7 @@ class PredecodedDecoder(sinter.Decoder):
         *,
         weights: str | Path = "default",
         device: str = "auto",
+        precision: PrecisionChoice = "auto",
         on_misfit: Literal["warn", "fail"] = "warn",
         mode: Mode | Literal["auto"] = "auto",
         batch_shots: int | None = None,
@@ -51,21 +53,27 @@ class PredecodedDecoder(sinter.Decoder):
             global_decoder: decodes the residual syndrome with the unchanged DEM.
             weights: shipped name or path of a .safetensors file.
             device: 'auto', 'cpu' or 'cuda'.
+            precision: 'float32', 'bfloat16', 'int8', or 'auto' for the weights' own; a part of what
+                results depend on, as are the weights and the device.
             on_misfit: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
             mode: 'matching' explains the shot whole, by a matching on the network's logits; 'aggressive'
                 removes most of the syndrome, faster; 'conservative' only what is safe for a decoder that
                 uses correlations; 'auto' picks by the global decoder (`predecoder.modes`).
             batch_shots: shots that go through the network at a time; by default, what fits the cache.
-            threads: torch's threads, and those of the engine in C++; by default torch's are left alone.
+            threads: of large batches, in torch or in C++; by default as many as torch has. Small ones
+                have one.
 
         Raises:
-            WeightsError: the weights do not exist.
+            WeightsError: the weights do not exist, or are no weights.
+            ValueError: an unknown name, a number below 1, or a precision that weights or device do not have.
         """
         if on_misfit not in ("warn", "fail"):
             raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
         if batch_shots is not None and batch_shots < 1:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads={threads} is less than 1; leave it out for as many as torch has")
         known = ("auto", *get_args(Mode))
         if mode not in known:
             raise ValueError(f"mode={mode!r} is unknown; use one of {', '.join(known)}")
@@ -73,34 +81,40 @@ class PredecodedDecoder(sinter.Decoder):
         self.global_decoder = global_decoder
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device, self.on_misfit = device, on_misfit
+        self.device, self.on_misfit = _device_type(device), on_misfit
+        self.precision: Precision = choose_precision(
+            precision, quantized=is_quantized(file), device_type=self.device
+        )
         self.batch_shots, self.threads = batch_shots, threads
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> sinter.CompiledDecoder:
         """Lays out the DEM, loads the network and compiles the global decoder.
 
         Raises:
             LayoutError: the DEM does not fit and `on_misfit` is 'fail'.
             WeightsError: the file changed since it was hashed, or cannot be loaded.
         """
-        compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
+        compiled = compile_normal_form(self.global_decoder, normal)
         try:
-            tables = normal_form(dem).tables
-            layout = DetectorLayout.from_dem(dem, tables=tables)
+            problem = DecodingProblem.from_normal_form(normal)
         except LayoutError as error:
             if self.on_misfit == "fail":
                 raise
             message = f"decoding without the pre-decoder: {error}"
             warnings.warn(message, PredecoderMisfitWarning, stacklevel=2)
             return compiled
+        import torch
+
         network = self._network()
         return CompiledPredecoded(
-            layout,
+            problem,
             network,
             compiled,
-            device=self._device(),
+            device=torch.device(self.device),
+            precision=self.precision,
             batch_shots=self.batch_shots,
-            decision=make_decision(network, self.mode, layout, tables=tables),
+            threads=self.threads,
+            decision=make_decision(network, self.mode, problem),
         )
 
     def _network(self) -> Network:
@@ -112,14 +126,11 @@ class PredecodedDecoder(sinter.Decoder):
             )
         return load_network(self.weights_path)
 
-    def _device(self) -> torch.device:
-        import torch
 
-        from predecoder.device import select_device
+def _device_type(name: str) -> str:
+    from predecoder.device import select_device
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        return select_device(self.device)
+    return select_device(name).type
 
 
 class CompiledPredecoded(sinter.CompiledDecoder):
@@ -131,12 +142,14 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         global_decoder: sinter.CompiledDecoder,
         *,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
+        threads: int | None = None,
         decision: Decision | None = None,
         native: bool = True,
     ) -> None:
@@ -144,14 +157,25 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 
         Args:
             decision: by default the network's aggressive one.
-            native: False leaves all that is in C++ alone, and so has the logits that streams have.
+            native: False leaves all that is in C++ alone, and so has in float32 the logits that streams have.
         """
-        self.layout = layout
+        self.layout = problem.layout
         self.global_decoder = global_decoder
         self._residual = ResidualNetwork(
-            layout, network, device=device, batch_shots=batch_shots, native=native
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=batch_shots,
+            threads=threads,
+            native=native,
         )
-        self._decision = decision or make_decision(network, "aggressive", layout)
+        self._decision = decision or make_decision(network, "aggressive", problem)
+
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in."""
+        return self._residual.logits.precision
 
     @property
     def batch_shots(self) -> int:

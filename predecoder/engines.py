@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from predecoder.blocking import NetworkInput, blocked_places
+from predecoder.inference import Precision, PrecisionChoice, choose_precision
+from predecoder.inference.int8_reference import ReferenceIntegerNetwork
+from predecoder.inference.quantized_tables import QuantizedTables
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
 from predecoder.rates import blocked_rates
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem, DetectorLayout
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +37,11 @@ class Engine(Protocol):
 
     Attributes:
         lanes: shots that are computed side by side: fewer take as long.
+        precision: what it computes in (`predecoder.inference.precision`).
     """
 
     lanes: int
+    precision: Precision
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""
@@ -44,29 +49,46 @@ class Engine(Protocol):
 
 
 def make_engine(
-    layout: DetectorLayout,
+    problem: DecodingProblem,
     network: Network,
-    moves: MoveSet,
     *,
     device: torch.device,
+    precision: PrecisionChoice = "auto",
     batch_shots: int | None = None,
+    threads: int | None = None,
     native: bool = True,
 ) -> Engine:
-    """The fastest engine for a network and a device.
+    """Return the fastest engine for a network, a device and a precision.
 
     Args:
+        precision: see `choose_precision`.
         batch_shots: shots that torch computes at a time; by default, what fits the cache.
-        native: whether an engine in C++ may be used, for separable networks on a CPU. The one in integers
-            rounds: its logits are not those of the others.
+        threads: that torch uses for large batches; by default those it has.
+        native: whether an engine in C++ may be used, for separable networks on a CPU. In int8 the logits are
+            the same bits without; in float32 they differ by rounding.
+
+    Raises:
+        ValueError: the network or the device does not have this precision.
+        QuantizationError: int8 cannot hold this network; also a ValueError.
     """
-    if native and device.type == "cpu":
-        for kind in (NativeIntegerNetwork, NativeNetwork):
-            if not kind.runs(network.config):
-                continue
-            engine = native_or_none(partial(kind, layout, network, moves))
-            if engine is not None:
-                return engine
-    return TorchEngine(layout, network, moves, device=device, batch_shots=batch_shots)
+    config = network.config
+    chosen = choose_precision(precision, quantized=config.integers, device_type=device.type)
+    if chosen == "int8":
+        tables = QuantizedTables(problem, network)
+        engine = native_or_none(partial(NativeIntegerNetwork, tables)) if native else None
+        return engine or ReferenceIntegerNetwork(tables)
+    if chosen == "float32" and native and device.type == "cpu" and NativeNetwork.runs(config):
+        engine = native_or_none(partial(NativeNetwork, problem, network))
+        if engine is not None:
+            return engine
+    return TorchEngine(
+        problem,
+        network,
+        device=device,
+        precision=chosen,
+        batch_shots=batch_shots,
+        threads=threads,
+    )
 
 
 class TorchEngine:
@@ -76,21 +98,32 @@ class TorchEngine:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
-        moves: MoveSet,
         *,
         device: torch.device,
+        precision: Precision = "float32",
         batch_shots: int | None = None,
+        threads: int | None = None,
     ) -> None:
-        """`batch_shots` is by default what fits the cache."""
+        """`batch_shots` is by default what fits the cache; `threads` are those that torch has.
+
+        Raises:
+            ValueError: torch does not compute in this precision.
+        """
+        if precision == "int8":
+            raise ValueError("torch computes in float32 or bfloat16; make_engine has engines for int8")
+        layout = problem.layout
+        self.precision: Precision = precision
+        self._threads = threads
         self.batch_shots = batch_shots or fitting_shots(layout)
         blocks = int(np.prod(layout.shape)) // 8
+        self._macs = blocks * network.config.macs_per_block
         self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
         self._network, self._device = network.to(device), device
         self._input = NetworkInput(layout)
-        self._places = blocked_places(layout, moves)
-        self._rates = blocked_rates(layout, moves) if network.config.rates else None
+        self._places = blocked_places(layout, problem.moves)
+        self._rates = blocked_rates(problem) if network.config.rates else None
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """The network's logits of all moves: float32 `(B, M)`."""
@@ -100,7 +133,7 @@ class TorchEngine:
     def _batch(self, packed: np.ndarray) -> np.ndarray:
         import torch
 
-        from predecoder.device import autocast
+        from predecoder.device import running
         from predecoder.tiles import infer_tiled
 
         given = [
@@ -108,7 +141,8 @@ class TorchEngine:
             for a in (self._input(packed), self._rates)
             if a is not None
         ]
-        with torch.inference_mode(), autocast(self._device):
+        work = self._macs * len(packed)
+        with running(self._device, self.precision, work=work, threads=self._threads):
             logits = (
                 infer_tiled([self._network], *given, size=self._tile) if self._tile else self._network(*given)
             )

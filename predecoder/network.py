@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from predecoder.activation import gelu
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
-from predecoder.rates import RATE_KINDS
 from predecoder.separable import Geometry, SeparableBlock
-from qec import DetectorLayout
+from qec import NOISE_FEATURES, DecodingProblem
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
 
@@ -107,7 +107,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x_BCtij: torch.Tensor) -> torch.Tensor:
-        return x_BCtij + self.mix(nn.functional.gelu(self.spatial(x_BCtij), approximate="tanh"))
+        return x_BCtij + self.mix(gelu(self.spatial(x_BCtij)))
 
 
 class Network(nn.Module):
@@ -146,7 +146,7 @@ class Network(nn.Module):
         kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
         self.noise = None
         if config.rates:
-            self.noise = Convolution(8 * RATE_KINDS // cells, config.channels, 3)
+            self.noise = Convolution(8 * NOISE_FEATURES // cells, config.channels, 3)
             nn.init.zeros_(self.noise.weight)
             nn.init.zeros_(self.noise.bias)  # pyright: ignore[reportArgumentType]
         self.trunk = nn.ModuleList(kind(config.channels) for _ in range(config.residual_blocks))
@@ -166,13 +166,13 @@ class Network(nn.Module):
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
-    def decision_for(self, mode: ChainMode, layout: DetectorLayout) -> DecisionConfig:
+    def decision_for(self, mode: ChainMode, problem: DecodingProblem) -> DecisionConfig:
         """The rule of a mode on a patch of some distance and detection density."""
         if mode == "conservative":
             rule = self.conservative
         else:
-            rule = self.small_patch if layout.distance < SMALL_PATCH else self.decision
-        return rule.at(layout.peak_density)
+            rule = self.small_patch if problem.distance < SMALL_PATCH else self.decision
+        return rule.at(problem.peak_density)
 
     def fields(self, present_1Ctij: torch.Tensor) -> list[torch.Tensor] | list[None]:
         """What the patch adds to every block of a separable network, of its presence channels."""
@@ -199,7 +199,7 @@ class Network(nn.Module):
 
         Args:
             x_BCtij: `(B, 16, t, i, j)`.
-            rates_1Rtij: `(1, 64, t, i, j)`, the blocked `predecoder.rates.move_rates`, where configured.
+            rates_1Rtij: `(1, 64, t, i, j)`, the blocked `DecodingProblem.noise_features`, where configured.
         """
         x = self._cells(x_BCtij)
         fields = self.fields(x[:1, x.shape[1] // 2 :]) if self.config.separable else []
@@ -209,7 +209,7 @@ class Network(nn.Module):
             for residual_block, field in zip(self.trunk, fields, strict=True):
                 x = residual_block(x, field)
         else:
-            x = nn.functional.gelu(x, approximate="tanh")
+            x = gelu(x)
             for residual_block in self.trunk:
                 x = residual_block(x)
         x = self.head(x)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.decision import Decision
-from predecoder.engines import TorchEngine, fitting_shots, make_engine
-from predecoder.native import NativeResidual, native_or_none
+from predecoder.engines import fitting_shots, make_engine
+from predecoder.inference import PrecisionChoice
+from predecoder.native import NativeResidual, NativeVolumes, native_or_none
 from predecoder.stencils import StencilOnRows
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     import torch
@@ -39,10 +40,11 @@ class ResidualNetwork:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
+        precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
@@ -50,19 +52,26 @@ class ResidualNetwork:
         """Prepares the engine.
 
         Args:
+            precision: what the network computes in.
             batch_shots: by default what fits the cache.
-            threads: that the engine in C++ uses; by default as many as torch does.
+            threads: of large batches; by default as many as torch has.
             native: False leaves all that is in C++ alone.
         """
         import torch
 
-        moves = MoveSet.from_layout(layout)
+        layout, moves = problem.layout, problem.moves
         self.batch_shots = batch_shots or fitting_shots(layout)
         self.logits = make_engine(
-            layout, network, moves, device=device, batch_shots=self.batch_shots, native=native
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=self.batch_shots,
+            threads=threads,
+            native=native,
         )
         """Logits float32 `(B, M)` of shots."""
-        self.native = not isinstance(self.logits, TorchEngine)
+        self.native = isinstance(self.logits, NativeVolumes)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = layout.num_observables
         self.apply = (native and native_or_none(lambda: NativeResidual(moves))) or StencilOnRows(

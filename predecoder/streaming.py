@@ -2,16 +2,16 @@
 
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
-Residual and flips are those of the whole volume in torch, bit for bit: the network's convolutions round
-alike whatever their shape (`predecoder.convolution`), and chains are judged when they are complete. The
-engine in C++, which whole shots may go through, rounds otherwise: a logit may cross a threshold there.
+In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
+alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and chains are judged
+when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
+cross a threshold there.
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,15 @@ import torch
 
 from predecoder.blocking import block, unblock
 from predecoder.decision import DecisionConfig
-from predecoder.device import autocast
+from predecoder.device import running
+from predecoder.inference import Precision
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
 from predecoder.open_chains import Bond, Move, Node, OpenChains
 from predecoder.rates import StreamRates
 from predecoder.stream_layers import StreamLayers
 from predecoder.tiles import halo_blocks
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 __all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]
 
@@ -61,25 +62,28 @@ class StreamPredecoder:
     """A network on one patch, shared by all shots of a stream.
 
     Args:
-        layout: of an experiment of any number of rounds on this patch.
+        problem: an experiment of any number of rounds on this patch.
         network: proposes the moves.
         device: where it runs.
+        precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
         decision: the network's own, the aggressive one, unless another is given.
-        mechanisms: those of the layout's DEM, needed by a decision that binds by them.
-        layers: those of the layout's DEM, needed by a network that is told of the noise.
+        mechanisms: those of the problem's DEM, needed by a decision that binds by them.
+        layers: those of the problem's DEM, needed by a network that is told of the noise.
 
     Raises:
-        ValueError: a tile of nothing, or a decision or network without what it needs.
+        ValueError: a tile of nothing, a precision that streams do not have, or a decision or network without
+            what it needs.
     """
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
+        precision: Precision = "float32",
         tile: int = 2,
         decision: DecisionConfig | None = None,
         mechanisms: StreamMechanisms | None = None,
@@ -87,13 +91,18 @@ class StreamPredecoder:
     ) -> None:
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if layout.silent.any():
+        if precision == "int8":
+            raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
+        self.precision: Precision = precision
+        layout = problem.layout
+        if layout.deterministic.any():
             raise ValueError(
-                f"no mechanism flips detector D{int(np.argmax(layout.silent))} or others, "
-                f"{int(layout.silent.sum())} in all; a stream needs noise in every round"
+                f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
+                f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
             )
         self.layout, self.tile = layout, tile
-        self.decision = decision or network.decision_for("aggressive", layout)
+        self._problem = problem
+        self.decision = decision or network.decision_for("aggressive", problem)
         if self.decision.bind == "mechanisms" and mechanisms is None:
             raise ValueError("bind='mechanisms' needs the DEM's mechanisms; give them, or use bind='moves'")
         binds = self.decision.bind == "mechanisms" and not self.decision.is_plain
@@ -106,7 +115,7 @@ class StreamPredecoder:
             if layers is None:
                 raise ValueError("a network with rates=true needs the DEM's layers; give them")
             # Rates of the halo must be those of any experiment that goes on.
-            self._rates, unlike = StreamRates(layout, layers), max(0, layers.ending - 1)
+            self._rates, unlike = StreamRates(problem, layers), max(0, layers.ending - 1)
         lookahead = 0 if self.mechanisms is None else self.mechanisms.lookahead
         self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
@@ -133,7 +142,8 @@ class StreamPredecoder:
         inputs, rates = self._blocked(grid), None
         if self._rates is not None:
             rates = self._blocked(self._rates.of(start, start + grid.shape[1], num_layers=num_layers))
-        with torch.inference_mode(), autocast(self._device):
+        work = self._network.config.macs_per_block * grid[0].size / 8
+        with running(self._device, self.precision, work=work):
             logits = self._network(inputs, rates)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 
@@ -149,15 +159,8 @@ class StreamPredecoder:
         return self._slabs[key]
 
     def _make_slab(self, cells: list[np.ndarray]) -> _Slab:
-        shape = self.layout.shape[1:]
-        voxels = np.concatenate(
-            [np.column_stack([np.full(len(c), t), *np.unravel_index(c, shape)]) for t, c in enumerate(cells)]
-        )
-        layout = dataclasses.replace(  # its tables stay those of the whole, and are not read
-            self.layout, voxels=voxels, layers=len(cells), silent=np.zeros(len(voxels), dtype=bool)
-        )
-        moves = MoveSet.from_layout(layout)
-        nodes = [(int(t), int(i * shape[1] + j)) for t, i, j in voxels]
+        layout, moves = self._problem.moves_of_layers(cells)
+        nodes = [(t, int(cell)) for t, where in enumerate(cells) for cell in where]
         ends = {
             int(position): tuple(nodes[d] for d in moves.matrix.indices[start:stop])
             for position, start, stop in zip(

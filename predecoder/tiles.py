@@ -1,7 +1,8 @@
 """Block-wise inference: a volume cut into tiles, each computed with the halo that its network sees.
 
-A tile's logits equal the whole volume's bit for bit, so memory is bounded whatever the volume, tiles can
-go to different devices, and a stream can be computed as its rounds arrive.
+A tile's logits are the whole volume's, so memory is bounded whatever the volume, tiles can go to different
+devices, and a stream can be computed as its rounds arrive. In float32 on a CPU they are equal bit for bit; in
+bfloat16 and on GPUs libraries choose their order of summation by shape, and they are equal but for rounding.
 
 Shape legend: B shots, C channels, (t, i, j) blocks of 2 layers by 2 x 2 ancillas (`blocking.py`).
 """
@@ -88,7 +89,7 @@ def infer_tiled(
         size: blocks (t, i, j) of a tile's core.
 
     Returns:
-        float32, on the device of `x_BCtij`; equal to the whole volume's logits bit for bit.
+        float32, on the device of `x_BCtij`; equal to the whole volume's logits, bit for bit on a CPU.
     """
     batch, _, *shape = x_BCtij.shape
     logits = x_BCtij.new_empty((batch, MOVE_CHANNELS, *shape))

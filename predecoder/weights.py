@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WeightsError",
     "WeightsFile",
+    "is_quantized",
     "load_network",
     "resolve_weights",
     "save_weights",
@@ -81,6 +82,15 @@ def _read(path: Path, mtime_ns: int, size: int) -> WeightsFile:
     return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), card)
 
 
+def is_quantized(file: WeightsFile) -> bool:
+    """Whether a file holds a network that was made for int8; reads its header only.
+
+    Raises:
+        WeightsError: it is no weights file of this project.
+    """
+    return bool(_metadata(file.path).get("network", {}).get("integers", False))
+
+
 def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsFile:
     """Writes `path` (.safetensors, with network and decision configuration inside) and its .json card."""
     from safetensors.torch import save_file
@@ -108,26 +118,16 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
     Raises:
         WeightsError: not a safetensors file, not of this project, or not of the `expect`ed size.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     from predecoder.decision import DecisionConfig
     from predecoder.network import Network, NetworkConfig
 
     path = resolve_weights(name_or_path).path
+    described = _metadata(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is not a safetensors file ({error}); use a file that qecpipe train wrote"
-        ) from None
-    if _METADATA_KEY not in metadata:
-        raise WeightsError(
-            f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
-        )
-    try:
-        described = json.loads(metadata[_METADATA_KEY])
         config = NetworkConfig(**described["network"])
         decisions = [DecisionConfig(**described[k]) for k in ("decision", "conservative", "small_patch")]
         grid = described["grid"]
@@ -152,3 +152,24 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
             f"{path} does not fit the network it describes ({reason[0].strip()}); copy or train it again"
         ) from None
     return network.eval()
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote into a file beside its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file ({error}); use a file that qecpipe train wrote"
+        ) from None
+    if _METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} has no {_METADATA_KEY!r} metadata; only weights written by qecpipe can be used"
+        )
+    try:
+        return dict(json.loads(metadata[_METADATA_KEY]))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} has {_METADATA_KEY!r} metadata that are no object: {error}") from None

@@ -1,4 +1,4 @@
-"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files."""
+"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files and output files."""
 
 from qec.circuits import (
     BASES,
@@ -25,7 +25,8 @@ from qec.dem import (
     mechanisms,
     normal_form,
 )
-from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
+from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
+from qec.patch import GRID_REVISION, NOISE_FEATURES, DecodingProblem, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,
@@ -38,11 +39,13 @@ from qec.shots import (
 __all__ = [
     "BASES",
     "GRID_REVISION",
+    "NOISE_FEATURES",
     "NOISE_PARAMETERS",
     "ORIENTATIONS",
     "SHOT_FORMATS",
     "Basis",
     "CircuitNoise",
+    "DecodingProblem",
     "DemTables",
     "DetectorLayout",
     "Faults",
@@ -52,6 +55,7 @@ __all__ = [
     "MoveSet",
     "NormalForm",
     "Orientation",
+    "OutputFileError",
     "ShotFileError",
     "ShotFormat",
     "depolarizing",
@@ -63,7 +67,10 @@ __all__ = [
     "load_noise",
     "mechanisms",
     "memory_circuit",
+    "naming",
     "normal_form",
+    "output_file",
+    "refuse_inputs",
     "si1000",
     "stim_memory_circuit",
     "write_shots",

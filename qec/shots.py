@@ -16,6 +16,8 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 import stim
 
+from qec.output_file import naming, output_file
+
 ShotFormat = Literal["01", "b8", "dets", "hits", "ptb64", "r8"]
 SHOT_FORMATS: tuple[str, ...] = get_args(ShotFormat)
 
@@ -98,7 +100,7 @@ def write_shots(
     num_detectors: int = 0,
     num_observables: int = 0,
 ) -> int:
-    """Write bit-packed shots, all or nothing: the file appears when it is complete.
+    """Write bit-packed shots, all or nothing: the file appears when it is complete (see `output_file`).
 
     Args:
         shots: uint8 (shots, ceil(bits / 8)), little-endian bits, or an iterable of such arrays, each written
@@ -112,21 +114,19 @@ def write_shots(
         OSError: the file cannot be written.
     """
     record = _Record(format, num_measurements, num_detectors, num_observables)
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     arrays = [shots] if isinstance(shots, np.ndarray) else shots
     written = 0
-    try:
-        with tempfile.TemporaryDirectory() as folder, unfinished.open("wb") as file:
-            for piece in _rechunk((record.checked(array) for array in arrays), record.piece_shots):
-                if format == "ptb64" and len(piece) % _PTB64_GROUP:
-                    total = written + len(piece)
-                    raise ShotFileError(f"{path}: {total} shots, but ptb64 holds multiples of 64; use b8")
-                file.write(record.encode(piece, Path(folder) / "piece"))
-                written += len(piece)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        output_file(path) as unfinished,
+        tempfile.TemporaryDirectory() as folder,
+        unfinished.open("wb") as file,
+    ):
+        for piece in _rechunk((record.checked(array) for array in arrays), record.piece_shots):
+            if format == "ptb64" and len(piece) % _PTB64_GROUP:
+                total = written + len(piece)
+                raise ShotFileError(f"{path}: {total} shots, but ptb64 holds multiples of 64; use b8")
+            file.write(record.encode(piece, Path(folder) / "piece"))
+            written += len(piece)
     return written
 
 
@@ -163,7 +163,8 @@ class _Record:
         return max(1, _PIECE_BYTES // self.packed_bytes // _PTB64_GROUP) * _PTB64_GROUP
 
     def decode(self, piece: bytes, scratch: Path) -> np.ndarray:
-        scratch.write_bytes(piece)
+        with naming(scratch):
+            scratch.write_bytes(piece)
         return stim.read_shot_data_file(
             path=scratch,
             format=self.format,

@@ -21,10 +21,17 @@ import stim
 import torch
 import tyro
 
-from noise_learning import Moments, Structure, TiedModel, learn
+from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import load_network, resolve_weights
-from predecoder.training import PairedCounts, PairedDecoders, TrainConfig, train
-from predecoder.training.config import DataConfig, OptimizerConfig, TaskConfig
+from predecoder.training import (
+    DataConfig,
+    OptimizerConfig,
+    PairedCounts,
+    PairedDecoders,
+    StageConfig,
+    TaskConfig,
+    train_stage,
+)
 from qec import iter_shots
 
 HALVES = ("even", "odd")
@@ -74,13 +81,13 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     flips = np.concatenate(
         list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=circuit.num_observables))
     )
-    model = TiedModel.of_orbits(Structure.from_circuit(circuit).simplified())
+    model = SharedParameterModel.of_time_translations(Structure.from_circuit(circuit).simplified())
     dem = learn(Moments.from_shots(model.structure.subsets, shots[half::2]), model).dem()
     work_dir = flags.out / f"{name}-{HALVES[half]}"
     work_dir.mkdir(exist_ok=True)
     dem.to_file(work_dir / "learned.dem")
     shipped = load_network(resolve_weights(flags.weights).path)
-    config = TrainConfig(
+    stage = StageConfig(
         name=work_dir.name,
         init=str(resolve_weights(flags.weights).path),
         network=shipped.config,
@@ -93,8 +100,8 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         data=DataConfig(blocks_per_batch=flags.blocks_per_batch),
         tasks=(TaskConfig(dem=str(work_dir / "learned.dem")),),
     )
-    tuned = train(
-        config, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
+    tuned = train_stage(
+        stage, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
         decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)

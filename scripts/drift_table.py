@@ -11,9 +11,9 @@ and which it shuffles: if all swung together, matching would hardly notice.
 
 Every block is decoded with five DEMs, on the same shots:
     oracle     the true one of the block
-    ema        `NoiseTracker` (tied fit, window chosen by prediction) on the blocks before
-    static     the tied fit of block 0, a calibration at the start
-    pooled     the tied fit of all blocks of the run at once: hindsight, but one DEM
+    ema        `NoiseTracker` (shared-parameter fit, window chosen by prediction) on the blocks before
+    static     the shared-parameter fit of block 0, a calibration at the start
+    pooled     the shared-parameter fit of all blocks of the run at once: hindsight, but one DEM
     guess      depolarizing noise at --p: no learning at all
 Block 0 only learns. Ratios are LER over the oracle's, all blocks of a seed together. Each seed is one line of
 --out, so that a killed run goes on where it was.
@@ -32,7 +32,14 @@ import sinter
 import stim
 
 from global_decoders import make_decoder
-from noise_learning import Moments, NoiseTracker, TiedModel, TrackedNoise, fit_tied, tied_predictor
+from noise_learning import (
+    Moments,
+    NoiseTracker,
+    SharedParameterModel,
+    TrackedNoise,
+    fit_shared_parameters,
+    shared_parameter_predictor,
+)
 from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
 
 CLASSES = ("prep", "meas", "idle_cnot", "idle_spam", "cnot")
@@ -57,7 +64,7 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     phases = rng.permutation(len(CLASSES)) / len(CLASSES) + rng.random()
     size = {"distance": options.distance, "rounds": options.rounds}
-    model = TiedModel.of_memory(**size, guess=depolarizing(options.p))
+    model = SharedParameterModel.of_memory(**size, guess=depolarizing(options.p))
 
     def circuit(block: int) -> stim.Circuit:
         noise = drifting_noise(
@@ -74,12 +81,14 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         Moments.from_shots(model.structure.subsets, sample(block)[0]) for block in range(options.blocks)
     ]
     tracker = NoiseTracker(
-        model.structure, lambda average: fit_tied(average, model), predict=tied_predictor(model)
+        model.structure,
+        lambda average: fit_shared_parameters(average, model),
+        predict=shared_parameter_predictor(model),
     )
     tracked = tracker.update_moments(moments[0])
     fixed = {
-        "static": fit_tied(moments[0], model).dem(),
-        "pooled": fit_tied(sum(moments[1:], start=moments[0]), model).dem(),
+        "static": fit_shared_parameters(moments[0], model).dem(),
+        "pooled": fit_shared_parameters(sum(moments[1:], start=moments[0]), model).dem(),
         "guess": _dem(memory_circuit(**size, noise=depolarizing(options.p))),
     }
     decoders = {name: _compile(dem) for name, dem in fixed.items()}

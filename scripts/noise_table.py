@@ -10,10 +10,10 @@ own with the fitted, the true and a uniform (p = 0.005) DEM. Its counts are appe
 when it ends; a job that is in the file is not measured again, whatever --test-shots says. Drift has a script
 of its own, drift_table.py. Parts:
 
-    tied      tied fit at d = 5: uniform depolarizing 0.005, and two models with 25 random rates
+    tied      shared-parameter fit at d = 5: uniform depolarizing 0.005, and two models with 25 random rates
     closed    closed form at d = 5
-    far       tied fit at d = 5 that predicts d = 9 and 13, p = 0.006
-    location  per-location log-normal rates, sigma 0.5: what the gate picks, tied fit, closed form
+    far       shared-parameter fit at d = 5 that predicts d = 9 and 13, p = 0.006
+    location  per-location log-normal rates, sigma 0.5: what the gate picks, shared-parameter fit, closed form
     device    Google's distance-3 memory (--data): learn on half the shots, without labels, decode the other
 """
 
@@ -34,16 +34,16 @@ from global_decoders import make_decoder
 from noise_learning import (
     Moments,
     NoiseFit,
-    TiedModel,
+    SharedParameterModel,
     fit_closed_form,
-    fit_tied,
+    fit_shared_parameters,
     learn,
-    predict_tied,
+    predict_shared_parameters,
 )
 from qec import NOISE_PARAMETERS, CircuitNoise, LocationVariation, depolarizing, iter_shots, memory_circuit
 
 P = 0.005
-PARTS = ("tied", "closed", "location", "far", "device")
+PARTS = ("shared-parameters", "closed", "location", "far", "device")
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,12 @@ class Table:
 
     def __init__(self, *, test_shots: int, data: Path) -> None:
         self.test_shots, self.data = test_shots, data
-        self._models: dict[int, TiedModel] = {}
+        self._models: dict[int, SharedParameterModel] = {}
         self._guess: dict[int, stim.DetectorErrorModel] = {}
 
-    def model(self, distance: int = 5) -> TiedModel:
+    def model(self, distance: int = 5) -> SharedParameterModel:
         if distance not in self._models:
-            self._models[distance] = TiedModel.of_memory(distance=distance, rounds=distance)
+            self._models[distance] = SharedParameterModel.of_memory(distance=distance, rounds=distance)
         return self._models[distance]
 
     def guess(self, distance: int = 5) -> stim.DetectorErrorModel:
@@ -165,7 +165,7 @@ class Table:
     def tied(self, job: Job) -> Iterator[Row]:
         noise = depolarizing(P) if job.variant == "uniform" else random_noise(int(job.variant.split()[1]))
         circuit = memory_circuit(distance=5, rounds=5, noise=noise)
-        fits = {"tied": lambda moments: fit_tied(moments, self.model())}
+        fits = {"shared-parameters": lambda moments: fit_shared_parameters(moments, self.model())}
         yield from self.same_distance(job, circuit, (1_000, 10_000, 100_000), fits)
 
     def closed(self, job: Job) -> Iterator[Row]:
@@ -179,22 +179,24 @@ class Table:
         circuit = memory_circuit(distance=5, rounds=5, noise=depolarizing(P), variation=variation)
         fits: dict[str, Callable[[Moments], NoiseFit]] = {
             "gate": lambda moments: learn(moments, self.model()),
-            "tied": lambda moments: fit_tied(moments, self.model()),
+            "shared-parameters": lambda moments: fit_shared_parameters(moments, self.model()),
             "closed form": lambda moments: fit_closed_form(moments, self.model().structure),
         }
         yield from self.same_distance(job, circuit, (10_000, 100_000), fits)
 
     def far(self, job: Job) -> Iterator[Row]:
         distance, noise = int(job.variant.split("=")[1]), depolarizing(0.006)
-        learned = fit_tied(
+        learned = fit_shared_parameters(
             self.moments(memory_circuit(distance=5, rounds=5, noise=noise), 100_000, job.seed), self.model()
         )
         assert learned.parameters is not None
         circuit = memory_circuit(distance=distance, rounds=distance, noise=noise)
         shots = self.test_shots // 2 if distance < 13 else self.test_shots * 2 // 5
         test = Decoded(*sample(circuit, shots, 10_000 + job.seed))
-        fit = predict_tied(learned.parameters, self.model(distance))
-        yield from rows_of(job, "tied", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit)))
+        fit = predict_shared_parameters(learned.parameters, self.model(distance))
+        yield from rows_of(
+            job, "shared-parameters", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit))
+        )
 
     def device(self, job: Job) -> Iterator[Row]:
         name, decoders = job.variant.split()
@@ -207,7 +209,7 @@ class Table:
             list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=1))
         )
         start = time.perf_counter()
-        model = TiedModel.of_circuit(circuit)  # as `qecpipe learn-noise` does
+        model = SharedParameterModel.of_circuit(circuit)  # as `qecpipe learn-noise` does
         half, other = job.seed, 1 - job.seed  # learn on one, decode the other
         moments = Moments.from_shots(model.structure.subsets, shots[half::2])
         fit = learn(moments, model)
@@ -225,7 +227,7 @@ class Table:
 def jobs(seeds: int) -> list[Job]:
     """Every job, the quickest parts first."""
     variants = {
-        "tied": ["uniform", "random 1", "random 2"],
+        "shared-parameters": ["uniform", "random 1", "random 2"],
         "closed": ["uniform"],
         "location": ["device 1"],
         "far": ["d=9", "d=13"],

@@ -12,12 +12,12 @@ DECODERS = ("pymatching", "pymatching-correlated")
 
 # The bounds on mean + 2 standard errors: (part, variant, estimator, learning shots) -> per decoder.
 _BOUNDS: dict[tuple[str, str, int], tuple[float | None, float | None]] = {
-    ("tied", "tied", 1_000): (1.03, None),
-    ("tied", "tied", 10_000): (1.02, 1.04),
-    ("tied", "tied", 100_000): (1.01, 1.015),
+    ("shared-parameters", "shared-parameters", 1_000): (1.03, None),
+    ("shared-parameters", "shared-parameters", 10_000): (1.02, 1.04),
+    ("shared-parameters", "shared-parameters", 100_000): (1.01, 1.015),
     ("closed", "closed form", 100_000): (1.01, 1.04),
     ("closed", "closed form", 1_000_000): (1.005, 1.015),
-    ("far", "tied", 100_000): (1.01, 1.02),
+    ("far", "shared-parameters", 100_000): (1.01, 1.02),
 }
 
 
@@ -135,7 +135,9 @@ def _bound(
     decoder: str,
 ) -> float | None:
     if part == "location" and estimator == "gate":  # the better of the other two, + 0.01
-        others = [groups.get((part, variant, name, shots, decoder)) for name in ("tied", "closed form")]
+        others = [
+            groups.get((part, variant, name, shots, decoder)) for name in ("shared-parameters", "closed form")
+        ]
         return min(other.mean for other in others if other) + 0.01 if all(others) else None
     bounds = _BOUNDS.get((part, estimator, shots))
     return None if bounds is None else bounds[DECODERS.index(decoder)]

@@ -25,10 +25,10 @@ from service_kit import Running, Summary, in_process, memory, packed_rows, send_
 
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
+from decoder_service.protocol import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.journal import segments
 from decoder_service.server.restore import replay
-from decoder_service.wire import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
 
 CIRCUIT = memory(3, 7, 0.005)
 TEXT = str(CIRCUIT)

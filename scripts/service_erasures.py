@@ -21,8 +21,8 @@ from erasure_table import report
 from service_kit import in_process, packed_rows, server, summary
 
 from decoder_service import ClientStream, DecoderClient
+from decoder_service.protocol import Open
 from decoder_service.server.decoding import build_decoder
-from decoder_service.wire import Open
 from qec import depolarizing, memory_circuit
 
 CHUNK = 500

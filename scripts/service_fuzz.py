@@ -18,8 +18,7 @@ import zlib
 
 from service_kit import in_process, memory, packed_rows, resident, send_shots, server, summary
 
-from decoder_service.server.decoding import build_decoder
-from decoder_service.wire import (
+from decoder_service.protocol import (
     Error,
     Flag,
     Frame,
@@ -32,6 +31,7 @@ from decoder_service.wire import (
     encode_frame,
     encode_message,
 )
+from decoder_service.server.decoding import build_decoder
 
 CIRCUIT = memory(3, 7, 0.005)
 OPTIONS = {"commit": 2, "buffer": 2}
@@ -67,7 +67,7 @@ def main() -> int:
                 send_shots(client, stream, shots[len(sizes) * CLEAN_SHOTS :][:CLEAN_SHOTS])
                 sizes.append(resident(pid))
         got = list(map(summary, stream.outputs))
-        alive = running.pids == [pid] and running.front.supervisor.restarts == 0
+        alive = running.pids == [pid] and running.front_end.supervisor.restarts == 0
         last = resident(pid)
     equal = got == in_process(decoder, shots[: len(sizes) * CLEAN_SHOTS])
     growth = last / sizes[len(sizes) // 4] - 1

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import stim
 
-from decoder_service import DecoderClient, Front, ServerConfig, WorkerConfig
+from decoder_service import DecoderClient, ServerConfig, ServerFrontEnd, WorkerConfig
 from decoder_service.client import ClientStream, StreamOutput, StreamShape
 from decoder_service.server.decoding import RoundDecoder
 
@@ -27,14 +27,14 @@ Summary = tuple[int, bool, int, bytes, bytes, int]
 class Running(NamedTuple):
     """A server that listens on a Unix socket."""
 
-    front: Front
+    front_end: ServerFrontEnd
     path: Path
     state: Path
 
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return [handle.process.pid for handle in self.front.supervisor.workers]
+        return [handle.process.pid for handle in self.front_end.supervisor.workers]
 
     def client(self, **options: Any) -> DecoderClient:
         """A client of this server."""
@@ -51,12 +51,12 @@ def server(*, state: Path | None = None, **settings: Any) -> Iterator[Running]:
         path = Path(folder) / "s"
         config = ServerConfig(worker=WorkerConfig(state=str(state), **worker), unix=path, **settings)
         loop = asyncio.new_event_loop()
-        front = Front(config)
+        front_end = ServerFrontEnd(config)
         stop = asyncio.Event()
         started = threading.Event()
 
         async def main() -> None:
-            async with front:
+            async with front_end:
                 started.set()
                 await stop.wait()
 
@@ -64,7 +64,7 @@ def server(*, state: Path | None = None, **settings: Any) -> Iterator[Running]:
         thread.start()
         started.wait()
         try:
-            yield Running(front, path, state)
+            yield Running(front_end, path, state)
         finally:
             loop.call_soon_threadsafe(stop.set)
             thread.join()
@@ -86,7 +86,7 @@ def memory(distance: int, rounds: int, p: float) -> stim.Circuit:
 def wait_until_built(running: Running) -> None:
     """Returns once no worker builds anything any more, graphs that are not needed yet included."""
     deadline = time.monotonic() + 600
-    for handle in running.front.supervisor.workers:
+    for handle in running.front_end.supervisor.workers:
         last = handle.snapshot  # it may be from before
         while handle.snapshot is last or handle.snapshot is None or handle.snapshot.builds:
             if time.monotonic() > deadline:

@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 import stim
 
-from decoder_service import DecoderClient, Front, ServerConfig, TcpAddress, WorkerConfig
+from decoder_service import DecoderClient, ServerConfig, ServerFrontEnd, TcpAddress, WorkerConfig
 from decoder_service.client.link import receive, send_all
+from decoder_service.protocol import HEADER_BYTES, Open
 from decoder_service.server.decoding import build_decoder
 from decoder_service.session import StreamShape
-from decoder_service.wire import HEADER_BYTES, Open
 
 ROUNDS = 21
 COMMIT_BYTES = HEADER_BYTES + 45
@@ -90,8 +90,8 @@ async def _serve(
             tcp=TcpAddress("127.0.0.1", 0) if flags.tcp else None,
             spares=0,
         )
-        async with Front(config) as front:
-            address = ("127.0.0.1", front.tcp_port or 0) if flags.tcp else str(Path(folder) / "s")
+        async with ServerFrontEnd(config) as front_end:
+            address = ("127.0.0.1", front_end.tcp_port or 0) if flags.tcp else str(Path(folder) / "s")
             return await asyncio.to_thread(_client, address, text, flags, shots, commits)
 
 

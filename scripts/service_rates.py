@@ -21,7 +21,7 @@ from service_kit import memory, packed_rows, resident, server, wait_until_built
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.client.load import LoadReport, run_load
-from decoder_service.wire import ErrorCode
+from decoder_service.protocol import ErrorCode
 
 SHOTS = 64
 QUANTILES = (50.0, 99.0, 99.9, 100.0)

@@ -20,7 +20,7 @@ import numpy as np
 from service_kit import memory, packed_rows, server, wait_until_built
 
 from decoder_service import ClientStream, DecoderClient
-from decoder_service.wire import Frame, FrameType, Reload, encode_message
+from decoder_service.protocol import Frame, FrameType, Reload, encode_message
 
 SHOTS = 200
 ROUNDS = 39

@@ -16,7 +16,7 @@ from decoder_service.client import link
 from decoder_service.client.errors import DisconnectedError, ServiceError
 from decoder_service.client.link import Address
 from decoder_service.client.stream import ClientStream, StreamOutput
-from decoder_service.wire import (
+from decoder_service.protocol import (
     Close,
     Error,
     ErrorCode,

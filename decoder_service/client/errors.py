@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decoder_service.wire import ErrorCode, Scope
+from decoder_service.protocol import ErrorCode, Scope
 
 
 class DisconnectedError(ConnectionError):

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from decoder_service.client.errors import ServiceError
-from decoder_service.session import StreamShape
-from decoder_service.wire import (
+from decoder_service.protocol import (
     CommitPayload,
     Error,
     ErrorCode,
@@ -23,7 +22,8 @@ from decoder_service.wire import (
     decode_nack,
     packed_bytes,
 )
-from decoder_service.wire.frame import new
+from decoder_service.protocol.frame import new
+from decoder_service.session import StreamShape
 
 # Names for members of enums: on Python 3.11 looking one up on its class takes as long as a small function.
 _ROUND, _FINAL, _RESULT = FrameType.ROUND, FrameType.FINAL, FrameType.RESULT

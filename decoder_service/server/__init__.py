@@ -1,6 +1,6 @@
 """The server: a front that listens, workers that decode, journals that remember."""
 
 from decoder_service.server.config import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
-from decoder_service.server.front import Front
+from decoder_service.server.front_end import ServerFrontEnd
 
-__all__ = ["Front", "ServerConfig", "TcpAddress", "TlsFiles", "WorkerConfig"]
+__all__ = ["ServerConfig", "ServerFrontEnd", "TcpAddress", "TlsFiles", "WorkerConfig"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from decoder_service.wire import Limits
+from decoder_service.protocol import Limits
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""
@@ -70,7 +70,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     slow_reader: float = 30.0
     drain: float = 5.0
     segment_bytes: int = 1 << 20
-    turn: float = 0.0001
+    time_slice: float = 0.0001
     busy_poll: float = 0.0002
     limits: Limits = Limits()
 

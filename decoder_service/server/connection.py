@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from decoder_service.wire import Frame, FrameParser, Limits, WireFault, encode_frame
+from decoder_service.protocol import Frame, FrameParser, Limits, WireFault, encode_frame
 
 RECEIVE_BYTES = 1 << 16
 LAST_READS = 8

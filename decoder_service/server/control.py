@@ -12,7 +12,7 @@ from decoder_service.server.metrics import Snapshot, StreamGauge
 MAX_MESSAGE = 1 << 17
 
 
-class Adopt(msgspec.Struct, tag=True):
+class AssignConnection(msgspec.Struct, tag=True):
     """Front: serve this connection, whose HELLO was accepted; its file descriptor comes along."""
 
     connection: int
@@ -23,14 +23,14 @@ class Drain(msgspec.Struct, tag=True):
     """Front: finish what is in flight and end."""
 
 
-class Standby(msgspec.Struct, tag=True):
-    """Front, to a spare: keep this many decoders of a kind (`standby.key_of`) warm."""
+class KeepWarm(msgspec.Struct, tag=True):
+    """Front, to a spare: keep this many decoders of a kind (`warm_spare.key_of`) warm."""
 
     key: bytes
     count: int
 
 
-class Holds(msgspec.Struct, tag=True):
+class StreamRegistered(msgspec.Struct, tag=True):
     """Worker: it has a stream of this kind now, or, with an empty key, no longer has the stream."""
 
     session: str
@@ -50,7 +50,7 @@ class Closed(msgspec.Struct, tag=True):
     connection: int
 
 
-class Gone(msgspec.Struct, tag=True):
+class SessionEnded(msgspec.Struct, tag=True):
     """Worker: the session is over; a HELLO with its name begins another."""
 
     session: str
@@ -76,10 +76,10 @@ class Event(msgspec.Struct, tag=True):
     fields: dict[str, str | int | float]
 
 
-ToWorker = Adopt | Drain | Standby
-ToFront = Ready | Closed | Gone | Report | Gauge | Holds | Event
+ToWorker = AssignConnection | Drain | KeepWarm
+ToFrontEnd = Ready | Closed | SessionEnded | Report | Gauge | StreamRegistered | Event
 _TO_WORKER = msgspec.msgpack.Decoder(ToWorker)
-_TO_FRONT = msgspec.msgpack.Decoder(ToFront)
+_TO_FRONT_END = msgspec.msgpack.Decoder(ToFrontEnd)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -118,10 +118,10 @@ def receive_as_worker(end: socket.socket) -> tuple[ToWorker | None, int | None]:
     return _TO_WORKER.decode(data), (descriptors[0] if descriptors else None)
 
 
-def receive_as_front(end: socket.socket) -> ToFront | None:
+def receive_as_front_end(end: socket.socket) -> ToFrontEnd | None:
     """The next message; None once the worker is gone."""
     try:
         data = end.recv(MAX_MESSAGE)
     except ConnectionResetError:
         return None
-    return _TO_FRONT.decode(data) if data else None
+    return _TO_FRONT_END.decode(data) if data else None

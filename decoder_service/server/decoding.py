@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 import stim
 
-from decoder_service.commits import Commit
-from decoder_service.commits import Flag as CommitFlag
-from decoder_service.model import StreamModel
-from decoder_service.server.aside import Aside, Kind, Model, Pace, Request
+from decoder_service.protocol import Flag, Open
+from decoder_service.server.build_process import BuildProcess, Kind, Model, Request, Throttle
 from decoder_service.session import Outcome, StreamShape
-from decoder_service.stream_decoder import StreamDecoder
-from decoder_service.wire import Flag, Open
+from decoder_service.streaming.commits import Commit
+from decoder_service.streaming.commits import Flag as CommitFlag
+from decoder_service.streaming.model import StreamModel
+from decoder_service.streaming.stream_decoder import StreamDecoder
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have settled to one width by then."""
@@ -47,12 +47,12 @@ class RoundDecoder(Protocol):
         """The last row of the shot; the last outcome is the result."""
         ...
 
-    def prepare(self, text: str, kind: Kind, *, aside: bool) -> Any:
+    def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> Any:
         """Builds and warms another model, beside decoding, in a thread; `complete` is for that one then.
 
         Args:
             text, kind: of the model.
-            aside: do it, as far as that goes, in another process too: this one is decoding.
+            separate_process: do it, as far as that goes, in another process too: this one is decoding.
         """
         ...
 
@@ -100,7 +100,7 @@ class ServedDecoder:
         if options.predecoder is not None:
             _check_shipped(options.predecoder)
         self._options, self._model = options, Model(text, options.kind)
-        self._aside = Aside()
+        self._build_process = BuildProcess()
         model = _parse(text, options.kind)
         self._inner = StreamDecoder(
             model,
@@ -119,8 +119,8 @@ class ServedDecoder:
             commit=options.commit,
         )
         self._inner.warm(erasures=False, rounds=rounds)
-        self._pace = Pace()
-        self._incomplete = self._inner.warm_erasures(rounds=rounds, pace=self._pace)
+        self._throttle = Throttle()
+        self._incomplete = self._inner.warm_erasures(rounds=rounds, throttle=self._throttle)
         self._model_id = bytes.fromhex(self._inner.model)
 
     @property
@@ -142,10 +142,10 @@ class ServedDecoder:
         last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
         return [*outcomes, last]
 
-    def prepare(self, text: str, kind: Kind, *, aside: bool) -> tuple[Model, StreamModel]:
+    def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> tuple[Model, StreamModel]:
         new, rounds = Model(text, kind), self.shape.rounds
-        if aside:
-            model = self._aside.prepare(
+        if separate_process:
+            model = self._build_process.prepare(
                 Request(
                     old=self._model,
                     new=new,
@@ -158,7 +158,7 @@ class ServedDecoder:
         else:
             model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
         # In the thread of `complete`: the model that was in use is built no further.
-        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, pace=self._pace)
+        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, throttle=self._throttle)
         return new, model
 
     def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
@@ -167,11 +167,11 @@ class ServedDecoder:
         self._model_id = bytes.fromhex(model.id)
 
     def complete(self) -> bool:
-        self._pace.begin()
+        self._throttle.begin()
         return next(self._incomplete, _NOTHING) is not _NOTHING
 
     def close(self) -> None:
-        self._aside.close()
+        self._build_process.close()
 
 
 _NOTHING = object()

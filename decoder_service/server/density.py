@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from decoder_service.protocol import packed_bytes
 from decoder_service.session import Row
-from decoder_service.wire import packed_bytes
 
 EVERY = 11
 """One row in this many is counted, so that the hot path hardly sees it."""

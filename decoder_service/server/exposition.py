@@ -17,27 +17,27 @@ from prometheus_client.registry import Collector
 from decoder_service.server.metrics import BOUNDS_US, COUNTERS, STAGES, Snapshot
 
 if TYPE_CHECKING:
-    from decoder_service.server.front import Front
+    from decoder_service.server.front_end import ServerFrontEnd
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-def prometheus_text(front: Front) -> bytes:
+def prometheus_text(front_end: ServerFrontEnd) -> bytes:
     """The page that a Prometheus server scrapes."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_FrontCollector(front))
+    registry.register(_FrontEndCollector(front_end))
     return generate_latest(registry)
 
 
-class _FrontCollector(Collector):
+class _FrontEndCollector(Collector):
     """Reads the last report of each worker, at most about a second old."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, front_end: ServerFrontEnd) -> None:
+        self._front_end = front_end
 
     def collect(self) -> Iterator[Metric]:
-        snapshots = reports(self._front)
+        snapshots = reports(self._front_end)
         for name in COUNTERS:
             family = CounterMetricFamily(f"qecpipe_{name}", f"Total of {name}.", labels=["worker"])
             for worker, snapshot in snapshots:
@@ -62,34 +62,34 @@ class _FrontCollector(Collector):
         yield latency
         yield from _gauges(snapshots)
         restarts = CounterMetricFamily("qecpipe_worker_restarts", "Workers that died and were replaced.")
-        restarts.add_metric([], self._front.supervisor.restarts)
+        restarts.add_metric([], self._front_end.supervisor.restarts)
         refused = CounterMetricFamily("qecpipe_refused_connections", "Connections without a good HELLO.")
-        refused.add_metric([], self._front.refused)
+        refused.add_metric([], self._front_end.refused)
         delay = GaugeMetricFamily(
             "qecpipe_worker_restart_delay_seconds", "Wait before a worker was started for the last that died."
         )
-        delay.add_metric([], self._front.supervisor.restart_delay)
+        delay.add_metric([], self._front_end.supervisor.restart_delay)
         yield restarts
         yield delay
         yield refused
 
 
-def reports(front: Front) -> list[tuple[str, Snapshot]]:
+def reports(front_end: ServerFrontEnd) -> list[tuple[str, Snapshot]]:
     """(slot, last report) of the workers that have sent one."""
     return [
         (str(slot), handle.snapshot)
-        for slot, handle in enumerate(front.supervisor.workers)
+        for slot, handle in enumerate(front_end.supervisor.workers)
         if handle.snapshot is not None
     ]
 
 
-def status(front: Front) -> dict[str, Any]:
+def status(front_end: ServerFrontEnd) -> dict[str, Any]:
     """What the status page shows, as JSON-ready values; latencies in µs."""
-    snapshots = [snapshot for _, snapshot in reports(front)]
+    snapshots = [snapshot for _, snapshot in reports(front_end)]
     return {
-        "restarts": front.supervisor.restarts,
-        "refused": front.refused,
-        "connections": front.connections,
+        "restarts": front_end.supervisor.restarts,
+        "refused": front_end.refused,
+        "connections": front_end.connections,
         "counters": {name: sum(s.counters[name] for s in snapshots) for name in COUNTERS},
         "latency_us": {
             stage: _percentiles(

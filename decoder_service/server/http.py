@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decoder_service.server import exposition
 
 if TYPE_CHECKING:
-    from decoder_service.server.front import Front
+    from decoder_service.server.front_end import ServerFrontEnd
 
 HOST = "127.0.0.1"
 TIMEOUT = 5.0
@@ -19,7 +19,7 @@ TIMEOUT = 5.0
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-async def start_http(front: Front, port: int) -> asyncio.Server:
+async def start_http(front_end: ServerFrontEnd, port: int) -> asyncio.Server:
     """Serves the pages of a front on this loopback port; 0 for any free one."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,14 +28,14 @@ async def start_http(front: Front, port: int) -> asyncio.Server:
         ):
             async with asyncio.timeout(TIMEOUT):
                 request = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_respond(front, request))
+                writer.write(_respond(front_end, request))
                 await writer.drain()
         writer.close()
 
     return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
 
 
-def _respond(front: Front, request: bytes) -> bytes:
+def _respond(front_end: ServerFrontEnd, request: bytes) -> bytes:
     line, *headers = request.split(b"\r\n")
     # A page of another origin that resolves its own name to loopback must not read the status.
     hosts = [header[5:].strip() for header in headers if header.lower().startswith(b"host:")]
@@ -46,9 +46,9 @@ def _respond(front: Front, request: bytes) -> bytes:
         return _message(405, "text/plain", b"only GET\n")
     path = rest.split(b" ")[0].split(b"?")[0]
     if path == b"/metrics":
-        return _message(200, exposition.CONTENT_TYPE, exposition.prometheus_text(front))
+        return _message(200, exposition.CONTENT_TYPE, exposition.prometheus_text(front_end))
     if path == b"/status.json":
-        return _message(200, "application/json", json.dumps(exposition.status(front)).encode())
+        return _message(200, "application/json", json.dumps(exposition.status(front_end)).encode())
     if path == b"/":
         page = resources.files("decoder_service.server").joinpath("status.html").read_bytes()
         return _message(200, "text/html; charset=utf-8", page)

@@ -25,8 +25,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from decoder_service.protocol import HEADER_BYTES, Frame, FrameParser, Limits, encode_frame
 from decoder_service.session import KEPT_OUTPUTS
-from decoder_service.wire import HEADER_BYTES, Frame, FrameParser, Limits, encode_frame
 
 SUFFIX = ".qdj"
 EXTENT = 1 << 20

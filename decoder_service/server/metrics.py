@@ -6,8 +6,8 @@ import bisect
 
 import msgspec
 
+from decoder_service.protocol import Stats
 from decoder_service.server.density import Density
-from decoder_service.wire import Stats
 
 STAGES = ("queue", "decode", "total")
 """From arrival to the decoder, in the decoder, and both."""

@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from decoder_service.wire import PayloadError, UploadPayload
+from decoder_service.protocol import PayloadError, UploadPayload
 
 
 class ModelLimitError(ValueError):

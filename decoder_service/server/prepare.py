@@ -15,7 +15,7 @@ import sys
 
 import msgspec
 
-from decoder_service.server.aside import Answer, Request, image_of
+from decoder_service.server.build_process import Answer, Request, image_of
 
 NICENESS = 5
 _PR_SET_PDEATHSIG = 1

@@ -6,11 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from decoder_service.server.decoding import RoundDecoder
-from decoder_service.server.hosted import HostedStream
-from decoder_service.server.journal import Journal, read_frames, read_to_continue, segments
-from decoder_service.session import KEPT_OUTPUTS, IntakeConfig, Row, Skip, StreamSession, Swap
-from decoder_service.wire import (
+from decoder_service.protocol import (
     Flag,
     Frame,
     FrameType,
@@ -21,6 +17,10 @@ from decoder_service.wire import (
     split_row,
     without_times,
 )
+from decoder_service.server.decoding import RoundDecoder
+from decoder_service.server.journal import Journal, read_frames, read_to_continue, segments
+from decoder_service.server.server_stream import ServerStream
+from decoder_service.session import KEPT_OUTPUTS, OrderingConfig, Row, Skip, StreamSession, Swap
 
 OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 Build = Callable[[Open, str], RoundDecoder]
@@ -49,7 +49,7 @@ class Replayer:
         opened = decode_message(head[1].payload, Opened)
         self._models = models
         decoder = build(options, self._text(options.model))
-        config = IntakeConfig(window=opened.window, gap_deadline=gap_deadline, on_gap=options.on_gap)
+        config = OrderingConfig(window=opened.window, gap_deadline=gap_deadline, on_gap=options.on_gap)
         session = StreamSession(
             head[0].stream,
             decoder.shape,
@@ -59,7 +59,7 @@ class Replayer:
             start=(opened.epoch, 0),
             outputs=opened.outputs,
         )
-        self.stream = HostedStream(session, options, decoder, None, segment_bytes=0)
+        self.stream = ServerStream(session, options, decoder, None, segment_bytes=0)
         self._refused: Row | None = None
         self._conflict = False
 
@@ -76,7 +76,9 @@ class Replayer:
             return [frame for frame in frames if frame.type == FrameType.RESULT]
         if record.type == FrameType.RELOAD:
             reload = decode_message(record.payload, Reload)
-            prepared = self.stream.decoder.prepare(self._text(reload.model), reload.kind, aside=False)
+            prepared = self.stream.decoder.prepare(
+                self._text(reload.model), reload.kind, separate_process=False
+            )
             self.stream.adopt(Swap(record.epoch, record.sequence, reload.model, reload.kind), prepared)
         return []
 
@@ -87,7 +89,7 @@ class Replayer:
             epoch = self._refused.epoch
             skip = Skip(epoch, epoch + 1, "refused by the decoder", asked=False)
             frames = self.stream.session.skipped(skip, time.monotonic_ns())
-        self.stream.session.restart_intake(conflict=self._conflict)
+        self.stream.session.restart_ordering(conflict=self._conflict)
         self.stream.latencies.clear()
         return [frame for frame in frames if frame.type in OUTPUTS]
 
@@ -142,7 +144,7 @@ def restore(
     gap_deadline: int,
     segment_bytes: int,
     prune: bool,
-) -> HostedStream | None:
+) -> ServerStream | None:
     """The stream as its journal left it, None if it was closed.
 
     Shots that are complete in the journal are not decoded again.
@@ -160,8 +162,8 @@ def restore(
     if frames and frames[-1].type == FrameType.CLOSE:
         return None
     replayer = Replayer(frames[:2], build=build, models=models, gap_deadline=gap_deadline)
-    hosted = replayer.stream
-    older = _keep_older(before, hosted.session)
+    server_stream = replayer.stream
+    older = _keep_older(before, server_stream.session)
     start = _last_boundary(frames)
     _pass_over(frames[2:start], replayer)
     recorded: list[Frame] = []
@@ -177,8 +179,8 @@ def restore(
     segment = int(path.name.split(".")[1])
     journal = Journal(folder, session, stream, segment=segment, prune=prune)
     journal.keep_older(older)
-    hosted.continue_journal(journal, made[len(recorded) :], segment_bytes=segment_bytes)
-    return hosted
+    server_stream.continue_journal(journal, made[len(recorded) :], segment_bytes=segment_bytes)
+    return server_stream
 
 
 def _keep_older(paths: list[Path], session: StreamSession) -> list[tuple[Path, int]]:
@@ -225,6 +227,6 @@ def _pass_over(frames: list[Frame], replayer: Replayer) -> None:
         if frame.type in (FrameType.RESULT, FrameType.RESET):
             ended = frame.type == FrameType.RESULT
             epoch = frame.epoch + ended
-            session.intake.done(Skip(epoch, epoch, "", asked=True))
+            session.ordering.done(Skip(epoch, epoch, "", asked=True))
     if reload is not None:
         replayer.apply(reload)

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from decoder_service.protocol import Error, ErrorCode, Frame, FrameType, Open, Scope, encode_message
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import RoundDecoder
-from decoder_service.server.hosted import HostedStream
 from decoder_service.server.models import ModelStore
-from decoder_service.wire import Error, ErrorCode, Frame, FrameType, Open, Scope, encode_message
+from decoder_service.server.server_stream import ServerStream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Services:
     models: ModelStore
     build: Callable[[Open, str], RoundDecoder]
     later: Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
-    opened: Callable[[str, HostedStream], None]
-    closed: Callable[[str, HostedStream], None]
+    opened: Callable[[str, ServerStream], None]
+    closed: Callable[[str, ServerStream], None]
     event: Callable[..., None]
 
 

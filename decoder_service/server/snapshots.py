@@ -20,30 +20,32 @@ def gauges(worker: Worker) -> list[StreamGauge]:
         StreamGauge(
             session=session.name,
             stream=number,
-            model_id=hosted.session.model_id.hex(),
-            model_age=hosted.model_age(),
-            in_flight=hosted.session.intake.in_flight,
-            window=hosted.session.intake.config.window,
+            model_id=server_stream.session.model_id.hex(),
+            model_age=server_stream.model_age(),
+            in_flight=server_stream.session.ordering.in_flight,
+            window=server_stream.session.ordering.config.window,
             connected=session.connection is not None,
-            density=hosted.density.take(),
+            density=server_stream.density.take(),
         )
         for session in worker.sessions.values()
-        for number, hosted in session.streams.items()
+        for number, server_stream in session.streams.items()
     ]
 
 
 def snapshot(worker: Worker) -> Snapshot:
     """Totals as of now, without the streams; begins the next interval of `busy`."""
     metrics = worker.metrics
-    live = [hosted for session in worker.sessions.values() for hosted in session.streams.values()]
+    live = [
+        server_stream for session in worker.sessions.values() for server_stream in session.streams.values()
+    ]
     return Snapshot(
         pid=os.getpid(),
         busy=worker.take_busy(time.monotonic_ns()),
         resident_bytes=_resident(),
         builds=worker.builds,
-        connections=len(worker.wires.connections),
+        connections=len(worker.event_loop.connections),
         sessions=len(worker.sessions),
-        counters=metrics.totals([hosted.session.stats for hosted in live]),
+        counters=metrics.totals([server_stream.session.stats for server_stream in live]),
         wire_faults=metrics.wire_faults,
         buckets=metrics.buckets,
         sums_us={stage: metrics.sums_ns[stage] / 1000 for stage in STAGES},

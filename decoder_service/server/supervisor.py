@@ -50,12 +50,12 @@ class WorkerHandle:
         self.sessions: set[str] = set()
         self.inherited: set[str] = set()
         """Sessions of the worker whose place it took, which may come back."""
-        self.holds: dict[tuple[str, int], bytes] = {}
+        self.registered: dict[tuple[str, int], bytes] = {}
         """Kinds of its streams, by session and number."""
 
     def adopt(self, connection: int, session: str, sock: socket.socket) -> None:
         """Hands a connection over; the caller closes its own copy. Raises OSError if the worker is gone."""
-        control.send(self.end, control.Adopt(connection, session), descriptor=sock.fileno())
+        control.send(self.end, control.AssignConnection(connection, session), descriptor=sock.fileno())
         self.connections.add(connection)
         self.sessions.add(session)
         self.inherited.discard(session)
@@ -131,7 +131,7 @@ class Supervisor:
         return handle
 
     def _message(self, handle: WorkerHandle) -> None:
-        message = control.receive_as_front(handle.end)
+        message = control.receive_as_front_end(handle.end)
         if message is None:
             self._lost(handle)
         elif isinstance(message, control.Ready):
@@ -142,10 +142,10 @@ class Supervisor:
             self._changed.set()
         elif isinstance(message, control.Closed):
             handle.connections.discard(message.connection)
-        elif isinstance(message, control.Gone):
+        elif isinstance(message, control.SessionEnded):
             handle.sessions.discard(message.session)
-        elif isinstance(message, control.Holds):
-            self._holds(handle, message)
+        elif isinstance(message, control.StreamRegistered):
+            self._register(handle, message)
         elif isinstance(message, control.Event):
             log.info(message.event, extra={"pid": handle.process.pid, **message.fields})
         elif isinstance(message, control.Report):
@@ -203,24 +203,24 @@ class Supervisor:
             self._spares.append(self._spawn())
         self._changed.set()
 
-    def _holds(self, handle: WorkerHandle, message: control.Holds) -> None:
+    def _register(self, handle: WorkerHandle, message: control.StreamRegistered) -> None:
         where = (message.session, message.stream)
-        key = message.key or handle.holds.get(where, b"")
+        key = message.key or handle.registered.get(where, b"")
         if message.key:
-            handle.holds[where] = message.key
+            handle.registered[where] = message.key
         else:
-            handle.holds.pop(where, None)
+            handle.registered.pop(where, None)
         for spare in self._spares:
             if spare.ready and key:
                 self._prepare(spare, {key})
 
     def _kinds(self) -> list[bytes]:
-        return [key for handle in self._slots for key in handle.holds.values()]
+        return [key for handle in self._slots for key in handle.registered.values()]
 
     def _prepare(self, spare: WorkerHandle, keys: set[bytes]) -> None:
         kinds = self._kinds()
         for key in keys:
-            message = control.Standby(key, kinds.count(key))
+            message = control.KeepWarm(key, kinds.count(key))
             _try(lambda message=message: control.send(spare.end, message))
 
     async def _wait(self) -> None:

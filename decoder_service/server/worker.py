@@ -19,22 +19,22 @@ from pathlib import Path
 
 import msgspec
 
+from decoder_service.protocol import ErrorCode
 from decoder_service.server import control
 from decoder_service.server.builder import Builder
+from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import load_factory
-from decoder_service.server.hosted import HostedStream
-from decoder_service.server.hosting import Session
-from decoder_service.server.lobby import Lobby
+from decoder_service.server.event_loop import EventLoop
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.models import ModelStore
+from decoder_service.server.scheduler import Scheduler
+from decoder_service.server.server_stream import ServerStream
 from decoder_service.server.services import Services, error_frame
+from decoder_service.server.session_registry import SessionRegistry
 from decoder_service.server.snapshots import gauges, snapshot
-from decoder_service.server.standby import Standby, key_of
-from decoder_service.server.turns import Turns
-from decoder_service.server.wires import Wires
-from decoder_service.wire import ErrorCode
+from decoder_service.server.warm_spare import WarmSpare, key_of
 
 HOUSEKEEPING = 1_000_000_000
 """Nanoseconds between reports."""
@@ -55,7 +55,7 @@ class Worker:
         self.config = config
         self.metrics = WorkerMetrics()
         alone = len(os.sched_getaffinity(0)) < 2  # then whoever could send something has to wait for us
-        self.wires = Wires(
+        self.event_loop = EventLoop(
             output_bytes=config.output_bytes,
             busy_poll=0 if alone else round(config.busy_poll * 1e9),
             lost=self._lost,
@@ -83,32 +83,34 @@ class Worker:
             closed=self._closed,
             event=self._event,
         )
-        self._standby = Standby(self._services.build, self._services.models, self._builder)
+        self._warm_spare = WarmSpare(self._services.build, self._services.models, self._builder)
         self._adopted_at: int | None = None
-        self._turns = Turns(config, self.wires, self.metrics, lobby=lambda: self._lobby, event=self._event)
-        self._lobby = Lobby(
+        self._scheduler = Scheduler(
+            config, self.event_loop, self.metrics, registry=lambda: self._registry, event=self._event
+        )
+        self._registry = SessionRegistry(
             config,
-            self.wires,
+            self.event_loop,
             self._services,
-            self._standby,
+            self._warm_spare,
             self._builder,
-            ready=self._turns.ready,
+            ready=self._scheduler.ready,
             gone=self._gone,
         )
-        self.sessions = self._lobby.sessions
-        self.wires.watch(end, self._controlled)
-        self.wires.watch(self._builder.wake, self._built)
+        self.sessions = self._registry.sessions
+        self.event_loop.watch(end, self._controlled)
+        self.event_loop.watch(self._builder.wake, self._built)
 
     def run(self) -> None:
         """Serves until the front is gone, or until drained."""
         while self._running:
             before = time.monotonic_ns()
-            happened = self.wires.wait(self._until(before))
+            happened = self.event_loop.wait(self._until(before))
             now = time.monotonic_ns()
             self.waited += now - before
             for action, mask in happened:
                 action(mask)
-            self._turns.run(now)
+            self._scheduler.run(now)
             if now >= self._housekeeping:
                 self._housekeep(now)
         self._finish()
@@ -125,7 +127,7 @@ class Worker:
         return 1 - min(1.0, waited / passed) if passed else 0.0
 
     def _until(self, now: int) -> int:
-        return now if self._turns.busy else self._turns.due(self._housekeeping)
+        return now if self._scheduler.busy else self._scheduler.due(self._housekeeping)
 
     def _controlled(self, mask: int) -> None:
         message, descriptor = control.receive_as_worker(self._end)
@@ -133,15 +135,15 @@ class Worker:
             self._running = False
         elif isinstance(message, control.Drain):
             self._drain()
-        elif isinstance(message, control.Standby):
-            self._standby.want(message.key, message.count)
+        elif isinstance(message, control.KeepWarm):
+            self._warm_spare.want(message.key, message.count)
         elif descriptor is not None:
             connection = Connection(
                 socket.socket(fileno=descriptor), message.connection, limits=self.config.limits
             )
-            self.wires.connections[connection.number] = connection
+            self.event_loop.connections[connection.number] = connection
             self._adopted_at = self._adopted_at or time.monotonic_ns()
-            self._lobby.enter(message.session, connection)
+            self._registry.enter(message.session, connection)
 
     def _tell(self, message: msgspec.Struct) -> None:
         """To the front; without one this worker ends as soon as it reads of that."""
@@ -151,48 +153,48 @@ class Worker:
     def _event(self, event: str, **fields: str | int | float) -> None:
         self._tell(control.Event(event, fields))
 
-    def _opened(self, session: str, hosted: HostedStream) -> None:
-        stream = hosted.session
-        self._tell(control.Holds(session, stream.stream, key_of(hosted.options)))
+    def _opened(self, session: str, server_stream: ServerStream) -> None:
+        stream = server_stream.session
+        self._tell(control.StreamRegistered(session, stream.stream, key_of(server_stream.options)))
         self._event(
             "stream opened",
             session=session[:8],
             stream=stream.stream,
             model=stream.model_id.hex(),
             rounds=stream.shape.rounds,
-            decoder=hosted.options.decoder,
+            decoder=server_stream.options.decoder,
         )
 
-    def _closed(self, session: str, hosted: HostedStream) -> None:
-        stats = hosted.session.stats
+    def _closed(self, session: str, server_stream: ServerStream) -> None:
+        stats = server_stream.session.stats
         self._dropped = True
         self.metrics.closed(stats)
-        self._tell(control.Holds(session, hosted.session.stream, b""))
+        self._tell(control.StreamRegistered(session, server_stream.session.stream, b""))
         totals = {name: getattr(stats, name) for name in ("shots", "commits", "erased", "failed")}
-        self._event("stream closed", session=session[:8], stream=hosted.session.stream, **totals)
+        self._event("stream closed", session=session[:8], stream=server_stream.session.stream, **totals)
 
     def _lost(self, connection: Connection) -> None:
-        self._lobby.left(connection)
+        self._registry.left(connection)
         self._tell(control.Closed(connection.number))
 
-    def _gone(self, session: Session) -> None:
-        self._turns.forget(session)
-        self._tell(control.Gone(session.name))
+    def _gone(self, session: ClientSession) -> None:
+        self._scheduler.forget(session)
+        self._tell(control.SessionEnded(session.name))
 
     def _built(self, mask: int) -> None:
         self._builder.collect()
-        self._turns.busy |= set(self.sessions.values())
+        self._scheduler.busy |= set(self.sessions.values())
 
     def _housekeep(self, now: int) -> None:
         self._housekeeping = now + HOUSEKEEPING
-        for connection in list(self.wires.connections.values()):
+        for connection in list(self.event_loop.connections.values()):
             stalled = connection.stalled_since
             if stalled is not None and now - stalled > self.config.slow_reader * 1e9:
-                self.wires.close(connection)
+                self.event_loop.close(connection)
         for session in list(self.sessions.values()):
             idle = session.connection is None and not session.restoring
             if idle and now - session.detached_since > self.config.linger * 1e9:
-                self._lobby.end(session)
+                self._registry.end(session)
         self._report()
         if self._dropped:
             self._dropped = False
@@ -202,11 +204,11 @@ class Worker:
             self._untouched = 0
             self._touch_models()
         if self._adopted_at is not None and now - self._adopted_at > TAKEOVER:
-            self._standby.clear()
+            self._warm_spare.clear()
         if self.draining_until is not None:
             rest = [session for session in self.sessions.values() if session.at_rest]
             for session in list(self.sessions.values()) if now >= self.draining_until else rest:
-                self._lobby.end(session)
+                self._registry.end(session)
             self._running = bool(self.sessions) and now < self.draining_until
 
     def _report(self) -> None:
@@ -220,27 +222,27 @@ class Worker:
 
     def _touch_models(self) -> None:
         for session in self.sessions.values():
-            for hosted in session.streams.values():
-                self._services.models.touch(hosted.options.model)
-                self._services.models.touch(hosted.session.model)
+            for server_stream in session.streams.values():
+                self._services.models.touch(server_stream.options.model)
+                self._services.models.touch(server_stream.session.model)
 
     def _drain(self) -> None:
         now = time.monotonic_ns()
         self.draining_until = now + round(self.config.drain * 1e9)
         self._housekeeping = now
-        self._lobby.draining = True
+        self._registry.draining = True
         for session in self.sessions.values():
             session.draining = True
             if session.connection is not None:
                 message = "the server ends when the shots in flight are done"
-                self.wires.send(
+                self.event_loop.send(
                     session.connection, [error_frame(0, ErrorCode.DRAINING, "connection", message)]
                 )
 
     def _finish(self) -> None:
         for session in list(self.sessions.values()):
-            self._lobby.end(session)
-        for connection in list(self.wires.connections.values()):
+            self._registry.end(session)
+        for connection in list(self.event_loop.connections.values()):
             connection.close()
         self._builder.close()
         self._end.close()

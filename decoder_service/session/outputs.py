@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from decoder_service.wire import (
+from decoder_service.protocol import (
     CommitPayload,
     Flag,
     Frame,
@@ -13,8 +13,8 @@ from decoder_service.wire import (
     FrameType,
     encode_commit,
 )
-from decoder_service.wire.frame import encode_fields
-from decoder_service.wire.payloads import COMMIT_LAYOUT
+from decoder_service.protocol.frame import encode_fields
+from decoder_service.protocol.payloads import COMMIT_LAYOUT
 
 KEPT_OUTPUTS = 8192
 """COMMIT and RESULT frames kept for a client that comes back."""

@@ -6,13 +6,13 @@ import dataclasses
 import enum
 from typing import NamedTuple
 
+from decoder_service.protocol import Flag, packed_bytes
 from decoder_service.session.shape import StreamShape
-from decoder_service.wire import Flag, packed_bytes
 
 _LOST = int(Flag.ERASED | Flag.DEGRADED | Flag.SYNTHETIC)
 
 
-class Verdict(enum.Enum):
+class AcceptResult(enum.Enum):
     """What became of a data frame."""
 
     ACCEPTED = "accepted"
@@ -54,7 +54,7 @@ class Gap(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class IntakeConfig:
+class OrderingConfig:
     """Window and deadlines of a stream.
 
     Args:

@@ -7,18 +7,14 @@ The server's loop is the other half:
         replies += session.decoded(item, outcomes) | session.skipped(item) | session.swapped(item)
     replies += session.credit(force=idle); session.tick(now) at session.next_deadline()
 
-The Semantics section of decoder_service/PROTOCOL.md is the specification of this file and `intake`.
+The Semantics section of docs/protocol.md is the specification of this file and `intake`.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from decoder_service.session.intake import LAST_EPOCH, Intake
-from decoder_service.session.outputs import Outcome, OutputLog
-from decoder_service.session.rows import Gap, IntakeConfig, Row, Skip, Verdict
-from decoder_service.session.shape import StreamShape
-from decoder_service.wire import (
+from decoder_service.protocol import (
     CreditPayload,
     Error,
     ErrorCode,
@@ -36,6 +32,10 @@ from decoder_service.wire import (
     encode_nack,
     packed_bytes,
 )
+from decoder_service.session.ordering import LAST_EPOCH, Ordering
+from decoder_service.session.outputs import Outcome, OutputLog
+from decoder_service.session.rows import AcceptResult, Gap, OrderingConfig, Row, Skip
+from decoder_service.session.shape import StreamShape
 
 _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
 _CONFLICT = int(Flag.CONFLICT)
@@ -44,12 +44,12 @@ _KINDS = (FrameType.COMMIT, FrameType.RESULT)
 _COMMIT = int(FrameType.COMMIT)
 
 _REFUSALS = {
-    Verdict.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
-    Verdict.LATE: (ErrorCode.LATE, "the round was lost and decoded as erased"),
-    Verdict.CONFLICT: (ErrorCode.CONFLICT, "another frame was accepted here; the first one is used"),
-    Verdict.BAD_PAYLOAD: (ErrorCode.BAD_PAYLOAD, "length, padding bits or flags do not fit this round"),
-    Verdict.BAD_SEQUENCE: (ErrorCode.BAD_SEQUENCE, "no such round, or FINAL not at the last one"),
-    Verdict.OVERLOAD: (ErrorCode.OVERLOAD, "past the credit window; not accepted, send it again"),
+    AcceptResult.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
+    AcceptResult.LATE: (ErrorCode.LATE, "the round was lost and decoded as erased"),
+    AcceptResult.CONFLICT: (ErrorCode.CONFLICT, "another frame was accepted here; the first one is used"),
+    AcceptResult.BAD_PAYLOAD: (ErrorCode.BAD_PAYLOAD, "length, padding bits or flags do not fit this round"),
+    AcceptResult.BAD_SEQUENCE: (ErrorCode.BAD_SEQUENCE, "no such round, or FINAL not at the last one"),
+    AcceptResult.OVERLOAD: (ErrorCode.OVERLOAD, "past the credit window; not accepted, send it again"),
 }
 
 
@@ -78,7 +78,7 @@ class StreamSession:
         self,
         stream: int,
         shape: StreamShape,
-        config: IntakeConfig,
+        config: OrderingConfig,
         *,
         model: str,
         model_id: bytes,
@@ -90,7 +90,7 @@ class StreamSession:
         self.model = model
         self.model_id = model_id
         self.stats = Stats()
-        self.intake = Intake(shape, config, start=shape.ordinal(*start))
+        self.ordering = Ordering(shape, config, start=shape.ordinal(*start))
         self.reload_wanted: Reload | None = None
         """A RELOAD to be built and warmed; `reload_prepared` or `reload_failed` ends it."""
         self._reload: Reload | None = None
@@ -99,31 +99,31 @@ class StreamSession:
         self._log = OutputLog(stream, num_observables=shape.num_observables, start=outputs)
         self._degraded: int | None = None
         self._last_reset: int | None = None
-        self._told = self.intake.decoded
+        self._told = self.ordering.decoded
         self._clock = 0
 
     def receive(self, frame: Frame, now: int) -> list[Frame]:
         """Takes a ROUND, FINAL, RESET or STATS of this stream; returns the answers."""
         now = self._forward(now)
         if frame.type in (FrameType.ROUND, FrameType.FINAL):
-            verdict = self.intake.accept(frame, now)
-            if verdict is not Verdict.ACCEPTED:
-                return self._refuse(frame, verdict)
-            return [] if self.intake.next_deadline() is None else self._nacks(now)
+            accepted = self.ordering.accept(frame, now)
+            if accepted is not AcceptResult.ACCEPTED:
+                return self._refuse(frame, accepted)
+            return [] if self.ordering.next_deadline() is None else self._nacks(now)
         if frame.type == FrameType.RESET:
             return self._reset(frame)
         if frame.type == FrameType.STATS:
-            self.stats.in_flight = self.intake.in_flight
+            self.stats.in_flight = self.ordering.in_flight
             return [Frame(FrameType.STATS, self.stream, payload=encode_message(self.stats))]
         message = f"{frame.type.name} is not for the server, or not for an open stream"
         return [self.error(ErrorCode.BAD_FRAME, "frame", message, frame.epoch, frame.sequence)]
 
-    def straight(self, frame: Frame, now: int) -> Row | None:
+    def decode_now(self, frame: Frame, now: int) -> Row | None:
         """A data frame that can be decoded at once, without `take`; None if it has to be received."""
         if self._swap is not None or self._next is not None:
             return None
-        row = self.intake.pass_through(frame, self._forward(now))
-        if row is None or (self._degraded is None and not self.intake.conflicts):
+        row = self.ordering.decode_now(frame, self._forward(now))
+        if row is None or (self._degraded is None and not self.ordering.conflicts):
             return row
         return self._marked(row)
 
@@ -131,7 +131,7 @@ class StreamSession:
         """A damaged frame of this stream: asked for again at once if it was data."""
         now = self._forward(now)
         if fault.type in (FrameType.ROUND, FrameType.FINAL):
-            self.intake.damaged(fault.epoch, fault.sequence, now)
+            self.ordering.damaged(fault.epoch, fault.sequence, now)
             return self._nacks(now)
         return [self.error(ErrorCode.BAD_FRAME, "frame", fault.detail, fault.epoch, fault.sequence)]
 
@@ -156,22 +156,22 @@ class StreamSession:
     def tick(self, now: int) -> list[Frame]:
         """NACKs again, and deals with gaps whose deadline has passed."""
         now = self._forward(now)
-        while (gap := self.intake.overdue(now)) is not None:
+        while (gap := self.ordering.overdue(now)) is not None:
             self._expire(gap, now)
         return self._nacks(now)
 
-    def heard_again(self, now: int) -> None:
+    def resume_deadlines(self, now: int) -> None:
         """The client is back after a time in which its frames were not read."""
-        self.intake.heard_again(self._forward(now))
+        self.ordering.resume_deadlines(self._forward(now))
 
     def next_deadline(self) -> int | None:
         """When `tick` is due."""
-        return self.intake.next_deadline()
+        return self.ordering.next_deadline()
 
     @property
     def has_ready(self) -> bool:
         """Whether `take` has a row or a shot to give up."""
-        return self._next is not None or self.intake.has_ready
+        return self._next is not None or self.ordering.has_ready
 
     @property
     def has_work(self) -> bool:
@@ -180,13 +180,13 @@ class StreamSession:
 
     def take(self) -> Row | Skip | Swap | None:
         """The next thing to do, in order. A row's flags say all that its outputs' flags depend on."""
-        item = self._next if self._next is not None else self.intake.take()
+        item = self._next if self._next is not None else self.ordering.take()
         self._next = None
         if isinstance(item, Row):
             item = self._marked(item)
         if self._swap is None or isinstance(item, Skip):
             return item
-        epoch, sequence = self.shape.place(self.intake.decoded)
+        epoch, sequence = self.shape.place(self.ordering.decoded)
         if sequence % self.shape.commit or sequence == self.shape.rounds:
             return item
         self._next = item
@@ -201,10 +201,10 @@ class StreamSession:
             self._log.make(_KINDS[at == last], row.epoch, row.sequence, outcome, flags)
             for at, outcome in enumerate(outcomes)
         ]
-        self.settled(row, len(outcomes))
+        self.finished(row, len(outcomes))
         return frames
 
-    def decoded_straight(self, row: Row, outcomes: list[Outcome]) -> bytes:
+    def decoded_now(self, row: Row, outcomes: list[Outcome]) -> bytes:
         """As `decoded`, encoded, of a row that went `straight`; `settled` has to follow."""
         epoch, sequence, _, _, flags, _ = row
         flags &= _INHERITED
@@ -219,11 +219,11 @@ class StreamSession:
             ]
         )
 
-    def settled(self, row: Row, outputs: int) -> None:
+    def finished(self, row: Row, outputs: int) -> None:
         """Counts a row that was decoded, with so many outputs: the window moves on."""
         if row.flags & _DEGRADED:
             self._degraded = row.epoch
-        self.intake.done(row)
+        self.ordering.done(row)
         stats = self.stats
         if row.sequence == self.shape.rounds:
             stats.shots += 1
@@ -236,11 +236,11 @@ class StreamSession:
 
     def failed(self, row: Row, reason: str) -> None:
         """The decoder refused the row: its shot is given up, the next one starts clean."""
-        self._give_up(Skip(row.epoch, row.epoch + 1, reason, asked=False))
+        self._abandon(Skip(row.epoch, row.epoch + 1, reason, asked=False))
 
     def skipped(self, skip: Skip, now: int) -> list[Frame]:
         """The shots were given up: a RESULT with FAILED for each, or the answer to RESET."""
-        self.intake.done(skip)
+        self.ordering.done(skip)
         if skip.asked:
             return [Frame(FrameType.RESET, self.stream, skip.next_epoch)]
         frames: list[Frame] = []
@@ -261,23 +261,23 @@ class StreamSession:
 
     def credit(self, *, force: bool = False) -> list[Frame]:
         """CREDIT, if the window moved by a quarter since the last one, or moved at all and `force`."""
-        moved = self.intake.decoded - self._told
-        if not force and moved * 4 < self.intake.config.window:
+        moved = self.ordering.decoded - self._told
+        if not force and moved * 4 < self.ordering.config.window:
             return []
-        self._told = self.intake.decoded
-        epoch, sequence = self.shape.place(self.intake.decoded)
-        payload = encode_credit(CreditPayload(self.intake.config.window, self.intake.in_flight))
+        self._told = self.ordering.decoded
+        epoch, sequence = self.shape.place(self.ordering.decoded)
+        payload = encode_credit(CreditPayload(self.ordering.config.window, self.ordering.in_flight))
         return [Frame(FrameType.CREDIT, self.stream, epoch, sequence, payload)]
 
     @property
     def owes_credit(self) -> bool:
         """Whether the window moved since the last CREDIT."""
-        return self.intake.decoded != self._told
+        return self.ordering.decoded != self._told
 
     @property
     def at_boundary(self) -> bool:
         """Whether the next row to decode is the first of a shot."""
-        return self.shape.place(self.intake.decoded)[1] == 0
+        return self.shape.place(self.ordering.decoded)[1] == 0
 
     @property
     def outputs(self) -> int:
@@ -297,20 +297,20 @@ class StreamSession:
         payload = encode_message(Error(code, scope, message))
         return Frame(FrameType.ERROR, self.stream, epoch, sequence, payload)
 
-    def restart_intake(self, *, conflict: bool) -> None:
+    def restart_ordering(self, *, conflict: bool) -> None:
         """After rows of a journal went through `decoded`: goes on live from the place they reached."""
-        decoded = self.intake.decoded
-        self.intake = Intake(self.shape, self.intake.config, start=decoded)
+        decoded = self.ordering.decoded
+        self.ordering = Ordering(self.shape, self.ordering.config, start=decoded)
         self._told = decoded
         epoch, sequence = self.shape.place(decoded)
         if conflict and sequence:
-            self.intake.conflicts.add(epoch)
+            self.ordering.conflicts.add(epoch)
 
     def _marked(self, row: Row) -> Row:
-        if self._degraded is None and not self.intake.conflicts:
+        if self._degraded is None and not self.ordering.conflicts:
             return row
         flags = _DEGRADED if self._degraded == row.epoch else 0
-        flags |= _CONFLICT if row.epoch in self.intake.conflicts else 0
+        flags |= _CONFLICT if row.epoch in self.ordering.conflicts else 0
         return row._replace(flags=row.flags | flags) if flags else row
 
     def _forward(self, now: int) -> int:
@@ -319,21 +319,21 @@ class StreamSession:
             self._clock = now
         return self._clock
 
-    def _refuse(self, frame: Frame, verdict: Verdict) -> list[Frame]:
+    def _refuse(self, frame: Frame, accepted: AcceptResult) -> list[Frame]:
         stats = self.stats
-        stats.duplicates += verdict is Verdict.DUPLICATE
-        stats.conflicts += verdict is Verdict.CONFLICT
-        stats.late += verdict is Verdict.LATE
-        stats.overloads += verdict is Verdict.OVERLOAD
-        if verdict is Verdict.DUPLICATE:
+        stats.duplicates += accepted is AcceptResult.DUPLICATE
+        stats.conflicts += accepted is AcceptResult.CONFLICT
+        stats.late += accepted is AcceptResult.LATE
+        stats.overloads += accepted is AcceptResult.OVERLOAD
+        if accepted is AcceptResult.DUPLICATE:
             return []
-        code, message = _REFUSALS[verdict]
+        code, message = _REFUSALS[accepted]
         return [self.error(code, "frame", message, frame.epoch, frame.sequence)]
 
     def _nacks(self, now: int) -> list[Frame]:
-        gaps = self.intake.nacks_due(now)
+        gaps = self.ordering.nacks_due(now)
         self.stats.nacks += len(gaps)
-        left = self.intake.deadline_left(now)
+        left = self.ordering.deadline_left(now)
         return [
             Frame(
                 FrameType.NACK,
@@ -347,25 +347,25 @@ class StreamSession:
     def _expire(self, gap: Gap, now: int) -> None:
         epoch, sequence = self.shape.place(gap.first)
         last = self.shape.place(gap.stop - 1)
-        if self.intake.config.on_gap == "erase" and last[0] == epoch and last[1] < self.shape.rounds:
-            self.intake.erase(gap, now)
+        if self.ordering.config.on_gap == "erase" and last[0] == epoch and last[1] < self.shape.rounds:
+            self.ordering.erase(gap, now)
             return
         what = "FINAL" if sequence == self.shape.rounds else f"round {sequence}"
-        self._give_up(Skip(epoch, epoch + 1, f"{what} was lost", asked=False))
+        self._abandon(Skip(epoch, epoch + 1, f"{what} was lost", asked=False))
 
     def _reset(self, frame: Frame) -> list[Frame]:
-        epoch, sequence = self.shape.place(self.intake.expected)
-        first = epoch + (sequence > 0 or bool(self.intake.gaps()))
+        epoch, sequence = self.shape.place(self.ordering.expected)
+        first = epoch + (sequence > 0 or bool(self.ordering.gaps()))
         if frame.epoch == self._last_reset and frame.epoch >= epoch:
             return [Frame(FrameType.RESET, self.stream, frame.epoch)]
         if not first <= frame.epoch < LAST_EPOCH:
             message = f"RESET to epoch {frame.epoch}; the next one is {first}, the last {LAST_EPOCH - 1}"
             return [self.error(ErrorCode.STALE_EPOCH, "frame", message, frame.epoch)]
         self._last_reset = frame.epoch
-        self._give_up(Skip(epoch, frame.epoch, "RESET", asked=True))
+        self._abandon(Skip(epoch, frame.epoch, "RESET", asked=True))
         return []
 
-    def _give_up(self, skip: Skip) -> None:
-        self.intake.give_up(skip)
+    def _abandon(self, skip: Skip) -> None:
+        self.ordering.abandon(skip)
         if self._next is not None and skip.epoch <= self._next.epoch < skip.next_epoch:
             self._next = None

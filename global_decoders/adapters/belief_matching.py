@@ -22,7 +22,7 @@ class BeliefMatchingDecoder(NormalFormDecoder):
 
     max_bp_iters: int = 20
 
-    def _compile(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Raises ValueError if a mechanism is not decomposed into edges."""
         require_edges(normal.dem, decoder="belief-matching")
         shot_format = ShotFormat.of_faults(normal.hyperedges)

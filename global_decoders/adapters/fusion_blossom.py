@@ -23,7 +23,7 @@ class FusionBlossomDecoder(NormalFormDecoder):
         """True: a matching learns nothing from one basis for the other."""
         return True
 
-    def _compile(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Raises ValueError if a mechanism is not decomposed into edges."""
         require_edges(normal.dem, decoder="fusion-blossom")
         matcher = FusionBlossomMatcher(normal.edges)

@@ -31,7 +31,7 @@ class BpOsdDecoder(NormalFormDecoder):
     osd_method: str = "osd_cs"
     osd_order: int = 7
 
-    def _compile(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Components of a mechanism fire together."""
         faults = normal.hyperedges
         # ldpc reads past its arrays (a segmentation fault) where the order exceeds the free columns.
@@ -56,7 +56,7 @@ class BpLsdDecoder(NormalFormDecoder):
     lsd_method: str = "lsd_0"
     lsd_order: int = 0
 
-    def _compile(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Components of a mechanism fire together."""
         options = {"lsd_method": self.lsd_method, "lsd_order": self.lsd_order}
         faults = normal.hyperedges

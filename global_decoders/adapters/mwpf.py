@@ -21,7 +21,7 @@ class MwpfDecoder(NormalFormDecoder):
 
     cluster_node_limit: int = 50
 
-    def _compile(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Components of a mechanism fire together."""
         faults = normal.hyperedges
         solver = ParityFactorSolver(faults, cluster_node_limit=self.cluster_node_limit)

@@ -27,7 +27,7 @@ class PyMatchingDecoder(NormalFormDecoder):
         """Whether edges count as independent, so that nothing is learned from one basis for the other."""
         return not self.correlated
 
-    def _compile(self, normal: NormalForm) -> "CompiledPyMatching":
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledPyMatching":
         """Build the graph, warm: the first decode is as fast as the next.
 
         Raises:

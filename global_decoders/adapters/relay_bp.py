@@ -35,7 +35,7 @@ class RelayBpDecoder(NormalFormDecoder):
     stop_nconv: int = 5
     seed: int = 0
 
-    def _compile(self, normal: NormalForm) -> "CompiledRelayBp":
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledRelayBp":
         """Components of a mechanism fire together."""
         faults = normal.hyperedges
         strengths = np.random.default_rng(self.seed).uniform(

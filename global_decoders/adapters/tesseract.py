@@ -29,7 +29,7 @@ class TesseractDecoder(NormalFormDecoder):
     pqlimit: int = 200_000
     seed: int = 2384753
 
-    def _compile(self, normal: NormalForm) -> "CompiledTesseract":
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledTesseract":
         """Components of a mechanism fire together."""
         search = tesseract_decoder.TesseractSinterDecoder(
             det_beam=self.det_beam,

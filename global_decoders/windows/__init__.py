@@ -22,7 +22,7 @@ from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import (
     Mode,
     Window,
-    assert_owned_once,
+    assert_committed_once,
     check_sizes,
     parallel_windows,
     sliding_windows,
@@ -48,7 +48,7 @@ __all__ = [
     "WindowMatcher",
     "WindowPlaces",
     "WindowedDecoder",
-    "assert_owned_once",
+    "assert_committed_once",
     "check_sizes",
     "check_span",
     "cut",

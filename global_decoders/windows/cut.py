@@ -30,7 +30,7 @@ Edge = tuple[int, ...]
 Label = tuple[tuple[int, ...], tuple[Place, ...]]
 """Observables and seam detectors that an edge flips."""
 
-_NOT_OWNED: Label = ((), ())
+_NOT_COMMITTED: Label = ((), ())
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class WindowPlaces:
     """
 
     inputs: tuple[Place, ...]
-    seam: tuple[Place, ...]
+    artificial_defects: tuple[Place, ...]
     num_observables: int
 
     @property
     def num_fault_ids(self) -> int:
         """The observables, and then one for each seam detector."""
-        return self.num_observables + len(self.seam)
+        return self.num_observables + len(self.artificial_defects)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class WindowDem(WindowPlaces):
     @property
     def places(self) -> WindowPlaces:
         """All but the text."""
-        return WindowPlaces(self.inputs, self.seam, self.num_observables)
+        return WindowPlaces(self.inputs, self.artificial_defects, self.num_observables)
 
 
 CutKey = tuple[tuple[int, int, int], tuple[bool, bool], tuple[int, ...]]
@@ -140,8 +140,8 @@ class WindowEdges:
     def window_dem(self) -> WindowDem:
         """As a DEM, every edge with its likeliest label."""
         chosen = {edge: max(choices, key=choices.__getitem__) for edge, choices in self.labels.items()}
-        seam = tuple(sorted({place for _, places in chosen.values() for place in places}))
-        fault_id = {place: self.num_observables + k for k, place in enumerate(seam)}
+        artificial_defects = tuple(sorted({place for _, places in chosen.values() for place in places}))
+        fault_id = {place: self.num_observables + k for k, place in enumerate(artificial_defects)}
         targets = {
             edge: _targets(edge, [*observables, *(fault_id[place] for place in places)])
             for edge, (observables, places) in chosen.items()
@@ -153,9 +153,9 @@ class WindowEdges:
             for together in sorted(self.fired)
         ]
         ends = [f"detector D{len(self.inputs) - 1}"] if self.inputs else []
-        if self.num_observables + len(seam):
-            ends.append(f"logical_observable L{self.num_observables + len(seam) - 1}")
-        return WindowDem(self.inputs, seam, self.num_observables, "\n".join([*lines, *ends]))
+        if self.num_observables + len(artificial_defects):
+            ends.append(f"logical_observable L{self.num_observables + len(artificial_defects) - 1}")
+        return WindowDem(self.inputs, artificial_defects, self.num_observables, "\n".join([*lines, *ends]))
 
     def _add(self, probability: float, seen: Sequence[tuple[Edge, Label]]) -> None:
         """A mechanism of which these components are seen."""
@@ -185,8 +185,8 @@ def seen_in(
     touched = [layer + offset for offset, _ in component.detectors]
     if not edge or window.drops(touched):
         return None
-    if not window.owns(touched):
-        return edge, _NOT_OWNED
+    if not window.commits(touched):
+        return edge, _NOT_COMMITTED
     lo, hi = window.lo - window.start, window.hi - window.start
     return edge, (component.observables, tuple(place for place in places if not lo <= place[0] < hi))
 

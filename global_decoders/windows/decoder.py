@@ -17,7 +17,7 @@ from global_decoders.packed_shots import checked_packed
 from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import LayeredDem
 from global_decoders.windows.matcher import WindowMatcher
-from global_decoders.windows.plan import Mode, Window, assert_owned_once, check_sizes, windows_of
+from global_decoders.windows.plan import Mode, Window, assert_committed_once, check_sizes, windows_of
 from qec import NormalForm
 
 __all__ = ["CompiledWindows", "WindowedDecoder", "check_span"]
@@ -57,7 +57,7 @@ class WindowedDecoder(NormalFormDecoder):
         """Whether edges count as independent, as in `PyMatchingDecoder`."""
         return self.inner == "pymatching"
 
-    def _compile(self, normal: NormalForm) -> CompiledWindows:
+    def compile_normal_form(self, normal: NormalForm) -> CompiledWindows:
         """Cuts the windows and builds their graphs, warm; every component is owned exactly once.
 
         Raises:
@@ -67,7 +67,7 @@ class WindowedDecoder(NormalFormDecoder):
         layers = LayeredDem.from_dem(normal.exact_dem, correlated=not self.independent_edges)
         windows = [*windows_of(layers.num_layers, commit=self.commit, buffer=self.buffer, mode=self.mode)]
         check_span(layers, buffer=self.buffer, mode=self.mode)
-        assert_owned_once(layers.footprints(), windows)
+        assert_committed_once(layers.footprints(), windows)
         return CompiledWindows(layers=layers, windows=windows, graphs=WindowGraphs(inner=self.inner))
 
 
@@ -86,7 +86,7 @@ class _Step:
 
     matcher: WindowMatcher
     inputs: slice | np.ndarray
-    seams: list[slice | np.ndarray]
+    artificial_defects: list[slice | np.ndarray]
 
 
 class CompiledWindows(sinter.CompiledDecoder):
@@ -125,10 +125,12 @@ class CompiledWindows(sinter.CompiledDecoder):
             # take() lays shots out in rows; a fancy index would not, and the reshape copy again.
             inputs = step.inputs
             read = bits.take(inputs, axis=1) if isinstance(inputs, np.ndarray) else bits[:, inputs]
-            found = step.matcher.decode(read.reshape(-1, width)).reshape(shots, len(step.seams), -1)
+            found = step.matcher.decode(read.reshape(-1, width)).reshape(
+                shots, len(step.artificial_defects), -1
+            )
             flips ^= np.bitwise_xor.reduce(found[:, :, : self.num_observables], axis=1)
-            for k, seam in enumerate(step.seams):
-                bits[:, seam] ^= found[:, k, self.num_observables :]
+            for k, artificial_defects in enumerate(step.artificial_defects):
+                bits[:, artificial_defects] ^= found[:, k, self.num_observables :]
         return flips
 
 
@@ -141,8 +143,8 @@ def _steps(layers: LayeredDem, windows: list[Window], graphs: WindowGraphs) -> I
     def inputs(window: Window) -> np.ndarray:
         return np.arange(starts[window.start], starts[window.stop])
 
-    def seam(window: Window, matcher: WindowMatcher) -> np.ndarray:
-        places = ((window.start + t, site) for t, site in matcher.places.seam)
+    def artificial_defects(window: Window, matcher: WindowMatcher) -> np.ndarray:
+        places = ((window.start + t, site) for t, site in matcher.places.artificial_defects)
         found = [starts[t] + site_index[layers.kind_id(t)][site] for t, site in places]
         return np.array(found, dtype=np.int64)
 
@@ -157,15 +159,15 @@ def _steps(layers: LayeredDem, windows: list[Window], graphs: WindowGraphs) -> I
             yield _Step(
                 matcher=matchers[key],
                 inputs=_as_slice(np.concatenate([inputs(w) for w in members])),
-                seams=[_as_slice(seam(w, matchers[key])) for w in members],
+                artificial_defects=[_as_slice(artificial_defects(w, matchers[key])) for w in members],
             )
 
 
 def _independent(windows: list[Window]) -> Iterator[list[Window]]:
     """Parallel plans: the A windows, then the B windows. Sliding plans: one window at a time."""
-    if any(window.second for window in windows):
-        ordered = sorted(windows, key=lambda window: window.second)
-        for _, group in itertools.groupby(ordered, key=lambda window: window.second):
+    if any(window.after_neighbours for window in windows):
+        ordered = sorted(windows, key=lambda window: window.after_neighbours)
+        for _, group in itertools.groupby(ordered, key=lambda window: window.after_neighbours):
             yield list(group)
     else:
         yield from ([window] for window in windows)

@@ -60,12 +60,12 @@ class WindowGraph:
     def freed(self, seen: Iterable[tuple[Edge, Label]]) -> WindowGraph:
         """The same graph where these edges, new or not, have weight 0 (even odds) and these labels."""
         first = self.places.num_observables
-        fault_ids = {place: first + k for k, place in enumerate(self.places.seam)}
+        fault_ids = {place: first + k for k, place in enumerate(self.places.artificial_defects)}
         free: dict[tuple[int, int], list[int]] = {}
         for edge, (observables, handed_on) in seen:
             found = [fault_ids.setdefault(at, first + len(fault_ids)) for at in handed_on]
             free[(edge[0], edge[1]) if len(edge) == 2 else (-1, edge[0])] = [*observables, *found]
-        places = dataclasses.replace(self.places, seam=tuple(fault_ids))
+        places = dataclasses.replace(self.places, artificial_defects=tuple(fault_ids))
         if not free:
             return self
         if self.text is None:
@@ -78,7 +78,7 @@ class WindowGraph:
         last = [f"logical_observable L{places.num_fault_ids - 1}"] if places.num_fault_ids else []
         return dataclasses.replace(self, places=places, text="\n".join([*lines, self.text, *last]))
 
-    def build(self, pace: Callable[[], None] = lambda: None) -> pymatching.Matching:
+    def build(self, throttle: Callable[[], None] = lambda: None) -> pymatching.Matching:
         """The graph, not warm; `pace` is called every few edges, where there are edges."""
         places = self.places
         if self.text is not None:
@@ -96,7 +96,7 @@ class WindowGraph:
             else:
                 matching.add_edge(u, v, fault_ids=set(flips), weight=weight)
             if k % _STEP == 0:
-                pace()
+                throttle()
         matching.ensure_num_fault_ids(places.num_fault_ids)
         return matching
 

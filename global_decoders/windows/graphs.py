@@ -24,7 +24,7 @@ _Key = tuple[CutKey, _Lost]
 _Content = tuple[WindowPlaces, bytes]
 
 
-def _unpaced() -> None:
+def _unthrottled() -> None:
     pass
 
 
@@ -68,7 +68,7 @@ class WindowGraphs:
         window: Window,
         *,
         erased: Iterable[tuple[int, Component]] = (),
-        pace: Callable[[], None] = _unpaced,
+        throttle: Callable[[], None] = _unthrottled,
     ) -> WindowMatcher:
         """The warm matcher of a window, built when it is first asked for.
 
@@ -79,7 +79,7 @@ class WindowGraphs:
             pace: called every few steps of building a graph with erased rounds.
         """
         if lost := _relative(erased, window):
-            return self._erased_matcher(lost, layers, window, pace)
+            return self._erased_matcher(lost, layers, window, throttle)
         key = cut_key(layers, window)
         if key not in self._by_key:
             self._by_key[key] = self._of_content(self.content(layers, window))
@@ -91,7 +91,7 @@ class WindowGraphs:
         window: Window,
         *,
         erased: Iterable[tuple[int, Component]],
-        pace: Callable[[], None] = _unpaced,
+        throttle: Callable[[], None] = _unthrottled,
     ) -> bool:
         """Builds a `matcher` that may be asked for; False if there is no room for it beside the others.
 
@@ -105,7 +105,7 @@ class WindowGraphs:
                 return True
             if self._erased_bytes + base.num_bytes > MOST_ERASED_BYTES:
                 return False
-        self._keep(key, _freed(base, window, lost, pace), asked=False)
+        self._keep(key, _freed(base, window, lost, throttle), asked=False)
         return True
 
     def content(self, layers: LayeredDem, window: Window) -> _Content:
@@ -129,14 +129,14 @@ class WindowGraphs:
         return self._by_content[content]
 
     def _erased_matcher(
-        self, lost: _Lost, layers: LayeredDem, window: Window, pace: Callable[[], None]
+        self, lost: _Lost, layers: LayeredDem, window: Window, throttle: Callable[[], None]
     ) -> WindowMatcher:
         key = (cut_key(layers, window), lost)
         with self._lock:
             if key in self._erased:
                 self._erased.move_to_end(key)
                 return self._erased[key]
-        return self._keep(key, _freed(self.matcher(layers, window), window, lost, pace), asked=True)
+        return self._keep(key, _freed(self.matcher(layers, window), window, lost, throttle), asked=True)
 
     def _keep(self, key: _Key, matcher: WindowMatcher, *, asked: bool) -> WindowMatcher:
         """The one that is kept by this key now; those asked for longest ago make room for it."""
@@ -155,8 +155,8 @@ def _relative(erased: Iterable[tuple[int, Component]], window: Window) -> _Lost:
     return tuple((t - window.start, component) for t, component in erased)
 
 
-def _freed(base: WindowMatcher, window: Window, lost: _Lost, pace: Callable[[], None]) -> WindowMatcher:
+def _freed(base: WindowMatcher, window: Window, lost: _Lost, throttle: Callable[[], None]) -> WindowMatcher:
     """The matcher of a window in which these components have weight 0."""
     seen = [seen_in(window, component, t + window.start, number=base.input_index) for t, component in lost]
     graph = base.graph.freed([found for found in seen if found is not None])
-    return WindowMatcher.of_graph(graph, pace=pace, remembers=False)
+    return WindowMatcher.of_graph(graph, throttle=throttle, cached=False)

@@ -150,7 +150,7 @@ class LayeredDem:
     def detectors_per_cycle(self) -> int:
         return sum(len(self.kinds[k].sites) for k in self.source[self.cut - self.cycle : self.cut])
 
-    def outline(self) -> LayeredDem:
+    def skeleton(self) -> LayeredDem:
         """The same layers without their mechanisms: enough to place windows, not to cut them."""
         return dataclasses.replace(
             self, kinds=tuple(dataclasses.replace(kind, mechanisms=None) for kind in self.kinds)

@@ -13,7 +13,7 @@ import stim
 from global_decoders.adapters.pymatching import CompiledPyMatching
 from global_decoders.windows.cut import WindowDem, WindowPlaces
 from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
-from global_decoders.windows.remembered import MOST_BYTES, Remembered
+from global_decoders.windows.syndrome_cache import MOST_BYTES, SyndromeCache
 
 __all__ = ["WindowMatcher"]
 
@@ -42,7 +42,7 @@ class WindowMatcher:
         *,
         correlated: bool,
         graph: WindowGraph | None = None,
-        remembers: bool = True,
+        cached: bool = True,
     ) -> None:
         self.places = places
         self.input_index = {place: k for k, place in enumerate(places.inputs)}
@@ -54,9 +54,9 @@ class WindowMatcher:
         self._decode = functools.partial(_decode, self._compiled, places.num_fault_ids)
         size = -(-len(places.inputs) // 8)
         # Not all zero where a mechanism is likelier than not. Warms the graph.
-        self._quiet = self._decode(np.zeros((1, size), dtype=np.uint8))
-        fits = remembers and 0 < size <= MOST_BYTES
-        self._remembered = Remembered(self._decode, size=size) if fits else None
+        self._trivial = self._decode(np.zeros((1, size), dtype=np.uint8))
+        fits = cached and 0 < size <= MOST_BYTES
+        self._cache = SyndromeCache(self._decode, size=size) if fits else None
 
     @classmethod
     def of_dem(cls, dem: WindowDem, *, inner: str) -> WindowMatcher:
@@ -72,13 +72,13 @@ class WindowMatcher:
 
     @classmethod
     def of_graph(
-        cls, graph: WindowGraph, *, pace: Callable[[], None] = lambda: None, remembers: bool = True
+        cls, graph: WindowGraph, *, throttle: Callable[[], None] = lambda: None, cached: bool = True
     ) -> WindowMatcher:
         """The matcher of a graph; equal to the one that the graph is of. See `WindowGraph.build`."""
-        matching = graph.build(pace)
-        pace()
+        matching = graph.build(throttle)
+        throttle()
         correlated = graph.text is not None
-        return cls(matching, graph.places, correlated=correlated, graph=graph, remembers=remembers)
+        return cls(matching, graph.places, correlated=correlated, graph=graph, cached=cached)
 
     @cached_property
     def graph(self) -> WindowGraph:
@@ -90,7 +90,7 @@ class WindowMatcher:
     @property
     def num_bytes(self) -> int:
         """Of memory that it takes, rather too many than too few."""
-        table = 0 if self._remembered is None else self._remembered.num_bytes
+        table = 0 if self._cache is None else self._cache.num_bytes
         return self._compiled.matching.num_edges * _BYTES_PER_EDGE[self._compiled.correlated] + table
 
     def decode(self, detections: np.ndarray) -> np.ndarray:
@@ -102,12 +102,12 @@ class WindowMatcher:
         packed = np.packbits(detections, axis=1, bitorder="little")
         if len(packed) == 1:  # a stream's: looking an answer up takes longer than to match so little
             return self._decode(packed)
-        if self._remembered is not None:
-            return self._remembered(packed)
+        if self._cache is not None:
+            return self._cache(packed)
         busy = packed.any(axis=1)
         if busy.all():
             return self._decode(packed)
-        flips = np.repeat(self._quiet, len(packed), axis=0)
+        flips = np.repeat(self._trivial, len(packed), axis=0)
         if busy.any():
             flips[busy] = self._decode(packed[busy])
         return flips

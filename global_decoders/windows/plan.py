@@ -11,7 +11,7 @@ from typing import Literal, get_args
 __all__ = [
     "Mode",
     "Window",
-    "assert_owned_once",
+    "assert_committed_once",
     "check_sizes",
     "parallel_windows",
     "sliding_windows",
@@ -38,7 +38,7 @@ class Window:
     stop: int
     past_closed: bool = True
     future_closed: bool = False
-    second: bool = False
+    after_neighbours: bool = False
 
     def drops(self, touched: Sequence[int]) -> bool:
         """Whether a component that touches these layers belongs to another window."""
@@ -46,7 +46,7 @@ class Window:
             self.future_closed and max(touched) >= self.stop
         )
 
-    def owns(self, touched: Sequence[int]) -> bool:
+    def commits(self, touched: Sequence[int]) -> bool:
         """Whether a component that touches these layers is committed by this window."""
         return any(self.lo <= layer < self.hi for layer in touched) and not self.drops(touched)
 
@@ -89,10 +89,12 @@ def parallel_windows(num_layers: int, *, commit: int, buffer: int) -> Iterator[W
             start=max(0, lo - buffer), lo=lo, hi=lo + commit, stop=lo + commit + buffer, past_closed=False
         )
         if lo:
-            yield Window(start=committed, lo=committed, hi=lo, stop=lo, future_closed=True, second=True)
+            yield Window(
+                start=committed, lo=committed, hi=lo, stop=lo, future_closed=True, after_neighbours=True
+            )
         committed = lo + commit
         lo += period
-    yield Window(start=committed, lo=committed, hi=num_layers, stop=num_layers, second=True)
+    yield Window(start=committed, lo=committed, hi=num_layers, stop=num_layers, after_neighbours=True)
 
 
 def windows_of(num_layers: int, *, commit: int, buffer: int, mode: Mode) -> Iterator[Window]:
@@ -102,7 +104,7 @@ def windows_of(num_layers: int, *, commit: int, buffer: int, mode: Mode) -> Iter
     return plan(num_layers, commit=commit, buffer=buffer)
 
 
-def assert_owned_once(footprints: Iterable[tuple[int, ...]], windows: Iterable[Window]) -> None:
+def assert_committed_once(footprints: Iterable[tuple[int, ...]], windows: Iterable[Window]) -> None:
     """Checks that every component is committed by exactly one window.
 
     Args:
@@ -119,7 +121,9 @@ def assert_owned_once(footprints: Iterable[tuple[int, ...]], windows: Iterable[W
     starts = [window.lo for window in ordered]
     for touched in footprints:
         near = {bisect.bisect_right(starts, layer) - 1 for layer in touched}
-        owners = [(ordered[k].lo, ordered[k].hi) for k in sorted(near) if k >= 0 and ordered[k].owns(touched)]
+        owners = [
+            (ordered[k].lo, ordered[k].hi) for k in sorted(near) if k >= 0 and ordered[k].commits(touched)
+        ]
         if len(owners) != 1:
             raise ValueError(
                 f"a component that touches layers {touched} is owned by {len(owners)} windows {owners}; "

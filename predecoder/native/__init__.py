@@ -13,6 +13,7 @@ from predecoder.native.matching import Matched, NativeMatching
 from predecoder.native.network import NativeNetwork
 from predecoder.native.residual import NativeResidual
 from predecoder.native.stencil_gradient import NativeStencilGradient
+from predecoder.native.volumes import NativeVolumes
 
 __all__ = [
     "Matched",
@@ -22,6 +23,7 @@ __all__ = [
     "NativeResidual",
     "NativeStencilGradient",
     "NativeUnavailableError",
+    "NativeVolumes",
     "load_library",
     "native_or_none",
 ]

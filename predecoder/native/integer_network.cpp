@@ -2,7 +2,7 @@
 //
 // The stream of activations has 16 bits; hidden activations, never negative, have 7, two channels to a plane;
 // weights have 16 bits in the stencils and 8 in the mixing of channels. Sums wrap nowhere: whoever makes the
-// tables (integer_network.py) scales them so that a stencil's absolute weights, and the weights of either
+// tables (quantized_tables.py) scales them so that a stencil's absolute weights, and the weights of either
 // sign of kChunk inputs, cannot leave 16 bits whatever the activations; all other sums saturate.
 #include "engine.h"
 
@@ -17,7 +17,7 @@ using engine::kTaps;
 using engine::Volume;
 
 constexpr int kOutputs = 4;  // side by side in the table of a mixing's weights
-constexpr int kChunk = 32;   // inputs whose products are added up without saturation
+constexpr int kChunk = 32;   // CHUNK of quantized_tables.py: inputs whose products are added up without saturation
 constexpr int kHidden = 127;
 
 typedef int16_t Lanes __attribute__((vector_size(32), aligned(32)));
@@ -241,9 +241,6 @@ struct Integer {
 }  // namespace
 
 extern "C" {
-
-// Inputs of a mixing whose weights of either sign may not sum to more than 2^15 / 127.
-int32_t qecpipe_integer_network_chunk() { return kChunk; }
 
 int64_t qecpipe_integer_network_scratch(const QecpipeIntegerNetwork *net) { return engine::scratch<Integer>(*net); }
 

@@ -3,6 +3,11 @@
 Libraries are kept in the user's cache by a hash of all that decides what is in them: sources, flags, compiler
 and the machine's instruction set. Machines that share a home folder therefore do not share libraries unless
 they may, and an update of any of these compiles anew.
+
+What is in the cache is loaded into the process, so that whoever can write there is trusted like this user. A
+cache is used only if nobody else can: its files and folders, up to the root, belong to this user or to root,
+and neither their group nor others can write in them. Otherwise this process compiles for itself, in a new
+folder that only this user can enter.
 """
 
 from __future__ import annotations
@@ -10,12 +15,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
 from cuda.qecpipe import cpu_build
+from predecoder.native.trust import UntrustedError, is_ours, require_ours
 
 __all__ = ["NativeUnavailableError", "load_library"]
 
@@ -27,6 +35,7 @@ _FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
 _NATIVE = "-march=native"
 _TIMEOUT = 300
 """Seconds after which a compiler is given up."""
+logger = logging.getLogger(__name__)
 
 
 class NativeUnavailableError(RuntimeError):
@@ -50,9 +59,13 @@ def load_library(source_name: str) -> ctypes.CDLL:
     flags, target = _target(compiler)
     try:
         library = _cache_folder() / f"{source_name}-{_key(path, flags, target)}.so"
+        library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_ours(library.parent)
         if not _is_whole(library):
-            library.parent.mkdir(parents=True, exist_ok=True)
             _build(compiler, flags, path, library)
+    except UntrustedError as error:
+        _warn_once(str(error))
+        return _load_once(compiler, flags, path)
     except OSError:
         return _load_once(compiler, flags, path)
     return _load(library)
@@ -64,6 +77,11 @@ def _cache_folder() -> Path:
         return _CACHE.expanduser()
     except RuntimeError as error:
         raise FileNotFoundError(str(error)) from error
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    logger.warning(reason)
 
 
 def _load_once(compiler: str, flags: tuple[str, ...], path: Path) -> ctypes.CDLL:
@@ -101,9 +119,14 @@ def _build(compiler: str, flags: tuple[str, ...], path: Path, library: Path) -> 
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether a library is what was compiled: loading one that was damaged may end the process."""
+    """Whether a library is what this user compiled: loading one that was damaged may end the process."""
+    digest = library.with_suffix(_DIGEST)
     try:
-        return hashlib.sha256(library.read_bytes()).hexdigest() == library.with_suffix(_DIGEST).read_text()
+        if not all(
+            is_ours(path.lstat()) and stat.S_ISREG(path.lstat().st_mode) for path in (library, digest)
+        ):
+            return False
+        return hashlib.sha256(library.read_bytes()).hexdigest() == digest.read_text()
     except (FileNotFoundError, UnicodeDecodeError):
         return False
 

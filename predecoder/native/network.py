@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from predecoder.inference.precision import Precision
 from predecoder.native.placement import DETECTORS, cells, fields, start
 from predecoder.native.volumes import NativeVolumes, described
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
@@ -23,8 +24,9 @@ class NativeNetwork(NativeVolumes):
     """Logits of a separable network that agree with torch's up to rounding, several times faster."""
 
     lanes = _LANES
+    precision: Precision = "float32"
 
-    def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
+    def __init__(self, problem: DecodingProblem, network: Network) -> None:
         """Copies the weights.
 
         Raises:
@@ -34,13 +36,13 @@ class NativeNetwork(NativeVolumes):
         config = network.config
         if not self.runs(config):
             raise ValueError(f"the native engine runs separable networks with time_fold=1, not {config}")
-        present = cells(layout.detector_grid) >= 0
+        present = cells(problem.layout.detector_grid) >= 0
         added, kind = fields(network, present)
         tables = float_tables(network)
         tables |= {name: _tiled(tables[name]) for name in ("mix", "head")}
-        tables |= {"start": start(network, layout, moves), "fields": added, "kind": kind}
+        tables |= {"start": start(network, problem), "fields": added, "kind": kind}
         super().__init__(
-            *("network", _Description, tables, layout, moves),
+            *("network", _Description, tables, problem.layout, problem.moves),
             channels=config.channels,
             reach=config.halo[0],
         )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.rates import move_rates
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem, DetectorLayout, MoveSet
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +32,7 @@ def cells(grid_TIJ: np.ndarray) -> np.ndarray:
     )
 
 
-def start(network: Network, layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
+def start(network: Network, problem: DecodingProblem) -> np.ndarray:
     """What the first convolution adds to that of the detections: biases, where detectors are, and the noise.
 
     Returns:
@@ -42,9 +41,9 @@ def start(network: Network, layout: DetectorLayout, moves: MoveSet) -> np.ndarra
     import torch
 
     # Each convolution with its inputs; the first one's come after those of the detections.
-    parts = [(network.embed, DETECTORS, cells(layout.detector_grid) >= 0)]
+    parts = [(network.embed, DETECTORS, cells(problem.layout.detector_grid) >= 0)]
     if network.noise is not None:
-        rates = np.concatenate([cells(grid) for grid in move_rates(layout, moves)], axis=1)
+        rates = np.concatenate([cells(grid) for grid in problem.noise_features], axis=1)
         parts.append((network.noise, 0, rates))
     total = torch.zeros(())
     with torch.inference_mode():

@@ -1,6 +1,12 @@
 """Training a pre-decoder: configuration, batches, the loop, and paired evaluation."""
 
-from predecoder.training.config import TrainConfig, load_config
+from predecoder.training.config import (
+    ClassLossConfig,
+    DataConfig,
+    OptimizerConfig,
+    StageConfig,
+    TrainConfig,
+)
 from predecoder.training.evaluation import (
     DEFAULT_CASES,
     EvaluationCase,
@@ -9,19 +15,27 @@ from predecoder.training.evaluation import (
     PairedDecoders,
     PairedEvaluator,
 )
-from predecoder.training.loop import StepReport, train
+from predecoder.training.loop import StepReport, train, train_stage
 from predecoder.training.processes import Processes
+from predecoder.training.reading import load_config
+from predecoder.training.tasks import TaskConfig
 
 __all__ = [
     "DEFAULT_CASES",
+    "ClassLossConfig",
+    "DataConfig",
     "EvaluationCase",
     "Noise",
+    "OptimizerConfig",
     "PairedCounts",
     "PairedDecoders",
     "PairedEvaluator",
     "Processes",
+    "StageConfig",
     "StepReport",
+    "TaskConfig",
     "TrainConfig",
     "load_config",
     "train",
+    "train_stage",
 ]

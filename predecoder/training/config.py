@@ -1,80 +1,18 @@
-"""What `qecpipe train --config FILE.toml` reads."""
+"""A training run in typed objects: stages, and what each of them is made of."""
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from predecoder.decision import DecisionConfig
 from predecoder.network import NetworkConfig
+from predecoder.training.tasks import TaskConfig
 
-__all__ = ["DataConfig", "OptimizerConfig", "TaskConfig", "TrainConfig", "load_config"]
+__all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "TrainConfig"]
 
-Labels = Literal["sampled", "teacher", "conditioned", "distilled"]
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """One family of training shots; every basis and orientation becomes a stream of batches.
-
-    Attributes:
-        distance, rounds: size of the memory experiment.
-        p: physical error rate of `noise`.
-        noise: 'depolarizing', 'si1000', 'uniform-stim', a TOML file of 25 parameters (p unused), or 'varied':
-            random ones that fire about as many detectors as depolarizing noise of the same p, up to 0.02.
-        variants: of 'varied' noise, how many; every one has streams of its own.
-        perfect_last_round: the last round is without noise, as in the paper's counts.
-        bases: any of 'x' and 'z'.
-        orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
-        dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
-        weight: how often a batch is drawn from this task, relative to the others.
-        contested: only shots on which plain and correlated PyMatching disagree about an observable.
-            They are where failures are decided, and rare. Which shots these are is a function of the
-            syndrome alone, so it does not bias what is learnt about the labels of a syndrome.
-        begins: step from which on batches are drawn from this task; a step, however many processes share it.
-    """
-
-    distance: int = 9
-    rounds: int = 9
-    p: float = 0.006
-    noise: str = "depolarizing"
-    variants: int = 1
-    perfect_last_round: bool = False
-    bases: tuple[str, ...] = ("x", "z")
-    orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
-    dem: str | None = None
-    weight: float = 1.0
-    contested: bool = False
-    begins: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ValueError(f"task weight={self.weight!r} is not positive; remove the task instead")
-        if not self.bases or not self.orientations:
-            raise ValueError(
-                f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
-            )
-        for name in ("contested", "perfect_last_round"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"task {name}={getattr(self, name)!r} is not true or false")
-        if not isinstance(self.variants, int) or isinstance(self.variants, bool) or self.variants < 1:
-            raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
-        if self.variants > 1 and self.noise != "varied":
-            raise ValueError(
-                f"task has variants={self.variants} of noise={self.noise!r}; only 'varied' noise has several"
-            )
-        if self.noise == "varied" and self.dem is not None:
-            raise ValueError(f"task has both noise='varied' and dem={self.dem!r}; give one of them")
-        if self.noise == "varied" and not 0 < self.p <= 0.02:
-            raise ValueError(f"task p={self.p!r} of noise='varied' is not above 0 and at most 0.02")
-        if self.perfect_last_round and self.noise == "uniform-stim":
-            raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
-        if not isinstance(self.begins, int) or self.begins < 0:
-            raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
+Labels = Literal["sampled", "teacher", "observable-conditioned", "distilled"]
+Loss = Literal["marginal", "logical-class"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +20,8 @@ class DataConfig:
     """Where batches come from.
 
     Attributes:
-        labels: 'teacher' (correlated PyMatching, made unique), 'conditioned' (the same, given the true
-            observables), 'sampled' (the mechanisms that fired) or 'distilled' (the probabilities that
+        labels: 'teacher' (correlated PyMatching, made unique), 'observable-conditioned' (the same, given the
+            true observables), 'sampled' (the mechanisms that fired) or 'distilled' (the probabilities that
             a trained network gives).
         network: that network's weights, a shipped name or a path.
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
@@ -106,11 +44,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Muon on convolutions, AdamW on biases; warm-up, constant rate, linear decay to zero.
+    """Warm-up, constant rate, linear decay to zero.
 
     Attributes:
+        method: 'muon' (on convolutions, with AdamW on biases) or 'adamw' (on all).
         steps: length of the schedule; each takes one batch of every process that trains.
-        stop: step after which the run ends, for another one to go on from; 0 for the schedule's end.
+        stop: step after which the stage ends, for another one to go on from; 0 for the schedule's end.
         learning_rate: at the plateau.
         warmup_steps: linear rise from zero.
         decay_fraction: last part of the steps, over which the rate falls linearly to zero. Raising
@@ -119,6 +58,7 @@ class OptimizerConfig:
         max_gradient_norm: gradients are clipped to it.
     """
 
+    method: Literal["muon", "adamw"] = "muon"
     steps: int = 20_000
     stop: int = 0
     learning_rate: float = 4e-3
@@ -128,6 +68,8 @@ class OptimizerConfig:
     max_gradient_norm: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.method not in ("muon", "adamw"):
+            raise ValueError(f"optimizer method={self.method!r} is unknown; use 'muon' or 'adamw'")
         if not isinstance(self.stop, int) or not 0 <= self.stop <= self.steps:
             raise ValueError(f"optimizer stop={self.stop!r} is not a step from 0 to steps={self.steps!r}")
 
@@ -144,22 +86,49 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A training run.
+class ClassLossConfig:
+    """Of stages that train on the logical class.
 
     Attributes:
-        name: of the run and of the weights it makes.
+        marginal_weight: of the cross-entropy to the labels, in nats per shot, beside the class's.
+        small_gap: nats between the two classes below which a mined shot is kept.
+        mine_every: steps after which shots are mined with newer weights.
+    """
+
+    marginal_weight: float = 0.02
+    small_gap: float = 2.0
+    mine_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("marginal_weight", "small_gap"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
+        if not isinstance(self.mine_every, int) or self.mine_every < 1:
+            raise ValueError(f"class_loss mine_every={self.mine_every!r} is not a step 1, 2, ...")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage: a network that goes through one schedule.
+
+    Attributes:
+        name: of the stage; its work folder has it.
         seed: of the initial weights and of every batch.
-        init: weights file to start from, or nothing. It may have fewer residual blocks than `network`,
-            or no geometry: the last blocks then begin as the identity, the geometry as zero.
+        init: weights to start from, a shipped name or a file; by default those of the stage before. They may
+            have fewer residual blocks than `network`, no geometry and no rates: what is new then begins
+            without effect.
+        loss: 'marginal', the cross-entropy of every move to its label; or 'logical-class', the cost of the
+            true logical class over the other's (`logical_class`), beside a little of the first.
         checkpoint_seconds: time between checkpoints.
         decision, conservative, small_patch: stored with the weights; they have no part in training.
             `small_patch` is `decision` unless it is given.
     """
 
     name: str
+    tasks: tuple[TaskConfig, ...]
     seed: int = 1
     init: str | None = None
+    loss: Loss = "marginal"
     checkpoint_seconds: float = 120.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -167,51 +136,34 @@ class TrainConfig:
     small_patch: DecisionConfig | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    tasks: tuple[TaskConfig, ...] = (TaskConfig(),)
+    class_loss: ClassLossConfig = field(default_factory=ClassLossConfig)
 
     def __post_init__(self) -> None:
         if not self.tasks:
-            raise ValueError(f"run {self.name!r} has no tasks; name at least one")
+            raise ValueError(f"stage {self.name!r} has no tasks; name at least one in [[tasks]]")
+        if self.loss not in get_args(Loss):
+            raise ValueError(f"stage {self.name!r} has loss={self.loss!r}; use one of {get_args(Loss)}")
         first = min(task.begins for task in self.tasks)
         if first > 0:
             raise ValueError(f"the first task begins at step {first}; at least one must begin at 0")
 
-
-def load_config(path: str | Path) -> TrainConfig:
-    """Reads a TOML file with the fields of `TrainConfig`; `tasks` is an array of tables.
-
-    Raises:
-        ValueError: not TOML, an unknown key, a value of the wrong type or out of range.
-    """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from None
-    tasks = table.pop("tasks", [{}])
-    parts = {
-        "network": _build(NetworkConfig, table.pop("network", {}), f"{path} [network]"),
-        "decision": _build(DecisionConfig, table.pop("decision", {}), f"{path} [decision]"),
-        "conservative": _build(DecisionConfig, table.pop("conservative", {}), f"{path} [conservative]"),
-        "small_patch": _build(DecisionConfig, table.pop("small_patch"), f"{path} [small_patch]")
-        if "small_patch" in table
-        else None,
-        "optimizer": _build(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
-        "data": _build(DataConfig, table.pop("data", {}), f"{path} [data]"),
-        "tasks": tuple(_build(TaskConfig, task, f"{path} [[tasks]]") for task in tasks),
-    }
-    return _build(TrainConfig, {"name": path.stem, **table, **parts}, str(path))
+    @property
+    def mines(self) -> bool:
+        """Whether workers need the network in training."""
+        return any(task.shots == "mined" for task in self.tasks)
 
 
-def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
-    for key in table:
-        if key not in fields:
-            raise ValueError(f"{where}: unknown key {key!r}; known keys are {', '.join(fields)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    for key, value in values.items():
-        default = fields[key].default
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        if number and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{where}: {key}={value!r} is not a number")
-    return kind(**values)
+@dataclass(frozen=True)
+class TrainConfig:
+    """Weights and how they are made, stage by stage, each from where the one before ended."""
+
+    name: str
+    stages: tuple[StageConfig, ...]
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names:
+            raise ValueError(f"{self.name!r} has no stages")
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"{self.name!r} has several stages of the name {sorted(twice)[0]!r}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pymatching
 import scipy.sparse as sp
 
 from qec.dem import DemTables, gf2
@@ -85,6 +84,8 @@ class MoveSet:
         Raises:
             LayoutError: a column cannot be reproduced by moves.
         """
+        import pymatching  # not above: the names of decoders are listed without their libraries
+
         graph = pymatching.Matching(self.matrix, weights=self.weights)
         syndrome = np.zeros(self.matrix.shape[0], dtype=np.uint8)
         chains = []

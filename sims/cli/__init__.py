@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from sims.run_failed import RunFailedError
+
 __all__ = ["main"]
 
 VERBS = {
@@ -23,6 +25,7 @@ VERBS = {
     "stream": "open-loop load on a decoder service, with latency histograms",
     "doctor": "what is installed here, and from where",
 }
+RUN_FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -30,7 +33,8 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `qecpipe` command line and return its exit code.
 
-    0 is success, 2 an error in what the user gave (one line on stderr, no traceback), 130 Ctrl-C.
+    0 is success, 1 a run that broke or a check that failed, 2 an error in what the user gave (both in one
+    line on stderr, no traceback), 130 Ctrl-C.
     `qecpipe --traceback VERB ...` shows the traceback of such an error instead.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -56,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if show_traceback:
             raise
         return _fail(f"qecpipe {verb}: {_one_line(error)}")
+    except (RunFailedError, MemoryError) as error:
+        if show_traceback:
+            raise
+        reason = str(error) or "out of memory"
+        return _fail(f"qecpipe {verb}: {reason}", code=RUN_FAILED)
 
 
 def _help() -> str:
@@ -91,6 +100,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, *, code: int = USAGE_ERROR) -> int:
     print(message, file=sys.stderr)
-    return USAGE_ERROR
+    return code

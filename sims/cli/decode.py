@@ -12,10 +12,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import parse_stim, shot_format
-from sims.decode_file import DecodeCounts, ShotSource, decode_file
 from sims.decoders import Device, Mode, build_decoder
+from sims.paired.decode_file import DecodeCounts, decode_file
+from sims.shot_files.source import ShotSource
 from sims.statistics import INTERVAL_NAME, error_rate
-from sims.tasks import decoder_dem
+from sims.sweeps.tasks import decoder_dem
 
 RESUME_HINT = "no predictions were written; run the same command again"
 

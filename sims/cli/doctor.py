@@ -8,7 +8,7 @@ import tyro
 from rich.table import Table
 
 from sims.cli.console import make_console
-from sims.doctor import examine
+from sims.doctor.examine import examine
 
 RESUME_HINT = "nothing was changed"
 _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}

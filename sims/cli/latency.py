@@ -12,9 +12,9 @@ from rich.progress import track
 from sims.cli.console import make_console
 from sims.cli.options import at_least_one
 from sims.decoders import PREDECODER_PREFIX, Device, Mode, build_decoder
-from sims.latency import LatencyPlan, measure
-from sims.latency_report import LatencyPoint, latency_table, summary_frame, write_report
-from sims.tasks import Basis, CircuitFamily, decoder_dem
+from sims.latency.measure import LatencyPlan, measure
+from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
+from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
 
 RESUME_HINT = "nothing was written; run the same command again, with a smaller --seconds to be quicker"
 

@@ -16,11 +16,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import complete_folder, parse_stim, shot_format
-from sims.decode_file import ShotSource
+from sims.shot_files.source import ShotSource
 
 if TYPE_CHECKING:
     from noise_learning import BlockLog, DriftSummary, Moments, NoiseFit, Structure
-    from sims.learn_noise import ShotSelection
+    from sims.shot_files.selection import ShotSelection
 
 RESUME_HINT = "nothing was written; run the same command again"
 DEM_FILE = "learned.dem"
@@ -38,7 +38,7 @@ class LearnConfig:
     """
 
     circuit: Path
-    """Stim circuit that made the shots, with noise: its places count, its rates are a first guess."""
+    """Stim circuit that made the shots, with noise: its locations count, its rates are a first guess."""
     shots: tuple[Path, ...]
     """Files of detection events, or of raw measurements with --measurements; all of one circuit."""
     out: Path
@@ -51,12 +51,13 @@ class LearnConfig:
     """Sweep bits of the measurements, one file per file of --shots, for a circuit that has them."""
     sweep_format: ShotFormat | None = None
     """Format of --sweep; left out: from each suffix."""
-    estimator: Literal["auto", "tied", "closed-form", "hybrid"] = "auto"
-    """tied: few parameters for all locations; closed-form: every mechanism by itself; hybrid: every
-    mechanism, shrunk to the tied fit; auto: tied, or hybrid where chi^2 says that locations differ."""
-    tie: Literal["role", "place"] = "role"
-    """What tied locations share: what the qubit does there, or that and the place, so that only time is
-    tied."""
+    estimator: Literal["auto", "shared-parameters", "closed-form", "hybrid"] = "auto"
+    """shared-parameters: few parameters for all noise locations; closed-form: every mechanism by itself;
+    hybrid: every mechanism, shrunk to the shared-parameter fit; auto: the shared-parameter fit, or, where
+    locations differ in their rates, a fit of every mechanism."""
+    share: Literal["gate-type", "location"] = "gate-type"
+    """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that
+    rates are equal over time only."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""
     start: int = 0
@@ -69,7 +70,7 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = tyro.cli(LearnConfig, prog="qecpipe learn-noise", args=arguments)
     from noise_learning import summarize_drift
-    from sims.learn_noise import ShotSelection
+    from sims.shot_files.selection import ShotSelection
 
     console = make_console()
     selection = ShotSelection(config.which, config.start, config.stop)
@@ -111,13 +112,13 @@ def _sources(config: LearnConfig) -> list[ShotSource]:
 def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, Callable[[Moments], NoiseFit]]:
     """What is learned, and how, before any shot is read."""
     from noise_learning import (
+        SharedParameterModel,
         Structure,
-        TiedModel,
-        by_place,
-        by_role,
+        by_gate_type,
+        by_location,
         fit_closed_form,
         fit_hybrid,
-        fit_tied,
+        fit_shared_parameters,
         learn,
     )
 
@@ -125,13 +126,15 @@ def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, C
         if config.estimator == "closed-form":
             structure = Structure.from_circuit(circuit).simplified()
             return structure, lambda moments: fit_closed_form(moments, structure)
-        model = TiedModel.of_circuit(circuit, tie=by_place if config.tie == "place" else by_role)
+        model = SharedParameterModel.of_circuit(
+            circuit, share=by_location if config.share == "location" else by_gate_type
+        )
     except ValueError as error:
         raise ValueError(f"{config.circuit}: {error}") from error
     fits: dict[str, Callable[[Moments], NoiseFit]] = {
         "auto": lambda moments: learn(moments, model),
-        "tied": lambda moments: fit_tied(moments, model),
-        "hybrid": lambda moments: fit_hybrid(moments, model, fit_tied(moments, model)),
+        "shared-parameters": lambda moments: fit_shared_parameters(moments, model),
+        "hybrid": lambda moments: fit_hybrid(moments, model, fit_shared_parameters(moments, model)),
     }
     return model.structure, fits[config.estimator]
 
@@ -144,7 +147,7 @@ def _count(
     console: Console,
 ) -> BlockLog:
     """Streams the selected shots of all files under a progress line."""
-    from sims.learn_noise import count_blocks
+    from sims.shot_files.selection import count_blocks
 
     chunks = (
         detections
@@ -170,20 +173,20 @@ def _write(
     from noise_learning import (
         ReportContext,
         assumed_model,
-        gather_places,
+        gather_location_classes,
         has_coordinates,
-        largest_departures,
+        largest_deviations,
         mechanism_frame,
         render_report,
     )
-    from sims.noise_plots import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
+    from sims.plots.noise import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
 
     fit.dem().to_file(folder / DEM_FILE)
     mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
-    places = gather_places(fit) if has_coordinates(fit.structure) else []
-    departures = largest_departures(places)
+    places = gather_location_classes(fit) if has_coordinates(fit.structure) else []
+    deviations = largest_deviations(places)
     if places:
-        draw_lattice(places, folder / LATTICE_PLOT, against=assumed_model(fit), marked=departures)
+        draw_lattice(places, folder / LATTICE_PLOT, against=assumed_model(fit), marked=deviations)
     if len(drift.shots) > 1:
         draw_drift(drift, folder / DRIFT_PLOT)
     context = ReportContext(
@@ -194,7 +197,7 @@ def _write(
         lattice_plot=LATTICE_PLOT if places else None,
         drift_plot=DRIFT_PLOT if len(drift.shots) > 1 else None,
     )
-    text = render_report(fit, context, departures=departures, drift=drift)
+    text = render_report(fit, context, deviations=deviations, drift=drift)
     (folder / REPORT_FILE).write_text(text, encoding="utf-8")
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from sims.cli.console import make_console
-from sims.plots import draw_sweep
-from sims.results_csv import merge_results, read_results
-from sims.summary import summarize, summary_table
+from sims.plots.sweep import draw_sweep
+from sims.sweeps.results_csv import merge_results, read_results
+from sims.sweeps.summary import summarize, summary_table
 
 RESUME_HINT = "run the same command again"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 import tyro
 
-from decoder_service.server import Front, ServerConfig, TcpAddress, TlsFiles, WorkerConfig
+from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
 from sims.cli.options import positive
 
 RESUME_HINT = "start it again with the same --state, and clients take up their sessions"
@@ -22,7 +22,7 @@ RESUME_HINT = "start it again with the same --state, and clients take up their s
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Decode streams of syndromes and send corrections back (decoder_service/PROTOCOL.md).
+    """Decode streams of syndromes and send corrections back (docs/protocol.md).
 
     Ends on SIGTERM or Ctrl-C once the shots in flight are done.
     """
@@ -111,13 +111,13 @@ async def _serve(config: ServerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log = structlog.get_logger("decoder_service")
-    async with Front(config) as front:
+    async with ServerFrontEnd(config) as front_end:
         log.info(
             "ready",
             socket=str(config.unix) if config.unix else None,
-            tcp_port=front.tcp_port,
-            status=f"http://127.0.0.1:{front.http_port}/" if front.http_port else None,
-            workers=[handle.process.pid for handle in front.supervisor.workers],
+            tcp_port=front_end.tcp_port,
+            status=f"http://127.0.0.1:{front_end.http_port}/" if front_end.http_port else None,
+            workers=[handle.process.pid for handle in front_end.supervisor.workers],
         )
         await stop.wait()
         log.info("draining")

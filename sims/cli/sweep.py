@@ -11,11 +11,11 @@ import tyro
 from sims.cli.console import make_console
 from sims.cli.options import at_least_one, positive
 from sims.decoders import Device, Mode, build_decoder
-from sims.plots import draw_sweep
-from sims.progress import SweepProgress
-from sims.summary import summarize, summary_table
-from sims.sweep import Limits, collect_sweep, usable_cores
-from sims.tasks import CircuitFamily, sweep_tasks
+from sims.plots.sweep import draw_sweep
+from sims.sweeps.collect import Limits, collect_sweep, usable_cores
+from sims.sweeps.progress import SweepProgress
+from sims.sweeps.summary import summarize, summary_table
+from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
 RESUME_HINT = "what was reported is in the CSV; run the same command again and it goes on from there"
 RESULTS = "results.csv"

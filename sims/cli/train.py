@@ -28,8 +28,9 @@ _EVALUATION_SEED = 20_260_000
 class TrainFlags:
     """Train a pre-decoder; if killed, run it again and it goes on from the last checkpoint.
 
-    Writes checkpoints and a JSON-lines log to the work folder, and at the end the weights
-    (safetensors) and their card (JSON: data, seed, steps, loss, measured LER table, git revision).
+    Runs the configuration's stages in order. Writes checkpoints and a JSON-lines log to a folder for
+    every stage in the work folder, and at the end the weights (safetensors) and their card (JSON: data,
+    seeds, steps and losses of the stages, measured LER table, git revision).
 
     Several processes: torchrun --standalone --nproc-per-node 2 --no-python qecpipe train --config FILE.
     A step then takes a batch of each and averages the gradients; the learning rate stays as configured,
@@ -76,11 +77,14 @@ def run(arguments: list[str]) -> int:
         network = _train(config, work_dir, device=device, resume=flags.resume, processes=processes)
     if processes.rank > 0:
         return 0
-    last = _last_steps(work_dir / "log.jsonl") | {"processes": processes.world_size}
+    stages = [
+        {"stage": stage.name, "processes": processes.world_size} | _last_steps(work_dir / stage.name)
+        for stage in config.stages
+    ]
     results = _evaluate(network, device=device, scale=flags.evaluation_shots)
     out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
-    file = save_weights(network, out, _card(config, flags.config, last, results))
+    file = save_weights(network, out, _card(config, flags.config, stages, results))
     _report(file, results)
     return 0
 
@@ -101,22 +105,32 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, process
     )
     hidden = processes.rank > 0
     with Progress(*columns, console=make_console(), refresh_per_second=2, disable=hidden) as progress:
-        bar = progress.add_task(f"training {config.name}", total=config.optimizer.last_step, status="")
+        last_steps = {stage.name: stage.optimizer.last_step for stage in config.stages}
+        bar = progress.add_task(f"training {config.name}", total=None, status="")
 
         def on_step(report: StepReport) -> None:
             losses.append(report.loss)
             mean = sum(losses) / len(losses)
             status = f"loss {mean:.5f}  {report.samples / 1e6:.2f} M shots"
-            progress.update(bar, completed=report.step, status=status)
+            progress.update(
+                bar,
+                description=f"training {config.name}, {report.stage}",
+                total=last_steps[report.stage],
+                completed=report.step,
+                status=status,
+            )
 
         return train(config, work_dir, device=device, resume=resume, on_step=on_step, processes=processes)
 
 
-def _last_steps(log: Path) -> dict:
-    """Counters of the last step and the loss over the last ones, for the card."""
-    steps = [json.loads(line) for line in log.read_text().splitlines()[-_SMOOTHING_STEPS:]]
-    loss = sum(step["loss"] for step in steps) / len(steps)
-    return {key: steps[-1][key] for key in ("step", "samples", "seconds")} | {"loss": loss}
+def _last_steps(folder: Path) -> dict:
+    """Counters of a stage's last step and the losses over the last ones, for the card."""
+    lines = (folder / "log.jsonl").read_text().splitlines()[-_SMOOTHING_STEPS:]
+    steps = [json.loads(line) for line in lines]
+    losses = [key for key in ("loss", "marginal", "logical_class") if steps[-1][key] is not None]
+    return {key: steps[-1][key] for key in ("step", "samples", "seconds")} | {
+        key: sum(step[key] for step in steps) / len(steps) for key in losses
+    }
 
 
 def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
@@ -141,23 +155,24 @@ def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
     return rows
 
 
-def _card(config: TrainConfig, source: Path, last: dict, results: list[dict]) -> dict:
+def _card(config: TrainConfig, source: Path, stages: list[dict], results: list[dict]) -> dict:
     return {
         "name": config.name,
         "command": f"qecpipe train --config {source}",
         "git_revision": _git_revision(),
-        "training": last,
+        "training": stages,
         "config": dataclasses.asdict(config),
         "distilled_from": _distilled_from(config),
         "ler": results,
     }
 
 
-def _distilled_from(config: TrainConfig) -> str | None:
-    """Hash of the weights that gave the labels, if any did."""
-    from predecoder.weights import resolve_weights
+def _distilled_from(config: TrainConfig) -> dict[str, str]:
+    """Hashes of the weights that gave the labels of stages, by stage."""
+    from predecoder import resolve_weights
 
-    return resolve_weights(config.data.network).sha256 if config.data.labels == "distilled" else None
+    distilled = [stage for stage in config.stages if stage.data.labels == "distilled"]
+    return {stage.name: resolve_weights(stage.data.network).sha256 for stage in distilled}
 
 
 def _git_revision() -> str:

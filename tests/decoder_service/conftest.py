@@ -7,8 +7,8 @@ import pytest
 import stim
 
 import qec
-from decoder_service.commits import Commit, Result
-from decoder_service.stream_decoder import StreamDecoder
+from decoder_service.streaming.commits import Commit, Result
+from decoder_service.streaming.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from noise_learning import Moments, Structure, strength
+from noise_learning import Moments, Structure, attenuation
 
 # Large enough that the bias correction of the logarithm vanishes.
 SHOTS = 1e15
@@ -17,9 +17,9 @@ def exact_moments() -> Callable[[Structure, np.ndarray], Moments]:
 
 
 @pytest.fixture(scope="session")
-def set_strengths() -> Callable[[Structure, np.ndarray], np.ndarray]:
-    """float64 (detector sets,): strengths that syndromes can determine."""
-    return lambda structure, p: structure.membership @ strength(p)
+def set_attenuations() -> Callable[[Structure, np.ndarray], np.ndarray]:
+    """float64 (detector sets,): attenuations that syndromes can determine."""
+    return lambda structure, p: structure.membership @ attenuation(p)
 
 
 def _exact_moments(structure: Structure, p: np.ndarray) -> Moments:

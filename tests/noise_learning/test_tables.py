@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from noise_learning import Moments, NoiseFit, TiedModel
+from noise_learning import Moments, NoiseFit, SharedParameterModel
 from qec import depolarizing, memory_circuit
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -23,7 +23,13 @@ def script(monkeypatch: pytest.MonkeyPatch):
 
 def _row(table: ModuleType, errors: int, **changes):
     fields = {
-        **{"part": "tied", "variant": "uniform", "seed": 1, "estimator": "tied", "shots": 1000},
+        **{
+            "part": "shared-parameters",
+            "variant": "uniform",
+            "seed": 1,
+            "estimator": "shared-parameters",
+            "shots": 1000,
+        },
         **{"decoder": "pymatching", "test_shots": 10_000, "errors_reference": 100, "notes": "{}"},
         **{"only_fit": 3, "only_reference": 5},
     }
@@ -64,8 +70,8 @@ def test_a_table_takes_the_place_of_the_old_one_only(script) -> None:
     worse = table.with_tables(text, [_row(table, 110)])
     assert "**miss**" in worse
     assert "**miss**" not in text
-    strip = [line for line in text.splitlines() if not line.startswith("| tied")]
-    assert [line for line in worse.splitlines() if not line.startswith("| tied")] == strip
+    strip = [line for line in text.splitlines() if not line.startswith("| shared-parameters")]
+    assert [line for line in worse.splitlines() if not line.startswith("| shared-parameters")] == strip
 
 
 def test_an_empty_file_of_measurements_does_not_empty_the_report(
@@ -121,7 +127,7 @@ def test_the_device_part_decodes_the_half_it_did_not_learn_from(
     learned: list[float] = []
     learn = table.learn
 
-    def spy(moments: Moments, model: TiedModel) -> NoiseFit:
+    def spy(moments: Moments, model: SharedParameterModel) -> NoiseFit:
         learned.append(float(moments.odd.sum()))
         return learn(moments, model)
 

@@ -15,10 +15,10 @@ import pytest
 import stim
 
 from decoder_service.client import DecoderClient, StreamOutput
-from decoder_service.server import Front, ServerConfig, WorkerConfig
+from decoder_service.protocol import Flag, Open
+from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
 from decoder_service.server.decoding import build_decoder
 from decoder_service.session import StreamShape
-from decoder_service.wire import Flag, Open
 
 CIRCUIT = stim.Circuit.generated(
     "surface_code:rotated_memory_x",
@@ -52,7 +52,7 @@ class RunningServer:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            async with Front(self.config) as self.front:
+            async with ServerFrontEnd(self.config) as self.front_end:
                 self._started.set()
                 await self._stop.wait()
         except (OSError, ValueError, RuntimeError) as error:
@@ -68,7 +68,7 @@ class RunningServer:
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return [handle.process.pid for handle in self.front.supervisor.workers]
+        return [handle.process.pid for handle in self.front_end.supervisor.workers]
 
     @property
     def address(self) -> Path:

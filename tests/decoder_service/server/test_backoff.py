@@ -20,7 +20,7 @@ def test_waits_double_up_to_a_bound_and_end_with_service() -> None:
 
 def test_a_worker_that_dies_again_and_again(serve) -> None:
     server = serve(fresh="dies")
-    supervisor = server.front.supervisor
+    supervisor = server.front_end.supervisor
     deadline = time.monotonic() + 60
     while supervisor.restart_delay < 2 * FIRST:
         assert time.monotonic() < deadline
@@ -29,7 +29,7 @@ def test_a_worker_that_dies_again_and_again(serve) -> None:
             os.kill(handle.process.pid, signal.SIGKILL)
         time.sleep(0.02)
     assert supervisor.restarts >= 3
-    page = exposition.prometheus_text(server.front).decode()
+    page = exposition.prometheus_text(server.front_end).decode()
     assert f"qecpipe_worker_restart_delay_seconds {supervisor.restart_delay}" in page
     while supervisor.workers[0].lost or not supervisor.workers[0].ready:
         assert time.monotonic() < deadline

@@ -9,13 +9,13 @@ from typing import Literal
 
 import pytest
 
+from decoder_service.protocol import Flag, Frame, FrameType, Open, Reload, encode_frame, without_times
 from decoder_service.server import journal as journal_module
 from decoder_service.server.decoding import build_decoder
-from decoder_service.server.hosted import HostedStream
 from decoder_service.server.journal import Journal, JournalError, read_frames, segments
 from decoder_service.server.restore import ReplayError, replay, restore
-from decoder_service.session import IntakeConfig, StreamSession
-from decoder_service.wire import Flag, Frame, FrameType, Open, Reload, encode_frame, without_times
+from decoder_service.server.server_stream import ServerStream
+from decoder_service.session import OrderingConfig, StreamSession
 
 SESSION = "0123456789abcdef" * 2
 DIGEST = "11" * 32
@@ -34,22 +34,24 @@ class Bench:
         self.decoder = build_decoder(self.options, kit.text)
         self.now = 0
 
-    def fresh(self, name: str, *, prune: bool = False) -> HostedStream:
-        config = IntakeConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
+    def fresh(self, name: str, *, prune: bool = False) -> ServerStream:
+        config = OrderingConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
         session = StreamSession(0, self.decoder.shape, config, model=DIGEST, model_id=self.decoder.model_id)
         journal = Journal(self.folder / name, SESSION, 0, prune=prune)
-        hosted = HostedStream(session, self.options, self.decoder, journal, segment_bytes=self.segment_bytes)
-        hosted.begin_journal()
-        return hosted
+        server_stream = ServerStream(
+            session, self.options, self.decoder, journal, segment_bytes=self.segment_bytes
+        )
+        server_stream.begin_journal()
+        return server_stream
 
-    def feed(self, hosted: HostedStream, frames: list[Frame]) -> list[Frame]:
+    def feed(self, server_stream: ServerStream, frames: list[Frame]) -> list[Frame]:
         """One frame at a time, each with its own write, gaps erased at once."""
         out = []
         for frame in frames:
             self.now += 10
-            hosted.session.receive(frame, self.now)
-            hosted.session.tick(self.now + 5)
-            out += [f for f in hosted.work(10**9) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
+            server_stream.session.receive(frame, self.now)
+            server_stream.session.tick(self.now + 5)
+            out += [f for f in server_stream.work(10**9) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
         return out
 
     def frames(self, shots: int, *, lost: frozenset[tuple[int, int]] = frozenset()) -> list[Frame]:
@@ -61,7 +63,7 @@ class Bench:
                     out.append(Frame(kind, 0, epoch, sequence, row))
         return out
 
-    def restore(self, name: str) -> HostedStream | None:
+    def restore(self, name: str) -> ServerStream | None:
         return restore(
             self.folder / name,
             SESSION,
@@ -96,14 +98,14 @@ def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
         folder = bench.folder / name
         folder.mkdir()
         (folder / f"{SESSION}-0.000000.qdj").write_bytes(data[:cut])
-        hosted = bench.restore(name)
-        assert hosted is not None
-        kept = hosted.session.resend(0)
+        server_stream = bench.restore(name)
+        assert server_stream is not None
+        kept = server_stream.session.resend(0)
         assert kept is not None
-        reached = hosted.session.shape.place(hosted.session.intake.decoded)
+        reached = server_stream.session.shape.place(server_stream.session.ordering.decoded)
         rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= reached]
-        assert untimed(kept) + untimed(bench.feed(hosted, rest)) == untimed(expected)
-        hosted.close(over=False)
+        assert untimed(kept) + untimed(bench.feed(server_stream, rest)) == untimed(expected)
+        server_stream.close(over=False)
         again = [f for f in read_frames(segments(folder, SESSION, 0)[0]) if f.type in _OUTPUTS]
         assert untimed(again) == untimed(expected)
 
@@ -115,16 +117,16 @@ def _bytes_of_head(folder: Path) -> int:
 
 def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> None:
     bench = Bench(tmp_path, kit, segment_bytes=1500, on_gap="fail")
-    hosted = bench.fresh("all")
+    server_stream = bench.fresh("all")
     frames = bench.frames(9, lost=frozenset({(4, 2)}))
-    made = bench.feed(hosted, [f for f in frames if f.epoch < 2 or (f.epoch == 2 and f.sequence < 3)])
-    bench.feed(hosted, [Frame(FrameType.RESET, 0, 3)])
-    made += bench.feed(hosted, [f for f in frames if 3 <= f.epoch < 6])
-    hosted.session.request_reload(Reload("22" * 32, "circuit"))
-    hosted.prepared = bench.decoder.prepare(str(kit.other), "circuit", aside=False)
-    hosted.session.reload_prepared()
-    made += bench.feed(hosted, [f for f in frames if f.epoch >= 6])
-    hosted.close(over=True)
+    made = bench.feed(server_stream, [f for f in frames if f.epoch < 2 or (f.epoch == 2 and f.sequence < 3)])
+    bench.feed(server_stream, [Frame(FrameType.RESET, 0, 3)])
+    made += bench.feed(server_stream, [f for f in frames if 3 <= f.epoch < 6])
+    server_stream.session.request_reload(Reload("22" * 32, "circuit"))
+    server_stream.prepared = bench.decoder.prepare(str(kit.other), "circuit", separate_process=False)
+    server_stream.session.reload_prepared()
+    made += bench.feed(server_stream, [f for f in frames if f.epoch >= 6])
+    server_stream.close(over=True)
     assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
     paths = segments(tmp_path / "all", SESSION, 0)
     assert len(paths) >= 3
@@ -143,15 +145,15 @@ def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(journal_module, "EXTENT", 512)
-    hosted = bench.fresh("full")
+    server_stream = bench.fresh("full")
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(JournalError, match="No space left"):
-        bench.feed(hosted, bench.frames(2))
-    hosted.close(over=False)
+        bench.feed(server_stream, bench.frames(2))
+    server_stream.close(over=False)
     monkeypatch.undo()
     again = bench.restore("full")
     assert again is not None
-    assert 0 < again.session.intake.decoded < 16
+    assert 0 < again.session.ordering.decoded < 16
     again.close(over=False)
 
 
@@ -159,9 +161,9 @@ def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_deleted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.segment_bytes = 600
-    hosted = bench.fresh("old", prune=True)
-    made = bench.feed(hosted, bench.frames(6))
-    hosted.close(over=False)
+    server_stream = bench.fresh("old", prune=True)
+    made = bench.feed(server_stream, bench.frames(6))
+    server_stream.close(over=False)
     assert len(segments(bench.folder / "old", SESSION, 0)) >= 5
     again = bench.restore("old")
     assert again is not None
@@ -178,9 +180,9 @@ def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_deleted(
 
 def test_a_segment_that_a_crash_left_without_its_head_is_passed_over(bench: Bench) -> None:
     bench.segment_bytes = 600
-    hosted = bench.fresh("headless")
-    made = bench.feed(hosted, bench.frames(3))
-    hosted.close(over=False)
+    server_stream = bench.fresh("headless")
+    made = bench.feed(server_stream, bench.frames(3))
+    server_stream.close(over=False)
     last = segments(bench.folder / "headless", SESSION, 0)[-1]
     (last.parent / f"{SESSION}-0.{int(last.name.split('.')[1]) + 1:06d}.qdj").write_bytes(bytes(4096))
     again = bench.restore("headless")
@@ -195,25 +197,25 @@ def test_a_journal_that_cannot_go_on_touches_no_other_file(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed rotation must not leave a descriptor number that another file may get."""
-    hosted = bench.fresh("rotation")
-    assert hosted.journal is not None
+    server_stream = bench.fresh("rotation")
+    assert server_stream.journal is not None
     monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
     with pytest.raises(JournalError, match="too many"):
-        hosted.journal.rotate(0)
+        server_stream.journal.rotate(0)
     monkeypatch.undo()
     with (bench.folder / "other").open("wb") as other:
-        hosted.journal.close()
-        hosted.journal.add(Frame(FrameType.PING))
+        server_stream.journal.close()
+        server_stream.journal.add(Frame(FrameType.PING))
         with pytest.raises(JournalError, match="closed"):
-            hosted.journal.flush()
+            server_stream.journal.flush()
         other.write(b"mine")
     assert (bench.folder / "other").read_bytes() == b"mine"
 
 
 def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> None:
-    hosted = bench.fresh("forged")
-    bench.feed(hosted, bench.frames(1)[:6])
-    hosted.close(over=False)
+    server_stream = bench.fresh("forged")
+    bench.feed(server_stream, bench.frames(1)[:6])
+    server_stream.close(over=False)
     path = segments(bench.folder / "forged", SESSION, 0)[0]
     frames = list(read_frames(path))
     commit = next(at for at, frame in enumerate(frames) if frame.type == FrameType.COMMIT)
@@ -226,8 +228,8 @@ def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> 
 
 
 def test_files_are_private(bench: Bench) -> None:
-    hosted = bench.fresh("mode")
-    assert hosted.journal is not None
-    assert hosted.journal.path.stat().st_mode & 0o777 == 0o600
-    assert hosted.journal.path.parent.stat().st_mode & 0o777 == 0o700
-    hosted.close(over=False)
+    server_stream = bench.fresh("mode")
+    assert server_stream.journal is not None
+    assert server_stream.journal.path.stat().st_mode & 0o777 == 0o600
+    assert server_stream.journal.path.parent.stat().st_mode & 0o777 == 0o700
+    server_stream.close(over=False)

@@ -38,22 +38,22 @@ def test_metrics_and_status_count_what_happened(serve, kit) -> None:
         client.send(*[stream.data(kit.rows(shots[0], stream.shape)[0])] * 2)
         client.sync(stream)
         assert stream.in_flight == 0
-        samples = _samples(server.front.http_port, until=("qecpipe_duplicates_total", 1))
+        samples = _samples(server.front_end.http_port, until=("qecpipe_duplicates_total", 1))
         assert samples["qecpipe_rounds_total"] == 30 * 7 + 1
         assert samples["qecpipe_shots_total"] == 30
         assert samples["qecpipe_commits_total"] == len(stream.outputs)
         assert samples["qecpipe_round_seconds_count"] == 3 * (30 * 8 + 1)
         assert samples["qecpipe_credits"] == 256
-        status = json.loads(get(server.front.http_port, "/status.json"))
+        status = json.loads(get(server.front_end.http_port, "/status.json"))
         assert status["counters"]["shots"] == 30
         (shown,) = status["streams"]
         assert shown["name"] == f"{client.session[:8]}/0"
         assert shown["model_id"] == stream.outputs[-1].commit.model.hex()
-        assert b"<title>qecpipe decoder service</title>" in get(server.front.http_port, "/")
+        assert b"<title>qecpipe decoder service</title>" in get(server.front_end.http_port, "/")
 
 
 def test_pages_are_for_this_machine_and_only_to_be_read(serve) -> None:
-    port = serve(http=0).front.http_port
+    port = serve(http=0).front_end.http_port
     for line, headers, code in (
         (b"POST /metrics", b"", b"405"),
         (b"GET /etc/passwd", b"", b"404"),

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from decoder_service.client.stream import ClientStream
+from decoder_service.protocol import Close, Frame, FrameType, Open, encode_frame, encode_message, encode_nack
+from decoder_service.protocol.payloads import NackPayload
 from decoder_service.server import control
 from decoder_service.server.builder import Builder
 from decoder_service.server.density import SHOWN, Density
 from decoder_service.server.metrics import StreamGauge
 from decoder_service.server.models import ModelLimitError, ModelStore
 from decoder_service.session import StreamShape
-from decoder_service.wire import Close, Frame, FrameType, Open, encode_frame, encode_message, encode_nack
-from decoder_service.wire.payloads import NackPayload
 
 
 def test_a_report_of_a_stream_fits_a_message_and_a_full_channel_delays_nobody() -> None:
@@ -29,7 +29,7 @@ def test_a_report_of_a_stream_fits_a_message_and_a_full_channel_delays_nobody() 
         while control.offer(ours, control.Gauge(gauge)):
             sent += 1
         assert sent > 10
-        received = control.receive_as_front(theirs)
+        received = control.receive_as_front_end(theirs)
         assert isinstance(received, control.Gauge)
         assert received.gauge == gauge
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
-from decoder_service.server import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
-from decoder_service.server.listening import listen_unix
-from decoder_service.wire import (
+from decoder_service.protocol import (
     HEADER_BYTES,
     Error,
     ErrorCode,
@@ -29,6 +27,8 @@ from decoder_service.wire import (
     encode_frame,
     encode_message,
 )
+from decoder_service.server import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
+from decoder_service.server.listening import listen_unix
 
 TOKEN = "a token of some length"
 WORKER = WorkerConfig(state="state")
@@ -167,19 +167,19 @@ def test_fuzzed_frames_are_answered_or_closed_by_rule_and_harm_nobody(serve, kit
 def test_tcp_on_loopback_and_tls_with_a_token(serve, kit, tmp_path: Path) -> None:
     tcp = serve(unix=None, tcp=TcpAddress("127.0.0.1", 0))
     shots = kit.sample(5, seed=31)
-    with DecoderClient(("127.0.0.1", tcp.front.tcp_port)) as client:
+    with DecoderClient(("127.0.0.1", tcp.front_end.tcp_port)) as client:
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, shots)
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
     files = _certificate(tmp_path)
     tls = serve(unix=None, tcp=TcpAddress("0.0.0.0", 0), tls=files, token=TOKEN)
     context = ssl.create_default_context(cafile=str(files.certificate))
-    with DecoderClient(("localhost", tls.front.tcp_port), token=TOKEN, tls=context) as client:
+    with DecoderClient(("localhost", tls.front_end.tcp_port), token=TOKEN, tls=context) as client:
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, shots)
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
     with pytest.raises(DisconnectedError):
-        DecoderClient(("127.0.0.1", tls.front.tcp_port), token=TOKEN, timeout=5)
+        DecoderClient(("127.0.0.1", tls.front_end.tcp_port), token=TOKEN, timeout=5)
 
 
 def _fuzz(address: Path, rng: random.Random, text: str) -> int:

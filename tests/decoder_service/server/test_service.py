@@ -13,10 +13,10 @@ import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
+from decoder_service.protocol import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.journal import segments
 from decoder_service.server.restore import replay
-from decoder_service.wire import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
 
 PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
@@ -306,7 +306,7 @@ def test_streams_do_not_see_each_other(serve, kit) -> None:
                 client.finish(stream, lines[n][-1])
         for n, (_, stream) in enumerate(streams):
             assert kit.summaries(list(stream.outputs)) == kit.in_process(shots[n])
-        sessions = [len(handle.sessions) for handle in server.front.supervisor.workers]
+        sessions = [len(handle.sessions) for handle in server.front_end.supervisor.workers]
         assert sessions == [1, 1]
 
 

@@ -19,7 +19,7 @@ BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_the_page_shows_backlog_latency_density_and_drift(serve, kit, tmp_path: Path) -> None:
     server = serve(http=0)
-    port = server.front.http_port
+    port = server.front_end.http_port
     with server.client() as client:
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, kit.sample(100, seed=50))

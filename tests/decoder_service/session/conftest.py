@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from decoder_service.session import IntakeConfig, Outcome, Row, Skip, StreamSession, StreamShape, Swap
-from decoder_service.wire import (
+from decoder_service.protocol import (
     Error,
     ErrorCode,
     Frame,
@@ -18,6 +17,7 @@ from decoder_service.wire import (
     decode_message,
     decode_nack,
 )
+from decoder_service.session import OrderingConfig, Outcome, Row, Skip, StreamSession, StreamShape, Swap
 
 SHAPE = StreamShape(layers=((1, 4), (5, 8)), final_bits=4, num_observables=8, commit=2)
 DEADLINE = 1000
@@ -132,7 +132,7 @@ def kit() -> SimpleNamespace:
     """The functions of this file; test modules cannot import one another."""
 
     def make(window: int = 64, on_gap: str = "erase") -> Stream:
-        config = IntakeConfig(window=window, gap_deadline=DEADLINE, on_gap=on_gap)
+        config = OrderingConfig(window=window, gap_deadline=DEADLINE, on_gap=on_gap)
         return Stream(StreamSession(3, SHAPE, config, model="ab" * 32, model_id=b"\xab" * 8))
 
     return SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Every rule of the Semantics section of PROTOCOL.md, under a fake clock."""
+"""Every rule of the Semantics section of docs/protocol.md, under a fake clock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoder_service.session import KEPT_OUTPUTS
-from decoder_service.wire import (
+from decoder_service.protocol import (
     ErrorCode,
     FaultKind,
     Flag,
@@ -24,6 +23,7 @@ from decoder_service.wire import (
     decode_credit,
     decode_message,
 )
+from decoder_service.session import KEPT_OUTPUTS
 
 NEW = "cd" * 32
 
@@ -185,7 +185,7 @@ def test_credits_bound_what_is_in_flight_and_overload_is_an_answer(kit) -> None:
     replies = stream.feed(*frames, work=False)
     refused = [(ErrorCode.OVERLOAD, frame.epoch, frame.sequence) for frame in frames[8:]]
     assert kit.errors(replies) == refused
-    assert stream.session.intake.in_flight == 8
+    assert stream.session.ordering.in_flight == 8
     results = kit.outputs(stream.work())
     credit = stream.session.credit(force=True)[0]
     assert (credit.epoch, credit.sequence, decode_credit(credit.payload).window) == (1, 1, 8)
@@ -197,7 +197,7 @@ def test_held_frames_count_too(kit) -> None:
     stream = kit.make(window=4)
     replies = stream.feed(*kit.shot(0)[1:])
     assert [code for code, _, _ in kit.errors(replies)] == [ErrorCode.OVERLOAD] * 3
-    assert stream.session.intake.in_flight == 3
+    assert stream.session.ordering.in_flight == 3
 
 
 def test_credit_comes_after_a_quarter_of_the_window(kit) -> None:
@@ -222,7 +222,7 @@ def test_reset_in_the_middle_of_a_gap_ends_it(kit) -> None:
     stream = kit.make(on_gap="fail")
     stream.feed(kit.data(0, 0), kit.data(0, 4), kit.data(1, 1))
     stream.feed(Frame(FrameType.RESET, 3, 1))
-    assert stream.session.intake.gaps() == [(7, 8)]
+    assert stream.session.ordering.gaps() == [(7, 8)]
     replies = stream.feed(*kit.shot(1))
     assert kit.outputs(replies) == kit.outputs(_second_shot(kit))
 
@@ -355,8 +355,8 @@ def test_any_losses_and_orders_end_with_one_result_a_shot(kit, seed: int, on_gap
         flags = 0 if not missing else Flag.FAILED if on_gap == "fail" or 6 in missing else Flag.DEGRADED
         assert result[4] == flags
         assert missing or result == ideal
-    intake = stream.session.intake
-    assert (intake.in_flight, intake.gaps(), intake.next_deadline()) == (0, [], None)
+    ordering = stream.session.ordering
+    assert (ordering.in_flight, ordering.gaps(), ordering.next_deadline()) == (0, [], None)
 
 
 @settings(max_examples=60)
@@ -376,24 +376,24 @@ def test_going_straight_changes_nothing(kit, seed: int) -> None:
             frames.insert(at, Frame(FrameType.RESET, 3, frames[at].epoch + 1))
         else:
             del frames[at]
-    queued, straight = kit.make(), kit.make()
+    queued, decode_now = kit.make(), kit.make()
     for frame in frames:
         row = None
         if frame.type in (FrameType.ROUND, FrameType.FINAL):
-            row = straight.session.straight(frame, straight.now)
+            row = decode_now.session.decode_now(frame, decode_now.now)
         if row is None:
-            straight.feed(frame)
+            decode_now.feed(frame)
         else:
-            outcomes = straight._decode(row)
-            straight.sent += FrameParser().feed(straight.session.decoded_straight(row, outcomes))
-            straight.session.settled(row, len(outcomes))
-            straight.sent += straight.work()
+            outcomes = decode_now._decode(row)
+            decode_now.sent += FrameParser().feed(decode_now.session.decoded_now(row, outcomes))
+            decode_now.session.finished(row, len(outcomes))
+            decode_now.sent += decode_now.work()
         queued.feed(frame)
         wait = rng.choice([0, 0, 400])
         queued.wait(wait)
-        straight.wait(wait)
-        assert straight.sent == queued.sent
-    assert straight.rows == queued.rows
+        decode_now.wait(wait)
+        assert decode_now.sent == queued.sent
+    assert decode_now.rows == queued.rows
 
 
 def _second_shot(kit) -> list[Frame]:

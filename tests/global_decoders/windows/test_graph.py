@@ -17,7 +17,7 @@ def _lost(layers: LayeredDem, layer: int) -> list[tuple[int, Component]]:
 def _edges(matcher: WindowMatcher) -> dict[tuple[int, int], tuple[float, frozenset[object]]]:
     """Weights, and what edges flip by place and not by number."""
     graph, places = matcher.graph, matcher.places
-    flips = [*range(places.num_observables), *places.seam]
+    flips = [*range(places.num_observables), *places.artificial_defects]
     return {
         (u, v): (weight, frozenset(flips[k] for k in graph.flips[start:stop]))
         for (u, v), weight, start, stop in zip(
@@ -31,7 +31,7 @@ def test_a_graph_built_from_its_data_is_the_same(memory, inner) -> None:
     layers = LayeredDem.from_dem(memory(distance=5, rounds=40, p=0.01))
     matcher = WindowMatcher.of_dem(cut(layers, WINDOW), inner=inner)
     steps: list[None] = []
-    again = WindowMatcher.of_graph(matcher.graph, pace=lambda: steps.append(None))
+    again = WindowMatcher.of_graph(matcher.graph, throttle=lambda: steps.append(None))
     assert again.places == matcher.places
     assert len(steps) > (1 if inner == "pymatching" else 0)
     shots = np.random.default_rng(1).random((3000, len(matcher.places.inputs))) < 0.06
@@ -50,7 +50,7 @@ def test_freed_edges_are_those_of_a_model_with_coin_tosses(memory, window, erase
     tosses = [(layer, Mechanism(0.5, (component,))) for layer, component in lost]
     freed = WindowGraphs(inner="pymatching").matcher(layers, window, erased=lost)
     expected = WindowMatcher.of_dem(cut(layers, window, more=tosses), inner="pymatching")
-    assert set(freed.places.seam) == set(expected.places.seam)
+    assert set(freed.places.artificial_defects) == set(expected.places.artificial_defects)
     assert _edges(freed) == _edges(expected)
 
 

@@ -12,7 +12,7 @@ from global_decoders.windows import (
     Window,
     WindowGraphs,
     WindowMatcher,
-    assert_owned_once,
+    assert_committed_once,
     windows_of,
 )
 
@@ -23,8 +23,8 @@ class PastOpen(Window):
     def drops(self, touched: Sequence[int]) -> bool:
         return False
 
-    def owns(self, touched: Sequence[int]) -> bool:
-        return super().owns(touched) and min(touched) >= self.start
+    def commits(self, touched: Sequence[int]) -> bool:
+        return super().commits(touched) and min(touched) >= self.start
 
 
 class FutureClosed(Window):
@@ -80,7 +80,7 @@ def test_double_ownership_is_caught(shots) -> None:
     whole, windowed = _errors(shots, mutant)
     assert windowed > 1.15 * whole
     with pytest.raises(ValueError, match="do not tile"):
-        assert_owned_once(layers.footprints(), mutant)
+        assert_committed_once(layers.footprints(), mutant)
 
 
 def test_seam_not_handed_on_is_caught(shots, monkeypatch) -> None:

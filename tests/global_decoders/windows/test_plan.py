@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from global_decoders.windows import Window, assert_owned_once, check_sizes, windows_of
+from global_decoders.windows import Window, assert_committed_once, check_sizes, windows_of
 
 MODES = st.sampled_from(["sliding", "parallel"])
 
@@ -28,7 +28,7 @@ def test_windows_before_the_last_do_not_depend_on_the_end(layers, commit, buffer
 @given(layers=st.integers(1, 120), commit=st.integers(1, 9), buffer=st.integers(1, 9), mode=MODES)
 def test_neighbouring_layers_have_one_owner(layers, commit, buffer, mode) -> None:
     footprints = [(t,) for t in range(layers)] + [(t, t + 1) for t in range(layers - 1)]
-    assert_owned_once(footprints, windows_of(layers, commit=commit, buffer=buffer, mode=mode))
+    assert_committed_once(footprints, windows_of(layers, commit=commit, buffer=buffer, mode=mode))
 
 
 def test_double_ownership_is_refused() -> None:
@@ -38,13 +38,13 @@ def test_double_ownership_is_refused() -> None:
         Window(start=3, lo=3, hi=9, stop=9, past_closed=False),
     ]
     with pytest.raises(ValueError, match=r"layers \(2, 3\) is owned by 2 windows \[\(0, 3\), \(3, 9\)\]"):
-        assert_owned_once([(2, 3)], windows)
+        assert_committed_once([(2, 3)], windows)
 
 
 def test_a_component_without_owner_is_refused() -> None:
     windows = [Window(start=0, lo=0, hi=3, stop=3, future_closed=True), Window(start=3, lo=3, hi=9, stop=9)]
     with pytest.raises(ValueError, match="owned by 0 windows"):
-        assert_owned_once([(2, 3)], windows)
+        assert_committed_once([(2, 3)], windows)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import torch
 
 from cuda.qecpipe.cpu_build import find_compiler
 from predecoder.calibration import calibrate
-from predecoder.engines import TorchEngine, make_engine
+from predecoder.engines import make_engine
+from predecoder.inference.int8_reference import ReferenceIntegerNetwork
+from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
 from predecoder.native import NativeIntegerNetwork, NativeNetwork, NativeUnavailableError
 from predecoder.native import library as native_library
 from predecoder.native.placement import cells
@@ -38,13 +40,13 @@ def _pairs(table: np.ndarray, dtype: type) -> np.ndarray:
     return rows.view(dtype)[..., :2].reshape(*many, groups * tile, 2 * inputs).astype(np.int64)
 
 
-class _Reference:
-    """The integer network once more, on whole arrays (B, T, I, J, C) of 64 bits that cannot overflow."""
+class _Wide:
+    """The network once more, on arrays (B, T, I, J, C) of 64 bits that cannot overflow: nothing else may."""
 
-    def __init__(self, engine: NativeIntegerNetwork, layout, moves) -> None:
-        short = {name: table for name, table in engine._tables.items() if table.dtype == np.int16}
+    def __init__(self, tables: QuantizedTables) -> None:
+        short = {name: table for name, table in tables.arrays.items() if table.dtype == np.int16}
         self.tables = {name: table.astype(np.int64) for name, table in short.items()}
-        self.raw, self.layout, self.moves = engine._tables, layout, moves
+        self.raw, self.layout, self.moves = tables.arrays, tables.layout, tables.moves
 
     @staticmethod
     def _around(x: np.ndarray, tap: int) -> np.ndarray:
@@ -101,10 +103,11 @@ def test_every_bit_is_that_of_the_arithmetic(
 ):
     m, network = model(distance, rounds, basis, orientation), integer_network(distance, channels=channels)
     packed = _shots(m, shots)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
-    got, expected = engine(packed), _Reference(engine, m.layout, m.moves)(packed)
-    assert got.std() > 0.1
-    assert np.array_equal(got, expected)
+    tables = QuantizedTables(m.problem, network)
+    expected = _Wide(tables)(packed)
+    assert expected.std() > 0.1
+    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
 
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
@@ -114,29 +117,31 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network,
     network.stream_range *= factor
     network.hidden_range *= factor
     packed = np.random.default_rng(1).integers(0, 256, (20, -(-m.layout.num_detectors // 8)), dtype=np.uint8)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
-    assert np.array_equal(engine(packed), _Reference(engine, m.layout, m.moves)(packed))
+    tables = QuantizedTables(m.problem, network)
+    expected = _Wide(tables)(packed)
+    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
 
 
 @pytest.mark.slow
 def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_path, monkeypatch):
     m, network = model(5, 3), integer_network(5)
     packed = _shots(m, 20)
-    here = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    here = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     path = native_library.SOURCES / "integer_network.cpp"
     flags = (*native_library._FLAGS, "-Wno-psabi")
     native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
     plain = ctypes.CDLL(str(tmp_path / "plain.so"))
     monkeypatch.setattr("predecoder.native.volumes.load_library", lambda _: plain)
-    assert np.array_equal(NativeIntegerNetwork(m.layout, network, m.moves)(packed), here)
+    assert np.array_equal(NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed), here)
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_logits_are_near_those_in_floating_point(model, integer_network, told):
     m, network = model(5, 4, "z", "ZH"), integer_network(4, rates=told)
     packed = _shots(m, 200)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     assert not np.array_equal(got, exact)
 
@@ -145,9 +150,9 @@ def test_logits_are_near_those_in_floating_point(model, integer_network, told):
 def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatch, layers):
     m, network = model(3, 24, "z", "XH"), integer_network(5)
     packed = _shots(m, 33)
-    whole = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    whole = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * 4)
-    tiled = NativeIntegerNetwork(m.layout, network, m.moves)
+    tiled = NativeIntegerNetwork(QuantizedTables(m.problem, network))
     assert np.array_equal(tiled(packed), whole)
     assert np.array_equal(np.concatenate([tiled(packed[:15]), tiled(packed[15:])]), whole)
 
@@ -156,8 +161,10 @@ def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatc
 def test_a_patch_wider_than_a_tile_of_columns(model, integer_network):
     m, network = model(21, 2), integer_network(3, channels=16)
     packed = _shots(m, 2)
-    engine = NativeIntegerNetwork(m.layout, network, m.moves)
-    assert np.array_equal(engine(packed), _Reference(engine, m.layout, m.moves)(packed))
+    tables = QuantizedTables(m.problem, network)
+    expected = _Wide(tables)(packed)
+    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
 
 
 def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model, integer_network):
@@ -168,40 +175,60 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
             block.spatial.bias[3] = -1
         calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     packed = _shots(m, 40)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(m.layout, network, m.moves)(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
     calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
-    assert not NativeIntegerNetwork(m.layout, network, m.moves)(packed).any()
+    assert not NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed).any()
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda n: n.stream_range.zero_(), "was never calibrated"),
+        (lambda n: n.stream_range.zero_(), "was never calibrated for int8"),
         (lambda n: n.trunk[0].mix.weight.data.mul_(1e6), "are too large, or no numbers"),
         (lambda n: n.trunk[1].mix.weight.data.fill_(float("nan")), "are too large, or no numbers"),
     ],
 )
-def test_what_integers_cannot_hold_is_computed_in_floating_point(model, integer_network, spoil, reason):
+def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, integer_network, spoil, reason):
     m, network = model(), integer_network(8, channels=16)
     spoil(network)
-    engine = make_engine(m.layout, network, m.moves, device=CPU)
+    for precision in ("auto", "int8"):
+        with pytest.raises(QuantizationError, match=reason + ".*use precision 'float32'"):
+            make_engine(m.problem, network, device=CPU, precision=precision)
+    engine = make_engine(m.problem, network, device=CPU, precision="float32")
     assert isinstance(engine, NativeNetwork)
-    with pytest.raises(NativeUnavailableError, match=reason):
-        NativeIntegerNetwork(m.layout, network, m.moves)
 
 
 def test_who_runs_it(model, integer_network, separable_network):
     m, network = model(), integer_network()
-    assert isinstance(make_engine(m.layout, network, m.moves, device=CPU), NativeIntegerNetwork)
-    assert isinstance(make_engine(m.layout, network, m.moves, device=CPU, native=False), TorchEngine)
-    with pytest.raises(ValueError, match="runs calibrated separable networks, not NetworkConfig"):
-        NativeIntegerNetwork(m.layout, separable_network(), m.moves)
+    packed = _shots(m, 20)
+    native = make_engine(m.problem, network, device=CPU)
+    plain = make_engine(m.problem, network, device=CPU, native=False)
+    assert isinstance(native, NativeIntegerNetwork)
+    assert isinstance(plain, ReferenceIntegerNetwork)
+    assert native.precision == plain.precision == "int8"
+    assert np.array_equal(native(packed), plain(packed))
+    with pytest.raises(ValueError, match="run calibrated separable networks, not NetworkConfig"):
+        QuantizedTables(m.problem, separable_network())
     fitting = {"channels": 32, "separable": True, "time_fold": 1}
     for other in ({"channels": 24}, {"channels": 272}, {"separable": False}, {"time_fold": 2}):
         with pytest.raises(ValueError, match="integers=true needs separable=true, time_fold=1 and channels"):
             NetworkConfig(**fitting | other, integers=True)
+
+
+def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, integer_network, monkeypatch):
+    m, network = model(5, 4), integer_network(2)
+    packed = _shots(m, 9)
+    expected = make_engine(m.problem, network, device=CPU)(packed)
+
+    def missing(_: str) -> None:
+        raise NativeUnavailableError("no C++ compiler (here)")
+
+    monkeypatch.setattr("predecoder.native.volumes.load_library", missing)
+    engine = make_engine(m.problem, network, device=CPU, precision="int8")
+    assert isinstance(engine, ReferenceIntegerNetwork)
+    assert np.array_equal(engine(packed), expected)

@@ -1,8 +1,11 @@
 """Native libraries are built once, whole, for the machine at hand, or there is a reason."""
 
 import ctypes
+import grp
 import logging
 import multiprocessing
+import os
+import pwd
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import torch
 
 from cuda.qecpipe import cpu_build
 from predecoder.matching import MatchedDecision
-from predecoder.native import NativeUnavailableError, library, load_library
+from predecoder.native import NativeUnavailableError, library, load_library, trust
 from predecoder.residual import ResidualNetwork
 
 ANSWER = 'extern "C" int answer() { return %d; }\n'
@@ -100,6 +103,58 @@ def test_a_cache_that_cannot_be_written_is_done_without(sources, monkeypatch, tm
     assert load_library("answer").answer() == 1
 
 
+@pytest.mark.parametrize("where", ["cache", "above"])
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_cache_that_others_can_write_is_not_used(sources, monkeypatch, caplog, tmp_path, where, mode):
+    """Not even a library in it that looks right: whoever can write there could have put it there."""
+    above = tmp_path / "above"
+    cache = above / "cache"
+    cache.mkdir(parents=True)
+    monkeypatch.setattr(library, "_CACHE", cache)
+    assert load_library("answer").answer() == 1
+    kept = sorted(path.name for path in cache.iterdir())
+    (cache if where == "cache" else above).chmod(mode)
+    monkeypatch.setattr(trust, "_is_alone_in", lambda _: False)
+    library._warn_once.cache_clear()
+    loaded = []
+    load = library._load
+    monkeypatch.setattr(library, "_load", lambda path: loaded.append(path) or load(path))
+    with caplog.at_level(logging.WARNING, logger="predecoder.native"):
+        assert _reload().answer() == 1
+        assert _reload().answer() == 1
+    harmless = where == "above" and mode == 0o1777
+    assert all((path.parent == cache) == harmless for path in loaded)
+    assert sorted(path.name for path in cache.iterdir()) == kept
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (0 if harmless else 1), "said once"
+    if not harmless:
+        assert f"run: chmod go-w {cache if where == 'cache' else above}" in messages[0]
+
+
+def test_libraries_of_another_user_are_not_loaded(sources, monkeypatch):
+    """A file that is another's, or that others can write, in a folder that is ours is built again."""
+    _, cache = sources
+    assert load_library("answer").answer() == 1
+    (kept,) = cache.glob("*.so")
+    before = kept.stat().st_ino
+    kept.chmod(0o666)
+    assert _reload().answer() == 1
+    assert kept.stat().st_ino != before
+    before, mine = kept.stat().st_ino, library.is_ours
+    monkeypatch.setattr(library, "is_ours", lambda status: mine(status) and status.st_ino != before)
+    assert _reload().answer() == 1
+    assert kept.stat().st_ino != before
+
+
+def test_a_folder_of_a_users_own_group_is_theirs():
+    user = pwd.getpwuid(os.geteuid())
+    own = grp.getgrgid(user.pw_gid)
+    assert trust._is_alone_in(user.pw_gid) == (
+        own.gr_name == user.pw_name and own.gr_mem in ([], [own.gr_name])
+    )
+    assert not trust._is_alone_in(2**31 - 7)
+
+
 def test_a_user_without_a_home_folder_does_without_a_cache(sources, monkeypatch):
     def homeless(_: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -142,14 +197,14 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
     m = model(3, 3)
     packed, _, _ = m.dem.compile_sampler(seed=1).sample(10, bit_packed=True)
     logits = np.full((10, m.moves.num_moves), -3.0, dtype=np.float32)
-    expected = MatchedDecision(m.layout, native=False)(logits, packed)
+    expected = MatchedDecision(m.problem, native=False)(logits, packed)
     monkeypatch.setattr(cpu_build, "find_compiler", _no_compiler)
     load_library.cache_clear()
     fallback._log_once.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger="predecoder.native"):
             for _ in range(2):
-                assert np.array_equal(MatchedDecision(m.layout)(logits, packed), expected)
+                assert np.array_equal(MatchedDecision(m.problem)(logits, packed), expected)
     finally:
         load_library.cache_clear()
         fallback._log_once.cache_clear()
@@ -161,14 +216,14 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
 def test_without_a_compiler_a_separable_network_runs_in_torch(model, separable_network, monkeypatch):
     m, network = model(3, 3), separable_network()
     packed, _, _ = m.dem.compile_sampler(seed=2).sample(20, bit_packed=True)
-    decisions = [MatchedDecision(m.layout, native=False)]
-    native = ResidualNetwork(m.layout, network, device=torch.device("cpu"), threads=3)
+    decisions = [MatchedDecision(m.problem, native=False)]
+    native = ResidualNetwork(m.problem, network, device=torch.device("cpu"), threads=3)
     assert native.native
     expected = native.residuals(packed, decisions)
     monkeypatch.setattr(cpu_build, "find_compiler", _no_compiler)
     load_library.cache_clear()
     try:
-        python = ResidualNetwork(m.layout, network, device=torch.device("cpu"))
+        python = ResidualNetwork(m.problem, network, device=torch.device("cpu"))
     finally:
         load_library.cache_clear()
     assert not python.native

@@ -1,0 +1,180 @@
+"""Payloads of fixed binary layout (docs/protocol.md, "Payloads").
+
+Bits are packed the way Stim's b8 is: bit i of a row is bit i % 8, least significant first, of byte
+i // 8; the bits that pad the last byte are zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from decoder_service.protocol.frame import Flag, Frame, FrameType, new
+
+COMMIT_LAYOUT = struct.Struct("<QQQQ8sI")
+"""upto_round, after, time_in, time_out, model, num_observables: what precedes the bits of a COMMIT."""
+_CREDIT = struct.Struct("<II")
+_NACK = struct.Struct("<QQ")
+_UPLOAD = struct.Struct("<32sQQ")
+
+COMMIT_FIXED_BYTES = COMMIT_LAYOUT.size
+UPLOAD_FIXED_BYTES = _UPLOAD.size
+_ERASED = int(Flag.ERASED)  # operations on enum members cost more than the rest of `split_row`
+PING_BYTES = 64
+"""Longest payload of a PING."""
+
+
+class PayloadError(ValueError):
+    """A payload that is not what its type, or its place in the shot, asks for."""
+
+
+def packed_bytes(bits: int) -> int:
+    """Bytes of a row of `bits` bits."""
+    return (bits + 7) // 8
+
+
+class CommitPayload(NamedTuple):
+    """COMMIT and RESULT: corrections that are final for the layers of detectors below `upto_round`.
+
+    `frame_bits` are the flips of the observables so far in this shot, LSB-first, ceil(num_observables / 8)
+    bytes. `after` is the sequence of the data frame that allowed the commit. Times are nanoseconds of the
+    server's monotonic clock: that frame's arrival, and the end of decoding. `model` are the 8
+    bytes of the id of the model that decoded last.
+    `readout`, in the RESULT of a stream of measurements, are the observables as measured, corrected by
+    `frame_bits`, in as many bytes; else it is empty.
+    """
+
+    upto_round: int
+    after: int
+    time_in: int
+    time_out: int
+    model: bytes
+    num_observables: int
+    frame_bits: bytes
+    readout: bytes = b""
+
+
+def encode_commit(commit: CommitPayload) -> bytes:
+    """Bytes of a COMMIT or RESULT payload."""
+    return (
+        COMMIT_LAYOUT.pack(
+            commit.upto_round,
+            commit.after,
+            commit.time_in,
+            commit.time_out,
+            commit.model,
+            commit.num_observables,
+        )
+        + commit.frame_bits
+        + commit.readout
+    )
+
+
+def decode_commit(payload: bytes) -> CommitPayload:
+    """Raises PayloadError for a payload of another length than its number of observables asks for."""
+    if len(payload) < COMMIT_FIXED_BYTES:
+        raise PayloadError(f"COMMIT payload of {len(payload)} bytes; it has at least {COMMIT_FIXED_BYTES}")
+    upto_round, after, time_in, time_out, model, num_observables = COMMIT_LAYOUT.unpack_from(payload)
+    bits = payload[COMMIT_FIXED_BYTES:]
+    size = (num_observables + 7) >> 3
+    if len(bits) not in (size, 2 * size):
+        raise PayloadError(f"COMMIT of {num_observables} observables with {len(bits)} bytes of bits")
+    return new(
+        CommitPayload,
+        (upto_round, after, time_in, time_out, model, num_observables, bits[:size], bits[size:]),
+    )
+
+
+def without_times(frame: Frame) -> Frame:
+    """The frame with the times of a COMMIT or RESULT zeroed: what two runs must agree on."""
+    if frame.type not in (FrameType.COMMIT, FrameType.RESULT):
+        return frame
+    return frame._replace(
+        payload=encode_commit(decode_commit(frame.payload)._replace(time_in=0, time_out=0)),
+        flags=frame.flags & ~Flag.RESENT,
+    )
+
+
+class CreditPayload(NamedTuple):
+    """CREDIT: the header's epoch and sequence are the first data frame that was not decoded yet;
+    the client may have `window` data frames sent from there on."""
+
+    window: int
+    in_flight: int
+
+
+def encode_credit(credit: CreditPayload) -> bytes:
+    """Bytes of a CREDIT payload."""
+    return _CREDIT.pack(*credit)
+
+
+def decode_credit(payload: bytes) -> CreditPayload:
+    """Raises PayloadError for another length than 8 bytes."""
+    return CreditPayload(*_unpack(_CREDIT, payload, "CREDIT"))
+
+
+class NackPayload(NamedTuple):
+    """NACK: `count` data frames from the header's epoch and sequence on are missing (FINAL is one, and
+    the first round of the next epoch follows it); `deadline` nanoseconds are left to resend them."""
+
+    count: int
+    deadline: int
+
+
+def encode_nack(nack: NackPayload) -> bytes:
+    """Bytes of a NACK payload."""
+    return _NACK.pack(*nack)
+
+
+def decode_nack(payload: bytes) -> NackPayload:
+    """Raises PayloadError for another length than 16 bytes."""
+    return NackPayload(*_unpack(_NACK, payload, "NACK"))
+
+
+class UploadPayload(NamedTuple):
+    """UPLOAD: a part of a model's text; the server answers the last one with an empty part at `total`."""
+
+    digest: bytes
+    total: int
+    offset: int
+    part: bytes
+
+
+def encode_upload(upload: UploadPayload) -> bytes:
+    """Bytes of an UPLOAD payload."""
+    return _UPLOAD.pack(upload.digest, upload.total, upload.offset) + upload.part
+
+
+def decode_upload(payload: bytes) -> UploadPayload:
+    """Raises PayloadError for a part that is too short or reaches past its total."""
+    if len(payload) < UPLOAD_FIXED_BYTES:
+        raise PayloadError(f"UPLOAD payload of {len(payload)} bytes; it has at least {UPLOAD_FIXED_BYTES}")
+    digest, total, offset = _UPLOAD.unpack_from(payload)
+    part = payload[UPLOAD_FIXED_BYTES:]
+    if offset + len(part) > total:
+        raise PayloadError(f"UPLOAD part ends at {offset + len(part)} of {total} bytes")
+    return UploadPayload(digest, total, offset, part)
+
+
+def split_row(payload: bytes, *, bits: int, flags: int) -> tuple[bytes, bytes | None]:
+    """A ROUND or FINAL payload as (packed bits, packed erasure mask or None).
+
+    Raises:
+        PayloadError: the length is not that of `bits` bits, or padding bits are set.
+    """
+    size = (bits + 7) // 8
+    erased = flags & _ERASED
+    expected = 2 * size if erased else size
+    if len(payload) != expected:
+        raise PayloadError(f"payload of {len(payload)} bytes; {bits} bits need {expected}")
+    row, mask = (payload[:size], payload[size:]) if erased else (payload, None)
+    rest = bits % 8
+    if rest and (row[-1] >> rest or (mask is not None and mask[-1] >> rest)):
+        raise PayloadError(f"bits past the last of {bits} are set; they pad the byte and must be zero")
+    return row, mask
+
+
+def _unpack(layout: struct.Struct, payload: bytes, name: str) -> tuple:
+    if len(payload) != layout.size:
+        raise PayloadError(f"{name} payload of {len(payload)} bytes; it has {layout.size}")
+    return layout.unpack(payload)

@@ -1,0 +1,251 @@
+"""The front: listens, checks who is there, and hands connections to workers.
+
+After its HELLO a connection belongs to a worker; no data frame passes through this process, except those
+of TLS connections, which it decrypts and relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+
+from decoder_service.protocol import (
+    HEADER_BYTES,
+    ErrorCode,
+    FrameParser,
+    FrameType,
+    Hello,
+    PayloadError,
+    WireFault,
+    decode_message,
+    encode_frame,
+)
+from decoder_service.protocol.frame import HEADER
+from decoder_service.server.config import ServerConfig
+from decoder_service.server.listening import RELAY_BYTES, listen_unix, pump, secure, tls_context
+from decoder_service.server.services import error_frame
+from decoder_service.server.supervisor import Supervisor
+
+log = logging.getLogger("decoder_service")
+LAST_WORDS = 0.5
+"""Seconds in which a peer that was turned away can read why."""
+DRAIN_GRACE = 2.0
+"""Seconds beyond the workers' own drain time before they are killed."""
+
+
+Greet = Callable[[socket.socket], Coroutine[None, None, None]]
+"""What is done with an accepted connection."""
+
+
+class HandshakeError(Exception):
+    """The peer did not say HELLO as it must."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ServerFrontEnd:
+    """A running server: `async with Front(config) as front: await front.serve_until(event)`."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.supervisor = Supervisor(config.worker, workers=config.workers, spares=config.spares)
+        self.refused = 0
+        self.tcp_port: int | None = None
+        """The port in use, once listening."""
+        self.http_port: int | None = None
+        self._servers: list[asyncio.Server] = []
+        self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes = 0
+        self._numbers = iter(range(1, 1 << 62))
+
+    async def __aenter__(self) -> ServerFrontEnd:
+        await self.supervisor.start()
+        try:
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops listening, lets the shots in flight end, and ends the workers."""
+        for listener, accepting in self._listeners:
+            accepting.cancel()  # first: a closed descriptor's number may be another socket's next
+            await asyncio.wait([accepting])
+            listener.close()
+        for server in self._servers:
+            server.close()
+        await self.supervisor.drain(self.config.worker.drain + DRAIN_GRACE)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.config.unix is not None:
+            self.config.unix.unlink(missing_ok=True)
+
+    async def _listen(self) -> None:
+        config = self.config
+        if config.http is not None:
+            from decoder_service.server.http import start_http  # it loads prometheus_client
+
+            server = await start_http(self, config.http)
+            self.http_port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+        if config.unix is not None:
+            self._accept_from(listen_unix(config.unix))
+        if config.tcp is not None and config.tls is None:
+            listener = socket.create_server((config.tcp.host, config.tcp.port))
+            self.tcp_port = listener.getsockname()[1]
+            self._accept_from(listener)
+        elif config.tcp is not None and config.tls is not None:
+            context = tls_context(config.tls.certificate, config.tls.key)
+            listener = socket.create_server((config.tcp.host, config.tcp.port))
+            self.tcp_port = listener.getsockname()[1]
+            self._accept_from(listener, lambda sock: self._relay(sock, context))
+
+    def _accept_from(self, listener: socket.socket, greet: Greet | None = None) -> None:
+        listener.setblocking(False)
+        self._listeners.append((listener, self._keep(self._accept(listener, greet or self._handshake))))
+
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _accept(self, listener: socket.socket, greet: Greet) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                if listener.fileno() < 0:
+                    return
+                log.warning("accept failed", extra={"error": str(error)})
+                await asyncio.sleep(0.1)
+                continue
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._keep(greet(sock))
+
+    @property
+    def connections(self) -> int:
+        """Open now, those in their handshake included."""
+        return self._handshakes + sum(len(worker.connections) for worker in self.supervisor.workers)
+
+    async def _handshake(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._handshakes += 1
+        with sock:
+            try:
+                async with asyncio.timeout(self.config.handshake):
+                    hello = await self._hello(lambda size: _exactly(loop, sock, size))
+                self._hand_over(hello, sock)
+            except HandshakeError as error:
+                self.refused += 1
+                await _turn_away(loop, sock, error)
+            except (OSError, EOFError, TimeoutError) as error:
+                self.refused += 1
+                log.info("handshake failed", extra={"error": repr(error)})
+            finally:
+                self._handshakes -= 1
+
+    async def _hello(self, read: Callable[[int], Awaitable[bytes]]) -> Hello:
+        if self.connections > self.config.connections:
+            limit = self.config.connections
+            raise HandshakeError(ErrorCode.LIMIT, f"{limit} connections are open, which is the limit")
+        parser = FrameParser(limits=self.config.worker.limits)
+        header = await read(HEADER_BYTES)
+        length = HEADER.unpack(header)[5]
+        items = parser.feed(header)
+        if not items and length and parser.buffered == HEADER_BYTES:
+            items = parser.feed(await read(length))
+        if not items or isinstance(items[0], WireFault) or items[0].type != FrameType.HELLO:
+            raise HandshakeError(ErrorCode.HANDSHAKE, "a connection begins with HELLO")
+        try:
+            hello = decode_message(items[0].payload, Hello)
+        except PayloadError as error:
+            raise HandshakeError(ErrorCode.HANDSHAKE, str(error)) from error
+        if self.config.token and not hmac.compare_digest(hello.token.encode(), self.config.token.encode()):
+            raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
+        known = [name for worker in self.supervisor.workers for name in worker.sessions]
+        if hello.session not in known and len(known) >= self.config.sessions:
+            raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
+        return hello
+
+    def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
+        worker = self.supervisor.choose(hello.session)
+        try:
+            worker.adopt(next(self._numbers), hello.session, sock)
+        except OSError as error:
+            message = f"the worker of this session just ended, connect again ({error})"
+            raise HandshakeError(ErrorCode.INTERNAL, message) from error
+        log.info("connected", extra={"client": hello.client, "pid": worker.process.pid})
+
+    async def _relay(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """A TLS connection: its bytes go to a worker, and back, through a socket pair."""
+        if self.connections >= self.config.connections:
+            self.refused += 1  # before TLS, which costs far more than a connection
+            sock.close()
+            return
+        ours, theirs = socket.socketpair()
+        writer = None
+        try:
+            with theirs:
+                self._handshakes += 1
+                try:
+                    async with asyncio.timeout(self.config.handshake):
+                        reader, writer = await secure(sock, context, self.config.handshake)
+                        hello = await self._hello(reader.readexactly)
+                    self._hand_over(hello, theirs)
+                finally:
+                    self._handshakes -= 1
+            inner_reader, inner_writer = await asyncio.open_unix_connection(sock=ours)
+            await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+        except HandshakeError as error:
+            self.refused += 1
+            if writer is not None:
+                writer.write(_refusal(error))
+        except (OSError, EOFError, TimeoutError) as error:
+            log.info("TLS connection ended", extra={"error": repr(error)})
+        finally:
+            ours.close()
+            sock.close() if writer is None else writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                if writer is not None:
+                    await writer.wait_closed()
+
+
+def _refusal(error: HandshakeError) -> bytes:
+    return encode_frame(error_frame(0, error.code, "connection", str(error)))
+
+
+async def _turn_away(loop: asyncio.AbstractEventLoop, sock: socket.socket, error: HandshakeError) -> None:
+    """Says why, and reads on for a moment: closing with unread input would throw the answer away."""
+    with contextlib.suppress(OSError, TimeoutError):
+        sock.send(_refusal(error))
+        sock.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(LAST_WORDS):
+            while await loop.sock_recv(sock, RELAY_BYTES):
+                pass
+
+
+async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError(f"the peer left after {len(data)} of {size} bytes")
+        data += part
+    return data

@@ -1,0 +1,219 @@
+"""What a worker does for its sessions: frames in, one turn of decoding each, frames out, deadlines."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+from decoder_service.protocol import ErrorCode, Frame, FrameType, WireFault
+from decoder_service.server.client_session import ClientSession
+from decoder_service.server.config import WorkerConfig
+from decoder_service.server.connection import Connection
+from decoder_service.server.event_loop import EventLoop
+from decoder_service.server.journal import JournalError
+from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.server_stream import ServerStream
+from decoder_service.server.services import error_frame
+from decoder_service.server.session_registry import SessionRegistry
+
+_READABLE = select.EPOLLIN
+_DATA = (FrameType.ROUND, FrameType.FINAL)
+_RESENT_ON_RESUME = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, FrameType.NACK)
+
+
+class Scheduler:
+    """Sessions that have something to do take turns, and so do the streams of a session.
+
+    Args:
+        lobby: who is there.
+        event: writes a line to the log, with fields.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        event_loop: EventLoop,
+        metrics: WorkerMetrics,
+        *,
+        registry: Callable[[], SessionRegistry],
+        event: Callable[..., None],
+    ) -> None:
+        self.busy: set[ClientSession] = set()
+        """With something to decode or to send."""
+        self.watched: set[ClientSession] = set()
+        """With a deadline."""
+        self._config = config
+        self._event_loop = event_loop
+        self._metrics = metrics
+        self._find_lobby = registry
+        self._event = event
+        self._time_slice = round(config.time_slice * 1e9)
+
+    @property
+    def _registry(self) -> SessionRegistry:
+        return self._find_lobby()
+
+    def run(self, now: int) -> None:
+        """One turn of everything that is due."""
+        if self.watched:
+            for session in list(self.watched):
+                self.tick(session, now)
+        if self.busy:
+            for session in list(self.busy):
+                self.work(session)
+
+    def due(self, latest: int) -> int:
+        """When `run` has something to do, in ns; `latest` if nothing is due before."""
+        for session in self.watched:
+            for server_stream in session.streams.values():
+                latest = min(latest, server_stream.session.next_deadline() or latest)
+        return latest
+
+    def forget(self, session: ClientSession) -> None:
+        """The session ended."""
+        self.busy.discard(session)
+        self.watched.discard(session)
+
+    def ready(self, connection: Connection, session: ClientSession, mask: int) -> None:
+        """Reads and writes what can be, and answers."""
+        if connection.number not in self._event_loop.connections:
+            return
+        if mask != _READABLE and not self._write(connection, session, mask):
+            return
+        items = connection.receive()
+        if items is None:
+            self._event_loop.close(connection)
+            return
+        now = time.monotonic_ns()
+        first = self._decode_now(connection, session, items, now)
+        if first == len(items):
+            return
+        replies: list[Frame] = []
+        for item in items[first:]:
+            if isinstance(item, WireFault):
+                self._metrics.fault(item.kind.value)
+                connection.faults += 1
+                connection.closing |= item.fatal
+            replies += session.handle(item, now)
+        if connection.faults > self._config.faults:
+            message = f"more than {self._config.faults} damaged frames on this connection"
+            replies.append(error_frame(0, ErrorCode.TOO_MANY_FAULTS, "connection", message))
+            connection.closing = True
+        if replies:
+            self._event_loop.send(connection, replies)
+        self.busy.add(session)
+        if session.over or connection.closing:
+            self.work(session)
+            self._registry.end(session) if session.over else self._event_loop.close(connection)
+
+    def _write(self, connection: Connection, session: ClientSession, mask: int) -> bool:
+        """Writes what can be; whether there is something to read."""
+        if mask & select.EPOLLOUT and self._event_loop.flush(connection):
+            for server_stream in session.streams.values():
+                server_stream.session.resume_deadlines(time.monotonic_ns())
+            self.busy.add(session)
+        return bool(mask & ~select.EPOLLOUT) and connection.number in self._event_loop.connections
+
+    def _decode_now(
+        self, connection: Connection, session: ClientSession, items: list[Frame | WireFault], now: int
+    ) -> int:
+        """Decodes data frames that came in order and with nothing before them, for one turn.
+
+        What they lead to is sent before all else is done for it. Returns how many frames that were.
+        """
+        if session in self.busy:
+            return 0
+        out: list[bytes] = []
+        until = now + self._time_slice
+        count = 0
+        sole = connection.parser.sole
+        for item in items:
+            server_stream = session.streams.get(item.stream)
+            if server_stream is None or not isinstance(item, Frame) or item.type not in _DATA:
+                break
+            if item.stream not in session.announced:
+                break
+            try:
+                data = server_stream.decode_now(item, now, sole)
+                if data is None:
+                    break
+                count += 1
+                if data:
+                    out.append(data)
+                if len(items) > 1:
+                    server_stream.finish()
+            except JournalError as error:
+                self._journal_failed(session, server_stream, error)
+                break
+            if len(items) > 1 and time.monotonic_ns() >= until:
+                break
+        if out:
+            self._event_loop.send_encoded(connection, b"".join(out))
+        if count:
+            self.busy.add(session)
+        return count
+
+    def work(self, session: ClientSession) -> None:
+        """One turn of each of its streams."""
+        self.busy.discard(session)
+        connection = session.connection
+        if connection is not None and connection.stalled_since is not None:
+            for server_stream in list(session.streams.values()):
+                self._finish_all(session, server_stream)
+            return
+        out, session.outbox = session.outbox, []
+        watch = False
+        for server_stream in list(session.streams.values()):
+            try:
+                server_stream.finish()
+                frames = server_stream.work(self._time_slice)
+            except JournalError as error:
+                self._journal_failed(session, server_stream, error)
+                continue
+            if server_stream.latencies:
+                self._metrics.observe(server_stream.latencies)
+            frames += server_stream.session.credit()
+            if server_stream.session.stream not in session.announced:
+                frames = [frame for frame in frames if frame.type not in _RESENT_ON_RESUME]
+            out += frames
+            watch |= server_stream.session.next_deadline() is not None
+            if server_stream.session.has_ready:
+                self.busy.add(session)
+        out += session.answer_waiting()
+        (self.watched.add if watch else self.watched.discard)(session)
+        if connection is None:
+            session.outbox += [frame for frame in out if frame.type not in _RESENT_ON_RESUME]
+        elif out:
+            self._event_loop.send(connection, out)
+
+    def _finish_all(self, session: ClientSession, server_stream: ServerStream) -> None:
+        """What a row leaves to do does not wait for the client to read: a resume must find it done."""
+        try:
+            server_stream.finish()
+        except JournalError as error:
+            self._journal_failed(session, server_stream, error)
+
+    def _journal_failed(
+        self, session: ClientSession, server_stream: ServerStream, error: JournalError
+    ) -> None:
+        stream = server_stream.session.stream
+        session.outbox.append(error_frame(stream, ErrorCode.JOURNAL_FAILED, "stream", str(error)))
+        self._event("journal failed", session=session.name[:8], stream=stream, reason=str(error))
+        self._registry.drop(session, server_stream)
+        self.busy.add(session)
+
+    def tick(self, session: ClientSession, now: int) -> None:
+        """NACKs and erasures that are due."""
+        connection = session.connection
+        if connection is None or connection.stalled_since is not None:
+            self.watched.discard(session)
+            return
+        frames: list[Frame] = []
+        for server_stream in session.streams.values():
+            due = server_stream.session.next_deadline()
+            if due is not None and due <= now:
+                frames += server_stream.session.tick(now)
+                self.busy.add(session)
+        if frames:
+            self._event_loop.send(connection, frames)

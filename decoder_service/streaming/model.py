@@ -1,0 +1,186 @@
+"""A detector error model as a stream uses it: windows of an experiment whose end is not known yet."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import stim
+
+from global_decoders.windows import (
+    LayeredDem,
+    Mode,
+    Window,
+    WindowGraphs,
+    assert_committed_once,
+    check_sizes,
+    check_span,
+    windows_of,
+)
+
+__all__ = ["StreamModel", "WindowSizes"]
+
+_ENDLESS = 1 << 40
+
+
+@dataclass(frozen=True)
+class WindowSizes:
+    """Layers committed and looked ahead by each window, and how windows are arranged."""
+
+    commit: int
+    buffer: int
+    mode: Mode
+
+    def __post_init__(self) -> None:
+        check_sizes(commit=self.commit, buffer=self.buffer, mode=self.mode)
+
+    @property
+    def period(self) -> int:
+        """Layers after which the arrangement repeats."""
+        return self.commit + (2 * self.buffer if self.mode == "parallel" else 0)
+
+    def windows(self, num_layers: int) -> Iterator[Window]:
+        return windows_of(num_layers, commit=self.commit, buffer=self.buffer, mode=self.mode)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamModel:
+    """Layers, graphs and identity of one DEM.
+
+    Attributes:
+        layers: as read; experiments may be longer where they repeat.
+        sizes: of the windows.
+        graphs: built so far, shared by all shots.
+        id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
+        known_slack: `slack`, of a model whose layers are only an outline.
+    """
+
+    layers: LayeredDem
+    sizes: WindowSizes
+    graphs: WindowGraphs
+    id: str
+    known_slack: int | None = None
+
+    @classmethod
+    def build(
+        cls,
+        dem: stim.DetectorErrorModel,
+        *,
+        layers: LayeredDem,
+        sizes: WindowSizes,
+        decoder: str,
+        weights: str = "",
+    ) -> StreamModel:
+        """A DEM whose layers are `layers`; `weights` is the hash of the network in front, if there is one.
+
+        Raises:
+            ValueError: a DEM or decoder that windows cannot use.
+        """
+        check_span(layers, buffer=sizes.buffer, mode=sizes.mode)
+        name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
+        model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
+        # Windows and layers repeat together, so one experiment of a few periods speaks for all.
+        example = layers if not layers.cycle else layers.with_layers(model.long_enough())
+        assert_committed_once(example.footprints(), sizes.windows(example.num_layers))
+        return model
+
+    @cached_property
+    def open_layers(self) -> LayeredDem:
+        """The experiment while its end is not in sight: endless where its layers repeat."""
+        if not self.layers.cycle:
+            return self.layers
+        return self.layers.with_layers(len(self.layers.source) + _ENDLESS * self.layers.cycle)
+
+    def long_enough(self, *, extra: int = 0) -> int:
+        """A number of layers in which every window of a long experiment occurs, and `extra` more periods."""
+        layers, sizes = self.layers, self.sizes
+        together = math.lcm(sizes.period, layers.cycle)
+        wanted = 4 * sizes.period + 2 * sizes.buffer + (2 + extra) * together
+        return len(layers.source) + -(-wanted // layers.cycle) * layers.cycle
+
+    @cached_property
+    def slack(self) -> int:
+        """How many layers must follow a window's last before it is known to look like any other: >= 1.
+
+        The last rounds of an experiment have other mechanisms than the bulk; mostly nothing of
+        that is left once what lies beyond the window is deleted, and then this is 1.
+        """
+        if self.known_slack is not None:
+            return self.known_slack
+        if not self.layers.cycle:
+            return 1
+        layers = self.layers.with_layers(self.long_enough())
+        tail = len(layers.source) - layers.cut + layers.reach
+        slack = 1
+        for distance in range(1, tail + 1):
+            stop = layers.num_layers - distance
+            window = self._bulk_window(stop)
+            bulk = self.graphs.content(self.open_layers, window)
+            if self.graphs.content(layers, window) != bulk:
+                slack = distance + 1
+        return slack
+
+    def layers_for(self, window: Window, num_layers: int) -> LayeredDem:
+        """What to cut a window of an experiment of so many layers from: one without end where it sees no end.
+
+        The graph is the same one, but at hand: the windows that are left when a shot ends may be many.
+        """
+        if window.stop + self.slack <= num_layers:
+            return self.open_layers
+        return self.layers.with_layers(num_layers)
+
+    def _bulk_window(self, stop: int) -> Window:
+        hi = stop - self.sizes.buffer
+        lo = hi - self.sizes.commit
+        if self.sizes.mode == "sliding":
+            return Window(start=lo, lo=lo, hi=hi, stop=stop)
+        return Window(start=lo - self.sizes.buffer, lo=lo, hi=hi, stop=stop, past_closed=False)
+
+    def bulk_windows(self, num_layers: int | None = None) -> list[Window]:
+        """Windows of the beginning and of one full period of what repeats.
+
+        Args:
+            num_layers: of all shots, if they are known to have as many.
+        """
+        last = self.long_enough() if self.layers.cycle else self.layers.num_layers
+        last = last if num_layers is None else min(last, num_layers)
+        windows = itertools.takewhile(
+            lambda w: w.stop <= last, self.sizes.windows(self.open_layers.num_layers)
+        )
+        return [w for w in windows if w.stop < self.open_layers.num_layers]
+
+    def endings(self, num_layers: int | None = None) -> Iterator[tuple[LayeredDem, Window]]:
+        """The windows that only the end of an experiment has, with the layers of one that ends so.
+
+        Args:
+            num_layers: of all shots; without it, those of long ones of every length modulo the period.
+        """
+        if num_layers is None:
+            shortest = self.long_enough() if self.layers.cycle else self.layers.num_layers
+            lengths = range(shortest, shortest + math.lcm(self.sizes.period, self.layers.cycle or 1))
+        else:
+            lengths = [self._as_short(num_layers)] if self.layers.cycle else []
+        for length in lengths if self.layers.cycle else [self.layers.num_layers]:
+            if self.layers.can_have(length):
+                layers = self.layers.with_layers(length)
+                for window in self.sizes.windows(length):
+                    if window.stop > length - self.slack:
+                        yield layers, window
+
+    def warm(self, num_layers: int | None = None) -> None:
+        """Builds the graphs of all windows; see `endings`."""
+        for window in self.bulk_windows(num_layers):
+            self.graphs.matcher(self.open_layers, window)
+        for layers, window in self.endings(num_layers):
+            self.graphs.matcher(layers, window)
+
+    def _as_short(self, num_layers: int) -> int:
+        """The length of a short experiment that ends as one of `num_layers` does."""
+        shortest = self.long_enough()
+        if num_layers <= shortest:
+            return num_layers
+        return shortest + (num_layers - shortest) % math.lcm(self.sizes.period, self.layers.cycle)

@@ -1,0 +1,83 @@
+"""A warm model as bytes: what another process needs of it to decode, without the error model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from decoder_service.streaming.model import StreamModel, WindowSizes
+from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher
+
+__all__ = ["SerializedModel"]
+
+
+class SerializedModel(msgspec.Struct, frozen=True):
+    """The outline of the layers and the graph of every window of a `StreamModel`.
+
+    Attributes:
+        layers: an outline.
+        sizes: of the windows.
+        decoder: a name in `INNER_DECODERS`.
+        id, slack: of the model.
+        graphs: the distinct ones.
+        windows: which of them each window has.
+    """
+
+    layers: LayeredDem
+    sizes: WindowSizes
+    decoder: str
+    id: str
+    slack: int
+    graphs: list[WindowGraph]
+    windows: list[tuple[CutKey, int]]
+
+    @classmethod
+    def of(cls, model: StreamModel) -> SerializedModel:
+        """Of a model whose windows' graphs are built; those with erased rounds are left out."""
+        matchers = {id(matcher): matcher for matcher in model.graphs.by_key.values()}
+        number = {key: k for k, key in enumerate(matchers)}
+        return cls(
+            layers=model.layers.skeleton(),
+            sizes=model.sizes,
+            decoder=model.graphs.inner,
+            id=model.id,
+            slack=model.slack,
+            graphs=[matcher.graph for matcher in matchers.values()],
+            windows=[(key, number[id(matcher)]) for key, matcher in model.graphs.by_key.items()],
+        )
+
+    def build(self, throttle: Callable[[], None]) -> StreamModel:
+        """The model again, warm, with the same answers; `pace` is called every few steps."""
+        matchers = [WindowMatcher.of_graph(graph, throttle=throttle) for graph in self.graphs]
+        stored = {key: matchers[k] for key, k in self.windows}
+        graphs = WindowGraphs(inner=self.decoder, stored=stored)
+        return StreamModel(self.layers, self.sizes, graphs, self.id, known_slack=self.slack)
+
+    def encode(self) -> bytes:
+        """MessagePack."""
+        return _ENCODER.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> SerializedModel:
+        """Raises msgspec.ValidationError for anything that is no image."""
+        return _DECODER.decode(data)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    raise NotImplementedError(f"{type(value).__name__} has no place in an image")
+
+
+def _array(kind: type, value: Any) -> Any:
+    if kind is not np.ndarray:
+        raise NotImplementedError(f"{kind.__name__} has no place in an image")
+    dtype, shape, data = value
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
+_DECODER = msgspec.msgpack.Decoder(SerializedModel, dec_hook=_array)

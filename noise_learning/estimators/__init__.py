@@ -1,0 +1,21 @@
+"""From moments to a probability with an error bar for each mechanism."""
+
+from noise_learning.estimators.closed_form import fit_closed_form
+from noise_learning.estimators.fit import NoiseFit, SharedParameters, assemble
+from noise_learning.estimators.hybrid import Shrinkage, fit_hybrid
+from noise_learning.estimators.model_selection import learn
+from noise_learning.estimators.shared_parameter_fit import fit_shared_parameters, predict_shared_parameters
+from noise_learning.estimators.stationary import fit_stationary
+
+__all__ = [
+    "NoiseFit",
+    "SharedParameters",
+    "Shrinkage",
+    "assemble",
+    "fit_closed_form",
+    "fit_hybrid",
+    "fit_shared_parameters",
+    "fit_stationary",
+    "learn",
+    "predict_shared_parameters",
+]

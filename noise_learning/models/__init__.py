@@ -1,0 +1,23 @@
+"""What can go wrong where: mechanisms, noise locations of a circuit, and parameters that mechanisms share."""
+
+from noise_learning.models.location_classes import KINDS, Kind, has_coordinates, location_keys
+from noise_learning.models.noise_locations import Location, by_gate_type, by_location
+from noise_learning.models.shared_parameters import SharedParameterModel
+from noise_learning.models.structure import Mechanism, Structure, attenuation, probability
+from noise_learning.models.time_translations import time_translation_classes
+
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Location",
+    "Mechanism",
+    "SharedParameterModel",
+    "Structure",
+    "attenuation",
+    "by_gate_type",
+    "by_location",
+    "has_coordinates",
+    "location_keys",
+    "probability",
+    "time_translation_classes",
+]

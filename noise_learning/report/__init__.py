@@ -1,0 +1,15 @@
+"""What was learned, for people: Markdown, tables, rates by location class."""
+
+from noise_learning.report.location_rates import LocationClass, gather_location_classes
+from noise_learning.report.markdown import ReportContext, assumed_model, largest_deviations, render_report
+from noise_learning.report.mechanism_table import mechanism_frame
+
+__all__ = [
+    "LocationClass",
+    "ReportContext",
+    "assumed_model",
+    "gather_location_classes",
+    "largest_deviations",
+    "mechanism_frame",
+    "render_report",
+]

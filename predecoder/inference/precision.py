@@ -1,0 +1,51 @@
+"""Numerics are chosen, not found: the precision that an engine computes in.
+
+- `float32`: the same predictions on every machine but for rounding (at most one shot in 10^4). On a CPU one
+  machine gives a shot the same bits alone, in a batch, in a tile and in a stream.
+- `bfloat16`: products of bfloat16 numbers. Several times faster on GPUs and on CPUs with AMX, emulated
+  elsewhere; logits depend on the machine and on a batch's size. It runs only where it is asked for.
+- `int8`: the integers that a quantized network was calibrated for. The same bits on every machine, with a
+  compiler or without one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = ["PRECISIONS", "Precision", "PrecisionChoice", "choose_precision"]
+
+Precision = Literal["float32", "bfloat16", "int8"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def choose_precision(choice: PrecisionChoice, *, quantized: bool, device_type: str) -> Precision:
+    """Return the precision that `choice` means for a network on a device.
+
+    'auto' is the weights' own: int8 for a quantized network on a CPU, float32 otherwise; never bfloat16.
+
+    Args:
+        choice: one of `PRECISIONS`, or 'auto'.
+        quantized: whether the network was made for int8.
+        device_type: 'cpu' or 'cuda'.
+
+    Raises:
+        ValueError: an unknown choice, or int8 where the network or the device does not have it.
+    """
+    if choice == "auto":
+        return "int8" if quantized and device_type == "cpu" else "float32"
+    if choice in ("float32", "bfloat16"):
+        return choice
+    if choice != "int8":
+        raise ValueError(f"precision={choice!r} is unknown; use one of auto, {', '.join(PRECISIONS)}")
+    if not quantized:
+        raise ValueError(
+            "precision='int8' needs a quantized network, such as the shipped weights 'fast' and 'realtime'; "
+            "use 'float32' with this one"
+        )
+    if device_type != "cpu":
+        raise ValueError(
+            f"precision='int8' is computed on CPUs only, not on {device_type!r}; use device 'cpu', or "
+            "precision 'float32'"
+        )
+    return choice

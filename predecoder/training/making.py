@@ -1,0 +1,137 @@
+"""What a worker does: draw a stream, sample its shots, keep those that are wanted, label them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from predecoder.engines import Engine, make_engine
+from predecoder.network import Network
+from predecoder.training.config import StageConfig
+from predecoder.training.distilled import DistilledLabels
+from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
+from predecoder.training.logical_class import ClassMatching
+from predecoder.training.processes import ALONE, Processes
+from predecoder.training.shot_selection import DisagreementShots, MinedShots
+from predecoder.training.snapshots import Snapshots
+from predecoder.training.tasks import Stream, expand_tasks
+from predecoder.weights import load_network
+
+__all__ = ["BatchMaker", "Made"]
+
+_SOURCES = {
+    "sampled": SampledLabels,
+    "teacher": TeacherLabels,
+    "observable-conditioned": ObservableConditionedLabels,
+}
+_Source = SampledLabels | TeacherLabels | DistilledLabels
+
+
+class Made(NamedTuple):
+    """A batch on its way to the trainer.
+
+    Attributes:
+        stream: number of the stream.
+        packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
+        labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`.
+        observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
+    """
+
+    stream: int
+    packed: np.ndarray
+    labels: np.ndarray
+    observables: np.ndarray
+
+
+class BatchMaker:
+    """Makes the batch of any step of a stage; what it needs of a stream is kept."""
+
+    def __init__(
+        self, stage: StageConfig, *, snapshots: Snapshots | None = None, processes: Processes = ALONE
+    ) -> None:
+        """`snapshots` hold the weights to mine with."""
+        self._streams, self._weights = expand_tasks(stage.tasks)
+        self._begins = np.array([stream.task.begins for stream in self._streams])
+        self._sources: dict[int, _Source] = {}
+        self._disagreement: dict[int, DisagreementShots] = {}
+        self._stage, self._processes = stage, processes
+        self._miner = None if snapshots is None else _Miner(stage, snapshots)
+
+    def __call__(self, step: int) -> Made:
+        """The batch of a step."""
+        torch.set_num_threads(1)  # in this worker, beside the trainer
+        k = step * self._processes.world_size + self._processes.rank
+        rng = np.random.default_rng([self._stage.seed, k])
+        weights = np.where(self._begins <= step, self._weights, 0)
+        index = int(rng.choice(len(self._streams), p=weights / weights.sum()))
+        stream = self._streams[index]
+        if index not in self._sources:
+            self._sources[index] = self._source(stream)
+        shots = stream.batch_shots(self._stage.data.blocks_per_batch)
+        seed, keep = int(rng.integers(2**62)), self._keep(index, step)
+        try:
+            packed, labels, observables = self._sources[index].sample(shots, seed=seed, keep=keep)
+        except ValueError as error:
+            raise ValueError(
+                f"task {stream.name}: {error}; raise p, or use shots='all' in this task"
+            ) from None
+        labels = np.packbits(labels, axis=1) if labels.dtype == np.uint8 else labels
+        return Made(index, packed, labels, observables)
+
+    def _keep(self, index: int, step: int) -> Keep | None:
+        stream = self._streams[index]
+        if stream.task.shots == "all":
+            return None
+        if index not in self._disagreement:
+            self._disagreement[index] = DisagreementShots(stream.dem)
+        if stream.task.shots == "disagreement":
+            return self._disagreement[index]
+        if self._miner is None:
+            raise ValueError(f"task {stream.name} is mined, but there are no snapshots to mine with")
+        return self._miner.keep(index, stream, self._disagreement[index], step)
+
+    def _source(self, stream: Stream) -> _Source:
+        data = self._stage.data
+        if data.labels != "distilled":
+            return _SOURCES[data.labels](stream.problem)
+        return DistilledLabels(stream.problem, load_network(data.network))
+
+
+class _Miner:
+    """The network as it was at the snapshot that a step is mined with, on the streams that are asked for."""
+
+    def __init__(self, stage: StageConfig, snapshots: Snapshots) -> None:
+        self._stage, self._snapshots = stage, snapshots
+        self._matchings: dict[int, list[ClassMatching]] = {}
+        self._engines: dict[int, Engine] = {}
+        self._network: Network | None = None
+        self._source_step = -1
+
+    def keep(self, index: int, stream: Stream, disagreement: DisagreementShots, step: int) -> MinedShots:
+        """The rule for one stream at one step."""
+        network = self._network_of(step)
+        if index not in self._matchings:
+            observables = range(stream.problem.layout.num_observables)
+            self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
+        if index not in self._engines:
+            # Not in int8: the ranges that it needs are measured when a stage ends.
+            self._engines[index] = make_engine(
+                stream.problem, network, device=torch.device("cpu"), precision="float32"
+            )
+        return MinedShots(
+            disagreement,
+            self._matchings[index],
+            self._engines[index],
+            small_gap=self._stage.class_loss.small_gap,
+        )
+
+    def _network_of(self, step: int) -> Network:
+        source = self._snapshots.source_step(step)
+        if self._network is None or source != self._source_step:
+            state = self._snapshots.wait_for(step)
+            network = Network(self._stage.network)
+            network.load_state_dict(state)
+            self._network, self._source_step, self._engines = network.eval(), source, {}
+        return self._network

@@ -1,0 +1,164 @@
+"""The state of a stage in training: all that a checkpoint holds, and one step."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from predecoder.network import Network, NetworkConfig
+from predecoder.training.batches import Batch
+from predecoder.training.config import ClassLossConfig, DataConfig, StageConfig
+from predecoder.training.losses import BatchLoss, StageLoss
+from predecoder.training.muon import Muon
+from predecoder.training.processes import ALONE, Processes
+from predecoder.training.tasks import TaskConfig
+from predecoder.weights import load_network
+
+__all__ = ["TrainingRun"]
+
+_BETAS = (0.9, 0.98)
+
+
+class TrainingRun:
+    """Weights, averaged weights, optimizers and counters of a stage."""
+
+    def __init__(self, stage: StageConfig, *, device: torch.device, processes: Processes = ALONE) -> None:
+        torch.manual_seed(stage.seed)
+        self.stage, self.device, self.processes = stage, device, processes
+        self.network = Network(stage.network, stage.decision, stage.conservative, stage.small_patch).to(
+            device
+        )
+        if stage.init:
+            _begin_from(self.network, stage.init)
+        self.optimizers = _optimizers(self.network, stage)
+        self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.step = self.samples = 0
+        self.seconds = 0.0
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint, replacing an older one only when it is complete."""
+        state = {
+            "stage": dataclasses.asdict(self.stage),
+            "processes": self.processes.world_size,
+            "network": self.network.state_dict(),
+            "ema": self.ema,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "counters": {"step": self.step, "samples": self.samples, "seconds": self.seconds},
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Continues from a checkpoint of the same stage and processes; the schedule may differ.
+
+        Raises:
+            ValueError: the checkpoint is of another network, seed, loss, data or number of processes.
+        """
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if "stage" not in state:
+            raise ValueError(
+                f"checkpoint {path} is not of this version; use another --work-dir or --no-resume"
+            )
+        made, ours = _completed(state["stage"]), dataclasses.asdict(self.stage)
+        for key in ("network", "seed", "loss", "tasks", "data", "class_loss"):
+            if made[key] != ours[key]:
+                raise ValueError(
+                    f"checkpoint {path} was made with {key}={made[key]}, the configuration says "
+                    f"{ours[key]}; use another --work-dir or --no-resume"
+                )
+        made_by = state["processes"]
+        if made_by != self.processes.world_size:
+            raise ValueError(
+                f"checkpoint {path} was made with processes={made_by}, this run has "
+                f"{self.processes.world_size}; start {made_by} by torchrun, or use another --work-dir "
+                "or --no-resume"
+            )
+        self.network.load_state_dict(state["network"])
+        self.ema = state["ema"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for key, value in state["counters"].items():
+            setattr(self, key, value)
+
+    def update(self, batch: Batch, loss_of: StageLoss) -> BatchLoss:
+        """One step on one batch of every process; returns the mean of their losses, detached.
+
+        Every process counts the same, whatever the number of its batch's moves or shots: gradients are
+        averaged, and are then clipped.
+        """
+        settings = self.stage.optimizer
+        rate = settings.rate_at(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+        arrays = [batch.inputs, batch.rates] if self.stage.network.rates else [batch.inputs]
+        given = [torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3) for a in arrays]
+        losses = loss_of(self.network(*given), batch)
+        losses.total.backward()
+        values = {name: value.detach() for name, value in vars(losses).items() if value is not None}
+        shots = torch.tensor(float(len(batch.inputs)), device=self.device)
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.processes.average([*gradients, *values.values(), shots])
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.samples += round(float(shots) * self.processes.world_size)
+        self._average_weights()
+        return BatchLoss(**values)
+
+    def _average_weights(self) -> None:
+        # The average forgets its random start quickly at first.
+        decay = min(self.stage.optimizer.ema_decay, self.step / (self.step + 9))
+        with torch.no_grad():
+            for key, value in self.network.state_dict().items():
+                self.ema[key].lerp_(value, 1 - decay)
+
+
+def _optimizers(network: Network, stage: StageConfig) -> tuple[torch.optim.Optimizer, ...]:
+    rate, parameters = stage.optimizer.learning_rate, list(network.parameters())
+    if stage.optimizer.method == "adamw":
+        return (torch.optim.AdamW(parameters, lr=rate, betas=_BETAS, weight_decay=0.0),)
+    convolutions, biases = ([p for p in parameters if (p.ndim > 1) is many] for many in (True, False))
+    return (
+        Muon(convolutions, lr=rate),
+        torch.optim.AdamW(biases, lr=rate, betas=_BETAS, weight_decay=0.0),
+    )
+
+
+def _completed(made: dict[str, Any]) -> dict[str, Any]:
+    """A stage as it was saved; what configurations did not have yet is as it is by default."""
+    return made | {
+        "network": dataclasses.asdict(NetworkConfig(**made["network"])),
+        "tasks": tuple(dataclasses.asdict(TaskConfig(**task)) for task in made["tasks"]),
+        "data": dataclasses.asdict(DataConfig(**made["data"])),
+        "class_loss": dataclasses.asdict(ClassLossConfig(**made["class_loss"])),
+    }
+
+
+def _begin_from(network: Network, init: str) -> None:
+    """Load weights that may lack the last residual blocks, a geometry or rates: those have no effect yet."""
+    given = load_network(init)
+    wanted = network.config
+    geometry = given.config.geometry or wanted.geometry
+    grown = dataclasses.replace(
+        given.config,
+        residual_blocks=wanted.residual_blocks,
+        geometry=geometry,
+        rates=given.config.rates or wanted.rates,
+        integers=wanted.integers,
+    )
+    if given.config.residual_blocks > wanted.residual_blocks or grown != wanted:
+        raise ValueError(
+            f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual "
+            "blocks, a geometry, rates and integers can be added"
+        )
+    state = network.state_dict()
+    ranges = ("stream_range", "hidden_range")  # measured anew when training ends
+    kept = {name: value for name, value in given.state_dict().items() if name not in ranges}
+    network.load_state_dict(state | kept)

@@ -1,0 +1,193 @@
+"""What a stage trains on: families of shots, and the streams of batches that they unfold into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import stim
+
+from predecoder.blocking import blocked_places
+from predecoder.rates import blocked_rates
+from predecoder.training.randomized_noise import randomized_noise
+from qec import (
+    CircuitNoise,
+    DecodingProblem,
+    LocationVariation,
+    depolarizing,
+    load_noise,
+    memory_circuit,
+    si1000,
+    stim_memory_circuit,
+)
+
+__all__ = ["Shots", "Stream", "TaskConfig", "expand_tasks"]
+
+Shots = Literal["all", "disagreement", "mined"]
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """One family of training shots; every basis, orientation and number of rounds is a stream of batches.
+
+    Attributes:
+        distance: of the memory experiment.
+        rounds: one number or several; as many as the distance if nothing is given.
+        p: physical error rate of `noise`.
+        noise: 'depolarizing', 'si1000', 'uniform-stim', a TOML file of 25 parameters (p unused), or
+            'randomized': random ones that fire about as many detectors as depolarizing noise of the same
+            p, up to 0.02.
+        variants: of 'randomized' noise, how many; every one has streams of its own.
+        perfect_last_round: the last round is without noise, as in the paper's counts.
+        bases: any of 'x' and 'z'.
+        orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
+        dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
+        weight: how often a batch is drawn from this task, relative to the others.
+        shots: 'all'; 'disagreement', those on which plain and correlated PyMatching disagree about an
+            observable; or 'mined', those and the ones that the network in training decides unlike
+            correlated PyMatching or barely. That is where failures are decided, and rare. Which shots these
+            are is a function of the syndrome alone, so what is learnt of a syndrome's labels is not biased.
+        begins: step from which on batches are drawn from this task; a step, however many processes share it.
+    """
+
+    distance: int = 9
+    rounds: int | tuple[int, ...] | None = None
+    p: float = 0.006
+    noise: str = "depolarizing"
+    variants: int = 1
+    perfect_last_round: bool = False
+    bases: tuple[str, ...] = ("x", "z")
+    orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
+    dem: str | None = None
+    weight: float = 1.0
+    shots: Shots = "all"
+    begins: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"task weight={self.weight!r} is not positive; remove the task instead")
+        if not self.bases or not self.orientations:
+            raise ValueError(
+                f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
+            )
+        if not self.all_rounds or any(not _is_whole(n) or n < 1 for n in self.all_rounds):
+            raise ValueError(
+                f"task rounds={self.rounds!r} is not a whole number from 1 on, nor a list of some"
+            )
+        if not isinstance(self.perfect_last_round, bool):
+            raise ValueError(f"task perfect_last_round={self.perfect_last_round!r} is not true or false")
+        if self.shots not in get_args(Shots):
+            raise ValueError(f"task shots={self.shots!r} is unknown; use one of {get_args(Shots)}")
+        if not _is_whole(self.variants) or self.variants < 1:
+            raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
+        if self.variants > 1 and self.noise != "randomized":
+            raise ValueError(
+                f"task has variants={self.variants} of noise={self.noise!r}; only 'randomized' noise "
+                "has several"
+            )
+        if self.noise == "randomized" and self.dem is not None:
+            raise ValueError(f"task has both noise='randomized' and dem={self.dem!r}; give one of them")
+        if self.noise == "randomized" and not 0 < self.p <= 0.02:
+            raise ValueError(f"task p={self.p!r} of noise='randomized' is not above 0 and at most 0.02")
+        if self.perfect_last_round and self.noise == "uniform-stim":
+            raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
+        if not _is_whole(self.begins) or self.begins < 0:
+            raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
+
+    @property
+    def all_rounds(self) -> tuple[int, ...]:
+        """Numbers of rounds, each with streams of its own."""
+        if self.rounds is None:
+            return (self.distance,)
+        return (self.rounds,) if isinstance(self.rounds, int) else self.rounds
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One circuit (or DEM) with everything needed to make batches from it."""
+
+    task: TaskConfig
+    basis: str
+    orientation: str
+    rounds: int
+    variant: int = 0
+
+    @property
+    def name(self) -> str:
+        """For logs: where the shots come from."""
+        task = self.task
+        source = task.dem or f"d{task.distance}r{self.rounds}p{task.p:g}"
+        if task.noise != "depolarizing" and task.dem is None:
+            source += f" {task.noise}"
+        return source if task.shots == "all" else f"{source} {task.shots}"
+
+    @cached_property
+    def dem(self) -> stim.DetectorErrorModel:
+        task = self.task
+        if task.dem:
+            return stim.DetectorErrorModel.from_file(task.dem)
+        size = {"distance": task.distance, "rounds": self.rounds, "basis": self.basis}
+        if task.noise == "uniform-stim":
+            circuit = stim_memory_circuit(**size, p=task.p)
+        else:
+            noise, variation = self._noise()
+            circuit = memory_circuit(
+                **size,
+                noise=noise,
+                orientation=self.orientation,  # pyright: ignore[reportArgumentType]
+                variation=variation,
+                perfect_last_round=task.perfect_last_round,
+            )
+        return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+
+    def _noise(self) -> tuple[CircuitNoise, LocationVariation | None]:
+        noise, p = self.task.noise, self.task.p
+        if noise == "randomized":
+            return randomized_noise(p, seed=1000 * self.task.distance + self.variant)
+        named = {"depolarizing": depolarizing, "si1000": si1000}
+        return (named[noise](p) if noise in named else load_noise(noise)), None
+
+    @cached_property
+    def problem(self) -> DecodingProblem:
+        """Layout, moves and noise features of `dem`."""
+        return DecodingProblem.from_dem(self.dem)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """int64 `(moves,)`: where each move stands among a shot's flattened blocked channels."""
+        return blocked_places(self.problem.layout, self.problem.moves)
+
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """float32 `(1, t, i, j, 64)`."""
+        return blocked_rates(self.problem)
+
+    def batch_shots(self, blocks_per_batch: int) -> int:
+        """Number of shots of a batch."""
+        return max(1, blocks_per_batch // (int(np.prod(self.problem.layout.shape)) // 8))
+
+
+def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarray]:
+    """All streams of all tasks, and the probability that a batch is drawn from each once all have begun."""
+    streams, weights = [], []
+    for task in tasks:
+        single = task.dem is not None
+        bases = task.bases[:1] if single else task.bases
+        orientations = task.orientations[:1] if single or task.noise == "uniform-stim" else task.orientations
+        rounds = task.all_rounds[:1] if single else task.all_rounds
+        of_task = [
+            Stream(task, basis, orientation, number, variant)
+            for basis in bases
+            for orientation in orientations
+            for number in rounds
+            for variant in range(task.variants)
+        ]
+        streams += of_task
+        weights += [task.weight / len(of_task)] * len(of_task)
+    return streams, np.array(weights) / np.sum(weights)

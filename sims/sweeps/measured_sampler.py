@@ -1,0 +1,107 @@
+"""A sinter sampler that times the decoder and counts detection events before and after pre-decoding.
+
+sinter's own sampler reports one number of seconds, sampling included, and knows nothing of the
+pre-decoder inside a decoder; this one takes the same shots through the same calls and keeps the
+parts apart in `custom_counts`.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from typing import Any
+
+import numpy as np
+import sinter
+
+from sims.sweeps.workers import follow_parent
+
+DETECTORS = "detectors"
+DETECTION_EVENTS = "detection_events"
+RESIDUAL_EVENTS = "residual_events"
+SAMPLE_NS = "sample_ns"
+PREDECODE_NS = "predecode_ns"
+DECODE_NS = "decode_ns"
+
+_BITS_SET = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+
+
+class MeasuredSampler(sinter.Sampler):
+    """Samples with Stim and decodes with `decoder`; picklable when the decoder is.
+
+    Each `AnonTaskStats` has `seconds` spent decoding (pre-decoder included, sampling not) and the
+    `custom_counts` named at the top of this module; `residual_events` and `predecode_ns` only where
+    the compiled decoder has a pre-decoder (`decode_to_residual` and `global_decoder`).
+    """
+
+    def __init__(self, decoder: sinter.Decoder) -> None:
+        self.decoder = decoder
+
+    def compiled_sampler_for_task(self, task: sinter.Task) -> sinter.CompiledSampler:
+        return CompiledMeasuredSampler(self.decoder, task)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.decoder = state["decoder"]
+        follow_parent()
+
+
+class CompiledMeasuredSampler(sinter.CompiledSampler):
+    """See `MeasuredSampler`. Shots come from operating-system entropy.
+
+    A seed would make a resumed sweep draw the shots again that its CSV already counts.
+    """
+
+    def __init__(self, decoder: sinter.Decoder, task: sinter.Task) -> None:
+        if task.circuit is None or task.detector_error_model is None:
+            raise ValueError("a task needs its circuit and its detector error model")
+        if task.postselection_mask is not None or task.postselected_observables_mask is not None:
+            raise ValueError("this sampler keeps every shot; use sinter's own for a task with postselection")
+        self.compiled: Any = decoder.compile_decoder_for_dem(dem=task.detector_error_model)
+        self.has_predecoder = hasattr(self.compiled, "decode_to_residual")
+        self.shots_of = task.circuit.compile_detector_sampler()
+        self.num_detectors = task.circuit.num_detectors
+        # The first decode builds PyMatching's graph and the network's kernels: not part of any rate.
+        detections, _ = self.shots_of.sample(1, separate_observables=True, bit_packed=True)
+        self.compiled.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
+
+    def sample(self, suggested_shots: int) -> sinter.AnonTaskStats:
+        counts: collections.Counter[str] = collections.Counter()
+        start = time.perf_counter_ns()
+        detections, observables = self.shots_of.sample(
+            suggested_shots, separate_observables=True, bit_packed=True
+        )
+        counts[SAMPLE_NS] = time.perf_counter_ns() - start
+        counts[DETECTORS] = self.num_detectors * suggested_shots
+        counts[DETECTION_EVENTS] = count_bits(detections)
+        predictions = self._decode(detections, counts)
+        if predictions.shape != observables.shape:
+            raise ValueError(
+                f"the decoder returned predictions of shape {predictions.shape}, not {observables.shape}"
+            )
+        return sinter.AnonTaskStats(
+            shots=suggested_shots,
+            errors=int(np.count_nonzero((predictions != observables).any(axis=1))),
+            seconds=(counts[PREDECODE_NS] + counts[DECODE_NS]) / 1e9,
+            custom_counts=counts,
+        )
+
+    def _decode(self, detections: np.ndarray, counts: collections.Counter[str]) -> np.ndarray:
+        start = time.perf_counter_ns()
+        if not self.has_predecoder:
+            predictions = self.compiled.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
+            counts[DECODE_NS] = time.perf_counter_ns() - start
+            return predictions
+        residual, flips = self.compiled.decode_to_residual(detections)
+        predecoded = time.perf_counter_ns()
+        predictions = flips ^ self.compiled.global_decoder.decode_shots_bit_packed(
+            bit_packed_detection_event_data=residual
+        )
+        counts[DECODE_NS] = time.perf_counter_ns() - predecoded
+        counts[PREDECODE_NS] = predecoded - start
+        counts[RESIDUAL_EVENTS] = count_bits(residual)
+        return predictions
+
+
+def count_bits(packed: np.ndarray) -> int:
+    """Number of set bits of a uint8 array."""
+    return int(_BITS_SET[packed].sum(dtype=np.int64))

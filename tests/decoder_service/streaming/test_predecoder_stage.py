@@ -1,0 +1,89 @@
+"""A network in front of a stream's windows changes no bit against the network on the whole shot."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import stim
+import torch
+
+from decoder_service.streaming.stream_decoder import StreamDecoder
+from global_decoders.windows import WindowedDecoder
+from predecoder import CompiledPredecoded, load_network
+from predecoder.decision import ChainDecision
+from predecoder.modes import chain_mode
+from qec import DecodingProblem
+
+
+def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
+    """The default network with a stream's rule, on whole shots."""
+    network, problem = load_network("default"), DecodingProblem.from_dem(dem)
+    rule = network.decision_for(chain_mode(independent_edges=windowed.independent_edges), problem)
+    return CompiledPredecoded(
+        problem,
+        network,
+        windowed.compile_decoder_for_dem(dem=dem),
+        device=torch.device("cpu"),
+        decision=ChainDecision(problem, rule),
+    )
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
+    """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
+
+    Before correlated matching the network's decision is the conservative one, bound by mechanisms.
+    """
+    decoder = StreamDecoder(
+        kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
+    )
+    windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode)
+    for rounds in (5, 40):
+        experiment = kit.experiment(rounds, shots=12)
+        expected = _by_groups(windowed, experiment.dem).decode_shots_bit_packed(
+            bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
+        )
+        for bits, answer in zip(experiment.measurements, expected, strict=True):
+            result, commits = kit.stream(decoder, bits, rounds)
+            assert result.frame == answer.tobytes()
+            assert result.rounds == rounds + 1
+            assert [c.upto_round for c in result.commits][-1] == rounds + 1
+        assert bool(commits) == (rounds == 40)
+
+
+def test_detectors_and_measurements_give_the_same_commits(kit) -> None:
+    experiment = kit.experiment(36, shots=4)
+    options = {"commit": 3, "buffer": 3, "predecoder": "default", "clock": lambda: 0}
+    measured, detected = (StreamDecoder(x, **options) for x in (experiment.circuit, experiment.dem))
+    for bits, detections in zip(experiment.measurements, experiment.detections, strict=True):
+        (a, early_a), (b, early_b) = kit.stream(measured, bits, 36), kit.stream(detected, detections, 36)
+        assert [(c.upto_round, c.frame) for c in early_a] == [(c.upto_round, c.frame) for c in early_b]
+        assert a.frame == b.frame
+
+
+def test_the_network_is_part_of_the_models_name(kit) -> None:
+    plain = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
+    network = StreamDecoder(kit.circuit(20), commit=3, buffer=3, predecoder="default")
+    assert network.model != plain.model
+
+
+def test_erased_rounds_and_a_reload_go_through(kit) -> None:
+    experiment = kit.experiment(40, shots=1)
+    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, predecoder="default")
+    decoder.warm(erasures=False)
+    decoder.open(0)
+    start, upto = 0, []
+    for r in range(40):
+        if r == 20:
+            decoder.reload(kit.dem(kit.circuit(20, p=0.004)), at_round=24)
+        stop = start + decoder.width(r)
+        lost = r in (7, 8, 30)
+        bits = None if lost else experiment.measurements[0, start:stop]
+        upto += [c.upto_round for c in decoder.push(r, bits, erased=lost)]
+        start = stop
+    result = decoder.finish(experiment.measurements[0, start:])
+    upto += [c.upto_round for c in result.commits]
+    assert upto == sorted(set(upto))
+    assert upto[-1] == result.rounds == 41
+    assert np.frombuffer(result.frame, np.uint8)[0] in (0, 1)

@@ -1,0 +1,182 @@
+"""A stream gives the answers of whole shots in windows, bit for bit, however long, lossy or reloaded."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import stim
+
+from decoder_service.streaming.commits import Commit
+from decoder_service.streaming.stream_decoder import StreamDecoder
+from global_decoders.windows import WindowedDecoder
+
+Mode = Literal["sliding", "parallel"]
+
+
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+@pytest.mark.parametrize(
+    ("mode", "commit", "buffer"),
+    [("sliding", 3, 3), ("sliding", 2, 1), ("parallel", 3, 3), ("parallel", 1, 2)],
+)
+def test_streams_of_any_length_equal_whole_shots(
+    kit, inner: str, mode: Mode, commit: int, buffer: int
+) -> None:
+    """One decoder, made from a circuit of 30 rounds, for measurements of 4 to 47 rounds."""
+    decoder = StreamDecoder(kit.circuit(30), commit=commit, buffer=buffer, mode=mode, decoder=inner)
+    windowed = WindowedDecoder(inner=inner, commit=commit, buffer=buffer, mode=mode)
+    for rounds in (4, 5, 12, 13, 14, 47):
+        experiment = kit.experiment(rounds, shots=20)
+        expected = kit.whole(experiment.dem, experiment.detections, windowed)
+        for bits, answer, flips in zip(experiment.measurements, expected, experiment.flips, strict=True):
+            result, _ = kit.stream(decoder, bits, rounds)
+            assert result.frame == answer.tobytes()
+            assert result.readout == np.packbits(flips ^ (answer[0] & 1), bitorder="little").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+def test_detectors_and_measurements_give_the_same_commits(kit, mode: Mode) -> None:
+    experiment = kit.experiment(25, shots=20)
+    measured = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode, clock=lambda: 0)
+    detected = StreamDecoder(experiment.dem, commit=3, buffer=3, mode=mode, clock=lambda: 0)
+    for bits, detections in zip(experiment.measurements, experiment.detections, strict=True):
+        (a, early_a), (b, early_b) = kit.stream(measured, bits, 25), kit.stream(detected, detections, 25)
+        assert [(c.upto_round, c.frame) for c in early_a] == [(c.upto_round, c.frame) for c in early_b]
+        assert (a.frame, a.rounds) == (b.frame, b.rounds)
+        assert b.readout is None
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+def test_commits_advance_to_the_end_and_come_early(kit, mode: Mode) -> None:
+    experiment = kit.experiment(60, shots=1)
+    times = iter(range(10**6))
+    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode, clock=lambda: next(times))
+    decoder.open(7)
+    commits: list[Commit] = []
+    start = 0
+    for r in range(60):
+        stop = start + decoder.width(r)
+        commits += decoder.push(r, experiment.measurements[0, start:stop])
+        start = stop
+        committed = commits[-1].upto_round if commits else 0
+        assert r + 1 - committed <= 3 + 3 + 1 + (2 * 3 if mode == "parallel" else 0)
+    result = decoder.finish(experiment.measurements[0, start:])
+    commits += result.commits
+    upto = [c.upto_round for c in commits]
+    assert upto == sorted(set(upto))
+    assert upto[-1] == result.rounds == 61
+    assert commits[-1].frame == result.frame
+    assert all(c.shot == 7 and c.model == decoder.model and c.time_in < c.time_out for c in commits)
+
+
+def test_memory_of_a_shot_is_bounded(kit) -> None:
+    decoder = StreamDecoder(kit.circuit(20), commit=2, buffer=2)
+    decoder.warm()
+    graphs = decoder.warm(erasures=False)
+    decoder.open(0)
+    for r in range(3000):
+        decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
+    state = decoder._state
+    assert state is not None
+    assert len(state._layers) <= 6
+    assert not state._artificial_defects
+    decoder.reset()
+    assert decoder.warm(erasures=False) == graphs
+
+
+def test_reset_forgets_the_shot(kit) -> None:
+    experiment = kit.experiment(20, shots=1)
+    fresh, used = (StreamDecoder(experiment.circuit, commit=3, buffer=3, clock=lambda: 0) for _ in range(2))
+    used.open(0)
+    for r in range(9):
+        used.push(r, np.ones(used.width(r), dtype=np.uint8))
+    used.reset()
+    bits = experiment.measurements[0]
+    assert kit.stream(used, bits, 20) == kit.stream(fresh, bits, 20)
+
+
+def test_errors_name_what_is_wrong(kit) -> None:
+    decoder = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
+    with pytest.raises(ValueError, match="no shot is open"):
+        decoder.push(0, np.zeros(8))
+    decoder.open(3)
+    with pytest.raises(ValueError, match="shot 4 cannot open: shot 3 is open"):
+        decoder.open(4)
+    with pytest.raises(ValueError, match=r"round 0 has bits of shape \(9,\); 8 are due"):
+        decoder.push(0, np.zeros(9, dtype=np.uint8))
+    with pytest.raises(ValueError, match="round 0 has values 0 to 7"):
+        decoder.push(0, np.arange(8, dtype=np.uint8))
+    with pytest.raises(ValueError, match="round 0 has bits of shape"):
+        decoder.push(0, None)
+    decoder.push(0, np.zeros(8, dtype=np.uint8))
+    with pytest.raises(ValueError, match="round 2 was pushed but round 1 is due"):
+        decoder.push(2, np.zeros(8, dtype=np.uint8))
+    with pytest.raises(ValueError, match="cannot end with round 1"):
+        decoder.finish(np.zeros(9, dtype=np.uint8))
+
+
+def test_a_failed_push_changes_nothing(kit) -> None:
+    experiment = kit.experiment(20, shots=1)
+    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, clock=lambda: 0)
+    expected = kit.stream(decoder, experiment.measurements[0], 20)
+    decoder.open(0)
+    commits, start = [], 0
+    for r in range(20):
+        with pytest.raises(ValueError, match="bits of shape"):
+            decoder.push(r, np.zeros(99, dtype=np.uint8))
+        stop = start + decoder.width(r)
+        commits += decoder.push(r, experiment.measurements[0, start:stop])
+        start = stop
+    with pytest.raises(ValueError, match="bits of shape"):
+        decoder.finish(np.zeros(99, dtype=np.uint8))
+    assert (decoder.finish(experiment.measurements[0, start:]), commits) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"mode": "tumbling"}, "mode='tumbling'"),
+        ({"commit": 0}, "commit=0"),
+        ({"decoder": "bp-osd"}, "inner='bp-osd'"),
+        ({"predecoder": "no-such"}, "weights 'no-such' are neither"),
+        ({"input": "photons"}, "input='photons'"),
+    ],
+)
+def test_bad_options_are_named(kit, options: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        StreamDecoder(kit.circuit(10), **({"commit": 3, "buffer": 3} | options))  # type: ignore[arg-type]
+
+
+def test_measurements_need_a_circuit(kit) -> None:
+    with pytest.raises(ValueError, match="input='measurements' with a DetectorErrorModel"):
+        StreamDecoder(kit.dem(kit.circuit(10)), commit=3, buffer=3, input="measurements")
+
+
+def test_a_shot_that_cannot_be_decoded_is_closed(kit) -> None:
+    """Detections in two layers that nothing connects and no boundary explains."""
+    lines = [f"detector(0, 0, {t}) D{2 * t}\ndetector(1, 0, {t}) D{2 * t + 1}" for t in range(12)]
+    lines += [f"error(0.1) D{2 * t} D{2 * t + 1} L0" for t in range(12)]
+    decoder = StreamDecoder(stim.DetectorErrorModel("\n".join(lines)), commit=2, buffer=1)
+    decoder.open(4)
+    decoder.push(0, np.array([1, 0]))
+    decoder.push(1, np.array([1, 1]))
+    with pytest.raises(ValueError, match="shot 4 is closed: layers 0 to 2 cannot be decoded"):
+        decoder.push(2, np.array([0, 0]))
+    decoder.open(5)
+
+
+@pytest.mark.parametrize("rounds", [998, 999, 1000, 1001])
+def test_long_circuits_of_any_length_are_read_from_a_few_rounds(rounds: int) -> None:
+    """Stim decomposes the mechanisms of odd and even rounds of its own circuits differently."""
+    circuit = stim.Circuit.generated(
+        "surface_code:rotated_memory_x", distance=3, rounds=rounds, after_clifford_depolarization=0.003
+    )
+    decoder = StreamDecoder(circuit, commit=3, buffer=3)
+    decoder.warm(erasures=False, rounds=rounds)
+    bits = circuit.compile_sampler(seed=rounds).sample(1)[0]
+    decoder.open(0)
+    start = 0
+    for r in range(rounds):
+        stop = start + decoder.width(r)
+        decoder.push(r, bits[start:stop])
+        start = stop
+    assert decoder.finish(bits[start:]).rounds == rounds + 1

@@ -1,0 +1,162 @@
+"""Batches depend on the step alone, and workers neither outlive their trainer nor die in silence."""
+
+import dataclasses
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import qec
+from predecoder.training import StageConfig, TaskConfig
+from predecoder.training.batches import batches
+from predecoder.training.making import BatchMaker
+from predecoder.training.shot_selection import DisagreementShots
+from predecoder.training.tasks import expand_tasks
+from predecoder.weights import save_weights
+
+
+@pytest.mark.slow
+def test_batches_depend_on_seed_and_number_alone(stage):
+    def some(seed, steps):
+        return [b.inputs for b in batches(dataclasses.replace(stage, seed=seed), steps=steps)]
+
+    whole, tail, other = some(1, range(4)), some(1, range(2, 4)), some(2, range(2, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(whole[2:], tail, strict=True))
+    assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(tail, other, strict=True))
+
+
+@pytest.mark.slow
+def test_a_killed_trainer_leaves_no_workers(stage, tmp_path):
+    """Their queue is full by then, and nobody will read it."""
+    ready = tmp_path / "ready"
+    trainer = multiprocessing.get_context("spawn").Process(target=_read_one_batch, args=(stage, ready))
+    trainer.start()
+    while not ready.exists():
+        time.sleep(0.1)
+    workers = [int(pid) for pid in ready.read_text().split()]
+    assert workers
+    trainer.kill()
+    trainer.join()
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.2)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def _read_one_batch(stage: StageConfig, ready: Path) -> None:
+    data = dataclasses.replace(stage.data, blocks_per_batch=100_000)
+    more_than_a_pipe = dataclasses.replace(stage, data=data)
+    made = batches(more_than_a_pipe, steps=range(1000))
+    next(made)
+    time.sleep(3)
+    partial = ready.with_suffix(".partial")
+    partial.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    partial.replace(ready)
+    time.sleep(60)
+
+
+def test_matchers_that_never_disagree_are_an_error(stage, tmp_path):
+    """Without Y errors there are no correlations."""
+    dem = tmp_path / "no_y.dem"
+    noise = dataclasses.replace(qec.depolarizing(0.0), idle_cnot_x=0.01)
+    circuit = qec.memory_circuit(distance=3, rounds=3, basis="z", noise=noise)
+    circuit.detector_error_model(decompose_errors=True).to_file(dem)
+    tasks = (TaskConfig(dem=str(dem), shots="disagreement"),)
+    with pytest.raises(ValueError, match=r"no_y.dem disagreement: only 0 of .* shots .* raise p"):
+        BatchMaker(dataclasses.replace(stage, tasks=tasks, seed=3))(0)
+
+
+@pytest.mark.parametrize("labels", ["teacher", "observable-conditioned", "sampled"])
+def test_disagreement_batches_are_labelled_as_any_others(stage, labels):
+    """The maker's batch, without its process: the same every time, syndromes explained by their labels."""
+    tasks = (dataclasses.replace(stage.tasks[0], shots="disagreement"),)
+    data = dataclasses.replace(stage.data, labels=labels)
+    streams, _ = expand_tasks(tasks)
+    index, packed, labels, _ = BatchMaker(dataclasses.replace(stage, tasks=tasks, data=data, seed=3))(7)
+    repeated = BatchMaker(dataclasses.replace(stage, tasks=tasks, data=data, seed=3))(7)
+    assert index == repeated[0]
+    assert np.array_equal(packed, repeated[1])
+    assert np.array_equal(labels, repeated[2])
+    stream = streams[index]
+    assert len(packed) == stream.batch_shots(data.blocks_per_batch)
+    assert DisagreementShots(stream.dem)(packed).all()
+    moves = np.unpackbits(labels, axis=1, count=stream.problem.moves.num_moves)
+    explained = (moves @ stream.problem.moves.matrix.toarray().T) & 1
+    detections = np.unpackbits(packed, axis=1, count=stream.problem.layout.num_detectors, bitorder="little")
+    assert np.array_equal(explained, detections)
+
+
+def test_distilled_labels_are_the_probabilities_of_the_network_that_is_named(stage, random_network, tmp_path):
+    """The maker's batch against the network itself on the same shots; half precision on the way."""
+    given = random_network(3)
+    save_weights(given, tmp_path / "given.safetensors", {})
+    data = dataclasses.replace(stage.data, labels="distilled", network=str(tmp_path / "given.safetensors"))
+    batch = next(batches(dataclasses.replace(stage, data=data, seed=2), steps=range(1)))
+    with torch.inference_mode():
+        logits = given(torch.from_numpy(batch.inputs).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+    expected = (torch.sigmoid(logits) * torch.from_numpy(batch.mask)).numpy()
+    assert expected[np.broadcast_to(batch.mask, expected.shape) > 0].std() > 0.1
+    np.testing.assert_allclose(batch.labels, expected, atol=1e-3)
+
+
+def test_a_task_that_begins_later_leaves_the_batches_before_as_they_were(stage):
+    """None of it before its step, the same batches as without it until then, and some of it from then on."""
+    late = TaskConfig(distance=5, rounds=2, p=0.02, weight=3.0, orientations=("XV",), begins=4)
+    before, after = (
+        BatchMaker(dataclasses.replace(stage, tasks=tasks, seed=3))
+        for tasks in (stage.tasks, (*stage.tasks, late))
+    )
+    for k in range(4):
+        (index, packed, labels, _), expected = after(k), before(k)
+        assert index == expected[0]
+        assert np.array_equal(packed, expected[1])
+        assert np.array_equal(labels, expected[2])
+    streams, _ = expand_tasks((*stage.tasks, late))
+    assert {streams[after(k)[0]].task.distance for k in range(4, 20)} == {3, 5}
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_run_with_an_error(stage):
+    """As when memory runs out; the batches before it are read, and nothing waits for ever."""
+    large = dataclasses.replace(stage, data=dataclasses.replace(stage.data, blocks_per_batch=100_000))
+    made = batches(large, steps=range(1000))
+    next(made)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"exit code -9; .* out of memory"):
+        for _ in made:
+            pass
+    assert time.monotonic() - begun < 60
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_the_error_of_a_worker_ends_the_run(stage, capfd):
+    made = batches(dataclasses.replace(stage, tasks=(TaskConfig(dem="nothing.dem"),)), steps=range(2))
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        next(made)
+    assert "nothing.dem" in capfd.readouterr().err
+
+
+def test_mined_tasks_need_weights_to_mine_with(stage):
+    tasks = (dataclasses.replace(stage.tasks[0], shots="mined"),)
+    with pytest.raises(ValueError, match="mined, but there are no snapshots"):
+        BatchMaker(dataclasses.replace(stage, tasks=tasks))(0)
+
+
+def test_batches_come_with_the_true_observables(stage):
+    """As the DEM's sampler gives them at the same seed."""
+    made = BatchMaker(stage)(3)
+    again = BatchMaker(stage)(3)
+    assert np.array_equal(made.observables, again.observables)
+    stream = expand_tasks(stage.tasks)[0][made.stream]
+    flips = (
+        np.unpackbits(made.labels, axis=1, count=stream.problem.moves.num_moves)
+        @ stream.problem.moves.observables.T
+    )
+    assert np.array_equal(flips[:, 0] & 1, made.observables[:, 0])  # sampled labels tell the truth
+    assert 0 < made.observables.sum() < len(made.observables)

@@ -1,0 +1,140 @@
+"""Latency: what is timed, that both decoders see the same shots, and what is written."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pymatching
+import pytest
+import sinter
+import stim
+
+from sims.latency.measure import STAGES, LatencyPlan, StageTimes, measure
+from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
+
+from ..conftest import RunCli
+
+CIRCUIT = stim.Circuit.generated(
+    "surface_code:rotated_memory_x", distance=3, rounds=3, after_clifford_depolarization=0.02
+)
+META = {"d": 3, "rounds": 3, "p": 0.02, "basis": "x", "noise": "test"}
+PLAN = LatencyPlan(single_shots=40, batched_shots=1000, batch_shots=64, seconds=60.0, seed=5)
+
+
+def _compiled(predecoded: sinter.Decoder) -> Any:
+    return predecoded.compile_decoder_for_dem(dem=CIRCUIT.detector_error_model(decompose_errors=True))
+
+
+def test_counts_are_those_of_the_seeded_shots(predecoded: sinter.Decoder) -> None:
+    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    shots, observables = CIRCUIT.compile_detector_sampler(seed=5).sample(1024, separate_observables=True)
+    matching = pymatching.Matching.from_stim_circuit(CIRCUIT)
+    cleared = shots.copy()
+    cleared[:, 0] = False
+    assert (plain.shots, plain.decoder, ours.decoder) == (1024, "pymatching", "predecoder+pymatching")
+    assert plain.errors == int((matching.decode_batch(shots) != observables).sum())
+    assert ours.errors == int((matching.decode_batch(cleared) != observables).sum())
+
+
+def test_samples_and_stages(predecoded: sinter.Decoder) -> None:
+    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    for latency, stages in ((plain, STAGES[2:]), (ours, STAGES)):
+        single, batched = latency.times
+        assert (single.mode, single.batch_shots, single.ns.shape) == ("single", 1, (40, len(stages)))
+        assert (batched.mode, batched.batch_shots, batched.ns.shape) == ("batched", 64, (16, len(stages)))
+        for times in latency.times:
+            np.testing.assert_array_equal(times.ns[:, :-1].sum(axis=1), times.ns[:, -1])
+            assert (times.ns >= 0).all()
+
+
+def test_garbage_is_not_collected_in_a_timed_call(predecoded: sinter.Decoder) -> None:
+    """A full collection takes longer than any decode, and would be its maximum."""
+    compiled = _compiled(predecoded)
+    states, propose = [], compiled.propose
+
+    def watched(packed: np.ndarray) -> np.ndarray:
+        states.append(gc.isenabled())
+        return propose(packed)
+
+    compiled.propose = watched
+    measure(CIRCUIT, compiled, name="pymatching", plan=PLAN)
+    assert gc.isenabled()
+    assert not any(states[-40 - 16 :])
+
+
+def test_seconds_end_a_run_that_has_a_sample(predecoded: sinter.Decoder) -> None:
+    plan = LatencyPlan(single_shots=1000, batched_shots=1000, batch_shots=10, seconds=1e-9, seed=5)
+    plain, _ = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=plan)
+    assert [len(times.ns) for times in plain.times] == [1, 1]
+    assert plain.shots == 10
+
+
+def test_microseconds_are_per_shot_and_round() -> None:
+    times = StageTimes("batched", 10, ("global", "total"), np.array([[6000, 9000]]))
+    assert {stage: us.tolist() for stage, us in times.us_per_round(3).items()} == {
+        "global": [0.2],
+        "total": [0.3],
+    }
+
+
+@pytest.mark.parametrize(
+    "change", [{"single_shots": 0}, {"batched_shots": 0}, {"batch_shots": 0}, {"seconds": 0.0}]
+)
+def test_a_plan_that_measures_nothing_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(change))} is 0"):
+        LatencyPlan(**{**vars(PLAN), **change})
+
+
+def test_report_has_quantiles_where_samples_suffice(predecoded: sinter.Decoder, tmp_path: Path) -> None:
+    results = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    points = [LatencyPoint(META, result) for result in results]
+    paths = write_report(points, tmp_path)
+    assert [path.name for path in paths] == [
+        "latency.parquet",
+        "latency_samples.parquet",
+        "latency_vs_ler.png",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+    summary = pl.read_parquet(paths[0])
+    assert summary.height == 2 * (2 + 4)
+    assert summary["p99.9_us_per_round"].null_count() == summary.height
+    single = summary.filter(pl.col("mode") == "single")
+    assert single["p90_us_per_round"].null_count() == 0
+    samples = pl.read_parquet(paths[1])
+    assert samples.height == (40 + 16) * (2 + 4)
+    total = (
+        samples.filter((pl.col("stage") == "total") & (pl.col("mode") == "single"))
+        .filter(pl.col("decoder") == "pymatching")["ns"]
+        .max()
+    )
+    row = single.filter((pl.col("stage") == "total") & (pl.col("decoder") == "pymatching"))
+    assert row["max_us_per_round"][0] == pytest.approx(float(str(total)) / 3000)
+    assert latency_table(summary_frame(points)).row_count == 2 * (1 + 4)
+
+
+@pytest.mark.slow
+def test_cli_measures_with_a_real_network(
+    tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
+) -> None:
+    code, out, err = run_cli(
+        *("latency", "--distance", 3, "--p", 0.006, "--decoder", "pymatching", "--weights", two_weights[0]),
+        *("--single-shots", 20, "--batched-shots", 200, "--out", tmp_path),
+    )
+    assert (code, err) == (0, "")
+    assert "predecoder+pymatching" in out
+    assert pl.read_parquet(tmp_path / "latency.parquet")["weights"].n_unique() == 1
+
+
+def test_bad_distance_is_one_line_and_leaves_no_file(
+    tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
+) -> None:
+    out = tmp_path / "out"
+    code, _, err = run_cli("latency", "--distance", 4, "--weights", two_weights[0], "--out", out)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "4" in err
+    assert not out.exists()
