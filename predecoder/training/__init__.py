@@ -1,5 +1,6 @@
 """Training a pre-decoder: configuration, batches, the loop, and paired evaluation."""
 
+from predecoder.training.batches import BatchWorkerDiedError
 from predecoder.training.config import (
     ClassLossConfig,
     DataConfig,
@@ -9,6 +10,7 @@ from predecoder.training.config import (
 )
 from predecoder.training.evaluation import (
     DEFAULT_CASES,
+    DEFAULT_DECODERS,
     EvaluationCase,
     Noise,
     PairedCounts,
@@ -22,6 +24,8 @@ from predecoder.training.tasks import TaskConfig
 
 __all__ = [
     "DEFAULT_CASES",
+    "DEFAULT_DECODERS",
+    "BatchWorkerDiedError",
     "ClassLossConfig",
     "DataConfig",
     "EvaluationCase",

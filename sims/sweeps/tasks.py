@@ -32,7 +32,7 @@ class CircuitFamily:
     """
 
     distance: tuple[int, ...] = (3, 5, 7)
-    """Code distances, odd and at least 3."""
+    """Code distances, even or odd, at least 2."""
     rounds: Rounds = "d"
     """Rounds of every circuit: a number, or d for as many as the distance."""
     p: tuple[float, ...] = ()
@@ -45,6 +45,11 @@ class CircuitFamily:
     """depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file with 25 rates."""
     perfect_last_round: bool = False
     """No noise in the last round and final measurement, as the paper's reference counts them."""
+
+    @property
+    def noise_file(self) -> Path | None:
+        """The file that `noise` names, if it names one."""
+        return Path(self.noise) if self.noise.endswith(".toml") else None
 
     def circuits(self) -> Iterator[tuple[dict[str, Any], stim.Circuit]]:
         """Each circuit with the `json_metadata` that describes it, small distances first."""

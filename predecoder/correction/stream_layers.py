@@ -1,0 +1,40 @@
+"""The layers of an experiment on a stream, whose length is not known before it ends."""
+
+from __future__ import annotations
+
+from global_decoders.windows import LayeredDem
+from qec import DetectorLayout
+
+__all__ = ["StreamLayers"]
+
+_ENDLESS = 1 << 40
+
+
+class StreamLayers:
+    """Experiments of any length that look like the one that was read.
+
+    Attributes:
+        ending: the last layers, of an experiment of any length, that differ from those of one that goes on.
+    """
+
+    def __init__(self, layout: DetectorLayout, layers: LayeredDem) -> None:
+        """Both are of one DEM.
+
+        Raises:
+            ValueError: `layers` were read from a DEM of another number of layers.
+        """
+        if len(layers.source) != layout.layers:
+            raise ValueError(
+                f"the layers were read from a DEM of {len(layers.source)} layers but the layout has "
+                f"{layout.layers}; read both from one DEM"
+            )
+        self._layers = self._endless = layers
+        self.ending = 0
+        # The last layers of an experiment, which are those of the source from `cut` on, differ.
+        if layers.cycle:
+            self._endless = layers.with_layers(len(layers.source) + _ENDLESS * layers.cycle)
+            self.ending = len(layers.source) - layers.cut
+
+    def experiment(self, num_layers: int | None) -> LayeredDem:
+        """The one of `num_layers`, or one that does not end."""
+        return self._endless if num_layers is None else self._layers.with_layers(num_layers)

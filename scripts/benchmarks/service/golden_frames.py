@@ -1,0 +1,113 @@
+"""Write tests/decoder_service/protocol/golden_frames.json: one frame of every type, byte for byte.
+
+    python -m scripts.benchmarks.service.golden_frames [FILE]
+
+An implementation of docs/protocol.md in another language can check itself against this file:
+each entry has the frame's fields, what the payload says, and the bytes in hexadecimal. It changes only
+with the protocol's version.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from decoder_service import protocol
+from decoder_service.protocol import Flag, Frame, FrameType
+
+GOLDEN_FILE = Path(__file__).resolve().parents[3] / "tests/decoder_service/protocol/golden_frames.json"
+SESSION = "00112233445566778899aabbccddeeff"
+MODEL = bytes(range(32))
+
+
+def _control(kind: FrameType, message: msgspec.Struct, **where: int) -> tuple[Frame, Any]:
+    return Frame(kind, payload=protocol.encode_message(message), **where), msgspec.to_builtins(message)
+
+
+def _frames() -> Iterator[tuple[str, tuple[Frame, Any]]]:
+    digest = MODEL.hex()
+    yield (
+        "client hello",
+        _control(FrameType.HELLO, protocol.Hello(session=SESSION, client="golden", token="secret")),
+    )
+    yield (
+        "server hello",
+        _control(
+            FrameType.HELLO, protocol.Welcome("qecpipe", False, 65536, 65536, 262144, 1 << 26, 64, 10**12)
+        ),
+    )
+    part = protocol.UploadPayload(MODEL, 15, 0, b"error(0.1) D0\n#")
+    yield "upload", (Frame(FrameType.UPLOAD, payload=protocol.encode_upload(part)), part.part.hex())
+    stored = protocol.UploadPayload(MODEL, 15, 15, b"")
+    yield "upload stored", (Frame(FrameType.UPLOAD, payload=protocol.encode_upload(stored)), "")
+    yield (
+        "open",
+        _control(FrameType.OPEN, protocol.Open(model=digest, kind="dem", commit=3, buffer=3), stream=7),
+    )
+    opened = protocol.Opened(digest, MODEL[:8].hex(), 4, [(1, 4), (3, 8)], 4, 1, 256, 5, 0, 0, 50_000_000)
+    yield "opened", _control(FrameType.OPENED, opened, stream=7, epoch=5)
+    yield "round", (Frame(FrameType.ROUND, 7, 5, 1, bytes([0b10000001])), "bits 0 and 7")
+    erased = Frame(FrameType.ROUND, 7, 5, 2, bytes([0, 0b00000110]), Flag.ERASED)
+    yield "round with erasures", (erased, "bits 1 and 2 erased")
+    yield "final", (Frame(FrameType.FINAL, 7, 5, 4, bytes([0b1010]), Flag.RESENT), "bits 1 and 3")
+    commit = protocol.CommitPayload(3, 4, 1_000_000_000, 1_000_004_321, MODEL[:8], 1, b"\x01")
+    yield (
+        "commit",
+        (Frame(FrameType.COMMIT, 7, 5, 9, protocol.encode_commit(commit), Flag.DEGRADED), "observable 0"),
+    )
+    result = commit._replace(upto_round=5, time_out=1_000_009_999, readout=b"\x00")
+    yield (
+        "result",
+        (Frame(FrameType.RESULT, 7, 5, 10, protocol.encode_commit(result)), "observable 0 flipped to 0"),
+    )
+    credit = protocol.CreditPayload(256, 3)
+    yield "credit", (Frame(FrameType.CREDIT, 7, 5, 4, protocol.encode_credit(credit)), credit._asdict())
+    nack = protocol.NackPayload(2, 49_000_000)
+    yield "nack", (Frame(FrameType.NACK, 7, 5, 2, protocol.encode_nack(nack)), nack._asdict())
+    yield "reset", (Frame(FrameType.RESET, 7, 6), "shots before epoch 6 are given up")
+    yield "reload", _control(FrameType.RELOAD, protocol.Reload(model=digest), stream=7)
+    yield (
+        "reloaded",
+        _control(
+            FrameType.RELOAD,
+            protocol.Reloaded(model=digest, model_id=MODEL[:8].hex(), at_round=3),
+            stream=7,
+            epoch=6,
+        ),
+    )
+    error = protocol.Error(protocol.ErrorCode.OVERLOAD, "frame", "257 frames in flight, window 256")
+    yield "error", _control(FrameType.ERROR, error, stream=7, epoch=6, sequence=257)
+    yield "stats request", (Frame(FrameType.STATS, 7), "")
+    yield "stats", _control(FrameType.STATS, protocol.Stats(rounds=5, shots=1, commits=2), stream=7)
+    yield "ping", (Frame(FrameType.PING, 7, sequence=1, payload=b"any bytes"), "echoed")
+    yield "close", _control(FrameType.CLOSE, protocol.Close(), stream=7)
+
+
+def golden_text() -> str:
+    """The content of the file."""
+    entries = [
+        {
+            "name": name,
+            "type": frame.type.name,
+            "stream": frame.stream,
+            "epoch": frame.epoch,
+            "sequence": frame.sequence,
+            "flags": int(frame.flags),
+            "payload": frame.payload.hex(),
+            "says": says,
+            "frame": protocol.encode_frame(frame).hex(),
+        }
+        for name, (frame, says) in _frames()
+    ]
+    return json.dumps(entries, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN_FILE
+    target.write_text(golden_text())
+    print(f"wrote {target}")
