@@ -13,7 +13,7 @@ import pytest
 import sinter
 import stim
 
-from sims.latency.measure import STAGES, LatencyPlan, StageTimes, measure
+from sims.latency.measure import STAGES, DecoderLatency, LatencyPlan, StageTimes, contenders, measure
 from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
 
 from ..conftest import RunCli
@@ -29,8 +29,26 @@ def _compiled(predecoded: sinter.Decoder) -> Any:
     return predecoded.compile_decoder_for_dem(dem=CIRCUIT.detector_error_model(decompose_errors=True))
 
 
+def _measure(compiled: Any, plan: LatencyPlan) -> list[DecoderLatency]:
+    both = contenders("predecoder+pymatching", compiled)
+    return measure(CIRCUIT, both, plan=plan, batch_shots=compiled.batch_shots)
+
+
+def test_decoders_without_a_predecoder_are_timed_whole(predecoded: sinter.Decoder) -> None:
+    compiled = _compiled(predecoded)
+    timed = [*contenders("predecoder+pymatching", compiled), *contenders("other", compiled.global_decoder)]
+    assert [(one.name, one.stages) for one in timed] == [
+        ("pymatching", ("total",)),
+        ("predecoder+pymatching", STAGES),
+        ("other", ("total",)),
+    ]
+    plain, _, other = measure(CIRCUIT, timed, plan=PLAN, batch_shots=64)
+    assert (plain.errors, plain.shots) == (other.errors, other.shots)
+    assert len(other.times[0].ns) == 40
+
+
 def test_counts_are_those_of_the_seeded_shots(predecoded: sinter.Decoder) -> None:
-    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    plain, ours = _measure(_compiled(predecoded), PLAN)
     shots, observables = CIRCUIT.compile_detector_sampler(seed=5).sample(1024, separate_observables=True)
     matching = pymatching.Matching.from_stim_circuit(CIRCUIT)
     cleared = shots.copy()
@@ -41,13 +59,14 @@ def test_counts_are_those_of_the_seeded_shots(predecoded: sinter.Decoder) -> Non
 
 
 def test_samples_and_stages(predecoded: sinter.Decoder) -> None:
-    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
-    for latency, stages in ((plain, STAGES[2:]), (ours, STAGES)):
+    plain, ours = _measure(_compiled(predecoded), PLAN)
+    for latency, stages in ((plain, STAGES[3:]), (ours, STAGES)):
         single, batched = latency.times
         assert (single.mode, single.batch_shots, single.ns.shape) == ("single", 1, (40, len(stages)))
         assert (batched.mode, batched.batch_shots, batched.ns.shape) == ("batched", 64, (16, len(stages)))
         for times in latency.times:
-            np.testing.assert_array_equal(times.ns[:, :-1].sum(axis=1), times.ns[:, -1])
+            parts = times.ns[:, :-1].sum(axis=1)
+            np.testing.assert_array_equal(parts, times.ns[:, -1] if len(stages) > 1 else 0)
             assert (times.ns >= 0).all()
 
 
@@ -61,14 +80,14 @@ def test_garbage_is_not_collected_in_a_timed_call(predecoded: sinter.Decoder) ->
         return propose(packed)
 
     compiled.propose = watched
-    measure(CIRCUIT, compiled, name="pymatching", plan=PLAN)
+    _measure(compiled, PLAN)
     assert gc.isenabled()
     assert not any(states[-40 - 16 :])
 
 
 def test_seconds_end_a_run_that_has_a_sample(predecoded: sinter.Decoder) -> None:
     plan = LatencyPlan(single_shots=1000, batched_shots=1000, batch_shots=10, seconds=1e-9, seed=5)
-    plain, _ = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=plan)
+    plain, _ = _measure(_compiled(predecoded), plan)
     assert [len(times.ns) for times in plain.times] == [1, 1]
     assert plain.shots == 10
 
@@ -90,7 +109,7 @@ def test_a_plan_that_measures_nothing_is_refused(change: dict[str, Any]) -> None
 
 
 def test_report_has_quantiles_where_samples_suffice(predecoded: sinter.Decoder, tmp_path: Path) -> None:
-    results = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    results = _measure(_compiled(predecoded), PLAN)
     points = [LatencyPoint(META, result) for result in results]
     paths = write_report(points, tmp_path)
     assert [path.name for path in paths] == [
@@ -100,12 +119,12 @@ def test_report_has_quantiles_where_samples_suffice(predecoded: sinter.Decoder, 
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     summary = pl.read_parquet(paths[0])
-    assert summary.height == 2 * (2 + 4)
+    assert summary.height == 2 * (1 + 4)
     assert summary["p99.9_us_per_round"].null_count() == summary.height
     single = summary.filter(pl.col("mode") == "single")
     assert single["p90_us_per_round"].null_count() == 0
     samples = pl.read_parquet(paths[1])
-    assert samples.height == (40 + 16) * (2 + 4)
+    assert samples.height == (40 + 16) * (1 + 4)
     total = (
         samples.filter((pl.col("stage") == "total") & (pl.col("mode") == "single"))
         .filter(pl.col("decoder") == "pymatching")["ns"]
