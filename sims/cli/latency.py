@@ -12,8 +12,9 @@ from rich.progress import track
 
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder
+from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
-from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX, Device, NamedDecoder, Policy, build_decoder
+from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX, NamedDecoder
 from sims.latency.measure import DEFAULT_BATCH_SHOTS, Contender, LatencyPlan, contenders, measure
 from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
 from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
@@ -25,8 +26,8 @@ DEFAULT_P = (0.003, 0.006)
 """The rates of the paper's tables."""
 
 
-@dataclass(frozen=True)
-class LatencyConfig(CircuitFamily):
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(NetworkFlags, CircuitFamily):
     """Time per round of pre-decoder, residual and global decoder, one shot at a time and in batches.
 
     Each global decoder runs with and without the pre-decoder, and neural-matching by itself, all on the same
@@ -51,15 +52,6 @@ class LatencyConfig(CircuitFamily):
     """Stops either mode of a circuit after this long a decoder, with the samples it has."""
     threads: int | None = None
     """CPU threads of the network; left out: torch's choice."""
-    device: Device = "auto"
-    """Where the network runs."""
-    policy: Policy = "auto"
-    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
-    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
-    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
-    weights: str = "default"
-    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     seed: int = 1
     """Seed of the shots."""
     out: Path = Path("out/latency")
@@ -99,13 +91,7 @@ def _decoders(config: LatencyConfig) -> list[NamedDecoder]:
     """Every decoder of the flags once, with the network before it where it has room for one."""
     names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
     return [
-        build_decoder(
-            name if name == NEURAL_MATCHING else PREDECODER_PREFIX + name,
-            weights=config.weights,
-            device=config.device,
-            policy=config.policy,
-            threads=config.threads,
-        )
+        config.build(name if name == NEURAL_MATCHING else PREDECODER_PREFIX + name, threads=config.threads)
         for name in dict.fromkeys(names)
     ]
 

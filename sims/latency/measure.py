@@ -172,7 +172,8 @@ def _run(
     for index, chunk in enumerate(_chunks(detections, size)):
         if index and time.monotonic() > deadline:
             break
-        for k in np.roll(np.arange(len(all_contenders)), index):
+        first = index % len(all_contenders)
+        for k in (*range(first, len(all_contenders)), *range(first)):
             samples[k].append(all_contenders[k].run(chunk))
     return [
         _Run(

@@ -140,12 +140,19 @@ def test_cli_measures_with_a_real_network(
     tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
 ) -> None:
     code, out, err = run_cli(
-        *("latency", "--distance", 3, "--p", 0.006, "--decoder", "pymatching", "--weights", two_weights[0]),
+        *("latency", "--distance", 3, "--p", 0.006, "--weights", two_weights[0]),
+        *("--decoder", "pymatching", "neural-matching"),
         *("--single-shots", 20, "--batched-shots", 200, "--out", tmp_path),
     )
     assert (code, err) == (0, "")
     assert "predecoder+pymatching" in out
-    assert pl.read_parquet(tmp_path / "latency.parquet")["weights"].n_unique() == 1
+    totals = pl.read_parquet(tmp_path / "latency.parquet").filter(
+        (pl.col("stage") == "total") & (pl.col("mode") == "single")
+    )
+    assert totals["decoder"].to_list() == ["pymatching", "predecoder+pymatching", "neural-matching"]
+    assert totals["weights"].is_null().to_list() == [True, False, False]
+    assert totals["precision"].to_list() == [None, "float32", "float32"]
+    assert totals["samples"].to_list() == [20, 20, 20]
 
 
 def test_bad_distance_is_one_line_and_leaves_no_file(
