@@ -129,7 +129,7 @@ class PredecodedDecoder(sinter.Decoder):
 
 
 def _device_type(name: str) -> str:
-    from predecoder.device import select_device
+    from predecoder.inference import select_device
 
     return select_device(name).type
 

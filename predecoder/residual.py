@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.decision import Decision
-from predecoder.engines import fitting_shots, make_engine
+from predecoder.inference import fitting_shots, make_engine
 from predecoder.inference import PrecisionChoice
-from predecoder.native import NativeResidual, NativeVolumes, native_or_none
+from predecoder.inference import NativeVolumes
+from predecoder.native import NativeResidual, native_or_none
 from predecoder.stencils import StencilOnRows
 from qec import DetectorLayout, MoveSet
 

@@ -23,7 +23,7 @@ import torch
 import tyro
 
 from predecoder import load_network, resolve_weights
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.training import EvaluationCase, Noise, PairedCounts, PairedEvaluator
 
 SEED = 7_000_000

@@ -23,7 +23,7 @@ from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
 from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, resolve_weights
 from predecoder.decision import ChainDecision
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.modes import chain_mode
 from qec import DemTables, DetectorLayout
 

@@ -22,7 +22,7 @@ import tyro
 from global_decoders import make_decoder
 from predecoder import load_network, resolve_weights
 from predecoder.decision import ChainDecision, DecisionConfig
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.matching import MatchedDecision
 from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts

@@ -69,7 +69,7 @@ def build_decoder(
         return NamedDecoder(name, make_decoder(name))
     global_decoder = make_decoder(name.removeprefix(PREDECODER_PREFIX))
     from predecoder import PredecodedDecoder, resolve_weights
-    from predecoder.device import select_device
+    from predecoder.inference import select_device
 
     decoder = PredecodedDecoder(
         global_decoder, weights=weights, device=device, mode=mode, on_misfit=on_misfit, threads=threads

@@ -57,7 +57,7 @@ class PredecoderStage:
         Raises:
             WeightsError, LayoutError: as `PredecodedDecoder` does; both are ValueErrors.
         """
-        from predecoder.device import select_device
+        from predecoder.inference import select_device
         from predecoder.mechanisms import StreamMechanisms
         from predecoder.stream_layers import StreamLayers
         from predecoder.streaming import StreamPredecoder

@@ -9,7 +9,7 @@ import numpy as np
 
 from predecoder.inference.precision import Precision
 from predecoder.inference.quantized_tables import CHUNK, QuantizedTables
-from predecoder.native.placement import cells
+from predecoder.inference.table_layout import cells
 
 __all__ = ["ReferenceIntegerNetwork"]
 

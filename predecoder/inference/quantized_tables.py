@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.native.network import float_tables
-from predecoder.native.placement import cells, fields, start
+from predecoder.inference.native_float32 import float_tables
+from predecoder.inference.table_layout import cells, fields, start
 from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@
 """
 
 from predecoder.native.fallback import native_or_none
-from predecoder.native.integer_network import NativeIntegerNetwork
+from predecoder.inference.native_int8 import NativeIntegerNetwork
 from predecoder.native.library import NativeUnavailableError, load_library
 from predecoder.native.matching import Matched, NativeMatching
-from predecoder.native.network import NativeNetwork
+from predecoder.inference.native_float32 import NativeNetwork
 from predecoder.native.residual import NativeResidual
 from predecoder.native.stencil_gradient import NativeStencilGradient
-from predecoder.native.volumes import NativeVolumes
+from predecoder.inference.native_volumes import NativeVolumes
 
 __all__ = [
     "Matched",

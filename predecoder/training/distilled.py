@@ -10,7 +10,7 @@ import numpy as np
 import stim
 import torch
 
-from predecoder.engines import make_engine
+from predecoder.inference import make_engine
 from predecoder.network import Network
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
 from qec import DetectorLayout, MoveSet

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from predecoder.calibration import calibrate
+from predecoder.network import calibrate
 from predecoder.network import Network
 from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.config import StageConfig, TrainConfig

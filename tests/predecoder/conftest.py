@@ -10,7 +10,7 @@ import stim
 import torch
 
 import qec
-from predecoder.calibration import calibrate
+from predecoder.network import calibrate
 from predecoder.network import Network, NetworkConfig
 from predecoder.rates import RATE_KINDS
 from qec.patch.layout import DetectorLayout

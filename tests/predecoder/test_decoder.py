@@ -15,7 +15,7 @@ from global_decoders import make_decoder
 from predecoder import PredecodedDecoder, PredecoderMisfitWarning, WeightsError
 from predecoder.decision import DecisionConfig
 from predecoder.decoder import CompiledPredecoded
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.network import NetworkConfig
 from predecoder.stencils import ResidualStencil
 
@@ -81,7 +81,7 @@ def test_a_volume_cut_into_tiles_decodes_to_the_same_bits(model, weights, monkey
     packed = _shots(m.circuit, 30)
     decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights)
     whole = _compiled(decoder, m.dem).propose(packed)
-    monkeypatch.setattr("predecoder.engines._BLOCKS_PER_TILE", 9)
+    monkeypatch.setattr("predecoder.inference._BLOCKS_PER_TILE", 9)
     assert np.array_equal(_compiled(decoder, m.dem).propose(packed), whole)
 
 

@@ -10,8 +10,8 @@ import torch
 
 from global_decoders import make_decoder
 from predecoder import PredecodedDecoder
-from predecoder.device import running
-from predecoder.engines import TorchEngine, make_engine
+from predecoder.inference import running
+from predecoder.inference import TorchEngine, make_engine
 from predecoder.inference import choose_precision
 from predecoder.streaming import StreamPredecoder
 
@@ -138,7 +138,7 @@ _OTHER_MACHINE = """
 import sys
 import numpy as np
 import torch
-from predecoder.engines import make_engine
+from predecoder.inference import make_engine
 from predecoder.network import Network, NetworkConfig
 from predecoder import load_network
 from qec import DetectorLayout, MoveSet, depolarizing, memory_circuit

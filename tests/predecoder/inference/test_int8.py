@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import find_compiler
-from predecoder.calibration import calibrate
-from predecoder.engines import make_engine
+from predecoder.network import calibrate
+from predecoder.inference import make_engine
 from predecoder.inference.int8_reference import ReferenceIntegerNetwork
 from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
-from predecoder.native import NativeIntegerNetwork, NativeNetwork, NativeUnavailableError
+from predecoder.inference import NativeIntegerNetwork, NativeNetwork
+from predecoder.native import NativeUnavailableError
 from predecoder.native import library as native_library
-from predecoder.native.placement import cells
+from predecoder.inference.table_layout import cells
 from predecoder.network import NetworkConfig
 
 CPU = torch.device("cpu")
@@ -132,7 +133,7 @@ def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_p
     flags = (*native_library._FLAGS, "-Wno-psabi")
     native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
     plain = ctypes.CDLL(str(tmp_path / "plain.so"))
-    monkeypatch.setattr("predecoder.native.volumes.load_library", lambda _: plain)
+    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", lambda _: plain)
     assert np.array_equal(NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed), here)
 
 
@@ -151,7 +152,7 @@ def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatc
     m, network = model(3, 24, "z", "XH"), integer_network(5)
     packed = _shots(m, 33)
     whole = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed)
-    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * 4)
+    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * 4)
     tiled = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))
     assert np.array_equal(tiled(packed), whole)
     assert np.array_equal(np.concatenate([tiled(packed[:15]), tiled(packed[15:])]), whole)
@@ -228,7 +229,7 @@ def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, integer_net
     def missing(_: str) -> None:
         raise NativeUnavailableError("no C++ compiler (here)")
 
-    monkeypatch.setattr("predecoder.native.volumes.load_library", missing)
+    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", missing)
     engine = make_engine(m.layout, network, m.moves, device=CPU, precision="int8")
     assert isinstance(engine, ReferenceIntegerNetwork)
     assert np.array_equal(engine(packed), expected)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from predecoder.convolution import Convolution, DepthwiseConvolution
+from predecoder.network.convolution import Convolution, DepthwiseConvolution
 
 __all__ = ["Geometry", "SeparableBlock"]
 

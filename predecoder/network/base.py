@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from predecoder.activation import gelu
+from predecoder.network.activation import gelu
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
-from predecoder.convolution import Convolution
+from predecoder.network.convolution import Convolution
 from predecoder.decision import ChainMode, DecisionConfig
 from predecoder.rates import RATE_KINDS
-from predecoder.separable import Geometry, SeparableBlock
+from predecoder.network.separable import Geometry, SeparableBlock
 from qec import DetectorLayout
 
 __all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]

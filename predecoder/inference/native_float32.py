@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.inference.precision import Precision
-from predecoder.native.placement import DETECTORS, cells, fields, start
-from predecoder.native.volumes import NativeVolumes, described
+from predecoder.inference.table_layout import DETECTORS, cells, fields, start
+from predecoder.inference.native_volumes import NativeVolumes, described
 from qec import DetectorLayout, MoveSet
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from predecoder.network import Network, NetworkConfig
 from predecoder.rates import RATE_KINDS
-from predecoder.tiles import halo_blocks, infer_tiled, tiles
+from predecoder.inference import halo_blocks, infer_tiled, tiles
 
 
 def _network(config: NetworkConfig) -> Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from predecoder.inference.precision import Precision
-from predecoder.native.volumes import NativeVolumes, described
+from predecoder.inference.native_volumes import NativeVolumes, described
 
 if TYPE_CHECKING:
     from predecoder.inference.quantized_tables import QuantizedTables

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from predecoder.convolution import DepthwiseConvolution
+from predecoder.network.convolution import DepthwiseConvolution
 from predecoder.network import Network, NetworkConfig
 
 
@@ -12,7 +12,7 @@ from predecoder.network import Network, NetworkConfig
 def test_a_stencil_has_the_results_and_gradients_of_torch(channels, native, monkeypatch):
     """In C++ for 16 channels, where that may be."""
     if not native:
-        monkeypatch.setattr("predecoder.convolution._native_gradient", lambda: None)
+        monkeypatch.setattr("predecoder.network.convolution._native_gradient", lambda: None)
     torch.manual_seed(1)
     convolution = DepthwiseConvolution(channels)
     x = torch.randn(3, channels, 4, 5, 2).to(memory_format=torch.channels_last_3d).requires_grad_()

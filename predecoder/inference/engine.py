@@ -15,7 +15,8 @@ from predecoder.blocking import NetworkInput, blocked_places
 from predecoder.inference import Precision, PrecisionChoice, choose_precision
 from predecoder.inference.int8_reference import ReferenceIntegerNetwork
 from predecoder.inference.quantized_tables import QuantizedTables
-from predecoder.native import NativeIntegerNetwork, NativeNetwork, native_or_none
+from predecoder.inference import NativeIntegerNetwork, NativeNetwork
+from predecoder.native import native_or_none
 from predecoder.rates import blocked_rates
 from qec import DetectorLayout, MoveSet
 
@@ -135,8 +136,8 @@ class TorchEngine:
     def _batch(self, packed: np.ndarray) -> np.ndarray:
         import torch
 
-        from predecoder.device import running
-        from predecoder.tiles import infer_tiled
+        from predecoder.inference import running
+        from predecoder.inference import infer_tiled
 
         given = [
             torch.from_numpy(a).to(self._device).permute(0, 4, 1, 2, 3)

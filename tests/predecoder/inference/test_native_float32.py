@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import COMPILERS
-from predecoder.engines import TorchEngine, make_engine
-from predecoder.native import NativeNetwork
+from predecoder.inference import TorchEngine, make_engine
+from predecoder.inference import NativeNetwork
 from predecoder.network import NetworkConfig
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
@@ -75,7 +75,7 @@ def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
     packed = _shots(m, 9)
     whole = NativeNetwork(m.layout, network, m.moves)
     cells = m.layout.shape[1] * m.layout.shape[2] // 4
-    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * cells)
+    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * cells)
     tiled = NativeNetwork(m.layout, network, m.moves)
     assert np.array_equal(tiled(packed), whole(packed))
     seen = min(1.0, (layers + 2 * network.config.halo[0]) / m.layout.shape[0])

@@ -14,7 +14,7 @@ import numpy as np
 
 from predecoder.native.arrays import address, checked
 from predecoder.native.library import load_library
-from predecoder.native.placement import cells, targets
+from predecoder.inference.table_layout import cells, targets
 from qec import DetectorLayout, MoveSet
 
 __all__ = ["NativeVolumes", "described"]
