@@ -1,23 +1,27 @@
-"""Binding of `network.cpp`: a separable network on bit-packed shots of one layout."""
+"""Binding of `network.cpp`: a separable network in float32, eight shots side by side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from predecoder.inference.native_volumes import NativeVolumes, struct_of
+from predecoder.inference.network_tables import first_layer_bias, float_tables, position_bias
 from predecoder.inference.precision import Precision
-from predecoder.inference.table_layout import DETECTORS, cells, fields, start
-from predecoder.inference.native_volumes import NativeVolumes, described
-from qec import DetectorLayout, MoveSet
+from predecoder.inference.table_layout import cells
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    from predecoder.network import Network, NetworkConfig
+    from predecoder.network import Network, NetworkConfig, SeparableNetwork
 
-__all__ = ["NativeNetwork", "float_tables"]
+__all__ = ["NativeNetwork"]
 
 _TILE, _LANES = 4, 8
-_Description = described("embed", "start", "depth", "fields", "mix", "mix_bias", "head", "head_bias")
+_Struct = struct_of(
+    *("embed", "first_layer_bias", "depthwise", "position_bias"),
+    *("pointwise", "pointwise_bias", "head", "head_bias"),
+)
 
 
 class NativeNetwork(NativeVolumes):
@@ -26,8 +30,8 @@ class NativeNetwork(NativeVolumes):
     lanes = _LANES
     precision: Precision = "float32"
 
-    def __init__(self, layout: DetectorLayout, network: Network, moves: MoveSet) -> None:
-        """Copies the weights.
+    def __init__(self, problem: DecodingProblem, network: Network) -> None:
+        """Copy the weights.
 
         Raises:
             NativeUnavailableError: see `load_library`.
@@ -35,14 +39,20 @@ class NativeNetwork(NativeVolumes):
         """
         config = network.config
         if not self.runs(config):
-            raise ValueError(f"the native engine runs separable networks with time_fold=1, not {config}")
-        present = cells(layout.detector_grid) >= 0
-        added, kind = fields(network, present)
-        tables = float_tables(network)
-        tables |= {name: _tiled(tables[name]) for name in ("mix", "head")}
-        tables |= {"start": start(network, layout, moves), "fields": added, "kind": kind}
+            raise ValueError(
+                f"the native engine runs separable networks of 8, 16, 24, ... channels, not {config}"
+            )
+        separable = cast("SeparableNetwork", network)
+        added, kind = position_bias(separable, cells(problem.layout.detector_grid) >= 0)
+        tables = float_tables(separable)
+        tables |= {name: _tiled(tables[name]) for name in ("pointwise", "head")}
+        tables |= {
+            "first_layer_bias": first_layer_bias(separable, problem),
+            "position_bias": added,
+            "kind": kind,
+        }
         super().__init__(
-            *("network", _Description, tables, layout, moves),
+            *("network", _Struct, tables, problem.layout, problem.moves),
             channels=config.channels,
             reach=config.halo[0],
         )
@@ -50,26 +60,7 @@ class NativeNetwork(NativeVolumes):
     @staticmethod
     def runs(config: NetworkConfig) -> bool:
         """Whether the engine can run such a network."""
-        return config.separable and config.time_fold == 1 and config.channels % _LANES == 0
-
-
-def float_tables(network: Network) -> dict[str, np.ndarray]:
-    """A separable network's weights.
-
-    Returns:
-        float32 arrays: embed `(4, 27, C)`, of detections only; depth `(blocks, C, 27)`; mix `(blocks, o, C)`
-        and mix_bias `(blocks, o)`; head `(12, C)` and head_bias `(12,)`.
-    """
-    state = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    channels, blocks = network.config.channels, range(network.config.residual_blocks)
-    return {
-        "embed": state["embed.weight"].reshape(channels, -1, 27)[:, :DETECTORS].transpose(1, 2, 0),
-        "depth": np.stack([state[f"trunk.{b}.spatial.weight"].reshape(channels, 27) for b in blocks]),
-        "mix": np.stack([state[f"trunk.{b}.mix.weight"].reshape(channels, channels) for b in blocks]),
-        "mix_bias": np.stack([state[f"trunk.{b}.mix.bias"] for b in blocks]),
-        "head": state["head.weight"].reshape(-1, channels),
-        "head_bias": state["head.bias"],
-    }
+        return config.family != "dense" and config.channels % _LANES == 0
 
 
 def _tiled(weight: np.ndarray) -> np.ndarray:
