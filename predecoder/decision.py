@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from predecoder.mechanisms import Mechanisms
-from qec import DemTables, DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 __all__ = ["REFERENCE_DENSITY", "ChainDecision", "ChainMode", "Decision", "DecisionConfig"]
 
@@ -81,7 +81,7 @@ class DecisionConfig:
             raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
 
     def at(self, density: float) -> DecisionConfig:
-        """The rule at another detection density, `DetectorLayout.peak_density`; `sparser` is then 0.
+        """The rule at another detection density, `DecodingProblem.peak_density`; `sparser` is then 0.
 
         Where errors are rare, failures of matching are far rarer still, and a wrong commit weighs more.
         """
@@ -100,24 +100,12 @@ class DecisionConfig:
 class ChainDecision:
     """Groups the proposed moves of a batch and drops the groups that are not sure enough."""
 
-    def __init__(
-        self, layout: DetectorLayout, config: DecisionConfig, *, tables: DemTables | None = None
-    ) -> None:
-        """`tables` are the DEM's, needed to bind by mechanisms.
-
-        Raises:
-            ValueError: `config` binds by mechanisms and there are no tables.
-        """
-        self._mechanisms = None
-        if config.bind == "mechanisms":
-            if tables is None:
-                raise ValueError("bind='mechanisms' needs the DEM's tables; give them, or use bind='moves'")
-            self._mechanisms = Mechanisms(layout, tables)
-        moves = MoveSet.from_layout(layout)
+    def __init__(self, problem: DecodingProblem, config: DecisionConfig) -> None:
+        self._mechanisms = Mechanisms(problem) if config.bind == "mechanisms" else None
         self._config = config
-        self._num_detectors = layout.num_detectors
+        self._num_detectors = problem.layout.num_detectors
         # The one or two detectors of every move; a move with one stands in both rows.
-        ends = moves.ends.astype(np.int64)
+        ends = problem.moves.ends.astype(np.int64)
         self._ends = np.where(ends < 0, ends[0], ends)
 
     def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from predecoder.inference import Precision, PrecisionChoice, choose_precision
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.residual import ResidualNetwork
 from predecoder.weights import WeightsError, is_quantized, load_network, resolve_weights
-from qec import DemTables, DetectorLayout, LayoutError
+from qec import DecodingProblem, LayoutError
 
 if TYPE_CHECKING:
     import torch
@@ -96,8 +96,7 @@ class PredecodedDecoder(sinter.Decoder):
         """
         compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
         try:
-            tables = DemTables.from_dem(dem)
-            layout = DetectorLayout.from_dem(dem, tables=tables)
+            problem = DecodingProblem.from_dem(dem)
         except LayoutError as error:
             if self.on_misfit == "fail":
                 raise
@@ -108,14 +107,14 @@ class PredecodedDecoder(sinter.Decoder):
 
         network = self._network()
         return CompiledPredecoded(
-            layout,
+            problem,
             network,
             compiled,
             device=torch.device(self.device),
             precision=self.precision,
             batch_shots=self.batch_shots,
             threads=self.threads,
-            decision=make_decision(network, self.mode, layout, tables=tables),
+            decision=make_decision(network, self.mode, problem),
         )
 
     def _network(self) -> Network:
@@ -143,7 +142,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         global_decoder: sinter.CompiledDecoder,
         *,
@@ -160,10 +159,10 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             decision: by default the network's aggressive one.
             native: False leaves all that is in C++ alone, and so has in float32 the logits that streams have.
         """
-        self.layout = layout
+        self.layout = problem.layout
         self.global_decoder = global_decoder
         self._residual = ResidualNetwork(
-            layout,
+            problem,
             network,
             device=device,
             precision=precision,
@@ -171,7 +170,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             threads=threads,
             native=native,
         )
-        self._decision = decision or make_decision(network, "aggressive", layout)
+        self._decision = decision or make_decision(network, "aggressive", problem)
 
     @property
     def precision(self) -> Precision:

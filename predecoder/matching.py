@@ -17,7 +17,7 @@ import numpy as np
 
 from predecoder.native import NativeMatching, native_or_none
 from predecoder.python_matching import PythonMatching
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 __all__ = ["MatchedDecision"]
 
@@ -25,7 +25,7 @@ __all__ = ["MatchedDecision"]
 class MatchedDecision:
     """Commits the moves that explain a shot whole and are the likeliest to do so."""
 
-    def __init__(self, layout: DetectorLayout, *, doubt: float = math.inf, native: bool = True) -> None:
+    def __init__(self, problem: DecodingProblem, *, doubt: float = math.inf, native: bool = True) -> None:
         """Prepares the graph of moves.
 
         Args:
@@ -33,7 +33,7 @@ class MatchedDecision:
             native: whether C++ may be used. The price of what is committed is the same without.
         """
         self._doubt = doubt
-        ends, detectors = MoveSet.from_layout(layout).ends, layout.num_detectors
+        ends, detectors = problem.moves.ends, problem.layout.num_detectors
         self._ends, self._num_detectors = ends, detectors
         self._native = (
             native_or_none(lambda: NativeMatching(ends, num_detectors=detectors)) if native else None

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from predecoder.stream_layers import StreamLayers
-from qec import DemTables, DetectorLayout
+from qec import DecodingProblem
 
 __all__ = ["Mechanisms", "StreamMechanisms"]
 
@@ -29,8 +29,8 @@ class Mechanisms:
         detectors: int `(n, w)`: the detectors of each, its first one repeated up to the largest weight.
     """
 
-    def __init__(self, layout: DetectorLayout, tables: DemTables) -> None:
-        detectors = tables.detectors
+    def __init__(self, problem: DecodingProblem) -> None:
+        layout, detectors = problem.layout, problem.tables.detectors
         kind = sp.csr_matrix(layout.voxels[:, 1:].sum(axis=1) % 2)
         weight = np.diff(detectors.indptr)
         others = np.asarray((kind.astype(np.int64) @ detectors.astype(np.int64)).todense()).ravel()
@@ -67,9 +67,9 @@ class StreamMechanisms:
             experiment goes on after them.
     """
 
-    def __init__(self, layout: DetectorLayout, tables: DemTables, *, layers: StreamLayers) -> None:
-        """`layout`, `tables` and `layers` are of one DEM; `layers` says how longer and shorter ones look."""
-        detectors = Mechanisms(layout, tables).detectors
+    def __init__(self, problem: DecodingProblem, *, layers: StreamLayers) -> None:
+        """`problem` and `layers` are of one DEM; `layers` says how longer and shorter ones look."""
+        layout, detectors = problem.layout, Mechanisms(problem).detectors
         self._area = int(np.prod(layout.shape[1:]))
         time = layout.voxels[detectors, 0]
         first = time.min(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ import sinter
 
 from predecoder.decision import REFERENCE_DENSITY, ChainDecision, ChainMode, Decision
 from predecoder.matching import MatchedDecision
-from qec import DemTables, DetectorLayout
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.network import Network
@@ -23,16 +23,16 @@ _DOUBTLESS = 4
 """Distance above which changes of mind may cost something and not be doubtful."""
 
 
-def doubt_of(layout: DetectorLayout) -> float:
+def doubt_of(problem: DecodingProblem) -> float:
     """What a group of changes may cost before its shot is left to a decoder that uses correlations.
 
     One logit more for each more of distance, as a mistake has to cost more before it is a failure; in
     proportion less where errors are rarer than at p = 0.006, as failures are rarer still (measured at
     d = 5 to 13, EXPERIMENTS.md).
     """
-    rarer = min(1.0, layout.peak_density / REFERENCE_DENSITY)
+    rarer = min(1.0, problem.peak_density / REFERENCE_DENSITY)
     # Rounded, so that experiments of any length on one patch have one and the same.
-    return round(max(0, layout.distance - _DOUBTLESS) * rarer, 1)
+    return round(max(0, problem.distance - _DOUBTLESS) * rarer, 1)
 
 
 def chain_mode(*, graphlike: bool) -> ChainMode:
@@ -49,16 +49,10 @@ def automatic_mode(global_decoder: sinter.Decoder) -> Mode:
     return "matching" if getattr(global_decoder, "graphlike", False) else "conservative"
 
 
-def make_decision(
-    network: Network, mode: Mode, layout: DetectorLayout, *, tables: DemTables | None = None
-) -> Decision:
-    """A network's decision on whole shots; `tables` are the DEM's, for rules that bind by mechanisms.
-
-    Raises:
-        ValueError: the mode's rule binds by mechanisms and there are no tables.
-    """
+def make_decision(network: Network, mode: Mode, problem: DecodingProblem) -> Decision:
+    """A network's decision on whole shots."""
     if mode == "aggressive":
-        return ChainDecision(layout, network.decision_for(mode, layout), tables=tables)
+        return ChainDecision(problem, network.decision_for(mode, problem))
     if mode == "conservative":
-        return MatchedDecision(layout, doubt=network.conservative.doubt * doubt_of(layout))
-    return MatchedDecision(layout)
+        return MatchedDecision(problem, doubt=network.conservative.doubt * doubt_of(problem))
+    return MatchedDecision(problem)

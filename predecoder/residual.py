@@ -18,7 +18,7 @@ from predecoder.inference import PrecisionChoice
 from predecoder.inference import NativeVolumes
 from predecoder.native import NativeResidual, native_or_none
 from predecoder.stencils import StencilOnRows
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class ResidualNetwork:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
@@ -60,12 +60,11 @@ class ResidualNetwork:
         """
         import torch
 
-        moves = MoveSet.from_layout(layout)
+        layout, moves = problem.layout, problem.moves
         self.batch_shots = batch_shots or fitting_shots(layout)
         self.logits = make_engine(
-            layout,
+            problem,
             network,
-            moves,
             device=device,
             precision=precision,
             batch_shots=self.batch_shots,

@@ -12,7 +12,6 @@ Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +19,15 @@ import torch
 
 from predecoder.blocking import block, unblock
 from predecoder.decision import DecisionConfig
-from predecoder.inference import running
+from predecoder.device import running
 from predecoder.inference import Precision
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
 from predecoder.open_chains import Bond, Move, Node, OpenChains
 from predecoder.rates import StreamRates
 from predecoder.stream_layers import StreamLayers
-from predecoder.inference import halo_blocks
-from qec import DetectorLayout, MoveSet
+from predecoder.tiles import halo_blocks
+from qec import DecodingProblem
 
 __all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]
 
@@ -63,15 +62,15 @@ class StreamPredecoder:
     """A network on one patch, shared by all shots of a stream.
 
     Args:
-        layout: of an experiment of any number of rounds on this patch.
+        problem: an experiment of any number of rounds on this patch.
         network: proposes the moves.
         device: where it runs.
         precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
         decision: the network's own, the aggressive one, unless another is given.
-        mechanisms: those of the layout's DEM, needed by a decision that binds by them.
-        layers: those of the layout's DEM, needed by a network that is told of the noise.
+        mechanisms: those of the problem's DEM, needed by a decision that binds by them.
+        layers: those of the problem's DEM, needed by a network that is told of the noise.
 
     Raises:
         ValueError: a tile of nothing, a precision that streams do not have, or a decision or network without
@@ -80,7 +79,7 @@ class StreamPredecoder:
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        problem: DecodingProblem,
         network: Network,
         *,
         device: torch.device,
@@ -95,13 +94,15 @@ class StreamPredecoder:
         if precision == "int8":
             raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
         self.precision: Precision = precision
-        if layout.silent.any():
+        layout = problem.layout
+        if layout.deterministic.any():
             raise ValueError(
-                f"no mechanism flips detector D{int(np.argmax(layout.silent))} or others, "
-                f"{int(layout.silent.sum())} in all; a stream needs noise in every round"
+                f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
+                f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
             )
         self.layout, self.tile = layout, tile
-        self.decision = decision or network.decision_for("aggressive", layout)
+        self._problem = problem
+        self.decision = decision or network.decision_for("aggressive", problem)
         if self.decision.bind == "mechanisms" and mechanisms is None:
             raise ValueError("bind='mechanisms' needs the DEM's mechanisms; give them, or use bind='moves'")
         binds = self.decision.bind == "mechanisms" and not self.decision.is_plain
@@ -114,7 +115,7 @@ class StreamPredecoder:
             if layers is None:
                 raise ValueError("a network with rates=true needs the DEM's layers; give them")
             # Rates of the halo must be those of any experiment that goes on.
-            self._rates, unlike = StreamRates(layout, layers), max(0, layers.ending - 1)
+            self._rates, unlike = StreamRates(problem, layers), max(0, layers.ending - 1)
         lookahead = 0 if self.mechanisms is None else self.mechanisms.lookahead
         self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
@@ -158,15 +159,8 @@ class StreamPredecoder:
         return self._slabs[key]
 
     def _make_slab(self, cells: list[np.ndarray]) -> _Slab:
-        shape = self.layout.shape[1:]
-        voxels = np.concatenate(
-            [np.column_stack([np.full(len(c), t), *np.unravel_index(c, shape)]) for t, c in enumerate(cells)]
-        )
-        layout = dataclasses.replace(  # its tables stay those of the whole, and are not read
-            self.layout, voxels=voxels, layers=len(cells), silent=np.zeros(len(voxels), dtype=bool)
-        )
-        moves = MoveSet.from_layout(layout)
-        nodes = [(int(t), int(i * shape[1] + j)) for t, i, j in voxels]
+        layout, moves = self._problem.moves_of_layers(cells)
+        nodes = [(t, int(cell)) for t, where in enumerate(cells) for cell in where]
         ends = {
             int(position): tuple(nodes[d] for d in moves.matrix.indices[start:stop])
             for position, start, stop in zip(

@@ -17,7 +17,7 @@ from qec.circuits import (
 )
 from qec.dem_tables import DemTables, detector_coordinates
 from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
-from qec.patch import GRID_REVISION, DetectorLayout, LayoutError, MoveSet
+from qec.patch import GRID_REVISION, NOISE_FEATURES, DecodingProblem, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,
@@ -30,11 +30,13 @@ from qec.shots import (
 __all__ = [
     "BASES",
     "GRID_REVISION",
+    "NOISE_FEATURES",
     "NOISE_PARAMETERS",
     "ORIENTATIONS",
     "SHOT_FORMATS",
     "Basis",
     "CircuitNoise",
+    "DecodingProblem",
     "DemTables",
     "DetectorLayout",
     "LayoutError",

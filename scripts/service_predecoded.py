@@ -25,7 +25,7 @@ from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, reso
 from predecoder.decision import ChainDecision
 from predecoder.inference import select_device
 from predecoder.modes import chain_mode
-from qec import DemTables, DetectorLayout
+from qec import DecodingProblem
 
 WEIGHTS = ("accurate", "fast")
 DECODERS = ("pymatching", "pymatching-correlated")
@@ -87,16 +87,15 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
 
 def by_groups(decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
     """A network before `decoder` with the rule of streams, for whole shots."""
-    tables = DemTables.from_dem(dem)
-    layout = DetectorLayout.from_dem(dem, tables=tables)
+    problem = DecodingProblem.from_dem(dem)
     network = load_network(resolve_weights(weights).path)
-    rule = network.decision_for(chain_mode(graphlike=decoder.graphlike), layout)
+    rule = network.decision_for(chain_mode(graphlike=decoder.graphlike), problem)
     return CompiledPredecoded(
-        layout,
+        problem,
         network,
         decoder.compile_decoder_for_dem(dem=dem),
         device=select_device("cpu"),
-        decision=ChainDecision(layout, rule, tables=tables),
+        decision=ChainDecision(problem, rule),
         native=False,
     )
 

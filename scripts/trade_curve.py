@@ -26,7 +26,7 @@ from predecoder.inference import select_device
 from predecoder.matching import MatchedDecision
 from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
-from qec import DemTables, DetectorLayout
+from qec import DecodingProblem
 
 SEED = 3_000_000
 DECODERS = ("pymatching", "pymatching-correlated")
@@ -57,16 +57,15 @@ def main() -> None:
     case = EvaluationCase(flags.distance, flags.p, flags.basis, flags.shots, perfect_last_round=True)
     circuit = case.circuit()
     dem = circuit.detector_error_model(decompose_errors=True)
-    tables = DemTables.from_dem(dem)
-    layout = DetectorLayout.from_dem(dem, tables=tables)
+    problem = DecodingProblem.from_dem(dem)
     matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
-    network = ResidualNetwork(layout, load_network(file.path), device=select_device(flags.device))
+    network = ResidualNetwork(problem, load_network(file.path), device=select_device(flags.device))
     dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
     configs = [[DecisionConfig(propose=low, commit=high) for low, high in dial]]
     configs.append([replace(c, residue="none", bind="mechanisms") for c in configs[0]])
     labels = [(f"{low:g}", f"{high:g}") for low, high in dial] + [("-", "matching")]
-    matched = MatchedDecision(layout)
-    decisions = [[*(ChainDecision(layout, c, tables=tables) for c in row), matched] for row in configs]
+    matched = MatchedDecision(problem)
+    decisions = [[*(ChainDecision(problem, c) for c in row), matched] for row in configs]
     counts = [[PairedCounts() for _ in labels] for _ in DECODERS]
     seconds = np.zeros((2, len(labels)))
     plain_seconds = np.zeros(2)
@@ -83,7 +82,7 @@ def main() -> None:
                 pre, spent = _wrong(matcher, residual, truth ^ flips)
                 seconds[k, n] += spent
                 counts[k][n] += PairedCounts.of_shots(
-                    plain, pre, packed=packed, residual=residual, detectors=layout.num_detectors
+                    plain, pre, packed=packed, residual=residual, detectors=problem.layout.num_detectors
                 )
     _print(flags, file.sha256, labels, counts, plain_seconds[:, None] / seconds)
 

@@ -12,7 +12,7 @@ import stim
 from global_decoders.windows import LayeredDem, shortened
 from predecoder.modes import chain_mode
 from predecoder.weights import load_network, resolve_weights
-from qec import DemTables, DetectorLayout
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.streaming import ResidualStream, StreamPredecoder
@@ -66,17 +66,17 @@ class PredecoderStage:
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
             dem = shortened(dem) or dem
         file = resolve_weights(weights)
-        tables = DemTables.from_dem(dem)
-        layout = DetectorLayout.from_dem(dem, tables=tables)
+        problem = DecodingProblem.from_dem(dem)
+        layout = problem.layout
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
         network, stream_layers = load_network(file.path), StreamLayers(layout, layers)
         predecoder = StreamPredecoder(
-            layout,
+            problem,
             network,
             device=select_device(device),
             tile=tile,
-            decision=network.decision_for(chain_mode(graphlike=graphlike), layout),
-            mechanisms=StreamMechanisms(layout, tables, layers=stream_layers),
+            decision=network.decision_for(chain_mode(graphlike=graphlike), problem),
+            mechanisms=StreamMechanisms(problem, layers=stream_layers),
             layers=stream_layers,
         )
         return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))

@@ -41,7 +41,7 @@ Clustering = Literal["moves", "hyperedges"]
 
 
 class Patch(Protocol):
-    """What policies depend on, of a `qec.DetectorLayout`."""
+    """What policies depend on, of a `qec.DecodingProblem`."""
 
     @property
     def distance(self) -> int: ...

@@ -61,7 +61,7 @@ def sample_inputs(
     for stream in streams:
         sampler = stream.dem.compile_sampler(seed=seed)
         packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
-        arrays = NetworkInput(stream.layout)(packed), stream.rates
+        arrays = NetworkInput(stream.problem.layout)(packed), stream.rates
         inputs, rates = (torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in arrays)
         yield inputs, rates
 
@@ -163,10 +163,13 @@ class _Unpacker:
     """Turns packed detections and labels into the network's tensors."""
 
     def __init__(self, stream: Stream) -> None:
-        self._input = NetworkInput(stream.layout)
-        self._num_moves, self._num_observables = stream.moves.num_moves, stream.layout.num_observables
+        self._input = NetworkInput(stream.problem.layout)
+        self._num_moves, self._num_observables = (
+            stream.problem.moves.num_moves,
+            stream.problem.layout.num_observables,
+        )
         self._places = stream.places
-        self._shape = block(stream.layout.move_mask[None]).shape[1:]
+        self._shape = block(stream.problem.layout.move_mask[None]).shape[1:]
         self._mask = self._blocked(np.ones((1, self._num_moves)))
         self._rates = stream.rates
 

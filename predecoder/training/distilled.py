@@ -7,13 +7,12 @@ its teacher, so a small network learns from fewer shots. Shape legend: B shots, 
 from __future__ import annotations
 
 import numpy as np
-import stim
 import torch
 
 from predecoder.inference import make_engine
 from predecoder.network import Network
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem
 
 __all__ = ["DistilledLabels"]
 
@@ -21,11 +20,9 @@ __all__ = ["DistilledLabels"]
 class DistilledLabels:
     """The probabilities that a trained network gives."""
 
-    def __init__(
-        self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet, network: Network
-    ) -> None:
-        self._dem = dem
-        self._teacher = make_engine(layout, network, moves, device=torch.device("cpu"))
+    def __init__(self, problem: DecodingProblem, network: Network) -> None:
+        self._dem = problem.dem
+        self._teacher = make_engine(problem, network, device=torch.device("cpu"))
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
         """Sample shots, those that `keep` wants; labels are float16 `(B, N)`."""

@@ -15,7 +15,7 @@ from global_decoders import make_decoder
 from predecoder.modes import Mode, automatic_mode, make_decision
 from predecoder.network import Network
 from predecoder.residual import ResidualNetwork
-from qec import DemTables, DetectorLayout, LocationVariation, depolarizing, memory_circuit, si1000
+from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
 __all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedDecoders", "PairedEvaluator"]
 
@@ -156,13 +156,11 @@ class PairedDecoders:
         """Compiles everything once; without a `mode`, each decoder has the one for its kind."""
         makers = {name: make_decoder(name) for name in decoders}
         self._plain = {n: maker.compile_decoder_for_dem(dem=dem) for n, maker in makers.items()}
-        tables = DemTables.from_dem(dem)
-        layout = DetectorLayout.from_dem(dem, tables=tables)
-        self._num_detectors = layout.num_detectors
-        self._residual = ResidualNetwork(layout, network, device=device)
+        problem = DecodingProblem.from_dem(dem)
+        self._num_detectors = problem.layout.num_detectors
+        self._residual = ResidualNetwork(problem, network, device=device)
         self._decisions = [
-            make_decision(network, mode or automatic_mode(maker), layout, tables=tables)
-            for maker in makers.values()
+            make_decision(network, mode or automatic_mode(maker), problem) for maker in makers.values()
         ]
 
     def count(self, packed: np.ndarray, truth: np.ndarray) -> dict[str, PairedCounts]:

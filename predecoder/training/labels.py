@@ -13,7 +13,7 @@ import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import DemTables, DetectorLayout, LayoutError, MoveSet, gf2
+from qec import DecodingProblem, DetectorLayout, LayoutError, gf2
 
 __all__ = [
     "Keep",
@@ -55,10 +55,10 @@ class SampledLabels:
     assumed about any decoder.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        tables = DemTables.from_dem(dem)
-        self._dem = dem
-        self._moves_of_mechanism = sp.csr_matrix(moves.of_mechanisms(tables).T.astype(np.int32))
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem = problem.dem
+        of_mechanisms = problem.moves.of_mechanisms(problem.tables)
+        self._moves_of_mechanism = sp.csr_matrix(of_mechanisms.T.astype(np.int32))
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
         """Sample shots, those that `keep` wants, and label them."""
@@ -76,11 +76,11 @@ class TeacherLabels:
     is picked everywhere and the network need not learn a coin toss.
     """
 
-    def __init__(self, dem: stim.DetectorErrorModel, layout: DetectorLayout, moves: MoveSet) -> None:
-        self._dem = dem
+    def __init__(self, problem: DecodingProblem) -> None:
+        self._dem, layout = problem.dem, problem.layout
         self._num_detectors = layout.num_detectors
         self._graph = pymatching.Matching.from_detector_error_model(
-            self._decoded_model(_tilted(dem, layout)), enable_correlations=True
+            self._decoded_model(_tilted(self._dem, layout)), enable_correlations=True
         )
         self._num_nodes = self._graph.num_detectors
         edges = [_edge_of(e, self._num_nodes) for e in self._graph.edges()]
@@ -89,7 +89,7 @@ class TeacherLabels:
         self._keys = keys[order]
         sets = [edges[k] for k in order]
         real = range(self._num_detectors)
-        chains = moves.of_detector_sets(
+        chains = problem.moves.of_detector_sets(
             gf2.from_columns([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
             gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
         )

@@ -60,8 +60,8 @@ class StageLoss:
         """Gap and loss `(B,)` of every observable."""
         stream = self._streams[batch.stream]
         if batch.stream not in self._matchings:
-            observables = range(stream.layout.num_observables)
-            self._matchings[batch.stream] = [ClassMatching(stream.moves, k) for k in observables]
+            observables = range(stream.problem.layout.num_observables)
+            self._matchings[batch.stream] = [ClassMatching(stream.problem.moves, k) for k in observables]
         places = torch.from_numpy(stream.places).to(logits.device)
         by_move = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)[:, places].float()
         known = np.ascontiguousarray(by_move.detach().cpu().numpy())

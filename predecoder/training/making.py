@@ -95,8 +95,8 @@ class BatchMaker:
     def _source(self, stream: Stream) -> _Source:
         data = self._stage.data
         if data.labels != "distilled":
-            return _SOURCES[data.labels](stream.dem, stream.layout, stream.moves)
-        return DistilledLabels(stream.dem, stream.layout, stream.moves, load_network(data.network))
+            return _SOURCES[data.labels](stream.problem)
+        return DistilledLabels(stream.problem, load_network(data.network))
 
 
 class _Miner:
@@ -113,12 +113,12 @@ class _Miner:
         """The rule for one stream at one step."""
         network = self._network_of(step)
         if index not in self._matchings:
-            observables = range(stream.layout.num_observables)
-            self._matchings[index] = [ClassMatching(stream.moves, k) for k in observables]
+            observables = range(stream.problem.layout.num_observables)
+            self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
         if index not in self._engines:
             # Not in int8: the ranges that it needs are measured when a stage ends.
             self._engines[index] = make_engine(
-                stream.layout, network, stream.moves, device=torch.device("cpu"), precision="float32"
+                stream.problem, network, device=torch.device("cpu"), precision="float32"
             )
         return MinedShots(
             disagreement,

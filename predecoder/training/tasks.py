@@ -14,9 +14,8 @@ from predecoder.rates import blocked_rates
 from predecoder.training.randomized_noise import randomized_noise
 from qec import (
     CircuitNoise,
-    DetectorLayout,
+    DecodingProblem,
     LocationVariation,
-    MoveSet,
     depolarizing,
     load_noise,
     memory_circuit,
@@ -155,26 +154,23 @@ class Stream:
         return (named[noise](p) if noise in named else load_noise(noise)), None
 
     @cached_property
-    def layout(self) -> DetectorLayout:
-        return DetectorLayout.from_dem(self.dem)
-
-    @cached_property
-    def moves(self) -> MoveSet:
-        return MoveSet.from_layout(self.layout)
+    def problem(self) -> DecodingProblem:
+        """Layout, moves and noise features of `dem`."""
+        return DecodingProblem.from_dem(self.dem)
 
     @cached_property
     def places(self) -> np.ndarray:
         """int64 `(moves,)`: where each move stands among a shot's flattened blocked channels."""
-        return blocked_places(self.layout, self.moves)
+        return blocked_places(self.problem.layout, self.problem.moves)
 
     @cached_property
     def rates(self) -> np.ndarray:
         """float32 `(1, t, i, j, 64)`."""
-        return blocked_rates(self.layout, self.moves)
+        return blocked_rates(self.problem)
 
     def batch_shots(self, blocks_per_batch: int) -> int:
         """Number of shots of a batch."""
-        return max(1, blocks_per_batch // (int(np.prod(self.layout.shape)) // 8))
+        return max(1, blocks_per_batch // (int(np.prod(self.problem.layout.shape)) // 8))
 
 
 def expand_tasks(tasks: tuple[TaskConfig, ...]) -> tuple[list[Stream], np.ndarray]:

@@ -3,5 +3,16 @@
 from qec.patch.lattice import LayoutError
 from qec.patch.layout import GRID_REVISION, MEMORY, OTHER, DetectorLayout
 from qec.patch.moves import MoveSet
+from qec.patch.noise_features import NOISE_FEATURES
+from qec.patch.problem import DecodingProblem
 
-__all__ = ["GRID_REVISION", "MEMORY", "OTHER", "DetectorLayout", "LayoutError", "MoveSet"]
+__all__ = [
+    "GRID_REVISION",
+    "MEMORY",
+    "NOISE_FEATURES",
+    "OTHER",
+    "DecodingProblem",
+    "DetectorLayout",
+    "LayoutError",
+    "MoveSet",
+]

@@ -7,7 +7,8 @@ square between ancillas (i, j) and (i+1, j+1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,11 +54,8 @@ class DetectorLayout:
             of i + j, so that it has to move by one column), else 0.
         observable_masks: bool `(O, 2, I, J)`: whether a data flip that MEMORY (0) or OTHER (1)
             stabilizers see, on data site (i, j), flips observable o.
-        peak_density: the largest probability with which a detector fires: the bulk's, where noise is uniform,
-            whatever the number of rounds.
-        silent: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
+        deterministic: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
             without noise. No move may touch them: nothing could explain what it would leave there.
-        tables: of the DEM that all this was found from.
     """
 
     voxels: np.ndarray
@@ -66,24 +64,15 @@ class DetectorLayout:
     columns: int
     first_column: int
     observable_masks: np.ndarray
-    silent: np.ndarray
-    peak_density: float
-    tables: DemTables
+    deterministic: np.ndarray
 
     @classmethod
-    def from_circuit(cls, circuit: stim.Circuit) -> DetectorLayout:
-        """Layout of the circuit's DEM; see `from_dem`."""
-        return cls.from_dem(
-            circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-        )
-
-    @classmethod
-    def from_dem(cls, dem: stim.DetectorErrorModel, *, tables: DemTables | None = None) -> DetectorLayout:
-        """Finds the layout of any rotated-surface-code memory DEM with detector coordinates.
+    def from_dem(cls, dem: stim.DetectorErrorModel, tables: DemTables) -> DetectorLayout:
+        """Find the layout of any rotated-surface-code memory DEM with detector coordinates.
 
         Args:
             dem: decomposed DEM whose detectors have coordinates (x, y, t).
-            tables: `DemTables.from_dem(dem)` where the caller has it already.
+            tables: of that DEM.
 
         Raises:
             LayoutError: the detectors do not form such an experiment; the message says why.
@@ -91,7 +80,6 @@ class DetectorLayout:
         coordinates = space_time_coordinates(detector_coordinates(dem))
         t = layers_of_times(coordinates[:, 2])
         _check_unique(t, coordinates[:, :2])
-        tables = tables or DemTables.from_dem(dem)
         try:
             ij, (rows, columns) = _both_types(coordinates[:, :2], t, tables)
         except LayoutError as error:
@@ -119,9 +107,26 @@ class DetectorLayout:
             columns=columns,
             first_column=first,
             observable_masks=masks,
-            silent=np.diff(tables.component_detectors.tocsr().indptr) == 0,
-            peak_density=float(tables.firing_probabilities().max(initial=0)),
-            tables=tables,
+            deterministic=np.diff(tables.component_detectors.tocsr().indptr) == 0,
+        )
+
+    def with_layers(self, cells: Sequence[np.ndarray]) -> DetectorLayout:
+        """The same patch with other layers, whose detectors are numbered in the order given.
+
+        Args:
+            cells: per layer int64 `(detectors,)`: where they stand in the flattened (I, J) grid.
+        """
+        shape = self.shape[1:]
+        voxels = [
+            np.column_stack([np.full(len(where), t), *np.unravel_index(where, shape)])
+            for t, where in enumerate(cells)
+        ]
+        count = sum(map(len, cells))
+        return replace(
+            self,
+            voxels=np.concatenate(voxels),
+            layers=len(cells),
+            deterministic=np.zeros(count, dtype=bool),
         )
 
     @property
@@ -161,14 +166,14 @@ class DetectorLayout:
         Kind 0 and 1 at (t, i, j) is a flip of data site (i, j) before the measurement of layer t
         that MEMORY or OTHER stabilizers see; kind 2 is a flip of ancilla (i, j)'s measurement in
         layer t, seen by the detectors of layers t and t + 1. A move exists if it flips a
-        detector, and none that is silent. Stabilizers of OTHER type are random when the experiment
+        detector, and none that is deterministic. Stabilizers of OTHER type are random when the experiment
         starts and unread when it ends, so their first and last measurement flips are seen by one
         detector only; for MEMORY type such a move would be an unseen logical flip, and does not
         exist.
         """
         present = self.detector_grid >= 0
         silent = np.zeros(self.shape, dtype=bool)
-        silent.ravel()[self.flat_voxels] = self.silent
+        silent.ravel()[self.flat_voxels] = self.deterministic
         mask = np.zeros((3, *self.shape), dtype=bool)
         parity = np.indices(self.shape[1:]).sum(axis=0) % 2
         for kind in (MEMORY, OTHER):

@@ -12,9 +12,7 @@ import torch
 import qec
 from predecoder.network import calibrate
 from predecoder.network import Network, NetworkConfig
-from predecoder.rates import RATE_KINDS
-from qec.patch.layout import DetectorLayout
-from qec.patch.moves import MoveSet
+from qec import NOISE_FEATURES, DecodingProblem, DetectorLayout, MoveSet
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,19 @@ class Model:
     """A circuit at p = 0.01 with what the pre-decoder derives from it."""
 
     circuit: stim.Circuit
-    dem: stim.DetectorErrorModel
-    layout: DetectorLayout
-    moves: MoveSet
+    problem: DecodingProblem
+
+    @property
+    def dem(self) -> stim.DetectorErrorModel:
+        return self.problem.dem
+
+    @property
+    def layout(self) -> DetectorLayout:
+        return self.problem.layout
+
+    @property
+    def moves(self) -> MoveSet:
+        return self.problem.moves
 
 
 @functools.cache
@@ -37,8 +45,7 @@ def _model(distance: int, rounds: int, basis: str, orientation: str) -> Model:
         orientation=orientation,  # pyright: ignore[reportArgumentType]
     )
     dem = circuit.detector_error_model(decompose_errors=True)
-    layout = DetectorLayout.from_dem(dem)
-    return Model(circuit, dem, layout, MoveSet.from_layout(layout))
+    return Model(circuit, DecodingProblem.from_dem(dem))
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +90,7 @@ def integer_network() -> Callable[..., Network]:
         with torch.no_grad():
             for block in network.trunk:
                 block.mix.weight /= channels**0.5  # pyright: ignore
-        told = torch.randn(1, 8 * RATE_KINDS, 3, 3, 3) if rates else None
+        told = torch.randn(1, 8 * NOISE_FEATURES, 3, 3, 3) if rates else None
         calibrate(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), told)])
         network.stream_range *= 4  # no shot saturates it
         return network

@@ -66,7 +66,7 @@ def test_groups_stand_or_fall_together(model, seed, commit, residue, shift, bind
     logits = rng.normal(shift, 1.5, (3, 3, *m.layout.shape))
     detections = rng.integers(0, 2, (3, m.layout.num_detectors), dtype=np.uint8)
     config = DecisionConfig(commit=commit, residue=residue, bind=bind)  # pyright: ignore[reportArgumentType]
-    decision = ChainDecision(m.layout, config, tables=DemTables.from_dem(m.dem))
+    decision = ChainDecision(m.problem, config)
     rows = logits.reshape(3, -1)[:, m.moves.positions]
     got = decision(rows, np.packbits(detections, axis=1, bitorder="little"))
     expected = [
@@ -81,8 +81,8 @@ def test_true_corrections_leave_nothing_and_are_all_committed(model):
     from predecoder.training.labels import TeacherLabels
 
     m = model(5, 5)
-    packed, labels, _ = TeacherLabels(m.dem, m.layout, m.moves).sample(50, seed=2)
-    strict = ChainDecision(m.layout, DecisionConfig(commit=9.0, residue="none"))
+    packed, labels, _ = TeacherLabels(m.problem).sample(50, seed=2)
+    strict = ChainDecision(m.problem, DecisionConfig(commit=9.0, residue="none"))
     assert np.array_equal(strict(np.where(labels, 9.0, -9.0), packed), labels)
 
 
@@ -91,7 +91,7 @@ def test_rarer_detections_need_surer_groups(model):
     circuits = [
         qec.memory_circuit(distance=5, rounds=5, basis="z", noise=qec.depolarizing(p)) for p in (0.006, 0.003)
     ]
-    at = [config.at(qec.DetectorLayout.from_circuit(c).peak_density).commit for c in circuits]
+    at = [config.at(qec.DecodingProblem.from_circuit(c).peak_density).commit for c in circuits]
     assert at == [2.0, 3.9]
     assert config.at(0.4).commit == -1.0  # never below what is proposed
     assert config.at(0.0).commit == 2.0
@@ -126,7 +126,7 @@ def test_a_y_error_is_explained_whole_or_left_whole(model):
         logits[:, proposed] = 9.0
         for bind in ("moves", "mechanisms"):
             config = DecisionConfig(residue="none", bind=bind)  # pyright: ignore[reportArgumentType]
-            decision = ChainDecision(m.layout, config, tables=tables)
+            decision = ChainDecision(m.problem, config)
             packed = np.packbits(detections, axis=1, bitorder="little")
             committed[name, bind] = int(decision(logits, packed).sum())
     assert committed == {
@@ -135,8 +135,3 @@ def test_a_y_error_is_explained_whole_or_left_whole(model):
         ("whole", "moves"): len(chain),
         ("whole", "mechanisms"): len(chain),
     }
-
-
-def test_binding_by_mechanisms_without_a_dem_is_refused(model):
-    with pytest.raises(ValueError, match="bind='mechanisms' needs the DEM's tables"):
-        ChainDecision(model().layout, DecisionConfig(bind="mechanisms"))

@@ -94,7 +94,7 @@ class _Constant(torch.nn.Module):
         super().__init__()
         self.logit = logit
 
-    def decision_for(self, mode: str, layout: qec.DetectorLayout) -> DecisionConfig:
+    def decision_for(self, mode: str, problem: qec.DecodingProblem) -> DecisionConfig:
         return DecisionConfig()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ def test_all_ones_and_all_zeros_are_consistent(model, logit):
     """All zeros is the plain global decoder; all ones changes the syndrome by M 1 and the answer by L 1."""
     m = model(3, 3)
     plain = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
-    compiled = CompiledPredecoded(m.layout, _Constant(logit), plain, device=torch.device("cpu"))  # pyright: ignore
+    compiled = CompiledPredecoded(m.problem, _Constant(logit), plain, device=torch.device("cpu"))  # pyright: ignore
     packed = _shots(m.circuit, 200)
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     if logit < 0:
@@ -126,8 +126,9 @@ def test_any_residual_can_be_matched_after_a_last_round_without_noise(basis, ran
     )
     dem = circuit.detector_error_model(decompose_errors=True)
     plain = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
-    layout = qec.DetectorLayout.from_dem(dem)
-    compiled = CompiledPredecoded(layout, random_network(), plain, device=torch.device("cpu"))
+    compiled = CompiledPredecoded(
+        qec.DecodingProblem.from_dem(dem), random_network(), plain, device=torch.device("cpu")
+    )
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=_shots(circuit, 300))
     assert answers.shape == (300, 1)
 

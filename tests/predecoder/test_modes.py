@@ -14,11 +14,11 @@ def test_conservative_shots_may_cost_what_the_network_says(model, random_network
     network.conservative = DecisionConfig(doubt=factor)
     logits = rng.normal(-3, 2, (60, m.moves.num_moves)).astype(np.float32)
     packed, _, _ = m.dem.compile_sampler(seed=4).sample(60, bit_packed=True)
-    got = make_decision(network, "conservative", m.layout)(logits, packed)
-    expected = MatchedDecision(m.layout, doubt=factor * doubt_of(m.layout))(logits, packed)
-    assert doubt_of(m.layout) > 1
+    got = make_decision(network, "conservative", m.problem)(logits, packed)
+    expected = MatchedDecision(m.problem, doubt=factor * doubt_of(m.problem))(logits, packed)
+    assert doubt_of(m.problem) > 1
     assert np.array_equal(got, expected)
-    whole = MatchedDecision(m.layout)(logits, packed)
+    whole = MatchedDecision(m.problem)(logits, packed)
     assert (got.any(axis=1) < whole.any(axis=1)).any() or factor == 3.0
 
 

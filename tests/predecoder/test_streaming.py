@@ -13,7 +13,6 @@ from predecoder.open_chains import LONGEST_WAIT
 from predecoder.residual import ResidualNetwork
 from predecoder.stream_layers import StreamLayers
 from predecoder.streaming import ResidualLayer, StreamPredecoder
-from qec.dem_tables import DemTables
 
 CPU = torch.device("cpu")
 
@@ -31,11 +30,10 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
 
 
 def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> StreamPredecoder:
-    tables = DemTables.from_dem(model.dem)
     layers = StreamLayers(model.layout, LayeredDem.from_dem(model.dem.flattened()))
-    mechanisms = StreamMechanisms(model.layout, tables, layers=layers)
+    mechanisms = StreamMechanisms(model.problem, layers=layers)
     return StreamPredecoder(
-        *(model.layout, network),
+        *(model.problem, network),
         device=CPU,
         tile=tile,
         decision=decision,
@@ -46,9 +44,9 @@ def _stream(model, network, decision: DecisionConfig, *, tile: int = 2) -> Strea
 
 def _whole(model, network, decision: DecisionConfig, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
-    layout, tables = model.layout, DemTables.from_dem(model.dem)
-    whole = ResidualNetwork(layout, network, device=CPU, native=False)
-    rule = ChainDecision(layout, decision, tables=tables)
+    layout = model.layout
+    whole = ResidualNetwork(model.problem, network, device=CPU, native=False)
+    rule = ChainDecision(model.problem, decision)
     packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]
     residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
     return residual[:, np.argsort(layout.voxels[:, 0], kind="stable")], flips
@@ -113,12 +111,13 @@ def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(
 
 def test_a_network_that_is_told_of_the_noise_needs_the_layers(model, random_network) -> None:
     with pytest.raises(ValueError, match="rates=true needs the DEM's layers"):
-        StreamPredecoder(model(3, 9, "x").layout, random_network(rates=True), device=CPU)
+        StreamPredecoder(model(3, 9, "x").problem, random_network(rates=True), device=CPU)
 
 
 def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random_network) -> None:
-    layout = model(3, 9, "x").layout
-    predecoder = StreamPredecoder(layout, random_network(), device=CPU, decision=DecisionConfig())
+    problem = model(3, 9, "x").problem
+    layout = problem.layout
+    predecoder = StreamPredecoder(problem, random_network(), device=CPU, decision=DecisionConfig())
     stream = predecoder.begin()
     area = int(np.prod(layout.shape[1:]))
     bulk = layout.flat_voxels[layout.voxels[:, 0] == 4] % area
@@ -132,9 +131,10 @@ def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random
 
 def test_a_chain_without_end_is_given_up(model, random_network) -> None:
     """With a network that proposes half of all moves, everything hangs together."""
-    layout = model(3, 9, "x").layout
+    problem = model(3, 9, "x").problem
+    layout = problem.layout
     decision = DecisionConfig(-1.0, 1e9)
-    predecoder = StreamPredecoder(layout, random_network(), device=CPU, decision=decision)
+    predecoder = StreamPredecoder(problem, random_network(), device=CPU, decision=decision)
     stream = predecoder.begin()
     bulk = layout.flat_voxels[layout.voxels[:, 0] == 4] % int(np.prod(layout.shape[1:]))
     random = np.random.default_rng(2)
@@ -146,10 +146,10 @@ def test_a_chain_without_end_is_given_up(model, random_network) -> None:
 
 def test_a_tile_of_nothing_is_refused(model, random_network) -> None:
     with pytest.raises(ValueError, match="tile=0"):
-        StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, tile=0)
+        StreamPredecoder(model(3, 9, "x").problem, random_network(), device=CPU, tile=0)
 
 
 def test_binding_by_mechanisms_without_a_dem_is_refused(model, random_network) -> None:
     decision = DecisionConfig(0.0, 5.0, "none", "mechanisms")
     with pytest.raises(ValueError, match="bind='mechanisms' needs the DEM's mechanisms"):
-        StreamPredecoder(model(3, 9, "x").layout, random_network(), device=CPU, decision=decision)
+        StreamPredecoder(model(3, 9, "x").problem, random_network(), device=CPU, decision=decision)

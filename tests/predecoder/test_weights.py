@@ -10,7 +10,7 @@ import qec
 from predecoder import WeightsError, load_network, resolve_weights, save_weights
 from predecoder.decision import DecisionConfig
 from predecoder.network import Network, NetworkConfig
-from qec.patch.layout import GRID_REVISION
+from qec import GRID_REVISION
 
 
 def test_round_trip(tmp_path, random_network):
@@ -74,9 +74,9 @@ def test_all_decisions_are_stored(tmp_path, random_network):
     loaded = load_network(save_weights(network, tmp_path / "w.safetensors", {}).path)
     for distance, aggressive in ((5, network.small_patch), (7, network.decision)):
         circuit = qec.memory_circuit(distance=distance, rounds=3, basis="x", noise=qec.depolarizing(0.006))
-        layout = qec.DetectorLayout.from_circuit(circuit)
-        assert loaded.decision_for("aggressive", layout) == aggressive
-        assert loaded.decision_for("conservative", layout) == network.conservative
+        problem = qec.DecodingProblem.from_circuit(circuit)
+        assert loaded.decision_for("aggressive", problem) == aggressive
+        assert loaded.decision_for("conservative", problem) == network.conservative
 
 
 def test_expected_size_is_checked(tmp_path, random_network):

@@ -12,21 +12,19 @@ from global_decoders.windows import WindowedDecoder
 from predecoder import CompiledPredecoded, load_network
 from predecoder.decision import ChainDecision
 from predecoder.modes import chain_mode
-from qec import DetectorLayout
-from qec.dem_tables import DemTables
+from qec import DecodingProblem
 
 
 def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
     """The default network with a stream's rule, on whole shots."""
-    network, tables = load_network("default"), DemTables.from_dem(dem)
-    layout = DetectorLayout.from_dem(dem, tables=tables)
-    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), layout)
+    network, problem = load_network("default"), DecodingProblem.from_dem(dem)
+    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), problem)
     return CompiledPredecoded(
-        layout,
+        problem,
         network,
         windowed.compile_decoder_for_dem(dem=dem),
         device=torch.device("cpu"),
-        decision=ChainDecision(layout, rule, tables=tables),
+        decision=ChainDecision(problem, rule),
     )
 
 

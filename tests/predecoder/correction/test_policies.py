@@ -19,7 +19,7 @@ class Patch:
 
 def _density(p: float) -> float:
     circuit = qec.memory_circuit(distance=5, rounds=5, basis="z", noise=qec.depolarizing(p))
-    return qec.DetectorLayout.from_circuit(circuit).peak_density
+    return qec.DecodingProblem.from_circuit(circuit).peak_density
 
 
 def test_rarer_detections_need_surer_clusters():

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import find_compiler
-from predecoder.network import calibrate
-from predecoder.inference import make_engine
+from predecoder.calibration import calibrate
+from predecoder.engines import make_engine
 from predecoder.inference.int8_reference import ReferenceIntegerNetwork
 from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
-from predecoder.inference import NativeIntegerNetwork, NativeNetwork
-from predecoder.native import NativeUnavailableError
+from predecoder.native import NativeIntegerNetwork, NativeNetwork, NativeUnavailableError
 from predecoder.native import library as native_library
-from predecoder.inference.table_layout import cells
+from predecoder.native.placement import cells
 from predecoder.network import NetworkConfig
 
 CPU = torch.device("cpu")
@@ -104,7 +103,7 @@ def test_every_bit_is_that_of_the_arithmetic(
 ):
     m, network = model(distance, rounds, basis, orientation), integer_network(distance, channels=channels)
     packed = _shots(m, shots)
-    tables = QuantizedTables(m.layout, network, m.moves)
+    tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
     assert expected.std() > 0.1
     assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
@@ -118,7 +117,7 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network,
     network.stream_range *= factor
     network.hidden_range *= factor
     packed = np.random.default_rng(1).integers(0, 256, (20, -(-m.layout.num_detectors // 8)), dtype=np.uint8)
-    tables = QuantizedTables(m.layout, network, m.moves)
+    tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
     assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
     assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
@@ -128,21 +127,21 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network,
 def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_path, monkeypatch):
     m, network = model(5, 3), integer_network(5)
     packed = _shots(m, 20)
-    here = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed)
+    here = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     path = native_library.SOURCES / "integer_network.cpp"
     flags = (*native_library._FLAGS, "-Wno-psabi")
     native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
     plain = ctypes.CDLL(str(tmp_path / "plain.so"))
-    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", lambda _: plain)
-    assert np.array_equal(NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed), here)
+    monkeypatch.setattr("predecoder.native.volumes.load_library", lambda _: plain)
+    assert np.array_equal(NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed), here)
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_logits_are_near_those_in_floating_point(model, integer_network, told):
     m, network = model(5, 4, "z", "ZH"), integer_network(4, rates=told)
     packed = _shots(m, 200)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     assert not np.array_equal(got, exact)
 
@@ -151,9 +150,9 @@ def test_logits_are_near_those_in_floating_point(model, integer_network, told):
 def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatch, layers):
     m, network = model(3, 24, "z", "XH"), integer_network(5)
     packed = _shots(m, 33)
-    whole = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed)
-    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * 4)
-    tiled = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))
+    whole = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
+    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * 4)
+    tiled = NativeIntegerNetwork(QuantizedTables(m.problem, network))
     assert np.array_equal(tiled(packed), whole)
     assert np.array_equal(np.concatenate([tiled(packed[:15]), tiled(packed[15:])]), whole)
 
@@ -162,7 +161,7 @@ def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatc
 def test_a_patch_wider_than_a_tile_of_columns(model, integer_network):
     m, network = model(21, 2), integer_network(3, channels=16)
     packed = _shots(m, 2)
-    tables = QuantizedTables(m.layout, network, m.moves)
+    tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
     assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
     assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
@@ -176,14 +175,14 @@ def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model,
             block.spatial.bias[3] = -1
         calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     packed = _shots(m, 40)
-    exact = NativeNetwork(m.layout, network, m.moves)(packed)
-    got = NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed)
+    exact = NativeNetwork(m.problem, network)(packed)
+    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
     calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
-    assert not NativeIntegerNetwork(QuantizedTables(m.layout, network, m.moves))(packed).any()
+    assert not NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed).any()
 
 
 @pytest.mark.parametrize(
@@ -199,22 +198,22 @@ def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, integer_ne
     spoil(network)
     for precision in ("auto", "int8"):
         with pytest.raises(QuantizationError, match=reason + ".*use precision 'float32'"):
-            make_engine(m.layout, network, m.moves, device=CPU, precision=precision)
-    engine = make_engine(m.layout, network, m.moves, device=CPU, precision="float32")
+            make_engine(m.problem, network, device=CPU, precision=precision)
+    engine = make_engine(m.problem, network, device=CPU, precision="float32")
     assert isinstance(engine, NativeNetwork)
 
 
 def test_who_runs_it(model, integer_network, separable_network):
     m, network = model(), integer_network()
     packed = _shots(m, 20)
-    native = make_engine(m.layout, network, m.moves, device=CPU)
-    plain = make_engine(m.layout, network, m.moves, device=CPU, native=False)
+    native = make_engine(m.problem, network, device=CPU)
+    plain = make_engine(m.problem, network, device=CPU, native=False)
     assert isinstance(native, NativeIntegerNetwork)
     assert isinstance(plain, ReferenceIntegerNetwork)
     assert native.precision == plain.precision == "int8"
     assert np.array_equal(native(packed), plain(packed))
     with pytest.raises(ValueError, match="run calibrated separable networks, not NetworkConfig"):
-        QuantizedTables(m.layout, separable_network(), m.moves)
+        QuantizedTables(m.problem, separable_network())
     fitting = {"channels": 32, "separable": True, "time_fold": 1}
     for other in ({"channels": 24}, {"channels": 272}, {"separable": False}, {"time_fold": 2}):
         with pytest.raises(ValueError, match="integers=true needs separable=true, time_fold=1 and channels"):
@@ -224,12 +223,12 @@ def test_who_runs_it(model, integer_network, separable_network):
 def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, integer_network, monkeypatch):
     m, network = model(5, 4), integer_network(2)
     packed = _shots(m, 9)
-    expected = make_engine(m.layout, network, m.moves, device=CPU)(packed)
+    expected = make_engine(m.problem, network, device=CPU)(packed)
 
     def missing(_: str) -> None:
         raise NativeUnavailableError("no C++ compiler (here)")
 
-    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", missing)
-    engine = make_engine(m.layout, network, m.moves, device=CPU, precision="int8")
+    monkeypatch.setattr("predecoder.native.volumes.load_library", missing)
+    engine = make_engine(m.problem, network, device=CPU, precision="int8")
     assert isinstance(engine, ReferenceIntegerNetwork)
     assert np.array_equal(engine(packed), expected)

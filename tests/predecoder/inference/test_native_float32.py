@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import COMPILERS
-from predecoder.inference import TorchEngine, make_engine
-from predecoder.inference import NativeNetwork
+from predecoder.engines import TorchEngine, make_engine
+from predecoder.native import NativeNetwork
 from predecoder.network import NetworkConfig
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
@@ -37,8 +37,8 @@ def test_logits_are_those_of_torch(
     m = model(distance, rounds, basis, orientation)
     network = separable_network(distance, rates=told)
     packed = _shots(m, shots)
-    expected = TorchEngine(m.layout, network, m.moves, device=CPU)(packed)
-    got = NativeNetwork(m.layout, network, m.moves)(packed)
+    expected = TorchEngine(m.problem, network, device=CPU)(packed)
+    got = NativeNetwork(m.problem, network)(packed)
     assert expected.std() > 0.1
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -48,16 +48,14 @@ def test_a_patch_wider_than_a_tile_of_columns(model, separable_network):
     """At d = 21 a row has 11 cells, which are computed 5 and 6 at a time."""
     m, network = model(21, 2), separable_network(3)
     packed = _shots(m, 2)
-    expected = TorchEngine(m.layout, network, m.moves, device=CPU)(packed)
-    np.testing.assert_allclose(
-        NativeNetwork(m.layout, network, m.moves)(packed), expected, rtol=1e-4, atol=1e-4
-    )
+    expected = TorchEngine(m.problem, network, device=CPU)(packed)
+    np.testing.assert_allclose(NativeNetwork(m.problem, network)(packed), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shot_has_the_same_bits_in_any_batch_and_thread(model, separable_network):
     m, network = model(5, 4), separable_network(4)
     packed = _shots(m, 50)
-    engine = NativeNetwork(m.layout, network, m.moves)
+    engine = NativeNetwork(m.problem, network)
     together = engine(packed)
     assert np.array_equal(np.concatenate([engine(shot[None]) for shot in packed]), together)
     with ThreadPoolExecutor(4) as pool:
@@ -73,10 +71,10 @@ def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
 ):
     m, network = model(3, 24, "z", "XH"), separable_network(5, geometry=geometry)
     packed = _shots(m, 9)
-    whole = NativeNetwork(m.layout, network, m.moves)
+    whole = NativeNetwork(m.problem, network)
     cells = m.layout.shape[1] * m.layout.shape[2] // 4
-    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * cells)
-    tiled = NativeNetwork(m.layout, network, m.moves)
+    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * cells)
+    tiled = NativeNetwork(m.problem, network)
     assert np.array_equal(tiled(packed), whole(packed))
     seen = min(1.0, (layers + 2 * network.config.halo[0]) / m.layout.shape[0])
     assert tiled._scratch_bytes < (seen + 0.1) * whole._scratch_bytes
@@ -85,18 +83,18 @@ def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
 def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_network, monkeypatch):
     m = model()
     dense = random_network()
-    assert isinstance(make_engine(m.layout, dense, m.moves, device=CPU), TorchEngine)
+    assert isinstance(make_engine(m.problem, dense, device=CPU), TorchEngine)
     with pytest.raises(ValueError, match="runs separable networks with time_fold=1, not NetworkConfig"):
-        NativeNetwork(m.layout, dense, m.moves)
+        NativeNetwork(m.problem, dense)
     separable = separable_network()
-    assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU), NativeNetwork)
-    assert isinstance(make_engine(m.layout, separable, m.moves, device=CPU, native=False), TorchEngine)
+    assert isinstance(make_engine(m.problem, separable, device=CPU), NativeNetwork)
+    assert isinstance(make_engine(m.problem, separable, device=CPU, native=False), TorchEngine)
     assert not NativeNetwork.runs(NetworkConfig(channels=12, separable=True, time_fold=1))
     assert not NativeNetwork.runs(NetworkConfig(channels=8, separable=True, time_fold=2))
 
 
 def test_shots_of_another_size_are_refused(model, separable_network):
     m = model()
-    engine = NativeNetwork(m.layout, separable_network(), m.moves)
+    engine = NativeNetwork(m.problem, separable_network())
     with pytest.raises(ValueError, match=r"got an array of uint8 \(2, 9\), but uint8 \(2, "):
         engine(np.zeros((2, 9), dtype=np.uint8))

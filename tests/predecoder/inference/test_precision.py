@@ -56,20 +56,20 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
     ):
         choose_precision("fp16", quantized=True, device_type="cpu")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
-        TorchEngine(model().layout, random_network(), model().moves, device=CPU, precision="int8")
+        TorchEngine(model().problem, random_network(), device=CPU, precision="int8")
     with pytest.raises(ValueError, match="streams have 'float32' and 'bfloat16'"):
-        StreamPredecoder(model().layout, random_network(), device=CPU, precision="int8")
+        StreamPredecoder(model().problem, random_network(), device=CPU, precision="int8")
 
 
 def test_float32_is_float32_whatever_the_processor_and_the_surroundings(amx, model, random_network):
     m, network = model(5, 4), random_network(2)
     packed = _shots(m, 6)
-    engine = make_engine(m.layout, network, m.moves, device=CPU)
+    engine = make_engine(m.problem, network, device=CPU)
     assert engine.precision == "float32"
     got = engine(packed)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert np.array_equal(engine(packed), got)
-    exact = TorchEngine(m.layout, network.double(), m.moves, device=CPU)
+    exact = TorchEngine(m.problem, network.double(), device=CPU)
     given = torch.from_numpy(exact._input(packed)).double().permute(0, 4, 1, 2, 3)
     with torch.inference_mode():
         blocked = network(given).permute(0, 2, 3, 4, 1).numpy()
@@ -81,8 +81,8 @@ def test_float32_is_float32_whatever_the_processor_and_the_surroundings(amx, mod
 def test_bfloat16_runs_where_it_is_asked_for(amx, model, random_network):
     m, network = model(5, 4), random_network(2)
     packed = _shots(m, 6)
-    exact = make_engine(m.layout, network, m.moves, device=CPU, precision="float32")(packed)
-    engine = make_engine(m.layout, network, m.moves, device=CPU, precision="bfloat16")
+    exact = make_engine(m.problem, network, device=CPU, precision="float32")(packed)
+    engine = make_engine(m.problem, network, device=CPU, precision="bfloat16")
     assert engine.precision == "bfloat16"
     error = np.abs(engine(packed) - exact).max() / exact.std()
     assert 1e-4 < error < 0.5
@@ -90,7 +90,7 @@ def test_bfloat16_runs_where_it_is_asked_for(amx, model, random_network):
 
 def test_a_separable_network_in_bfloat16_is_not_run_in_float32(model, separable_network):
     m = model()
-    engine = make_engine(m.layout, separable_network(), m.moves, device=CPU, precision="bfloat16")
+    engine = make_engine(m.problem, separable_network(), device=CPU, precision="bfloat16")
     assert engine.precision == "bfloat16"
 
 
@@ -141,17 +141,16 @@ import torch
 from predecoder.inference import make_engine
 from predecoder.network import Network, NetworkConfig
 from predecoder import load_network
-from qec import DetectorLayout, MoveSet, depolarizing, memory_circuit
+from qec import DecodingProblem, depolarizing, memory_circuit
 
 circuit = memory_circuit(distance=5, rounds=5, basis="x", noise=depolarizing(0.006))
 dem = circuit.detector_error_model(decompose_errors=True)
 packed = dem.compile_sampler(seed=7).sample(40, bit_packed=True)[0]
-layout = DetectorLayout.from_dem(dem)
-moves = MoveSet.from_layout(layout)
+problem = DecodingProblem.from_dem(dem)
 for weights in ("accurate", "fast"):
     for precision in ("float32", "int8") if weights == "fast" else ("float32",):
         engine = make_engine(
-            layout, load_network(weights), moves, device=torch.device("cpu"), precision=precision
+            problem, load_network(weights), device=torch.device("cpu"), precision=precision
         )
         whole = engine(packed)
         assert np.array_equal(np.concatenate([engine(shot[None]) for shot in packed]), whole), weights

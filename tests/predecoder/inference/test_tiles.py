@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predecoder.network import Network, NetworkConfig
-from predecoder.rates import RATE_KINDS
-from predecoder.inference import halo_blocks, infer_tiled, tiles
+from predecoder.tiles import halo_blocks, infer_tiled, tiles
+from qec import NOISE_FEATURES
 
 
 def _network(config: NetworkConfig) -> Network:
@@ -22,7 +22,7 @@ def _network(config: NetworkConfig) -> Network:
 
 
 def _rates(*shape: int) -> torch.Tensor:
-    return torch.randn(1, 8 * RATE_KINDS, *shape, generator=torch.Generator().manual_seed(8))
+    return torch.randn(1, 8 * NOISE_FEATURES, *shape, generator=torch.Generator().manual_seed(8))
 
 
 def _syndromes(batch: int, *shape: int) -> torch.Tensor:

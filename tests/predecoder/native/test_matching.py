@@ -106,7 +106,7 @@ def test_random_and_shipped_networks(model, random_network):
     m = model(5, 5)
     packed, detections = _shots(m, 60, seed=3)
     for network in (random_network(1), load_network("fast")):
-        logits = ResidualNetwork(m.layout, network, device=torch.device("cpu")).logits(packed)
+        logits = ResidualNetwork(m.problem, network, device=torch.device("cpu")).logits(packed)
         _check_same(m, np.ascontiguousarray(logits), packed, detections)
 
 
@@ -206,12 +206,12 @@ def test_shots_left_unsolved_are_explained_in_python(model):
     native, python = _both(m)
     assert native(logits, packed).unsolved[::3].all()
     assert not native(logits, packed).unsolved.all()
-    moves = MatchedDecision(m.layout)(logits, packed)
+    moves = MatchedDecision(m.problem)(logits, packed)
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
     alone = python(logits, packed)
     assert _value(logits, moves) == pytest.approx(_value(logits, alone.moves), abs=1e-2)
     doubt = float(np.median(alone.dearest[::3]))
-    left = MatchedDecision(m.layout, doubt=doubt)(logits, packed)[::3]
+    left = MatchedDecision(m.problem, doubt=doubt)(logits, packed)[::3]
     assert np.array_equal(left.any(axis=1), alone.dearest[::3] <= doubt)
 
 
@@ -224,7 +224,7 @@ def test_native_false_is_python_alone(model, monkeypatch):
     monkeypatch.setattr(predecoder.matching, "NativeMatching", fail)
     packed, detections = _shots(m, 10, seed=7)
     logits = np.full((10, m.moves.num_moves), -3.0, dtype=np.float32)
-    moves = MatchedDecision(m.layout, native=False)(logits, packed)
+    moves = MatchedDecision(m.problem, native=False)(logits, packed)
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
 
 
@@ -250,5 +250,5 @@ def test_large_patches(model, distance):
 
     m = model(distance, distance)
     packed, detections = _shots(m, 64, seed=9)
-    network = ResidualNetwork(m.layout, load_network("fast"), device=torch.device("cpu"))
+    network = ResidualNetwork(m.problem, load_network("fast"), device=torch.device("cpu"))
     _check_same(m, np.ascontiguousarray(network.logits(packed)), packed, detections)

@@ -83,9 +83,9 @@ def test_disagreement_batches_are_labelled_as_any_others(stage, labels):
     stream = streams[index]
     assert len(packed) == stream.batch_shots(data.blocks_per_batch)
     assert DisagreementShots(stream.dem)(packed).all()
-    moves = np.unpackbits(labels, axis=1, count=stream.moves.num_moves)
-    explained = (moves @ stream.moves.matrix.toarray().T) & 1
-    detections = np.unpackbits(packed, axis=1, count=stream.layout.num_detectors, bitorder="little")
+    moves = np.unpackbits(labels, axis=1, count=stream.problem.moves.num_moves)
+    explained = (moves @ stream.problem.moves.matrix.toarray().T) & 1
+    detections = np.unpackbits(packed, axis=1, count=stream.problem.layout.num_detectors, bitorder="little")
     assert np.array_equal(explained, detections)
 
 
@@ -154,6 +154,9 @@ def test_batches_come_with_the_true_observables(stage):
     again = BatchMaker(stage)(3)
     assert np.array_equal(made.observables, again.observables)
     stream = expand_tasks(stage.tasks)[0][made.stream]
-    flips = np.unpackbits(made.labels, axis=1, count=stream.moves.num_moves) @ stream.moves.observables.T
+    flips = (
+        np.unpackbits(made.labels, axis=1, count=stream.problem.moves.num_moves)
+        @ stream.problem.moves.observables.T
+    )
     assert np.array_equal(flips[:, 0] & 1, made.observables[:, 0])  # sampled labels tell the truth
     assert 0 < made.observables.sum() < len(made.observables)

@@ -30,14 +30,14 @@ def test_counts_equal_decoding_by_hand(random_network):
     )
     for name in ("pymatching", "pymatching-correlated"):
         plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
-        layout = qec.DetectorLayout.from_dem(dem)
+        problem = qec.DecodingProblem.from_dem(dem)
         decision = (
-            ChainDecision(layout, network.small_patch)
+            ChainDecision(problem, network.small_patch)
             if name == "pymatching"
-            else MatchedDecision(layout, doubt=0)
+            else MatchedDecision(problem, doubt=0)
         )
         both = CompiledPredecoded(
-            layout,
+            problem,
             network,
             plain,
             device=torch.device("cpu"),

@@ -5,7 +5,7 @@ import pytest
 import stim
 
 import qec
-from qec.patch.layout import MEMORY, OTHER, DetectorLayout, LayoutError
+from qec.patch import MEMORY, OTHER, DecodingProblem, DetectorLayout, LayoutError
 
 ORIENTATIONS = ("XV", "XH", "ZV", "ZH")
 
@@ -20,13 +20,21 @@ def _circuit(distance: int, rounds: int, basis: str = "x", orientation: str = "X
     )
 
 
+def _layout(circuit: stim.Circuit) -> DetectorLayout:
+    return DecodingProblem.from_circuit(circuit).layout
+
+
+def _layout_of(dem: stim.DetectorErrorModel) -> DetectorLayout:
+    return DecodingProblem.from_dem(dem).layout
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("basis", ["x", "z"])
 @pytest.mark.parametrize(("distance", "rounds"), [(3, 1), (3, 2), (5, 5), (5, 4)])
 def test_every_memory_circuit_has_one_of_two_canonical_grids(distance, rounds, basis, orientation):
     """Positions of detectors depend on size and mirroring alone; basis and orientation are undone."""
-    layout = DetectorLayout.from_circuit(_circuit(distance, rounds, basis, orientation))
-    reference = DetectorLayout.from_circuit(_circuit(distance, rounds, "xz"[layout.first_column]))
+    layout = _layout(_circuit(distance, rounds, basis, orientation))
+    reference = _layout(_circuit(distance, rounds, "xz"[layout.first_column]))
     assert layout.first_column == reference.first_column
     assert np.array_equal(layout.detector_grid >= 0, reference.detector_grid >= 0)
     assert np.array_equal(layout.move_mask, reference.move_mask)
@@ -37,7 +45,7 @@ def test_every_memory_circuit_has_one_of_two_canonical_grids(distance, rounds, b
 def _bulk(circuit: stim.Circuit) -> dict[frozenset[tuple[int, ...]], float]:
     """Mechanisms that begin in one unit cell in the middle, by the voxels they flip."""
     dem = circuit.detector_error_model(decompose_errors=True)
-    voxels = DetectorLayout.from_dem(dem).voxels
+    voxels = _layout_of(dem).voxels
     found: dict[frozenset[tuple[int, ...]], float] = {}
     for instruction in dem.flattened():
         if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
@@ -73,7 +81,7 @@ def test_stims_circuits_have_our_mechanisms_in_the_bulk():
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_observable_masks_are_the_circuits_logical_operator(basis, rounds):
     """d data flips of MEMORY kind in a straight line across the canonical grid, none of OTHER kind."""
-    layout = DetectorLayout.from_circuit(_circuit(5, rounds, basis))
+    layout = _layout(_circuit(5, rounds, basis))
     mask = layout.observable_masks[0]
     assert not mask[OTHER].any()
     assert mask[MEMORY].sum() == 5
@@ -82,8 +90,8 @@ def test_observable_masks_are_the_circuits_logical_operator(basis, rounds):
 
 
 def test_stim_and_own_circuits_lie_on_one_grid():
-    ours = DetectorLayout.from_circuit(_circuit(5, 5))
-    stims = DetectorLayout.from_circuit(qec.stim_memory_circuit(distance=5, rounds=5, basis="x", p=0.01))
+    ours = _layout(_circuit(5, 5))
+    stims = _layout(qec.stim_memory_circuit(distance=5, rounds=5, basis="x", p=0.01))
     assert np.array_equal(ours.detector_grid >= 0, stims.detector_grid >= 0)
 
 
@@ -99,7 +107,7 @@ def test_layout_does_not_depend_on_the_coordinate_system(angle):
             x, y, t = arguments
             arguments = [*(turn @ [x, y] + [3.5, -8]).tolist(), 2 * t + 5]
         moved.append(instruction.type, arguments, instruction.targets_copy())  # pyright: ignore
-    original, layout = DetectorLayout.from_dem(dem), DetectorLayout.from_dem(moved)
+    original, layout = _layout_of(dem), _layout_of(moved)
     turned = original.voxels.copy()
     turned[:, 1:] = [original.rows - 1, original.columns - 1] - turned[:, 1:]
     assert any(np.array_equal(layout.voxels, v) for v in (original.voxels, turned))
@@ -109,8 +117,8 @@ def test_layout_does_not_depend_on_the_coordinate_system(angle):
 @pytest.mark.parametrize("model", ["circuit_detector_error_model.dem", "pij_from_even_for_odd.dem"])
 def test_google_device_models_fit(sycamore, size, model):
     """The device's mixed-basis circuit has the grid of our own d = 3 memory of the same length."""
-    layout = DetectorLayout.from_dem(stim.DetectorErrorModel.from_file(str(sycamore / size / model)))
-    ours = DetectorLayout.from_circuit(_circuit(3, int(size[1:])))
+    layout = _layout_of(stim.DetectorErrorModel.from_file(str(sycamore / size / model)))
+    ours = _layout(_circuit(3, int(size[1:])))
     assert np.array_equal(layout.detector_grid >= 0, ours.detector_grid >= 0)
     assert layout.observable_masks[0, MEMORY].sum() == 3
 
@@ -141,13 +149,13 @@ def _generated(task: str) -> stim.Circuit:
 )
 def test_what_is_not_a_rotated_surface_code_is_refused_with_a_reason(circuit, reason):
     with pytest.raises(LayoutError, match=reason):
-        DetectorLayout.from_dem(circuit().detector_error_model())
+        _layout_of(circuit().detector_error_model())
 
 
 def test_detectors_that_share_coordinates_are_refused():
     dem = stim.DetectorErrorModel("error(0.1) D0 D1\ndetector(0, 0, 0) D0\ndetector(0, 0, 0) D1")
     with pytest.raises(LayoutError, match="D0 shares its coordinates"):
-        DetectorLayout.from_dem(dem)
+        _layout_of(dem)
 
 
 def test_uneven_times_are_refused():
@@ -155,14 +163,14 @@ def test_uneven_times_are_refused():
         "error(0.1) D0 D1\ndetector(0, 0, 0) D0\ndetector(0, 0, 1) D1\ndetector(0, 0, 2.5) D2"
     )
     with pytest.raises(LayoutError, match=r"D2 has time 2.5"):
-        DetectorLayout.from_dem(dem)
+        _layout_of(dem)
 
 
 def test_a_contradictory_observable_is_refused():
     """One data site alone flips the observable: the stabilizers around it would flip it too."""
     dem = _circuit(3, 3).detector_error_model(decompose_errors=True)
-    layout = DetectorLayout.from_dem(dem)
-    moves = qec.MoveSet.from_layout(layout)
+    problem = DecodingProblem.from_dem(dem)
+    layout, moves = problem.layout, problem.moves
     broken = stim.DetectorErrorModel()
     for column, position in enumerate(moves.positions):
         kind, _, i, j = np.unravel_index(position, layout.move_mask.shape)
@@ -174,7 +182,7 @@ def test_a_contradictory_observable_is_refused():
         if instruction.type == "detector":
             broken.append(instruction)
     with pytest.raises(LayoutError, match="odd number of times"):
-        DetectorLayout.from_dem(broken)
+        _layout_of(broken)
 
 
 @pytest.mark.parametrize("basis", ["x", "z"])
@@ -184,10 +192,10 @@ def test_no_move_touches_a_detector_that_nothing_flips(basis):
         distance=3, rounds=4, basis=basis, noise=qec.depolarizing(0.01), perfect_last_round=True
     )
     dem = circuit.detector_error_model(decompose_errors=True)
-    layout = DetectorLayout.from_dem(dem)
-    assert np.array_equal(layout.silent, layout.voxels[:, 0] == 4)
-    moves = qec.MoveSet.from_layout(layout)
+    problem = DecodingProblem.from_dem(dem)
+    layout, moves = problem.layout, problem.moves
+    assert np.array_equal(layout.deterministic, layout.voxels[:, 0] == 4)
     touched = np.asarray(moves.matrix.sum(axis=1)).ravel() > 0
-    assert np.array_equal(touched, ~layout.silent)
+    assert np.array_equal(touched, ~layout.deterministic)
     # What is left can still explain every mechanism.
-    moves.of_mechanisms(qec.DemTables.from_dem(dem))
+    moves.of_mechanisms(problem.tables)

@@ -8,13 +8,12 @@ import stim
 
 import qec
 from qec import gf2
-from qec.patch.layout import DetectorLayout, LayoutError
+from qec.patch import DecodingProblem, LayoutError
 
 
 def _tables(circuit: stim.Circuit) -> tuple[qec.DemTables, qec.MoveSet]:
-    dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-    tables = qec.DemTables.from_dem(dem)
-    return tables, qec.MoveSet.from_layout(DetectorLayout.from_dem(dem, tables=tables))
+    problem = DecodingProblem.from_circuit(circuit)
+    return problem.tables, problem.moves
 
 
 def _assert_reproduced(circuit: stim.Circuit) -> None:
@@ -54,8 +53,8 @@ def test_every_mechanism_of_stims_circuits_maps_to_moves(distance, basis):
 @pytest.mark.parametrize("model", ["circuit_detector_error_model.dem", "pij_from_odd_for_even.dem"])
 def test_every_mechanism_of_google_models_maps_to_moves(sycamore, size, model):
     dem = stim.DetectorErrorModel.from_file(str(sycamore / size / model))
-    tables = qec.DemTables.from_dem(dem)
-    moves = qec.MoveSet.from_layout(DetectorLayout.from_dem(dem, tables=tables))
+    problem = DecodingProblem.from_dem(dem)
+    tables, moves = problem.tables, problem.moves
     chains = moves.of_mechanisms(tables)
     assert (gf2.product(moves.matrix, chains) != tables.detectors).nnz == 0
 
@@ -76,7 +75,7 @@ def test_a_mechanism_that_moves_cannot_make_is_named():
         distance=3, rounds=2, basis="x", noise=qec.depolarizing(0.006), orientation="XV"
     )
     dem = circuit.detector_error_model(decompose_errors=True)
-    moves = qec.MoveSet.from_layout(DetectorLayout.from_dem(dem))
+    moves = DecodingProblem.from_dem(dem).moves
     wrong = gf2.from_columns([[0]], rows=dem.num_detectors)
     chain = moves.of_detector_sets(wrong, gf2.product(moves.observables, _chain(moves, wrong)))
     assert chain.nnz >= 1

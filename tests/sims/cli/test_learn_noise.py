@@ -12,8 +12,7 @@ import stim
 
 from noise_learning import Moments, SharedParameterModel, fit_shared_parameters
 from predecoder.training.tasks import Stream, TaskConfig
-from qec import DemTables, depolarizing, memory_circuit, write_shots
-from qec.patch.layout import DetectorLayout
+from qec import DecodingProblem, DemTables, depolarizing, memory_circuit, write_shots
 from sims.shot_files.selection import ShotSelection
 
 from ..conftest import RunCli
@@ -138,8 +137,8 @@ def test_a_learned_model_lays_out_trains_and_decodes(
 def _check_round_trip(path: Path, circuit: stim.Circuit) -> None:
     """The file gives the circuit's layout, and labelled batches whose syndromes are the model's."""
     dem = stim.DetectorErrorModel.from_file(path)
-    learned = DetectorLayout.from_dem(dem)
-    given = DetectorLayout.from_circuit(circuit)
+    learned = DecodingProblem.from_dem(dem).layout
+    given = DecodingProblem.from_circuit(circuit).layout
     np.testing.assert_array_equal(learned.voxels, given.voxels)
     np.testing.assert_array_equal(learned.observable_masks, given.observable_masks)
     stream = Stream(TaskConfig(dem=str(path)), "x", "XV", rounds=1)
@@ -147,9 +146,9 @@ def _check_round_trip(path: Path, circuit: stim.Circuit) -> None:
     from predecoder.training.labels import SampledLabels, TeacherLabels
 
     for kind in (SampledLabels, TeacherLabels):
-        packed, labels, _ = kind(stream.dem, stream.layout, stream.moves).sample(200, seed=1)
+        packed, labels, _ = kind(stream.problem).sample(200, seed=1)
         detections = np.unpackbits(packed, axis=1, count=dem.num_detectors, bitorder="little")
-        seen = (stream.moves.matrix.astype(np.int64) @ labels.T) % 2
+        seen = (stream.problem.moves.matrix.astype(np.int64) @ labels.T) % 2
         np.testing.assert_array_equal(seen.T, detections)
         assert 0.02 < detections.mean() < 0.3
 
