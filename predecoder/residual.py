@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.decision import Decision
-from predecoder.inference import fitting_shots, make_engine
-from predecoder.inference import PrecisionChoice
-from predecoder.inference import NativeVolumes
+from predecoder.inference import NativeVolumes, PrecisionChoice, fitting_shots, make_engine
 from predecoder.native import NativeResidual, native_or_none
 from predecoder.stencils import StencilOnRows
 from qec import DecodingProblem

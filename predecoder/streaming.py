@@ -19,14 +19,12 @@ import torch
 
 from predecoder.blocking import block, unblock
 from predecoder.decision import DecisionConfig
-from predecoder.device import running
-from predecoder.inference import Precision
+from predecoder.inference import Precision, halo_blocks, running
 from predecoder.mechanisms import StreamMechanisms
 from predecoder.network import Network
 from predecoder.open_chains import Bond, Move, Node, OpenChains
 from predecoder.rates import StreamRates
 from predecoder.stream_layers import StreamLayers
-from predecoder.tiles import halo_blocks
 from qec import DecodingProblem
 
 __all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]

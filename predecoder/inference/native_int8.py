@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from predecoder.inference.precision import Precision
 from predecoder.inference.native_volumes import NativeVolumes, struct_of
+from predecoder.inference.precision import Precision
 
 if TYPE_CHECKING:
     from predecoder.inference.quantized_tables import QuantizedTables
@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["NativeQuantizedNetwork"]
 
 _Struct = struct_of(
-    *("embed", "first_layer_bias", "depthwise", "position_bias", "gain", "pointwise", "pointwise_gain", "pointwise_bias"),
+    *(
+        "embed",
+        "first_layer_bias",
+        "depthwise",
+        "position_bias",
+        "gain",
+        "pointwise",
+        "pointwise_gain",
+        "pointwise_bias",
+    ),
     *("head", "head_scale", "head_bias"),
 )
 

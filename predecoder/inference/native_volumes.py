@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from predecoder.inference.table_layout import cells, targets
 from predecoder.native import load_library
 from predecoder.native.arrays import address, checked
-from predecoder.inference.table_layout import cells, targets
 from qec import DetectorLayout, MoveSet
 
 __all__ = ["NativeVolumes", "struct_of"]

@@ -27,7 +27,7 @@ _HIDDEN, _WEIGHT = 127, 127
 _STREAM = 28_000
 """Of 32,767: what the calibrated range of the stream becomes."""
 _WHOLE = 32_700
-"""Sum of a depthwise stencil's absolute weights, of the 32,768 that divide their products: 27 roundings fit above."""
+"""Sum of a stencil's absolute weights, of the 32,768 that divide their products: 27 roundings fit above."""
 _CHUNK_SUM = 32_767 // _HIDDEN
 """Bound on the weights of either sign of a chunk of a pointwise convolution's inputs."""
 _HEAD_SUM, _HEAD_BIAS = 65_000, 10_000_000

@@ -22,8 +22,8 @@ class ReferenceQuantizedNetwork:
     """Logits of a quantized network by NumPy, some fifty times slower than in C++.
 
     The stream of activations has 16 bits, whose sums saturate; hidden activations have 7, weights 16 in the
-    stencils and the head and 8 in the pointwise convolutions. Products that BLAS adds up are whole numbers below what its
-    floating-point type holds exactly, so that the order of the sums does not matter.
+    stencils and the head and 8 in the pointwise convolutions. Products that BLAS adds up are whole numbers
+    below what its floating-point type holds exactly, so that the order of the sums does not matter.
     """
 
     lanes = 1
@@ -68,7 +68,9 @@ class ReferenceQuantizedNetwork:
         bits = np.unpackbits(packed, axis=1, count=self._layout.num_detectors, bitorder="little")
         bits = np.hstack([bits, np.zeros((len(bits), 1), dtype=np.uint8)])
         fired = bits[:, self._detectors].astype(np.int32)  # (B, T, 4, I, J); detector -1 is the added zero
-        x = np.broadcast_to(self._first_layer_bias, (len(packed), *self._first_layer_bias.shape)).astype(np.int32)
+        x = np.broadcast_to(self._first_layer_bias, (len(packed), *self._first_layer_bias.shape)).astype(
+            np.int32
+        )
         for row in range(9):
             for detector in range(fired.shape[2]):
                 for tap in range(3 * row, 3 * row + 3):

@@ -26,7 +26,7 @@ def cells(grid_TIJ: np.ndarray) -> np.ndarray:
 
 
 def targets(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
-    """Map every channel of every cell to its move, or -1 where there is none: int32 `(T, I / 2, 12, J / 2)`."""
+    """Map every channel of every cell to its move, or to -1: int32 `(T, I / 2, 12, J / 2)`."""
     kind, t, i, j = np.unravel_index(moves.positions, layout.move_mask.shape)
     layers, rows, columns = layout.shape
     table = np.full((layers, rows // 2, MOVES, columns // 2), -1, dtype=np.int32)

@@ -111,7 +111,7 @@ def infer_tiled(
 
 
 def _cut(x: torch.Tensor, source: Slices, device: torch.device) -> torch.Tensor:
-    """A part of a volume on a device; channels last, as in a whole volume, whatever a slice left of strides."""
+    """A part of a volume on a device, channels last whatever the slice left of the strides."""
     import torch
 
     everything = slice(None)

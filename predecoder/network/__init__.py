@@ -1,8 +1,8 @@
-"""Networks that give every elementary move a logit: three families, their configurations, and their inputs.
+"""Networks that give every elementary move a logit: three families and their configurations.
 
-- `make_network` builds the network of a configuration: `DenseConfig` (the most accurate), `SeparableConfig` (a
-  tenth of the operations) or `QuantizedSeparableConfig` (the same, also in int8 once it is calibrated by
-  `calibrate`). `network_config` reads any of them from a table, as in TOML.
+`make_network` builds the network of a configuration: `DenseConfig` (the most accurate), `SeparableConfig` (a
+tenth of the operations) or `QuantizedSeparableConfig` (the same, also in int8 once it is calibrated by
+`calibrate`). `network_config` reads any of them from a table, as in TOML.
 
 Their inputs and outputs are blocked tensors (`predecoder.blocking`); shots go to logits by an engine
 (`predecoder.inference`). This package imports torch.

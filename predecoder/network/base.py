@@ -82,7 +82,9 @@ class Network(nn.Module):
             ValueError: the network is not noise-conditioned.
         """
         if self.noise_embedding is None:
-            raise ValueError("a network with noise_conditioned=False was given noise features; leave them out")
+            raise ValueError(
+                "a network with noise_conditioned=False was given noise features; leave them out"
+            )
         return self.noise_embedding(self._cells(noise_features_1Ftij))
 
     def embedded(self, x_BCTij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Configurations of the three network families: a union that is told apart by `family`, as in TOML and weights.
+"""Configurations of the three network families: a union, told apart by `family`, as in TOML and weights.
 
-Shape legend of the documentation: a block is 2 layers by 2 x 2 ancillas, a cell is what of it the trunk
-computes on: the whole block, or one of its layers.
+A block is 2 layers by 2 x 2 ancillas; a cell is what of it the trunk computes on: the whole block, or one of
+its layers.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class DenseConfig(_Trunk):
 class SeparableConfig(_Trunk):
     """Residual blocks of a depthwise 3 x 3 x 3 convolution and a pointwise one; ReLU.
 
-    A tenth of a dense network's operations; the trunk's cells are single layers. The native engines run these.
+    A tenth of a dense network's operations; the trunk's cells are single layers. Native engines run these.
 
     Attributes:
         patch_embedding: channels of a second input, where detectors are, from which every block gets a
@@ -186,7 +186,8 @@ def network_config(table: Mapping[str, Any]) -> NetworkConfig:
     for key in table:
         if key not in known:
             raise ValueError(
-                f"network {key}={table[key]!r}: family={family!r} has no such field; it has {', '.join(known)}"
+                f"network {key}={table[key]!r}: family={family!r} has no such field; it has "
+                f"{', '.join(known)}"
             )
     return kind(**table)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from predecoder.network import calibrate
-from predecoder.network import Network
+from predecoder.network import Network, calibrate
 from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.config import StageConfig, TrainConfig
 from predecoder.training.losses import BatchLoss, StageLoss

@@ -10,9 +10,7 @@ import torch
 
 from global_decoders import make_decoder
 from predecoder import PredecodedDecoder
-from predecoder.inference import running
-from predecoder.inference import TorchEngine, make_engine
-from predecoder.inference import choose_precision
+from predecoder.inference import TorchEngine, choose_precision, make_engine, running
 from predecoder.streaming import StreamPredecoder
 
 CPU = torch.device("cpu")
