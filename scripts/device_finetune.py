@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from noise_learning import Moments, SharedParameterModel, Structure, learn
-from predecoder import load_network, resolve_weights
+from predecoder import load_bundle, resolve_weights
 from predecoder.training import (
     DataConfig,
     OptimizerConfig,
@@ -86,14 +86,13 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     work_dir = flags.out / f"{name}-{HALVES[half]}"
     work_dir.mkdir(exist_ok=True)
     dem.to_file(work_dir / "learned.dem")
-    shipped = load_network(resolve_weights(flags.weights).path)
+    bundle = load_bundle(flags.weights)
+    shipped = bundle.network
     stage = StageConfig(
         name=work_dir.name,
         init=str(resolve_weights(flags.weights).path),
         network=shipped.config,
-        decision=shipped.decision,
-        conservative=shipped.conservative,
-        small_patch=shipped.small_patch,
+        policies=bundle.policies,
         optimizer=OptimizerConfig(
             steps=flags.steps, learning_rate=flags.learning_rate, warmup_steps=50, decay_fraction=0.8
         ),

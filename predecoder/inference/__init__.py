@@ -14,7 +14,7 @@ from predecoder.inference.native_volumes import NativeVolumes
 from predecoder.inference.precision import PRECISIONS, Precision, PrecisionChoice, choose_precision
 from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
 from predecoder.inference.reference_int8 import ReferenceQuantizedNetwork
-from predecoder.inference.tiles import Tile, halo_blocks, infer_tiled, tiles
+from predecoder.inference.tiles import Tile, halo_blocks, infer_tiled, tiles, with_halo
 from predecoder.inference.torch_engine import TorchEngine, fitting_shots
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "running",
     "select_device",
     "tiles",
+    "with_halo",
 ]

@@ -9,6 +9,7 @@ from predecoder.training.config import (
 )
 from predecoder.training.evaluation import (
     DEFAULT_CASES,
+    DEFAULT_DECODERS,
     EvaluationCase,
     Noise,
     PairedCounts,
@@ -22,6 +23,7 @@ from predecoder.training.tasks import TaskConfig
 
 __all__ = [
     "DEFAULT_CASES",
+    "DEFAULT_DECODERS",
     "ClassLossConfig",
     "DataConfig",
     "EvaluationCase",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from predecoder.decision import DecisionConfig
-from predecoder.network import NetworkConfig
+from predecoder.correction import Policies
+from predecoder.network import DenseConfig, NetworkConfig
 from predecoder.training.tasks import TaskConfig
 
 __all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "TrainConfig"]
@@ -115,13 +115,13 @@ class StageConfig:
         name: of the stage; its work folder has it.
         seed: of the initial weights and of every batch.
         init: weights to start from, a shipped name or a file; by default those of the stage before. They may
-            have fewer residual blocks than `network`, no geometry and no rates: what is new then begins
+            have fewer residual blocks than `network`, no patch embedding, no noise features and no ranges for
+            int8: what is new then begins
             without effect.
         loss: 'marginal', the cross-entropy of every move to its label; or 'logical-class', the cost of the
             true logical class over the other's (`logical_class`), beside a little of the first.
         checkpoint_seconds: time between checkpoints.
-        decision, conservative, small_patch: stored with the weights; they have no part in training.
-            `small_patch` is `decision` unless it is given.
+        policies: stored with the weights; they have no part in training.
     """
 
     name: str
@@ -130,10 +130,8 @@ class StageConfig:
     init: str | None = None
     loss: Loss = "marginal"
     checkpoint_seconds: float = 120.0
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
-    conservative: DecisionConfig = field(default_factory=DecisionConfig)
-    small_patch: DecisionConfig | None = None
+    network: NetworkConfig = field(default_factory=DenseConfig)
+    policies: Policies = field(default_factory=Policies)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     class_loss: ClassLossConfig = field(default_factory=ClassLossConfig)
@@ -159,6 +157,11 @@ class TrainConfig:
 
     name: str
     stages: tuple[StageConfig, ...]
+
+    @property
+    def policies(self) -> Policies:
+        """Those of the weights that the last stage makes."""
+        return self.stages[-1].policies
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

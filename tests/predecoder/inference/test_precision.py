@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from predecoder.streaming import StreamPredecoder
 
 from global_decoders import make_decoder
 from predecoder import PredecodedDecoder
 from predecoder.inference import TorchEngine, choose_precision, make_engine, running
-from predecoder.streaming import StreamPredecoder
 
 CPU = torch.device("cpu")
 
@@ -137,7 +137,6 @@ import sys
 import numpy as np
 import torch
 from predecoder.inference import make_engine
-from predecoder.network import Network, NetworkConfig
 from predecoder import load_network
 from qec import DecodingProblem, depolarizing, memory_circuit
 

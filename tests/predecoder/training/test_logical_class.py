@@ -7,8 +7,8 @@ import pymatching
 import pytest
 import scipy.sparse as sp
 import torch
-
 from predecoder.matching import MatchedDecision
+
 from predecoder.training.logical_class import ClassMatching, logical_class_loss
 from qec import LayoutError
 

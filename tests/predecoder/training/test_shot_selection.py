@@ -2,8 +2,8 @@
 
 import numpy as np
 import pymatching
-
 from predecoder.matching import MatchedDecision
+
 from predecoder.training.logical_class import ClassMatching
 from predecoder.training.shot_selection import DisagreementShots, MinedShots
 
