@@ -5,6 +5,8 @@ with detector set S the attenuation a_S = -ln(1 - 2 p_S). Independent mechanisms
 
     b_T = sum of a_S over the S that share an odd number of detectors with T.
 
+    fit = learn_noise(circuit, shots)                       # all of the following in one call
+
     structure = Structure.from_circuit(circuit)             # what can go wrong where
     moments = Moments.from_shots(structure.subsets, shots)  # bit-packed, streamed; moments add
     fit = fit_closed_form(moments, structure)               # no noise model
@@ -37,6 +39,7 @@ from noise_learning.estimators import (
     learn,
     predict_shared_parameters,
 )
+from noise_learning.learn_noise import learn_noise
 from noise_learning.models import (
     KINDS,
     Kind,
@@ -92,6 +95,7 @@ __all__ = [
     "has_coordinates",
     "largest_deviations",
     "learn",
+    "learn_noise",
     "mechanism_frame",
     "predict_shared_parameters",
     "probability",

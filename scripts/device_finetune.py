@@ -35,7 +35,7 @@ from predecoder.training import (
 from qec import iter_shots
 
 HALVES = ("even", "odd")
-DECODERS = ("pymatching", "pymatching-correlated")
+DECODERS = ("neural-matching", "predecoder+pymatching-correlated")
 LABELS = {"shipped": "as shipped", "tuned": "fine-tuned"}
 
 
@@ -103,7 +103,8 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         stage, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
-        decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)
+        cpu = torch.device("cpu")
+        decoders = PairedDecoders(network, bundle.policies, dem, device=cpu, decoders=DECODERS)
         for decoder, counts in decoders.count(shots[1 - half :: 2], flips[1 - half :: 2]).items():
             yield {"file": name, "half": HALVES[half], "network": label, "decoder": decoder, **asdict(counts)}
 

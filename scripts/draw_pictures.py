@@ -11,9 +11,17 @@ import matplotlib
 
 matplotlib.use("svg")
 
+import numpy as np
+import stim
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from global_decoders import make_decoder
+from noise_learning import learn_noise
+from predecoder import CompiledPredecoded, PredecodedDecoder
+from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 INK, PAPER, BLUE, ORANGE, GREY = "#222222", "#ffffff", "#3b5bdb", "#e8590c", "#adb5bd"
@@ -24,13 +32,13 @@ def main() -> None:
     plt.rcParams.update(
         {"svg.hashsalt": "qecpipe", "font.size": 10, "font.family": "DejaVu Sans", "figure.facecolor": PAPER}
     )
-    for draw in (pipeline, windows):
+    for draw in (pipeline, windows, moves, noise_learning):
         figure = draw()
         figure.savefig(PICTURES / f"{draw.__name__.replace('_', '-')}.svg", metadata={"Date": None})
         plt.close(figure)
 
 
-def pipeline() -> plt.Figure:
+def pipeline() -> Figure:
     """One shot's way, from detections to predicted observables."""
     figure, ax = _blank(10.4, 2.6)
     boxes = [
@@ -59,7 +67,7 @@ def pipeline() -> plt.Figure:
     return figure
 
 
-def windows() -> plt.Figure:
+def windows() -> Figure:
     """Sliding windows above, parallel windows below, over the layers of an experiment."""
     figure, ax = _blank(9.0, 3.6)
     for k in range(3):
@@ -83,7 +91,63 @@ def windows() -> plt.Figure:
     return figure
 
 
-def _blank(width: float, height: float) -> tuple[plt.Figure, Axes]:
+def moves() -> Figure:
+    """Detections of a shot, layer by layer, before and after a pre-decoder's moves."""
+    circuit = memory_circuit(distance=7, rounds=5, basis="z", noise=depolarizing(0.006))
+    problem = DecodingProblem.from_circuit(circuit)
+    shots = circuit.compile_detector_sampler(seed=3).sample(1, bit_packed=True)
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights="fast", policy="threshold")
+    compiled = decoder.compile_decoder_for_dem(dem=problem.dem)
+    assert isinstance(compiled, CompiledPredecoded)
+    residual, _ = compiled.decode_to_residual(shots)
+    voxels = problem.layout.voxels
+    figure, axes = plt.subplots(2, problem.layout.layers, figsize=(9.6, 3.6), layout="constrained")
+    for row, (label, packed) in enumerate((("detections", shots), ("residual", residual))):
+        fired = np.unpackbits(packed[0], count=len(voxels), bitorder="little").astype(bool)
+        for layer, ax in enumerate(axes[row]):
+            here = voxels[:, 0] == layer
+            ax.scatter(*voxels[here, :0:-1].T, s=6, color=GREY)
+            ax.scatter(*voxels[here & fired, :0:-1].T, s=40, color=ORANGE)
+            ax.set(xticks=[], yticks=[], aspect="equal", title=f"layer {layer}" if row == 0 else "")
+            ax.invert_yaxis()
+        axes[row][0].set_ylabel(f"{label}: {int(fired.sum())}")
+    return figure
+
+
+def noise_learning() -> Figure:
+    """Learned against true probabilities of mechanisms, where noise differs from place to place."""
+    variation = LocationVariation(sigma=0.5, seed=5)
+    noise = depolarizing(0.004)
+    circuit = memory_circuit(distance=3, rounds=8, basis="z", noise=noise, variation=variation)
+    shots = circuit.compile_detector_sampler(seed=4).sample(200_000, bit_packed=True)
+    fit = learn_noise(memory_circuit(distance=3, rounds=8, basis="z", noise=noise), shots)
+    true, learned = _common(circuit.detector_error_model(), fit.dem())
+    figure, ax = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    ax.plot([1e-4, 0.1], [1e-4, 0.1], color=INK, linewidth=0.8)
+    ax.loglog(true, learned, "o", markersize=3, color=BLUE, alpha=0.6)
+    ax.set(xlabel="true probability of a mechanism", ylabel="learned from 200,000 shots, no labels")
+    return figure
+
+
+def _common(*dems: stim.DetectorErrorModel) -> tuple[np.ndarray, ...]:
+    """Probabilities of the mechanisms that all DEMs have, by the detectors they flip."""
+    tables = []
+    for dem in dems:
+        table: dict[frozenset[int], float] = {}
+        for error in dem.flattened():
+            if error.type == "error":
+                flipped: set[int] = set()
+                for target in error.targets_copy():
+                    if target.is_relative_detector_id():
+                        flipped ^= {target.val}
+                p, q = error.args_copy()[0], table.get(frozenset(flipped), 0.0)
+                table[frozenset(flipped)] = p + q - 2 * p * q  # an odd number of them
+        tables.append(table)
+    common = set.intersection(*map(set, tables))
+    return tuple(np.array([table[key] for key in common]) for table in tables)
+
+
+def _blank(width: float, height: float) -> tuple[Figure, Axes]:
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
     ax.axis("off")
     return figure, ax

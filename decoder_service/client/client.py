@@ -168,7 +168,7 @@ class DecoderClient:
             self._until(lambda before=before: stream.received > before, stream, fatal=True)
 
     def reset(self, stream: ClientStream) -> None:
-        """Gives up the shot that was begun."""
+        """Abandons the shot that was begun."""
         self.send(stream.reset())
 
     def reload(self, stream: ClientStream, model: str, *, kind: str = "dem", wait: bool = True) -> None:

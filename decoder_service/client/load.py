@@ -76,7 +76,7 @@ def run_load(
 
     Args:
         client: connected.
-        streams: open streams, each with its rows in order, FINALs included; rows are sent in turns.
+        streams: open streams, each with its rows in order, FINALs included; rows are sent in rotation.
         rounds: rows of each stream; a row that is not FINAL is a round.
         rate: rows a second, of each stream.
         max_lag: seconds that a round may be overdue before the run ends as overloaded.

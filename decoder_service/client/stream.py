@@ -111,7 +111,7 @@ class ClientStream:
         return frame
 
     def reset(self) -> Frame:
-        """Gives the shot up that was begun; the next data frame is the first of another one."""
+        """Abandons the shot that was begun; the next data frame is the first of another one."""
         begun, sequence = self.shape.place(self._next)
         first = self.shape.ordinal(begun, 0)
         self._unacknowledged = {at: frame for at, frame in self._unacknowledged.items() if at < first}

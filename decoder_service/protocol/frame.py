@@ -53,7 +53,7 @@ class Flag(enum.IntFlag):
     DEGRADED = 0x0002
     """COMMIT, RESULT: a round that was decoded as erased contributed, now or earlier in this shot."""
     FAILED = 0x0004
-    """RESULT: the shot was given up; its Pauli-frame bits say nothing."""
+    """RESULT: the shot was abandoned; its Pauli-frame bits say nothing."""
     CONFLICT = 0x0008
     """COMMIT, RESULT: two different frames claimed one place in this shot; the first was used."""
     RESENT = 0x0010
@@ -110,7 +110,7 @@ class Limits(NamedTuple):
     upload_bytes: int = 1 << 18
     """Payload of one UPLOAD chunk."""
     garbage_bytes: int = 1 << 16
-    """Bytes without any frame in them after which the connection is given up."""
+    """Bytes without any frame in them after which the connection is abandoned."""
 
     def payload_limit(self, kind: int) -> int:
         """Largest payload of a frame of this type number, in bytes."""

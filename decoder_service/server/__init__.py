@@ -1,4 +1,4 @@
-"""The server: a front that listens, workers that decode, journals that remember."""
+"""The server: a front end that listens, workers that decode, journals that remember."""
 
 from decoder_service.server.config import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
 from decoder_service.server.front_end import ServerFrontEnd

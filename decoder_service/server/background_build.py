@@ -11,7 +11,7 @@ from decoder_service.server.services import Services
 
 
 class BackgroundBuild:
-    """Has it built in the builder's thread, where others have their turns.
+    """Has it built in the builder's thread, which others use in between.
 
     Args:
         services: of the worker.

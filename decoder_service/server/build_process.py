@@ -1,7 +1,7 @@
 """Models for a running stream, built in a process of their own, not in the one that decodes.
 
 The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs
-together from lists of edges, which it does a few edges at a time (`Pace`).
+together from lists of edges, which it does a few edges at a time (`Throttle`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from typing import Literal
 import msgspec
 import stim
 
-from decoder_service.streaming.model import StreamModel, WindowSizes
-from decoder_service.streaming.reload import check_fits
-from decoder_service.streaming.rounds import round_dem, shortened_circuit
-from decoder_service.streaming.serialized_model import SerializedModel
-from global_decoders.windows import LayeredDem
+from decoder_service.streaming import SerializedModel, StreamModel, check_fits, round_dem
+from global_decoders.windows import LayeredDem, WindowSizes
 
 Kind = Literal["circuit", "dem"]
 MODULE = "decoder_service.server.prepare"
@@ -38,7 +35,7 @@ class Model(msgspec.Struct, frozen=True):
         """As windows use it. Raises ValueError where the text does not parse."""
         if self.kind == "dem":
             return stim.DetectorErrorModel(self.text)
-        return round_dem(shortened_circuit(stim.Circuit(self.text)))
+        return round_dem(stim.Circuit(self.text))
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -48,7 +45,7 @@ class Request(msgspec.Struct, frozen=True):
         old, new: the two.
         sizes: of the windows.
         decoder: name of the windows' decoder.
-        weights: hash of the network in front, or empty.
+        weights: hash of the pre-decoder's network, or empty.
         rounds: pushed in every shot.
     """
 
@@ -61,10 +58,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An encoded `ModelImage`, or why there is none."""
+    """An encoded `SerializedModel`, or why there is none."""
 
     error: str = ""
-    image: bytes = b""
+    serialized: bytes = b""
 
 
 class Throttle:
@@ -106,9 +103,9 @@ class BuildProcess:
         answer = msgspec.msgpack.decode(data, type=Answer)
         if answer.error:
             raise ValueError(answer.error)
-        image = SerializedModel.decode(answer.image)
+        serialized = SerializedModel.decode(answer.serialized)
         self._rest.begin()
-        return image.build(self._throttle)
+        return serialized.build(self._throttle)
 
     def close(self) -> None:
         """Ends what is being built, and lets nothing more be. May be called in any thread."""
@@ -133,7 +130,7 @@ class BuildProcess:
             raise ValueError("the stream of the model has ended")
 
 
-def image_of(request: Request) -> SerializedModel:
+def serialized_for(request: Request) -> SerializedModel:
     """Builds and compares both models. Raises ValueError as `StreamDecoder.prepare`."""
     old, new = (_built(model.dem(), request) for model in (request.old, request.new))
     check_fits(old, new, num_layers=request.rounds + 1)

@@ -50,7 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         window: data frames in flight of a stream.
         linger: how long a session without a connection stays in memory.
         slow_reader: how long a client may leave a full output buffer unread.
-        turn: how long one stream is worked on before the next has its turn.
+        time_slice: how long one stream is worked on before the next one is.
         busy_poll: how long a worker asks for the next frame again and again before it sleeps. By default
             about as long as being woken costs, with what a core that slept has forgotten.
         segment_bytes: size from which a journal segment is ended; a restart reads one.

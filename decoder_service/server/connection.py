@@ -16,7 +16,7 @@ class Connection:
 
     Args:
         sock: connected; owned by this object from now on.
-        number: the front's name for it.
+        number: the front end's name for it.
     """
 
     def __init__(self, sock: socket.socket, number: int, *, limits: Limits) -> None:

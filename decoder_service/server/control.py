@@ -1,4 +1,4 @@
-"""Between the front and its workers: small messages and file descriptors over a SOCK_SEQPACKET pair."""
+"""Between the front end and its workers: small messages and file descriptors over a SOCK_SEQPACKET pair."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MAX_MESSAGE = 1 << 17
 
 
 class AssignConnection(msgspec.Struct, tag=True):
-    """Front: serve this connection, whose HELLO was accepted; its file descriptor comes along."""
+    """Front end: serve this connection, whose HELLO was accepted; its file descriptor comes along."""
 
     connection: int
     session: str
 
 
 class Drain(msgspec.Struct, tag=True):
-    """Front: finish what is in flight and end."""
+    """Front end: finish what is in flight and end."""
 
 
 class KeepWarm(msgspec.Struct, tag=True):
-    """Front, to a spare: keep this many decoders of a kind (`warm_spare.key_of`) warm."""
+    """Front end, to a spare: keep this many decoders of a kind (`warm_spare.key_of`) warm."""
 
     key: bytes
     count: int
 
 
 class StreamRegistered(msgspec.Struct, tag=True):
-    """Worker: it has a stream of this kind now, or, with an empty key, no longer has the stream."""
+    """Worker: a stream of this kind is registered or, with an empty key, no longer is."""
 
     session: str
     stream: int
@@ -70,7 +70,7 @@ class Gauge(msgspec.Struct, tag=True):
 
 
 class Event(msgspec.Struct, tag=True):
-    """Worker: a line for the front's log."""
+    """Worker: a line for the front end's log."""
 
     event: str
     fields: dict[str, str | int | float]
@@ -83,7 +83,7 @@ _TO_FRONT_END = msgspec.msgpack.Decoder(ToFrontEnd)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Front's and worker's end."""
+    """The front end's socket and the worker's."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -106,7 +106,7 @@ def offer(end: socket.socket, message: msgspec.Struct) -> bool:
 
 
 def receive_as_worker(end: socket.socket) -> tuple[ToWorker | None, int | None]:
-    """The next message and its descriptor; None once the front is gone."""
+    """The next message and its descriptor; None once the front end is gone."""
     try:
         data, descriptors, _, _ = socket.recv_fds(end, MAX_MESSAGE, 4)
     except ConnectionResetError:

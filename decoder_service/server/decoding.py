@@ -14,10 +14,9 @@ import stim
 from decoder_service.protocol import Flag, Open
 from decoder_service.server.build_process import BuildProcess, Kind, Model, Request, Throttle
 from decoder_service.session import Outcome, StreamShape
-from decoder_service.streaming.commits import Commit
-from decoder_service.streaming.commits import Flag as CommitFlag
-from decoder_service.streaming.model import StreamModel
-from decoder_service.streaming.stream_decoder import StreamDecoder
+from decoder_service.streaming import Commit, StreamDecoder, StreamModel
+from decoder_service.streaming import Flag as CommitFlag
+from global_decoders.windows import time_of
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have settled to one width by then."""
@@ -212,14 +211,13 @@ _WIRE_FLAGS = [
 
 
 def _layers_in(model: stim.Circuit | stim.DetectorErrorModel) -> int:
-    """Detector layers of the model as it is written; detectors count time in their last coordinate."""
+    """Detector layers of the model as it is written."""
     if model.num_detectors > _COUNTED_DETECTORS:
         raise ValueError(
             f"the model has {model.num_detectors} detectors; say how many rounds a shot has, "
             "and let the model itself be short: its rounds repeat"
         )
-    times = {at[-1] for at in model.get_detector_coordinates().values() if at}
-    return len(times)
+    return len({time_of(where) for where in model.get_detector_coordinates().values() if where})
 
 
 def _layers(decoder: StreamDecoder, rounds: int) -> tuple[tuple[int, int], ...]:

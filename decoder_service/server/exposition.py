@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -15,15 +15,25 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from decoder_service.server.metrics import BOUNDS_US, COUNTERS, STAGES, Snapshot
-
-if TYPE_CHECKING:
-    from decoder_service.server.front_end import ServerFrontEnd
+from decoder_service.server.supervisor import Supervisor
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-def prometheus_text(front_end: ServerFrontEnd) -> bytes:
+class Observed(Protocol):
+    """What is told of a server: a `ServerFrontEnd` is one."""
+
+    supervisor: Supervisor
+    refused: int
+
+    @property
+    def connections(self) -> int:
+        """Open now, those in their handshake included."""
+        ...
+
+
+def prometheus_text(front_end: Observed) -> bytes:
     """The page that a Prometheus server scrapes."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_FrontEndCollector(front_end))
@@ -33,7 +43,7 @@ def prometheus_text(front_end: ServerFrontEnd) -> bytes:
 class _FrontEndCollector(Collector):
     """Reads the last report of each worker, at most about a second old."""
 
-    def __init__(self, front_end: ServerFrontEnd) -> None:
+    def __init__(self, front_end: Observed) -> None:
         self._front_end = front_end
 
     def collect(self) -> Iterator[Metric]:
@@ -74,7 +84,7 @@ class _FrontEndCollector(Collector):
         yield refused
 
 
-def reports(front_end: ServerFrontEnd) -> list[tuple[str, Snapshot]]:
+def reports(front_end: Observed) -> list[tuple[str, Snapshot]]:
     """(slot, last report) of the workers that have sent one."""
     return [
         (str(slot), handle.snapshot)
@@ -83,7 +93,7 @@ def reports(front_end: ServerFrontEnd) -> list[tuple[str, Snapshot]]:
     ]
 
 
-def status(front_end: ServerFrontEnd) -> dict[str, Any]:
+def status(front_end: Observed) -> dict[str, Any]:
     """What the status page shows, as JSON-ready values; latencies in µs."""
     snapshots = [snapshot for _, snapshot in reports(front_end)]
     return {

@@ -1,4 +1,4 @@
-"""The front: listens, checks who is there, and hands connections to workers.
+"""The front end: listens, checks who is there, and hands connections to workers.
 
 After its HELLO a connection belongs to a worker; no data frame passes through this process, except those
 of TLS connections, which it decrypts and relays.
@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 
 from decoder_service.protocol import (
     HEADER_BYTES,
@@ -51,7 +52,7 @@ class HandshakeError(Exception):
 
 
 class ServerFrontEnd:
-    """A running server: `async with Front(config) as front: await front.serve_until(event)`."""
+    """A running server: `async with ServerFrontEnd(config) as front_end: ...`."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
@@ -60,6 +61,7 @@ class ServerFrontEnd:
         self.tcp_port: int | None = None
         """The port in use, once listening."""
         self.http_port: int | None = None
+        self._unix: Path | None = None
         self._servers: list[asyncio.Server] = []
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,8 +92,8 @@ class ServerFrontEnd:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.config.unix is not None:
-            self.config.unix.unlink(missing_ok=True)
+        if self._unix is not None:  # never what was at that path before, a file or another server's socket
+            self._unix.unlink(missing_ok=True)
 
     async def _listen(self) -> None:
         config = self.config
@@ -103,6 +105,7 @@ class ServerFrontEnd:
             self._servers.append(server)
         if config.unix is not None:
             self._accept_from(listen_unix(config.unix))
+            self._unix = config.unix
         if config.tcp is not None and config.tls is None:
             listener = socket.create_server((config.tcp.host, config.tcp.port))
             self.tcp_port = listener.getsockname()[1]
@@ -187,7 +190,7 @@ class ServerFrontEnd:
     def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
         worker = self.supervisor.choose(hello.session)
         try:
-            worker.adopt(next(self._numbers), hello.session, sock)
+            worker.assign(next(self._numbers), hello.session, sock)
         except OSError as error:
             message = f"the worker of this session just ended, connect again ({error})"
             raise HandshakeError(ErrorCode.INTERNAL, message) from error

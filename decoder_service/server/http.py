@@ -6,12 +6,8 @@ import asyncio
 import contextlib
 import json
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from decoder_service.server import exposition
-
-if TYPE_CHECKING:
-    from decoder_service.server.front_end import ServerFrontEnd
 
 HOST = "127.0.0.1"
 TIMEOUT = 5.0
@@ -19,8 +15,8 @@ TIMEOUT = 5.0
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-async def start_http(front_end: ServerFrontEnd, port: int) -> asyncio.Server:
-    """Serves the pages of a front on this loopback port; 0 for any free one."""
+async def start_http(front_end: exposition.Observed, port: int) -> asyncio.Server:
+    """Serves the pages of a front end on this loopback port; 0 for any free one."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(
@@ -35,7 +31,7 @@ async def start_http(front_end: ServerFrontEnd, port: int) -> asyncio.Server:
     return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
 
 
-def _respond(front_end: ServerFrontEnd, request: bytes) -> bytes:
+def _respond(front_end: exposition.Observed, request: bytes) -> bytes:
     line, *headers = request.split(b"\r\n")
     # A page of another origin that resolves its own name to loopback must not read the status.
     hosts = [header[5:].strip() for header in headers if header.lower().startswith(b"host:")]

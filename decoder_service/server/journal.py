@@ -3,7 +3,7 @@
 A segment file starts with OPEN and OPENED, at the beginning of a shot, and goes on with
 
     ROUND, FINAL      rows as they were decoded, lost ones as erased ones with SYNTHETIC
-    RESET             shots given up before its epoch; SYNTHETIC where the server gave them up,
+    RESET             shots abandoned before its epoch; SYNTHETIC where the server abandoned them,
                       and then `sequence` is the epoch and the payload the reason
     RELOAD            a model took over: Reload, with epoch and, as sequence, the round
     COMMIT, RESULT    the outputs, after the row that led to them

@@ -1,4 +1,4 @@
-"""Where the front listens: a Unix socket that only its owner can open; and TLS on accepted connections."""
+"""Where the front end listens: a Unix socket that only its owner can open; and TLS on what it accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker counts: cheap on the hot path, sent to the front once a second."""
+"""What a worker counts: cheap on the hot path, sent to the front end once a second."""
 
 from __future__ import annotations
 

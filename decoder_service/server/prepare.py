@@ -3,7 +3,7 @@
     python -m decoder_service.server.prepare PARENT < request > answer
 
 PARENT is the process that starts it and that it ends with, however that ends. The request and the answer are
-MessagePack (`aside.Request`, `aside.Answer`); that a model cannot be used is an answer too.
+MessagePack (`build_process.Request`, `build_process.Answer`); that a model cannot be used is an answer too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 import msgspec
 
-from decoder_service.server.build_process import Answer, Request, image_of
+from decoder_service.server.build_process import Answer, Request, serialized_for
 
 NICENESS = 5
 _PR_SET_PDEATHSIG = 1
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     os.nice(NICENESS)
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
     try:
-        answer = Answer(image=image_of(request).encode())
+        answer = Answer(serialized=serialized_for(request).encode())
     except (ValueError, IndexError) as error:  # Stim raises the second for an unknown instruction
         answer = Answer(error=str(error))
     sys.stdout.buffer.write(msgspec.msgpack.encode(answer))

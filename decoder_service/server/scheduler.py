@@ -1,4 +1,4 @@
-"""What a worker does for its sessions: frames in, one turn of decoding each, frames out, deadlines."""
+"""What a worker does for its sessions: frames in, one time slice of decoding each, frames out, deadlines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _RESENT_ON_RESUME = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, Frame
 
 
 class Scheduler:
-    """Sessions that have something to do take turns, and so do the streams of a session.
+    """Gives sessions that have something to do, and the streams of a session, their time slices in turn.
 
     Args:
-        lobby: who is there.
+        registry: the sessions.
         event: writes a line to the log, with fields.
     """
 
@@ -35,8 +35,8 @@ class Scheduler:
         config: WorkerConfig,
         event_loop: EventLoop,
         metrics: WorkerMetrics,
+        registry: SessionRegistry,
         *,
-        registry: Callable[[], SessionRegistry],
         event: Callable[..., None],
     ) -> None:
         self.busy: set[ClientSession] = set()
@@ -46,16 +46,12 @@ class Scheduler:
         self._config = config
         self._event_loop = event_loop
         self._metrics = metrics
-        self._find_lobby = registry
+        self._registry = registry
         self._event = event
         self._time_slice = round(config.time_slice * 1e9)
 
-    @property
-    def _registry(self) -> SessionRegistry:
-        return self._find_lobby()
-
     def run(self, now: int) -> None:
-        """One turn of everything that is due."""
+        """One time slice of everything that is due."""
         if self.watched:
             for session in list(self.watched):
                 self.tick(session, now)
@@ -118,7 +114,7 @@ class Scheduler:
     def _decode_now(
         self, connection: Connection, session: ClientSession, items: list[Frame | WireFault], now: int
     ) -> int:
-        """Decodes data frames that came in order and with nothing before them, for one turn.
+        """Decodes data frames that came in order and with nothing before them, for one time slice.
 
         What they lead to is sent before all else is done for it. Returns how many frames that were.
         """
@@ -155,7 +151,7 @@ class Scheduler:
         return count
 
     def work(self, session: ClientSession) -> None:
-        """One turn of each of its streams."""
+        """One time slice of each of its streams."""
         self.busy.discard(session)
         connection = session.connection
         if connection is not None and connection.stalled_since is not None:

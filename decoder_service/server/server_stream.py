@@ -51,7 +51,7 @@ class ServerStream:
         self.prepared: Any = None
         """The model that a Swap will adopt."""
         self.latencies: list[tuple[int, int, int]] = []
-        """(arrived, taken, decoded) in ns of the rows since the owner last cleared it."""
+        """(arrived, taken, decoded) in ns of the rows since they were last taken."""
         self.reloaded: Reload | None = None
         """The last model that took over, if it is not that of `options`."""
         self.completing = False
@@ -64,7 +64,7 @@ class ServerStream:
         measured = options.kind == "circuit" and options.input == "measurements"
         self.density = DensityMeter(width, differences=measured)
         self._unfinished: tuple[Row, int, int, int] | None = None
-        """A row that went straight, the number of its outputs, and when it was taken and decoded."""
+        """A row that was decoded now, the number of its outputs, and when it was taken and decoded."""
 
     def head(self) -> list[Frame]:
         """OPEN, OPENED, as a segment begins with them, and the RELOAD that still holds."""
@@ -105,7 +105,7 @@ class ServerStream:
         self.flush()
 
     def work(self, time_slice: int) -> list[Frame]:
-        """What is ready done, for `turn` ns or one item; the frames to send, which are in the journal.
+        """What is ready done, for `time_slice` ns or one item; the frames to send, which are in the journal.
 
         Raises:
             JournalError: the frames must not be sent, and the stream cannot go on.
@@ -129,7 +129,7 @@ class ServerStream:
     def decode_now(self, frame: Frame, now: int, encoded: bytes | None = None) -> bytes | None:
         """Decodes a frame that needs no queue; its outputs, encoded and in the journal.
 
-        None if the frame has to be received like any other. `settle` has to follow, before anything
+        None if the frame has to be received like any other. `finish` has to follow, before anything
         else is done with the stream.
 
         Args:
@@ -160,7 +160,7 @@ class ServerStream:
         return outputs
 
     def finish(self) -> None:
-        """What a row that went `straight` leaves to do after its outputs were sent. Raises JournalError."""
+        """Counts a row that `decode_now` decoded, once its outputs are sent. Raises JournalError."""
         if self._unfinished is not None:
             (row, outputs, taken, done), self._unfinished = self._unfinished, None
             self.session.finished(row, outputs)

@@ -23,10 +23,10 @@ class SessionRegistry:
     """Sessions by name.
 
     Args:
-        wires: of the worker.
-        standby: decoders that are ready for streams to restore.
-        ready: serves a connection of a session; called with the events of its socket.
-        gone: told the name of a session that ended.
+        event_loop: of the worker.
+        warm_spare: decoders that are ready for streams to restore.
+        welcomed: told of a connection whose session is there, to serve it from now on.
+        ended: told of a session that ended.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class SessionRegistry:
         warm_spare: WarmSpare,
         builder: Builder,
         *,
-        ready: Callable[[Connection, ClientSession, int], None],
-        gone: Callable[[ClientSession], None],
+        welcomed: Callable[[Connection, ClientSession], None],
+        ended: Callable[[ClientSession], None],
     ) -> None:
         self.sessions: dict[str, ClientSession] = {}
         self.draining = False
@@ -47,8 +47,8 @@ class SessionRegistry:
         self._services = services
         self._warm_spare = warm_spare
         self._builder = builder
-        self._ready = ready
-        self._gone = gone
+        self._welcomed = welcomed
+        self._ended = ended
 
     def enter(self, name: str, connection: Connection) -> None:
         """A connection of this session: the one in memory, one with journals, or a new one."""
@@ -88,7 +88,7 @@ class SessionRegistry:
         self.sessions.pop(session.name, None)
         if session.connection is not None:
             self._event_loop.close(session.connection)
-        self._gone(session)
+        self._ended(session)
 
     def drop(self, session: ClientSession, server_stream: ServerStream, *, over: bool = False) -> None:
         """Takes a stream out, whatever its disk says."""
@@ -148,5 +148,5 @@ class SessionRegistry:
             streams=self._config.streams,
             clock_ns=time.monotonic_ns(),
         )
-        self._event_loop.watch(connection.sock, lambda mask: self._ready(connection, session, mask))
+        self._welcomed(connection, session)
         self._event_loop.send(connection, [Frame(FrameType.HELLO, payload=encode_message(welcome))])

@@ -1,20 +1,17 @@
-"""The state of a worker, for the front's metrics and status page."""
+"""The state of a worker, for the front end's metrics and status page."""
 
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
-from decoder_service.server.metrics import STAGES, Snapshot, StreamGauge
-
-if TYPE_CHECKING:
-    from decoder_service.server.worker import Worker
+from decoder_service.server.client_session import ClientSession
+from decoder_service.server.metrics import STAGES, Snapshot, StreamGauge, WorkerMetrics
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def gauges(worker: Worker) -> list[StreamGauge]:
+def gauges(sessions: Collection[ClientSession]) -> list[StreamGauge]:
     """Each stream as of now; begins the next interval of the densities."""
     return [
         StreamGauge(
@@ -27,24 +24,36 @@ def gauges(worker: Worker) -> list[StreamGauge]:
             connected=session.connection is not None,
             density=server_stream.density.take(),
         )
-        for session in worker.sessions.values()
+        for session in sessions
         for number, server_stream in session.streams.items()
     ]
 
 
-def snapshot(worker: Worker) -> Snapshot:
-    """Totals as of now, without the streams; begins the next interval of `busy`."""
-    metrics = worker.metrics
-    live = [
-        server_stream for session in worker.sessions.values() for server_stream in session.streams.values()
-    ]
+def snapshot(
+    metrics: WorkerMetrics,
+    sessions: Collection[ClientSession],
+    *,
+    busy: float,
+    builds: int,
+    connections: int,
+) -> Snapshot:
+    """Totals as of now, without the streams.
+
+    Args:
+        metrics: of the worker, with the streams that are closed.
+        sessions: of the worker.
+        busy: share of the time since the last snapshot that was not spent waiting.
+        builds: models, and parts of models, that are being built or wait for it.
+        connections: open now.
+    """
+    live = [server_stream for session in sessions for server_stream in session.streams.values()]
     return Snapshot(
         pid=os.getpid(),
-        busy=worker.take_busy(time.monotonic_ns()),
+        busy=busy,
         resident_bytes=_resident(),
-        builds=worker.builds,
-        connections=len(worker.event_loop.connections),
-        sessions=len(worker.sessions),
+        builds=builds,
+        connections=connections,
+        sessions=len(sessions),
         counters=metrics.totals([server_stream.session.stats for server_stream in live]),
         wire_faults=metrics.wire_faults,
         buckets=metrics.buckets,

@@ -1,4 +1,4 @@
-"""Worker processes as the front sees them: started, replaced when they die, told to drain."""
+"""Worker processes as the front end sees them: started, replaced when they die, told to drain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPARE = -1
 
 
 class WorkerHandle:
-    """One worker process and the front's end of its control pair."""
+    """One worker process and the front end's side of its control pair."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self.end, theirs = control.pair()
@@ -53,7 +53,7 @@ class WorkerHandle:
         self.registered: dict[tuple[str, int], bytes] = {}
         """Kinds of its streams, by session and number."""
 
-    def adopt(self, connection: int, session: str, sock: socket.socket) -> None:
+    def assign(self, connection: int, session: str, sock: socket.socket) -> None:
         """Hands a connection over; the caller closes its own copy. Raises OSError if the worker is gone."""
         control.send(self.end, control.AssignConnection(connection, session), descriptor=sock.fileno())
         self.connections.add(connection)

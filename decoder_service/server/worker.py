@@ -9,6 +9,7 @@ the client's socket to the decoder and back: no other process is on the way.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -85,24 +86,22 @@ class Worker:
         )
         self._warm_spare = WarmSpare(self._services.build, self._services.models, self._builder)
         self._adopted_at: int | None = None
-        self._scheduler = Scheduler(
-            config, self.event_loop, self.metrics, registry=lambda: self._registry, event=self._event
-        )
         self._registry = SessionRegistry(
             config,
             self.event_loop,
             self._services,
             self._warm_spare,
             self._builder,
-            ready=self._scheduler.ready,
-            gone=self._gone,
+            welcomed=self._welcomed,
+            ended=self._session_ended,
         )
+        self._scheduler = Scheduler(config, self.event_loop, self.metrics, self._registry, event=self._event)
         self.sessions = self._registry.sessions
         self.event_loop.watch(end, self._controlled)
         self.event_loop.watch(self._builder.wake, self._built)
 
     def run(self) -> None:
-        """Serves until the front is gone, or until drained."""
+        """Serves until the front end is gone, or until drained."""
         while self._running:
             before = time.monotonic_ns()
             happened = self.event_loop.wait(self._until(before))
@@ -115,12 +114,7 @@ class Worker:
                 self._housekeep(now)
         self._finish()
 
-    @property
-    def builds(self) -> int:
-        """Models, and parts of models, that are being built or wait for it."""
-        return self._builder.jobs
-
-    def take_busy(self, now: int) -> float:
+    def _take_busy(self, now: int) -> float:
         """Share of the time since the last call that was not spent waiting."""
         passed, waited = now - self._since, self.waited
         self._since, self.waited = now, 0
@@ -146,7 +140,7 @@ class Worker:
             self._registry.enter(message.session, connection)
 
     def _tell(self, message: msgspec.Struct) -> None:
-        """To the front; without one this worker ends as soon as it reads of that."""
+        """To the front end; without one this worker ends as soon as it reads of that."""
         with contextlib.suppress(ConnectionError):
             control.send(self._end, message)
 
@@ -177,7 +171,11 @@ class Worker:
         self._registry.left(connection)
         self._tell(control.Closed(connection.number))
 
-    def _gone(self, session: ClientSession) -> None:
+    def _welcomed(self, connection: Connection, session: ClientSession) -> None:
+        serve = functools.partial(self._scheduler.ready, connection, session)
+        self.event_loop.watch(connection.sock, serve)
+
+    def _session_ended(self, session: ClientSession) -> None:
         self._scheduler.forget(session)
         self._tell(control.SessionEnded(session.name))
 
@@ -212,10 +210,17 @@ class Worker:
             self._running = bool(self.sessions) and now < self.draining_until
 
     def _report(self) -> None:
-        """A report that the front has no room for is not worth a delay: the next one says it all again."""
-        streams = gauges(self)
+        """Reports, unless the front end has no room for it: the next report says it all again."""
+        streams = gauges(self.sessions.values())
+        now = snapshot(
+            self.metrics,
+            self.sessions.values(),
+            busy=self._take_busy(time.monotonic_ns()),
+            builds=self._builder.jobs,
+            connections=len(self.event_loop.connections),
+        )
         with contextlib.suppress(ConnectionError):
-            if control.offer(self._end, control.Report(snapshot(self), len(streams))):
+            if control.offer(self._end, control.Report(now, len(streams))):
                 for gauge in streams:
                     if not control.offer(self._end, control.Gauge(gauge)):
                         return
@@ -250,7 +255,7 @@ class Worker:
 
 def main(arguments: list[str]) -> None:
     """Runs a worker on the file descriptor given."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the front, which drains
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the front end, which drains
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(GARBAGE_THRESHOLD)

@@ -151,7 +151,7 @@ class Ordering:
         return self.gaps()
 
     def deadline_left(self, now: int) -> int:
-        """Nanoseconds until the first gap is given up."""
+        """Nanoseconds until the first gap's deadline."""
         since = now if self._gap_since is None else self._gap_since
         return max(0, since + self.config.gap_deadline - now)
 
@@ -175,7 +175,7 @@ class Ordering:
         self._advance()
 
     def resume_deadlines(self, now: int) -> None:
-        """The peer could not be heard until now: gaps have their full time from here on."""
+        """Starts the deadlines of gaps again: until now the peer could not be heard."""
         self._deadlines_from = now
         if self._gap_since is not None:
             self._gap_since = self._next_nack = now

@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 class OutputLog:
-    """Numbers outputs and remembers the last of them.
+    """Numbers outputs and keeps the last of them.
 
     Args:
         stream: the number in the header of the frames.

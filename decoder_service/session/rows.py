@@ -1,4 +1,4 @@
-"""What the intake of a stream takes and gives: verdicts on frames, rows in order, gaps, its configuration."""
+"""What the ordering of a stream takes and gives: results for frames, rows in order, gaps; its settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """Shots `epoch` up to, not including, `next_epoch` are given up."""
+    """Shots `epoch` up to, not including, `next_epoch` are abandoned."""
 
     epoch: int
     next_epoch: int
@@ -60,7 +60,7 @@ class OrderingConfig:
     Args:
         window: data frames in flight.
         gap_deadline: nanoseconds from the discovery of a gap to its erasure.
-        on_gap: 'erase' decodes lost rounds as erased; 'fail' gives the shot up.
+        on_gap: 'erase' decodes lost rounds as erased; 'fail' abandons the shot.
     """
 
     window: int = 256

@@ -3,11 +3,11 @@
 The server's loop is the other half:
 
     replies = session.receive(frame, now)        # judged, put in order, answered where it must be
-    while (item := session.take()) is not None:  # rows to decode, shots to give up, models to swap
+    while (item := session.take()) is not None:  # rows to decode, shots to abandon, models to swap
         replies += session.decoded(item, outcomes) | session.skipped(item) | session.swapped(item)
     replies += session.credit(force=idle); session.tick(now) at session.next_deadline()
 
-The Semantics section of docs/protocol.md is the specification of this file and `intake`.
+The Semantics section of docs/protocol.md is the specification of this file and `ordering`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from decoder_service.session.outputs import Outcome, OutputLog
 from decoder_service.session.rows import AcceptResult, Gap, OrderingConfig, Row, Skip
 from decoder_service.session.shape import StreamShape
 
-_DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `intake`
+_DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `ordering`
 _CONFLICT = int(Flag.CONFLICT)
 _INHERITED = _DEGRADED | _CONFLICT
 _KINDS = (FrameType.COMMIT, FrameType.RESULT)
@@ -170,7 +170,7 @@ class StreamSession:
 
     @property
     def has_ready(self) -> bool:
-        """Whether `take` has a row or a shot to give up."""
+        """Whether `take` has a row or a shot to abandon."""
         return self._next is not None or self.ordering.has_ready
 
     @property
@@ -205,7 +205,7 @@ class StreamSession:
         return frames
 
     def decoded_now(self, row: Row, outcomes: list[Outcome]) -> bytes:
-        """As `decoded`, encoded, of a row that went `straight`; `settled` has to follow."""
+        """As `decoded`, encoded, of a row that was decoded now; `finished` has to follow."""
         epoch, sequence, _, _, flags, _ = row
         flags &= _INHERITED
         encode = self._log.encode
@@ -235,11 +235,11 @@ class StreamSession:
             stats.commits += outputs
 
     def failed(self, row: Row, reason: str) -> None:
-        """The decoder refused the row: its shot is given up, the next one starts clean."""
+        """The decoder refused the row: its shot is abandoned, the next one starts clean."""
         self._abandon(Skip(row.epoch, row.epoch + 1, reason, asked=False))
 
     def skipped(self, skip: Skip, now: int) -> list[Frame]:
-        """The shots were given up: a RESULT with FAILED for each, or the answer to RESET."""
+        """The shots were abandoned: a RESULT with FAILED for each, or the answer to RESET."""
         self.ordering.done(skip)
         if skip.asked:
             return [Frame(FrameType.RESET, self.stream, skip.next_epoch)]

@@ -1,16 +1,18 @@
 """Decoding a stream of rounds in this process: no sockets, no threads, no clock but the one given.
 
-StreamDecoder(circuit_or_dem, commit=, buffer=)   `open` a shot, `push` its rounds, `finish`
-Commit, Result, Flag                              what it gives back
-StreamModel, WindowSizes, SerializedModel         a warm model, and the same as bytes for another process
-check_fits(old, new)                              whether a running stream may go on with another model
-round_dem, shortened_circuit                      the error model of a circuit, round by round
+    StreamDecoder(circuit_or_dem, commit=, buffer=)   `open` a shot, `push` its rounds, `finish`
+    Commit, Result, Flag                              what it gives back
+    StreamModel, SerializedModel                      a warm model, and the same as bytes for another process
+    check_fits(old, new)                              whether a running stream may go on with another model
+    round_dem(circuit)                                the error model of a circuit, round by round
+
+What windows do with the rounds is in `global_decoders.windows`.
 """
 
 from decoder_service.streaming.commits import Commit, Flag, Result
-from decoder_service.streaming.model import StreamModel, WindowSizes
+from decoder_service.streaming.model import StreamModel
 from decoder_service.streaming.reload import check_fits
-from decoder_service.streaming.rounds import round_dem, shortened_circuit
+from decoder_service.streaming.rounds import round_dem
 from decoder_service.streaming.serialized_model import SerializedModel
 from decoder_service.streaming.stream_decoder import StreamDecoder
 
@@ -21,8 +23,6 @@ __all__ = [
     "SerializedModel",
     "StreamDecoder",
     "StreamModel",
-    "WindowSizes",
     "check_fits",
     "round_dem",
-    "shortened_circuit",
 ]

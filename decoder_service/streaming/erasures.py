@@ -21,7 +21,7 @@ def build_erasures(
         source: says what an erased round takes from each layer.
         model: whose graphs they are.
         num_layers: of all shots, if they are known to have as many: endings then have theirs too.
-        pace: called every few edges of a graph.
+        throttle: called every few edges of a graph.
     """
     for layers, window, lost in _single(source, model, num_layers):
         if not model.graphs.prebuild(layers, window, erased=lost, throttle=throttle):

@@ -11,40 +11,9 @@ from functools import cached_property
 
 import stim
 
-from global_decoders.windows import (
-    LayeredDem,
-    Mode,
-    Window,
-    WindowGraphs,
-    assert_committed_once,
-    check_sizes,
-    check_span,
-    windows_of,
-)
+from global_decoders.windows import LayeredDem, Window, WindowGraphs, WindowSizes, check_windows
 
-__all__ = ["StreamModel", "WindowSizes"]
-
-_ENDLESS = 1 << 40
-
-
-@dataclass(frozen=True)
-class WindowSizes:
-    """Layers committed and looked ahead by each window, and how windows are arranged."""
-
-    commit: int
-    buffer: int
-    mode: Mode
-
-    def __post_init__(self) -> None:
-        check_sizes(commit=self.commit, buffer=self.buffer, mode=self.mode)
-
-    @property
-    def period(self) -> int:
-        """Layers after which the arrangement repeats."""
-        return self.commit + (2 * self.buffer if self.mode == "parallel" else 0)
-
-    def windows(self, num_layers: int) -> Iterator[Window]:
-        return windows_of(num_layers, commit=self.commit, buffer=self.buffer, mode=self.mode)
+__all__ = ["StreamModel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +25,7 @@ class StreamModel:
         sizes: of the windows.
         graphs: built so far, shared by all shots.
         id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
-        known_slack: `slack`, of a model whose layers are only an outline.
+        known_slack: `slack`, of a model whose layers are only a skeleton.
     """
 
     layers: LayeredDem
@@ -75,25 +44,22 @@ class StreamModel:
         decoder: str,
         weights: str = "",
     ) -> StreamModel:
-        """A DEM whose layers are `layers`; `weights` is the hash of the network in front, if there is one.
+        """A DEM whose layers are `layers`; `weights` is the hash of the pre-decoder's network, if any.
 
         Raises:
             ValueError: a DEM or decoder that windows cannot use.
         """
-        check_span(layers, buffer=sizes.buffer, mode=sizes.mode)
         name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
         model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
         # Windows and layers repeat together, so one experiment of a few periods speaks for all.
         example = layers if not layers.cycle else layers.with_layers(model.long_enough())
-        assert_committed_once(example.footprints(), sizes.windows(example.num_layers))
+        check_windows(example, sizes)
         return model
 
-    @cached_property
+    @property
     def open_layers(self) -> LayeredDem:
-        """The experiment while its end is not in sight: endless where its layers repeat."""
-        if not self.layers.cycle:
-            return self.layers
-        return self.layers.with_layers(len(self.layers.source) + _ENDLESS * self.layers.cycle)
+        """The experiment while its end is not in sight."""
+        return self.layers.endless
 
     def long_enough(self, *, extra: int = 0) -> int:
         """A number of layers in which every window of a long experiment occurs, and `extra` more periods."""

@@ -1,4 +1,4 @@
-"""The pre-decoder in front of a stream's windows."""
+"""The pre-decoder stage of a stream, before its windows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PredecoderStage:
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
-            dem = shortened(dem) or dem
+            dem = shortened(dem)
         problem = DecodingProblem.from_dem(dem)
         layout = problem.layout
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))

@@ -102,7 +102,7 @@ def _explains(matcher: WindowMatcher, detections: np.ndarray) -> bool:
 def _check_same_detectors(old: LayeredDem, new: LayeredDem) -> None:
     """Raises ValueError unless both have the same detectors in every layer, by the same numbers.
 
-    Sites are numbered as a DEM first names them, and seams and erased rounds go by these numbers.
+    Sites are numbered as a DEM first names them; artificial defects and erased rounds go by these numbers.
     """
     if new.num_observables != old.num_observables:
         raise ValueError(f"the DEM has {new.num_observables} observables, the stream {old.num_observables}")

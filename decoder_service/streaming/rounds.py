@@ -9,39 +9,24 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from global_decoders.windows import Component, LayeredDem
+from global_decoders.windows import Component, LayeredDem, shortened
 
-__all__ = ["RoundMap", "round_dem", "shortened_circuit"]
-
-_KEPT = 14
-"""Iterations of a REPEAT block that show how it begins, goes on and ends."""
-
-_PERIOD = 4
-"""Iterations are left out in multiples of this: decomposed mechanisms may alternate from round to round."""
+__all__ = ["RoundMap", "round_dem"]
 
 Source = tuple[int, int]
 """A measurement as (rounds back, index in its round)."""
 
 
-def shortened_circuit(circuit: stim.Circuit) -> stim.Circuit:
-    """`circuit` with at most a few iterations of its longest top-level REPEAT block."""
-    operations = [circuit[k] for k in range(len(circuit))]
-    counts = [op.repeat_count if isinstance(op, stim.CircuitRepeatBlock) else 0 for op in operations]
-    if max(counts, default=0) < _KEPT + _PERIOD:
-        return circuit
-    longest = counts.index(max(counts))
-    kept = _KEPT + (counts[longest] - _KEPT) % _PERIOD
-    short = stim.Circuit()
-    for k, op in enumerate(operations):
-        if k == longest and isinstance(op, stim.CircuitRepeatBlock):
-            op = stim.CircuitRepeatBlock(kept, op.body_copy())
-        short.append(op)
-    return short
-
-
 def round_dem(circuit: stim.Circuit) -> stim.DetectorErrorModel:
-    """Decomposed, and flat, so that the layers that are read of it are the circuit's rounds, one by one."""
-    return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True).flattened()
+    """The circuit's error model, for a few rounds of a long REPEAT block.
+
+    Decomposed, and flat, so that the layers that are read of it are the circuit's rounds, one by one.
+    """
+    return (
+        shortened(circuit)
+        .detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+        .flattened()
+    )
 
 
 @dataclass(frozen=True)

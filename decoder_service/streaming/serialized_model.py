@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from decoder_service.streaming.model import StreamModel, WindowSizes
-from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher
+from decoder_service.streaming.model import StreamModel
+from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher, WindowSizes
 
 __all__ = ["SerializedModel"]
 
 
 class SerializedModel(msgspec.Struct, frozen=True):
-    """The outline of the layers and the graph of every window of a `StreamModel`.
+    """The skeleton of the layers and the graph of every window of a `StreamModel`.
 
     Attributes:
-        layers: an outline.
+        layers: a skeleton.
         sizes: of the windows.
         decoder: a name in `INNER_DECODERS`.
         id, slack: of the model.
@@ -50,7 +50,7 @@ class SerializedModel(msgspec.Struct, frozen=True):
         )
 
     def build(self, throttle: Callable[[], None]) -> StreamModel:
-        """The model again, warm, with the same answers; `pace` is called every few steps."""
+        """The model again, warm, with the same answers; `throttle` is called every few steps."""
         matchers = [WindowMatcher.of_graph(graph, throttle=throttle) for graph in self.graphs]
         stored = {key: matchers[k] for key, k in self.windows}
         graphs = WindowGraphs(inner=self.decoder, stored=stored)
@@ -62,19 +62,19 @@ class SerializedModel(msgspec.Struct, frozen=True):
 
     @classmethod
     def decode(cls, data: bytes) -> SerializedModel:
-        """Raises msgspec.ValidationError for anything that is no image."""
+        """Raises msgspec.ValidationError for anything else."""
         return _DECODER.decode(data)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
-    raise NotImplementedError(f"{type(value).__name__} has no place in an image")
+    raise NotImplementedError(f"{type(value).__name__} cannot be serialized")
 
 
 def _array(kind: type, value: Any) -> Any:
     if kind is not np.ndarray:
-        raise NotImplementedError(f"{kind.__name__} has no place in an image")
+        raise NotImplementedError(f"{kind.__name__} cannot be serialized")
     dtype, shape, data = value
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decoder_service.streaming.commits import Flag
-from global_decoders.windows import Component, Window, WindowMatcher
+from global_decoders.windows import Component, LayeredDem, Syndrome, Window, WindowMatcher, WindowStep
 
 if TYPE_CHECKING:
     from predecoder import ResidualStream
@@ -64,23 +64,30 @@ class ShotState:
     def __post_init__(self) -> None:
         self.frame = np.zeros(self.num_observables, dtype=np.uint8)
         self.window = next(self.windows)
-        self._layers: dict[int, np.ndarray] = {}
+        self._syndrome = Syndrome.empty(1)
         self._flips: dict[int, np.ndarray] = {}
-        self._artificial_defects: set[tuple[int, int]] = set()
         self._decoded = 0
         self._ahead = 0
 
-    def add_layer(self, detections: np.ndarray, cells: np.ndarray | None, *, final: bool) -> None:
-        """The next layer, uint8 0/1 (detectors,), and where a pre-decoder's grid has them."""
+    def add_layer(
+        self, detections: np.ndarray, cells: np.ndarray | None, layers: LayeredDem, *, final: bool
+    ) -> None:
+        """The next layer arrives.
+
+        Args:
+            detections: uint8 0/1 (detectors,).
+            cells: where a pre-decoder's grid has them; None without one.
+            layers: of the experiment, as far as it is known.
+            final: it is the last layer.
+        """
         self.pushed += 1
         if self.stream is None:
-            self._layers[self.received] = detections
-            self.received += 1
+            self._receive(detections, layers)
             return
         assert cells is not None
         for done in (self.stream.end if final else self.stream.add)(detections, cells):
-            self._layers[self.received], self._flips[self.received] = done.bits, done.flips
-            self.received += 1
+            self._flips[self.received] = done.flips
+            self._receive(done.bits, layers)
 
     def replan(self, windows: Iterator[Window]) -> None:
         """The windows are these from now on; those decoded already come first among them."""
@@ -92,17 +99,9 @@ class ShotState:
         return tuple(edge for edges in self.erased.values() for edge in seen_by(window, edges))
 
     def decode(self, matcher: WindowMatcher) -> None:
-        """Decodes `window`: corrects the frame and hands its seam on."""
-        window = self.window
-        bits = np.concatenate([self._layers[t] for t in range(window.start, window.stop)])
-        for layer, site in self._artificial_defects:
-            if window.start <= layer < window.stop:
-                bits[matcher.input_index[layer - window.start, site]] ^= 1
-        flips = matcher.decode(bits[None])[0]
-        self.frame ^= flips[: self.num_observables]
-        handed_on = np.flatnonzero(flips[self.num_observables :])
-        places = (matcher.places.artificial_defects[k] for k in handed_on)
-        self._artificial_defects ^= {(window.start + layer, site) for layer, site in places}
+        """Decodes `window`: corrects the frame and hands its artificial defects on."""
+        columns = self._syndrome.columns.of(self.window, matcher.places)
+        self.frame ^= self._syndrome.commit(WindowStep.of(matcher, [columns]))[0]
 
     def advance(self) -> bool:
         """On to the next window; whether what is committed now is contiguous, and more than before."""
@@ -115,13 +114,16 @@ class ShotState:
                 if layer in self._flips:
                     self.frame ^= self._flips.pop(layer)
             self.upto = self._ahead
-            self._layers = {t: bits for t, bits in self._layers.items() if t >= self.upto}
-            self._artificial_defects = {place for place in self._artificial_defects if place[0] >= self.upto}
+            self._syndrome.forget(self.upto)
             self.erased = {
                 r: edges for r, edges in self.erased.items() if any(t >= self.upto for t, _ in edges)
             }
         self.window = next(self.windows, window)
         return contiguous
+
+    def _receive(self, bits: np.ndarray, layers: LayeredDem) -> None:
+        self._syndrome.add(bits[None], layers.kind(self.received))
+        self.received += 1
 
     def packed_frame(self) -> bytes:
         """ceil(num_observables / 8) bytes, LSB first."""

@@ -13,12 +13,12 @@ import stim
 from decoder_service.streaming.commits import Commit, Flag, Result
 from decoder_service.streaming.erasures import build_erasures
 from decoder_service.streaming.layer_source import Input, LayerSource, checked_bits, checked_input
-from decoder_service.streaming.model import StreamModel, WindowSizes
+from decoder_service.streaming.model import StreamModel
 from decoder_service.streaming.predecoder_stage import PredecoderStage
 from decoder_service.streaming.reload import ModelSchedule, check_fits
-from decoder_service.streaming.rounds import RoundMap, round_dem, shortened_circuit
+from decoder_service.streaming.rounds import RoundMap, round_dem
 from decoder_service.streaming.shot import ShotState
-from global_decoders.windows import LayeredDem, Mode, WindowedDecoder
+from global_decoders.windows import LayeredDem, Mode, WindowedDecoder, WindowSizes, shortened
 from predecoder import automatic_policy
 
 __all__ = ["StreamDecoder"]
@@ -66,8 +66,8 @@ class StreamDecoder:
         short = None
         dem = circuit_or_dem
         if isinstance(dem, stim.Circuit):
-            short = shortened_circuit(dem)
-            dem = round_dem(short)
+            short = shortened(dem)
+            dem = round_dem(dem)
         layers = LayeredDem.from_dem(dem)
         self._predecoder_stage = None
         if predecoder is not None:
@@ -127,7 +127,7 @@ class StreamDecoder:
         Args:
             model: prepared; by default the one in use.
             rounds: pushed in every shot, if that is known: endings then have theirs too.
-            pace: called every few edges of a graph.
+            throttle: called every few edges of a graph.
         """
         num_layers = None if rounds is None else rounds + 1
         return build_erasures(
@@ -236,7 +236,7 @@ class StreamDecoder:
     ) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
-        It is the windows' model: a network in front stays with the noise that it was told of.
+        It is the windows' model: the pre-decoder stays with the noise that it was told of.
 
         May run in another thread than the one that decodes.
 
@@ -280,7 +280,7 @@ class StreamDecoder:
         round = state.pushed
         detections = self._source.detections(round, bits, state.recent, layers=layers)
         cells = None if self._predecoder_stage is None else self._predecoder_stage.cells(round, layers)
-        state.add_layer(detections, cells, final=final)
+        state.add_layer(detections, cells, layers, final=final)
 
     def _model_of_window(self) -> StreamModel:
         """The model of the next window."""

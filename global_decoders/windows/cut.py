@@ -28,7 +28,7 @@ Edge = tuple[int, ...]
 """Detectors of a window that a component flips, by their numbers in it, ascending."""
 
 Label = tuple[tuple[int, ...], tuple[Place, ...]]
-"""Observables and seam detectors that an edge flips."""
+"""Observables and artificial defects that an edge flips."""
 
 _NOT_COMMITTED: Label = ((), ())
 
@@ -39,7 +39,7 @@ class WindowPlaces:
 
     Attributes:
         inputs: detectors that the window reads.
-        seam: detectors outside the commit region that owned components flip.
+        artificial_defects: detectors outside the commit region that committed components flip.
         num_observables: of the experiment.
     """
 
@@ -49,7 +49,7 @@ class WindowPlaces:
 
     @property
     def num_fault_ids(self) -> int:
-        """The observables, and then one for each seam detector."""
+        """The observables, and then one for each artificial defect."""
         return self.num_observables + len(self.artificial_defects)
 
 
@@ -59,7 +59,7 @@ class WindowDem(WindowPlaces):
 
     Attributes:
         text: a Stim DEM over the detectors `inputs`, numbered in that order. Its observables are
-            the fault ids, and only owned components carry any: what a matching flips is what the
+            the fault ids, and only committed components carry any: what a matching flips is what the
             window commits.
     """
 
@@ -83,7 +83,7 @@ def cut_key(layers: LayeredDem, window: Window) -> CutKey:
 
 
 def cut(layers: LayeredDem, window: Window, *, more: Iterable[tuple[int, Mechanism]] = ()) -> WindowDem:
-    """Cuts a window: drops what others own, deletes detectors beyond, labels what it owns.
+    """Cuts a window: drops what others commit, deletes detectors beyond, labels what it commits.
 
     Components that differ only in what was deleted become one edge, with the label of the
     likeliest of them.

@@ -14,12 +14,13 @@ import sinter
 import stim
 
 from global_decoders.packed import checked_packed
+from global_decoders.windows.artificial_defects import LayerColumns, Syndrome, WindowStep
 from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import LayeredDem
 from global_decoders.windows.matcher import WindowMatcher
-from global_decoders.windows.plan import Mode, Window, assert_committed_once, check_sizes, windows_of
+from global_decoders.windows.plan import Mode, Window, WindowSizes, assert_committed_once
 
-__all__ = ["CompiledWindows", "WindowedDecoder", "check_span"]
+__all__ = ["CompiledWindows", "WindowedDecoder", "check_windows"]
 
 _CHUNK_BYTES = 1 << 23
 """Unpacked detections that are worked on at once: a few windows of them stay in the cache."""
@@ -48,8 +49,13 @@ class WindowedDecoder(sinter.Decoder):
     mode: Mode = "sliding"
 
     def __post_init__(self) -> None:
-        check_sizes(commit=self.commit, buffer=self.buffer, mode=self.mode)
+        _ = self.sizes
         WindowGraphs(inner=self.inner)
+
+    @property
+    def sizes(self) -> WindowSizes:
+        """How the windows are arranged."""
+        return WindowSizes(self.commit, self.buffer, self.mode)
 
     @property
     def graphlike(self) -> bool:
@@ -57,35 +63,31 @@ class WindowedDecoder(sinter.Decoder):
         return self.inner == "pymatching"
 
     def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> CompiledWindows:
-        """Cuts the windows and builds their graphs, warm; every component is owned exactly once.
+        """Cuts the windows and builds their graphs, warm; every component is committed exactly once.
 
         Raises:
             ValueError: a detector has no coordinates, a mechanism is not decomposed into edges, or
                 a component spans more rounds than a window commits.
         """
         layers = LayeredDem.from_dem(dem)
-        windows = [*windows_of(layers.num_layers, commit=self.commit, buffer=self.buffer, mode=self.mode)]
-        check_span(layers, buffer=self.buffer, mode=self.mode)
-        assert_committed_once(layers.footprints(), windows)
+        check_windows(layers, self.sizes)
+        windows = [*self.sizes.windows(layers.num_layers)]
         return CompiledWindows(layers=layers, windows=windows, graphs=WindowGraphs(inner=self.inner))
 
 
-def check_span(layers: LayeredDem, *, buffer: int, mode: Mode) -> None:
-    """Raises ValueError where parallel windows would see each other's seams."""
-    if mode == "parallel" and buffer < layers.span:
+def check_windows(layers: LayeredDem, sizes: WindowSizes) -> None:
+    """Checks that windows of these sizes commit every component exactly once.
+
+    Raises:
+        ValueError: a component spans more layers than a window commits, or parallel windows would see
+            each other's artificial defects.
+    """
+    if sizes.mode == "parallel" and sizes.buffer < layers.span:
         raise ValueError(
-            f"buffer={buffer} rounds, but a component of this DEM spans {layers.span} rounds, so parallel "
-            f"windows would touch each other; use buffer={layers.span} or more"
+            f"buffer={sizes.buffer} rounds, but a component of this DEM spans {layers.span} rounds, so "
+            f"parallel windows would touch each other; use buffer={layers.span} or more"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """Windows with one graph that do not depend on each other: detectors they read and flip."""
-
-    matcher: WindowMatcher
-    inputs: slice | np.ndarray
-    artificial_defects: list[slice | np.ndarray]
+    assert_committed_once(layers.footprints(), sizes.windows(layers.num_layers))
 
 
 class CompiledWindows(sinter.CompiledDecoder):
@@ -98,7 +100,12 @@ class CompiledWindows(sinter.CompiledDecoder):
         order = layers.detector_order()
         self.num_detectors = len(order)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order
-        self._steps = list(_steps(layers, windows, graphs))
+        self._columns = LayerColumns.of_layers(layers)
+        self._steps = [
+            WindowStep.of(matcher, [self._columns.of(window, matcher.places) for window in together])
+            for group in _independent(windows)
+            for matcher, together in _by_matcher(layers, group, graphs)
+        ]
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """uint8 (S, ceil(N/8)) -> uint8 (S, ceil(num_observables/8)), little-endian bits.
@@ -117,53 +124,15 @@ class CompiledWindows(sinter.CompiledDecoder):
 
     def _decode(self, bits: np.ndarray) -> np.ndarray:
         """uint8 0/1 (S, N) in order of layers, overwritten -> uint8 0/1 (S, num_observables)."""
-        shots = len(bits)
-        flips = np.zeros((shots, self.num_observables), dtype=np.uint8)
+        syndrome = Syndrome(bits, self._columns)
+        flips = np.zeros((len(bits), self.num_observables), dtype=np.uint8)
         for step in self._steps:
-            width = len(step.matcher.places.inputs)
-            # take() lays shots out in rows; a fancy index would not, and the reshape copy again.
-            inputs = step.inputs
-            read = bits.take(inputs, axis=1) if isinstance(inputs, np.ndarray) else bits[:, inputs]
-            found = step.matcher.decode(read.reshape(-1, width)).reshape(
-                shots, len(step.artificial_defects), -1
-            )
-            flips ^= np.bitwise_xor.reduce(found[:, :, : self.num_observables], axis=1)
-            for k, artificial_defects in enumerate(step.artificial_defects):
-                bits[:, artificial_defects] ^= found[:, k, self.num_observables :]
+            flips ^= syndrome.commit(step)
         return flips
 
 
-def _steps(layers: LayeredDem, windows: list[Window], graphs: WindowGraphs) -> Iterator[_Step]:
-    """In the order in which they can run: independent windows of equal DEM together."""
-    sizes = [len(layers.kind(t).sites) for t in range(layers.num_layers)]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    site_index = [{site: k for k, site in enumerate(kind.sites)} for kind in layers.kinds]
-
-    def inputs(window: Window) -> np.ndarray:
-        return np.arange(starts[window.start], starts[window.stop])
-
-    def artificial_defects(window: Window, matcher: WindowMatcher) -> np.ndarray:
-        places = ((window.start + t, site) for t, site in matcher.places.artificial_defects)
-        found = [starts[t] + site_index[layers.kind_id(t)][site] for t, site in places]
-        return np.array(found, dtype=np.int64)
-
-    for group in _independent(windows):
-        together: dict[int, list[Window]] = {}
-        matchers = {}
-        for window in group:
-            matcher = graphs.matcher(layers, window)
-            matchers[id(matcher)] = matcher
-            together.setdefault(id(matcher), []).append(window)
-        for key, members in together.items():
-            yield _Step(
-                matcher=matchers[key],
-                inputs=_as_slice(np.concatenate([inputs(w) for w in members])),
-                artificial_defects=[_as_slice(artificial_defects(w, matchers[key])) for w in members],
-            )
-
-
 def _independent(windows: list[Window]) -> Iterator[list[Window]]:
-    """Parallel plans: the A windows, then the B windows. Sliding plans: one window at a time."""
+    """Parallel plans: the windows of the first pass, then of the second. Sliding plans: one at a time."""
     if any(window.after_neighbours for window in windows):
         ordered = sorted(windows, key=lambda window: window.after_neighbours)
         for _, group in itertools.groupby(ordered, key=lambda window: window.after_neighbours):
@@ -172,8 +141,10 @@ def _independent(windows: list[Window]) -> Iterator[list[Window]]:
         yield from ([window] for window in windows)
 
 
-def _as_slice(indices: np.ndarray) -> slice | np.ndarray:
-    """A slice where the indices are consecutive: numpy then copies nothing."""
-    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
-        return slice(int(indices[0]), int(indices[-1]) + 1)
-    return indices
+def _by_matcher(
+    layers: LayeredDem, windows: list[Window], graphs: WindowGraphs
+) -> Iterator[tuple[WindowMatcher, list[Window]]]:
+    """Windows with equal DEMs together."""
+    matchers = {id(matcher): matcher for matcher in (graphs.matcher(layers, window) for window in windows)}
+    for key, matcher in matchers.items():
+        yield matcher, [window for window in windows if id(graphs.matcher(layers, window)) == key]

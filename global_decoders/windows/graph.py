@@ -79,7 +79,7 @@ class WindowGraph:
         return dataclasses.replace(self, places=places, text="\n".join([*lines, self.text, *last]))
 
     def build(self, throttle: Callable[[], None] = lambda: None) -> pymatching.Matching:
-        """The graph, not warm; `pace` is called every few edges, where there are edges."""
+        """The graph, not warm; `throttle` is called every few edges, where there are edges."""
         places = self.places
         if self.text is not None:
             matching = pymatching.Matching.from_detector_error_model(

@@ -35,7 +35,7 @@ class WindowGraphs:
 
     Args:
         inner: a name in `INNER_DECODERS`.
-        stored: graphs by `cut_key`, of a model whose layers are only an outline.
+        stored: graphs by `cut_key`, of a model whose layers are only a skeleton.
     """
 
     def __init__(self, *, inner: str, stored: Mapping[CutKey, WindowMatcher] | None = None) -> None:
@@ -76,7 +76,7 @@ class WindowGraphs:
             layers: always with the same `kinds`.
             window: of them.
             erased: components, each with its layer, that are as likely as not: their edges have weight 0.
-            pace: called every few steps of building a graph with erased rounds.
+            throttle: called every few steps of building a graph with erased rounds.
         """
         if lost := _relative(erased, window):
             return self._erased_matcher(lost, layers, window, throttle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +15,10 @@ from global_decoders.faults import require_edges
 from global_decoders.windows.repeats import shortened
 from qec import DemTables, detector_coordinates
 
-__all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism"]
+__all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "time_of"]
 
 _MAX_PERIOD = 8
+_ENDLESS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,22 @@ class Mechanism:
 @dataclass(frozen=True)
 class LayerKind:
     """What a layer holds: its sites, in the order of their detectors, and the mechanisms whose
-    earliest detector it has; None in an outline."""
+    earliest detector it has; None in a skeleton."""
 
     sites: tuple[int, ...]
     mechanisms: tuple[Mechanism, ...] | None
 
     @property
     def known_mechanisms(self) -> tuple[Mechanism, ...]:
-        """The mechanisms. Raises ValueError in an outline."""
+        """The mechanisms. Raises ValueError in a skeleton."""
         if self.mechanisms is None:
-            raise ValueError("this is an outline of a DEM, which holds no mechanisms; read the DEM itself")
+            raise ValueError("this is the skeleton of a DEM, which holds no mechanisms; read the DEM itself")
         return self.mechanisms
+
+    @cached_property
+    def index_of(self) -> dict[int, int]:
+        """Where in the layer each site stands."""
+        return {site: k for k, site in enumerate(self.sites)}
 
     @cached_property
     def footprints(self) -> frozenset[tuple[int, ...]]:
@@ -102,15 +108,15 @@ class LayeredDem:
     def from_dem(cls, dem: stim.DetectorErrorModel) -> LayeredDem:
         """Reads a DEM; of a long REPEAT block only a few iterations.
 
-        Layers are the distinct values of the detectors' third coordinate (the last one, where
-        there are fewer).
+        Layers are the distinct values of the detectors' third coordinate, which is time (the last one, where
+        there are fewer); coordinates after it are annotations, which nothing looks at.
 
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
         """
         require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
-        if short is not None:
+        if short is not dem:
             layers = _read(short)
             missing, per_cycle = dem.num_detectors - short.num_detectors, layers.detectors_per_cycle
             wanted = layers.num_layers + missing // max(per_cycle, 1) * layers.cycle
@@ -143,6 +149,11 @@ class LayeredDem:
             else "show no repetition; give a circuit or DEM with more rounds"
         )
         raise ValueError(f"num_layers={num_layers} detector layers cannot be made: the layers {why}")
+
+    @cached_property
+    def endless(self) -> LayeredDem:
+        """The experiment while its end is not in sight: endless where its layers repeat."""
+        return self.with_layers(len(self.source) + _ENDLESS * self.cycle) if self.cycle else self
 
     @property
     def detectors_per_cycle(self) -> int:
@@ -193,6 +204,11 @@ class LayeredDem:
                 yield tuple(layer + offset for offset in footprint)
 
 
+def time_of(coordinates: Sequence[float]) -> float:
+    """When a detector is: its third coordinate, or the last one, where there are fewer; at least one."""
+    return coordinates[min(2, len(coordinates) - 1)]
+
+
 def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
     times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
@@ -231,11 +247,11 @@ def _times_and_sites(
     for detector, where in enumerate(coordinates):
         if not where:
             raise ValueError(f"detector D{detector} has no coordinates, so its round is unknown")
-        axis = min(2, len(where) - 1)
-        times[detector] = where[axis]
+        times[detector] = time_of(where)
         # Detectors at one point of space-time are told apart by their order.
-        twin = seen[tuple(where)] = seen.get(tuple(where), -1) + 1
-        sites[detector] = index.setdefault((*where[:axis], *where[axis + 1 :], twin), len(index))
+        point = tuple(where[:3])
+        twin = seen[point] = seen.get(point, -1) + 1
+        sites[detector] = index.setdefault((*point[:-1], twin), len(index))
     return times, sites, tuple(index)
 
 

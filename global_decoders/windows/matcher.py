@@ -25,14 +25,14 @@ class WindowMatcher:
     """PyMatching on one window's graph, warm.
 
     PyMatching predicts one bit per fault id, in any of its modes; a window's fault ids are the
-    observables and the seam detectors of what it owns, so a prediction is all that is handed on.
+    observables and the artificial defects of what it commits, so a prediction is all that is handed on.
     Up to 64 fault ids it never has to trace a path back.
 
     Args:
         matching: its graph, built with correlations where they are used.
         places: what it reads and hands on.
         graph: the same as data, if it is at hand.
-        remembers: whether answers are kept, for batches: of no use to a window that hardly comes again.
+        cached: whether answers are kept, for batches: of no use to a window that hardly comes again.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class WindowMatcher:
         return self._compiled.matching.num_edges * _BYTES_PER_EDGE[self._compiled.correlated] + table
 
     def decode(self, detections: np.ndarray) -> np.ndarray:
-        """uint8 0/1 (shots, inputs) -> uint8 0/1 (shots, observables + seam), both in the DEM's order.
+        """uint8 0/1 (S, inputs) -> uint8 0/1 (S, observables + artificial defects), in the DEM's order.
 
         Raises:
             ValueError: a syndrome that no set of edges explains.

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 __all__ = [
     "Mode",
     "Window",
+    "WindowSizes",
     "assert_committed_once",
     "check_sizes",
     "parallel_windows",
@@ -26,10 +27,11 @@ class Window:
     """Layers [start, stop) are decoded, layers [lo, hi) committed; start <= lo < hi <= stop.
 
     Attributes:
-        past_closed: components that touch a layer before `start` have an owner and are dropped;
+        past_closed: components that touch a layer before `start` are committed already, and dropped;
             otherwise their detectors before `start` are deleted, which opens a boundary there.
         future_closed: the same for layers at or past `stop`.
-        second: decoded after, and with the seams of, its two neighbours (a B window).
+        after_neighbours: a parallel window of the second pass: decoded after its two neighbours, with
+            their artificial defects.
     """
 
     start: int
@@ -76,11 +78,12 @@ def sliding_windows(num_layers: int, *, commit: int, buffer: int) -> Iterator[Wi
 
 
 def parallel_windows(num_layers: int, *, commit: int, buffer: int) -> Iterator[Window]:
-    """A windows every `commit + 2 * buffer` layers, and the B windows of `2 * buffer` between them.
+    """Windows every `commit + 2 * buffer` layers, and those of `2 * buffer` layers between them.
 
-    A windows (buffers on both sides, both sides open) do not depend on each other; a B window
-    (`second`) is closed on both sides by what its neighbours committed. In the order in which a
-    stream can decode them; the last B window commits all that is left.
+    Those of the first pass (buffers on both sides, both sides open) do not depend on each other; those of
+    the second (`after_neighbours`) are closed on both sides by what their neighbours committed (layers A
+    and B of Skoric et al., arXiv:2209.08552). In the order in which a stream can decode them; the last
+    window of the second pass commits all that is left.
     """
     period = commit + 2 * buffer
     lo = committed = 0
@@ -104,6 +107,37 @@ def windows_of(num_layers: int, *, commit: int, buffer: int, mode: Mode) -> Iter
     return plan(num_layers, commit=commit, buffer=buffer)
 
 
+@dataclass(frozen=True)
+class WindowSizes:
+    """How windows are arranged.
+
+    Args:
+        commit: detector layers (rounds) that a window commits.
+        buffer: layers of look-ahead; in parallel mode also of look-back, at least 1.
+        mode: 'sliding', each window after the one before it; or 'parallel', independent windows
+            every `commit + 2 * buffer` layers and then those between them.
+
+    Raises:
+        ValueError: a window that commits nothing, or an unknown mode.
+    """
+
+    commit: int
+    buffer: int
+    mode: Mode
+
+    def __post_init__(self) -> None:
+        check_sizes(commit=self.commit, buffer=self.buffer, mode=self.mode)
+
+    @property
+    def period(self) -> int:
+        """Layers after which the arrangement repeats."""
+        return self.commit + (2 * self.buffer if self.mode == "parallel" else 0)
+
+    def windows(self, num_layers: int) -> Iterator[Window]:
+        """The windows of an experiment of `num_layers` detector layers, lazily, in decoding order."""
+        return windows_of(num_layers, commit=self.commit, buffer=self.buffer, mode=self.mode)
+
+
 def assert_committed_once(footprints: Iterable[tuple[int, ...]], windows: Iterable[Window]) -> None:
     """Checks that every component is committed by exactly one window.
 
@@ -112,7 +146,7 @@ def assert_committed_once(footprints: Iterable[tuple[int, ...]], windows: Iterab
         windows: of the whole experiment.
 
     Raises:
-        ValueError: naming the component's layers and its owners, none or several.
+        ValueError: naming the component's layers and the windows that commit it, none or several.
     """
     ordered = sorted(windows, key=lambda window: window.lo)
     for previous, window in itertools.pairwise(ordered):
@@ -121,11 +155,12 @@ def assert_committed_once(footprints: Iterable[tuple[int, ...]], windows: Iterab
     starts = [window.lo for window in ordered]
     for touched in footprints:
         near = {bisect.bisect_right(starts, layer) - 1 for layer in touched}
-        owners = [
+        committing = [
             (ordered[k].lo, ordered[k].hi) for k in sorted(near) if k >= 0 and ordered[k].commits(touched)
         ]
-        if len(owners) != 1:
+        if len(committing) != 1:
             raise ValueError(
-                f"a component that touches layers {touched} is owned by {len(owners)} windows {owners}; "
+                f"a component that touches layers {touched} is committed by {len(committing)} windows "
+                f"{committing}; "
                 "the rounds it spans must fit into a commit region, so raise commit= or buffer="
             )

@@ -46,14 +46,14 @@ class SyndromeCache:
         mixed = np.bitwise_xor.reduce(words * _MIXERS[: self._words], axis=1)
         slots = mixed >> np.uint64(64 - _SLOTS_LOG2)
         answers = self._answers[slots] ^ self._trivial
-        new = np.flatnonzero(~self._register(slots, words))
+        new = np.flatnonzero(~self._holds(slots, words))
         if len(new):
             # Of several that want one slot, one gets it.
             self._claims[slots[new]] = new
             learned = new[self._claims[slots[new]] == new]
             self._learn(slots[learned], words[learned], packed[learned])
             answers[new] = self._answers[slots[new]] ^ self._trivial
-            left = new[~self._register(slots[new], words[new])]
+            left = new[~self._holds(slots[new], words[new])]
             if len(left):
                 answers[left] = self._decode(packed[left])
         return answers
@@ -63,7 +63,7 @@ class SyndromeCache:
         """Of the table, once all of it was touched."""
         return self._keys.nbytes + self._answers.nbytes + self._claims.nbytes
 
-    def _register(self, slots: np.ndarray, words: np.ndarray) -> np.ndarray:
+    def _holds(self, slots: np.ndarray, words: np.ndarray) -> np.ndarray:
         """bool (S,): whether the table has these syndromes, uint64 (S, W), in these slots."""
         return (self._keys[slots] == words).all(axis=1)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noise_learning.drift.tracker import prediction_loss
+from noise_learning.estimators.detectors import DetectorStates
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.fit import NoiseFit
 from noise_learning.models.location_classes import Kind, has_coordinates, location_keys
@@ -95,7 +96,8 @@ def summarize_drift(fit: NoiseFit, blocks: Sequence[Moments]) -> DriftSummary:
         for block in blocks
     ]
     groups, design = _design(fit)
-    scales = np.array([_scales(design, block) for block in blocks])
+    detectors = fit.detectors or DetectorStates.of(total, fit.structure)
+    scales = np.array([_scales(design, block, detectors) for block in blocks])
     return DriftSummary(
         first_shot=np.cumsum(shots) - shots,
         shots=shots,
@@ -123,9 +125,9 @@ def _design(fit: NoiseFit) -> tuple[list[str], np.ndarray]:
     return groups, structure.parity @ attenuations
 
 
-def _scales(design: np.ndarray, block: Moments) -> np.ndarray:
+def _scales(design: np.ndarray, block: Moments, detectors: DetectorStates) -> np.ndarray:
     """Weighted least squares for the factors of all groups, float64 (groups,)."""
-    equations = Equations.of(block)
+    equations = Equations.of(block, detectors)
     expected = design.sum(axis=1)
     weight = np.where(equations.valid, 1 / np.sqrt(np.expm1(2 * expected)), 0.0)
     return np.linalg.lstsq(design * weight[:, None], equations.b * weight, rcond=None)[0]

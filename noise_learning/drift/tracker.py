@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import stim
 
+from noise_learning.estimators.detectors import DetectorStates
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.fit import NoiseFit
 from noise_learning.models.shared_parameters import SharedParameterModel
@@ -49,12 +50,13 @@ def shared_parameter_predictor(model: SharedParameterModel) -> Predictor:
     """
 
     def predict(moments: Moments) -> np.ndarray:
-        equations = Equations.of(moments)
+        detectors = DetectorStates.of(moments, model.structure)
+        equations = Equations.of(moments, detectors)
         variance = np.expm1(2 * equations.b) + 1 / equations.shots  # of one shot; sets may never have fired
         weight = np.where(equations.valid, 1 / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
         weighted = model.equations * weight[:, None]
         theta = np.linalg.lstsq(weighted, equations.b * weight, rcond=1e-6)[0]
-        return np.exp(-(model.equations @ theta))
+        return detectors.signs(moments.subsets) * np.exp(-(model.equations @ theta))
 
     return predict
 

@@ -7,102 +7,39 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from noise_learning.models.structure import Structure
+from noise_learning.estimators.detectors import DetectorStates
 from noise_learning.moments.moments import Moments
-from noise_learning.moments.subsets import Subsets
 
-# A detector looks broken where it never fires though a tenth of the usual rate would have given so many
-# events, or where it always fires in so many shots.
-_USUAL_EVENTS = 20.0
-_USUAL_SHARE = 0.1
 # A moment within this many standard errors of 0 has no usable logarithm.
 _SIGNIFICANT = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Equations:
-    """b_T = -ln m_T for the sets T whose moment is significantly positive.
+    """b_T = -ln |m_T| for the sets T whose moment is significant and has the sign that its detectors say.
 
     Attributes:
         b: float64 (subsets,), corrected for the bias of the logarithm; 0 where dropped.
-        valid: bool (subsets,); not those with a detector that looks broken.
+        valid: bool (subsets,); not those with a detector of which nothing is learned.
         shots: effective number of shots.
-        odd: float64 (subsets,), the share of shots in which an odd number of T fired.
     """
 
     b: np.ndarray
     valid: np.ndarray
     shots: float
-    odd: np.ndarray
 
     @classmethod
-    def of(cls, moments: Moments) -> Equations:
+    def of(cls, moments: Moments, detectors: DetectorStates) -> Equations:
         """Raises:
         ValueError: no shots.
         """
-        m, shots = moments.means, moments.effective_shots
-        odd = moments.odd / moments.weight
-        broken = moments.subsets.incidence[looks_broken(moments.subsets, odd, shots)]
-        valid = m > _SIGNIFICANT / np.sqrt(shots)
-        valid &= np.asarray((moments.subsets.incidence @ broken.sum(axis=0).T) == 0).ravel()
+        # The moments of shots in which the inverted detectors are turned: all mechanisms are below 1/2.
+        m, shots = moments.means * detectors.signs(moments.subsets), moments.effective_shots
+        valid = (m > _SIGNIFICANT / np.sqrt(shots)) & detectors.used(moments.subsets)
         safe = np.where(valid, m, 1.0)
         # E[-ln m^] = -ln m + Var(m^) / (2 m^2) + ..., with Var(m^) = (1 - m^2) / N.
         b = -np.log(safe) - (safe**-2 - 1) / (2 * shots)
-        return cls(np.where(valid, b, 0.0), valid, shots, odd)
-
-
-def looks_broken(subsets: Subsets, odd: np.ndarray, shots: float) -> np.ndarray:
-    """Rows of single detectors that always fire, or never where others do: int64.
-
-    Args:
-        odd: float64 (subsets,), the share of shots in which an odd number fired.
-        shots: effective number.
-    """
-    rows = np.flatnonzero(subsets.sizes == 1)
-    rate = odd[rows]
-    firing = rate[rate > 0]
-    usual = shots * _USUAL_SHARE * float(np.median(firing)) if len(firing) else 0.0
-    never = (rate == 0) & (usual > _USUAL_EVENTS)
-    return rows[never | ((rate == 1) & (shots > _USUAL_EVENTS))]
-
-
-def equation_notes(structure: Structure, equations: Equations) -> tuple[str, ...]:
-    """What to tell of the data: detectors that look broken, and the equations that were dropped."""
-    return (*_broken_notes(structure, equations), *_dropped_notes(structure, equations.valid))
-
-
-def _broken_notes(structure: Structure, equations: Equations) -> tuple[str, ...]:
-    """One note per detector that fires always, or never though others of the same shots do.
-
-    A detector that no mechanism flips has no moment and is not looked at.
-    """
-    firing = equations.odd[(structure.subsets.sizes == 1) & (equations.odd > 0)]
-    expected = equations.shots * float(np.median(firing)) if len(firing) else 0.0
-    stuck = {1.0: "always fires", 0.0: "never fires"}
-    notes = []
-    for row in looks_broken(structure.subsets, equations.odd, equations.shots):
-        (detector,) = structure.subsets.detectors(int(row))
-        at = ", ".join(f"{x:g}" for x in structure.coordinates[detector])
-        where = f" at ({at})" if at else ""
-        usual = "" if equations.odd[row] else f"; {expected:,.0f} events would be usual"
-        does = f"{stuck[float(equations.odd[row])]} in {equations.shots:,.0f} shots"
-        notes.append(f"D{detector}{where} {does} and looks broken{usual}: its mechanisms are not learned")
-    return tuple(notes)
-
-
-def _dropped_notes(structure: Structure, valid: np.ndarray) -> tuple[str, ...]:
-    """How many equations were dropped, and the first few."""
-    rows = np.flatnonzero(~valid)
-    if not len(rows):
-        return ()
-    some = ", ".join("D" + "*D".join(map(str, structure.subsets.detectors(k))) for k in rows[:5])
-    more = ", ..." if len(rows) > 5 else ""
-    return (f"{len(rows)} of {len(valid)} equations dropped, moment not above its error: {some}{more}",)
-
-
-def dropped_sets(structure: Structure, valid: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """The sets of detectors whose equations were dropped."""
-    return tuple(structure.subsets.detectors(int(k)) for k in np.flatnonzero(~valid))
+        return cls(np.where(valid, b, 0.0), valid, shots)
 
 
 def variances(parity: sp.csr_matrix, a: np.ndarray, *, shots: float) -> np.ndarray:

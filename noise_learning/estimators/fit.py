@@ -8,15 +8,13 @@ from typing import Literal
 import numpy as np
 import stim
 
-from noise_learning.estimators.equations import Equations, dropped_sets, equation_notes, variances
+from noise_learning.estimators.attenuations import bounded_probability
+from noise_learning.estimators.detectors import DetectorStates
+from noise_learning.estimators.equations import Equations, variances
+from noise_learning.estimators.learning_data import LearningData
 from noise_learning.models.structure import Structure, attenuation, probability
 
-EstimatorName = Literal["closed-form", "shared-parameters", "hybrid"]
-
-# Matching weights need p < 1/2; above this a mechanism is as good as a coin.
-MAX_PROBABILITY = 0.49
-# Not below this fraction of the (scaled) prior: an estimate of 0 or less means "small", not "never".
-_SHRUNK = 0.1
+EstimatorName = Literal["closed-form", "shared-parameters", "hybrid", "stationary"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ class NoiseFit:
     Attributes:
         structure: whose mechanisms these are.
         estimator: what was used.
-        p: float64 (mechanisms,), each in (0, 0.5).
+        p: float64 (mechanisms,), each in (0, 1): above 1/2 where detectors fire more often than not.
         sigma: float64 (mechanisms,), one standard error of p.
         assumed: float64 (mechanisms,), probabilities of the model that the fit can be held against: the
             prior, or for the hybrid the shared-parameter fit.
@@ -68,6 +66,7 @@ class NoiseFit:
         dropped: detector sets whose equations were dropped.
         notes: what a reader should know, in sentences.
         parameters: of the shared-parameter fit, if there was one.
+        detectors: what detectors did in the shots, if there were any.
     """
 
     structure: Structure
@@ -81,6 +80,7 @@ class NoiseFit:
     dropped: tuple[tuple[int, ...], ...] = ()
     notes: tuple[str, ...] = ()
     parameters: SharedParameters | None = None
+    detectors: DetectorStates | None = None
 
     @property
     def chi2_per_row(self) -> float:
@@ -88,10 +88,47 @@ class NoiseFit:
         return self.chi2 / max(self.dof, 1)
 
     @classmethod
+    def of(
+        cls,
+        data: LearningData,
+        split: np.ndarray,
+        sigma: np.ndarray,
+        *,
+        estimator: EstimatorName,
+        chi2: float,
+        dof: int,
+        assumed: np.ndarray | None = None,
+        notes: tuple[str, ...] = (),
+        parameters: SharedParameters | None = None,
+    ) -> NoiseFit:
+        """From attenuations of mechanisms, which may happen in more than half of the shots.
+
+        Args:
+            split: float64 (mechanisms,), attenuations.
+            sigma: float64 (mechanisms,), standard errors of probabilities.
+            assumed: by default the probabilities of the given structure.
+            notes: to be told after those on the data.
+        """
+        p = data.probabilities(bounded_probability(split, shots=data.shots))
+        return cls(
+            structure=data.whole,
+            estimator=estimator,
+            p=p,
+            sigma=data.errors(sigma, p),
+            assumed=data.whole.given if assumed is None else assumed,
+            chi2=chi2,
+            dof=dof,
+            shots=data.shots,
+            detectors=data.detectors,
+            dropped=data.dropped,
+            notes=(*data.notes, *notes),
+            parameters=parameters,
+        )
+
+    @classmethod
     def of_sets(
         cls,
-        structure: Structure,
-        equations: Equations,
+        data: LearningData,
         a: np.ndarray,
         sigma: np.ndarray,
         *,
@@ -101,24 +138,25 @@ class NoiseFit:
     ) -> NoiseFit:
         """From attenuations of detector sets, shared among their mechanisms in proportion to the prior.
 
+        Mechanisms that flip no detector that is used keep the prior, scaled as all others are.
+
         Args:
             a, sigma: float64 (detector sets,), valid attenuations (see `clipped`) and their standard errors.
             free: number of free parameters.
-            notes: to be told after those on dropped equations.
+            notes: to be told after those on the data.
         """
-        split = structure.split(a)
-        chi2, rows = chi_squared(structure, equations, a)
-        return cls(
-            structure=structure,
+        structure, prior = data.structure, attenuation(data.structure.prior)
+        unlearned = (structure.set_of < 0) & (data.whole.set_of >= 0)
+        split = structure.split(a, by=np.where(unlearned, data.raw.scale * prior, prior))
+        chi2, rows = chi_squared(structure, data.equations, a)
+        return cls.of(
+            data,
+            split,
+            mechanism_sigma(structure, split, a, sigma),
             estimator=estimator,
-            p=bounded_probability(split),
-            sigma=mechanism_sigma(structure, split, a, sigma),
-            assumed=structure.prior,
             chi2=chi2,
             dof=max(rows - free, 0),
-            shots=equations.shots,
-            dropped=dropped_sets(structure, equations.valid),
-            notes=(*equation_notes(structure, equations), *notes),
+            notes=notes,
         )
 
     def dem(self) -> stim.DetectorErrorModel:
@@ -130,11 +168,11 @@ def assemble(structure: Structure, p: np.ndarray) -> stim.DetectorErrorModel:
     """A DEM of the structure's mechanisms with probabilities p, float64 (mechanisms,).
 
     Raises:
-        ValueError: a probability outside (0, 0.5).
+        ValueError: a probability outside (0, 1).
     """
-    bad = np.flatnonzero(~((p > 0) & (p < 0.5)))
+    bad = np.flatnonzero(~((p > 0) & (p < 1)))
     if len(bad):
-        raise ValueError(f"mechanism {bad[0]} has probability {p[bad[0]]!r}; it must be in (0, 0.5)")
+        raise ValueError(f"mechanism {bad[0]} has probability {p[bad[0]]!r}; it must be in (0, 1)")
     dem = stim.DetectorErrorModel()
     for mechanism, rate in zip(structure.mechanisms, p.tolist(), strict=True):
         targets: list[object] = []
@@ -148,34 +186,6 @@ def assemble(structure: Structure, p: np.ndarray) -> stim.DetectorErrorModel:
     for observable in range(structure.num_observables):
         dem.append("logical_observable", [], [stim.target_logical_observable_id(observable)])
     return dem
-
-
-def prior_scale(structure: Structure, set_attenuation: np.ndarray, *, where: np.ndarray) -> float:
-    """By how much the prior must be multiplied to add up to the given attenuations of some detector sets.
-
-    Args:
-        set_attenuation: float64 (detector sets,).
-        where: bool (detector sets,), which of them to add up; with none of them the scale is 1.
-    """
-    if not where.any():
-        return 1.0
-    scale = float(set_attenuation[where].sum() / structure.prior_attenuation[where].sum())
-    return min(max(scale, 1e-3), 1e3)
-
-
-def clipped(set_attenuation: np.ndarray, *, towards: np.ndarray) -> np.ndarray:
-    """Attenuations that are valid: at least a fraction of `towards`, and p at most MAX_PROBABILITY.
-
-    Args:
-        set_attenuation, towards: float64 (detector sets,).
-    """
-    highest = attenuation(np.array(MAX_PROBABILITY))
-    return np.minimum(np.maximum(set_attenuation, _SHRUNK * towards), highest)
-
-
-def bounded_probability(a: np.ndarray) -> np.ndarray:
-    """Probabilities of attenuations, within (0, MAX_PROBABILITY]."""
-    return np.clip(probability(a), 1e-12, MAX_PROBABILITY)
 
 
 def mechanism_sigma(

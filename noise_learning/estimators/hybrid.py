@@ -20,17 +20,12 @@ import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
 
-from noise_learning.estimators.closed_form import closed_form_matrix, closed_form_variances
+from noise_learning.estimators.attenuations import clipped
 from noise_learning.estimators.deviations import Deviations
-from noise_learning.estimators.equations import Equations, covariance, equation_notes, variances
-from noise_learning.estimators.fit import (
-    NoiseFit,
-    SharedParameters,
-    bounded_probability,
-    chi_squared,
-    clipped,
-    mechanism_sigma,
-)
+from noise_learning.estimators.equations import Equations, covariance, variances
+from noise_learning.estimators.fit import NoiseFit, SharedParameters, chi_squared, mechanism_sigma
+from noise_learning.estimators.learning_data import LearningData
+from noise_learning.estimators.raw_attenuations import closed_form_matrix, closed_form_variances
 from noise_learning.estimators.shared_parameter_fit import cholesky, sample_rows, solve_parameters
 from noise_learning.models.shared_parameters import SharedParameterModel
 from noise_learning.moments.moments import Moments
@@ -92,7 +87,11 @@ class _Problem:
 
 
 def fit_hybrid(
-    moments: Moments, model: SharedParameterModel, shared: NoiseFit, *, shrinkage: Shrinkage | None = None
+    moments: Moments | LearningData,
+    model: SharedParameterModel,
+    shared: NoiseFit,
+    *,
+    shrinkage: Shrinkage | None = None,
 ) -> NoiseFit:
     """Per-mechanism fit shrunk towards `shared`.
 
@@ -106,12 +105,12 @@ def fit_hybrid(
         ValueError: `shared` has no parameters, or the moments do not fit the model.
     """
     parameters = _parameters(shared)
-    equations = Equations.of(moments)
+    data = LearningData.of(moments, model.structure)
+    model, equations = model.on(data.structure), data.equations
     problem = _problem(model, parameters, equations)
-    notes = equation_notes(model.structure, equations)
     if shrinkage is None:
         shrinkage = _choice(problem)
-    notes += (
+    notes: tuple[str, ...] = (
         f"rates of noise locations scatter about the shared-parameter fit by a factor of about "
         f"exp(±{shrinkage.tau:.2g}), {shrinkage.invariant:.0%} of that the same in all rounds; correlations "
         f"that the circuit's noise does not explain: {shrinkage.unmodelled:g} times the median mechanism",
@@ -125,19 +124,17 @@ def fit_hybrid(
             model.structure, closed_form_matrix(model.structure), problem.centre, shots=equations.shots
         )
         a, spread = _diagonal_posterior(problem, alone, shrinkage)
-    a = clipped(a, towards=problem.centre)
+    a = clipped(a, towards=problem.centre, shots=data.shots)
     split = model.structure.split(a, by=np.maximum(model.matrix @ theta, 1e-12))
     chi2, rows = chi_squared(model.structure, equations, a)
-    return NoiseFit(
-        structure=model.structure,
+    return NoiseFit.of(
+        data,
+        split,
+        mechanism_sigma(model.structure, split, a, spread),
         estimator="hybrid",
-        p=bounded_probability(split),
-        sigma=mechanism_sigma(model.structure, split, a, spread),
-        assumed=shared.p,
         chi2=chi2,
         dof=rows,
-        shots=equations.shots,
-        dropped=shared.dropped,
+        assumed=shared.p,
         notes=notes,
         parameters=parameters,
     )
@@ -160,7 +157,7 @@ def _problem(model: SharedParameterModel, parameters: SharedParameters, equation
     guess_attenuation = model.set_matrix @ model.guess
     centre = model.set_matrix @ parameters.theta
     scale = centre.sum() / guess_attenuation.sum()
-    centre = clipped(centre, towards=scale * guess_attenuation)
+    centre = clipped(centre, towards=scale * guess_attenuation, shots=equations.shots)
     parity = model.structure.parity[rows]
     of = covariance if len(rows) <= _DENSE_ROWS else variances
     return _Problem(

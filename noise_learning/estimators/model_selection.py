@@ -9,6 +9,7 @@ import numpy as np
 from noise_learning.estimators.equations import covariance
 from noise_learning.estimators.fit import NoiseFit
 from noise_learning.estimators.hybrid import fit_hybrid
+from noise_learning.estimators.learning_data import LearningData
 from noise_learning.estimators.shared_parameter_fit import fit_shared_parameters, sample_rows
 from noise_learning.estimators.stationary import fit_stationary
 from noise_learning.estimators.unmodelled import UnmodelledTest
@@ -35,9 +36,10 @@ def learn(moments: Moments, model: SharedParameterModel) -> NoiseFit:
     The last note says what was chosen and why.
 
     Raises:
-        ValueError: the moments are of no shots, or of other subsets.
+        ValueError: the moments are of too few shots, or of other subsets.
     """
-    shared = fit_shared_parameters(moments, model)
+    data = LearningData.of(moments, model.structure)
+    shared = fit_shared_parameters(data, model)
     scatter = chi2_scatter(shared)
     limit = 1 + _LIMIT * scatter
     chi2 = f"chi² per equation of the shared-parameter fit: {shared.chi2_per_row:.3g}, limit {limit:.3g}"
@@ -45,16 +47,16 @@ def learn(moments: Moments, model: SharedParameterModel) -> NoiseFit:
         why = f"noise locations that share a parameter have equal rates within sampling error ({chi2})"
         return replace(shared, notes=(*shared.notes, f"{why}: the shared-parameter fit was chosen"))
     differ = f"noise locations that share a parameter differ in their rates ({chi2})"
-    test = UnmodelledTest.of(moments, model.structure)
+    test = UnmodelledTest.of(data, model.structure)
     size = f"their mean square is {test.mean_square:.3g} times that of sampling noise, limit {test.limit:.3g}"
     if test.found:
-        free = fit_stationary(moments, model.structure)
+        free = fit_stationary(data, model.structure)
         why = (
             f"{differ}; detectors have correlations that the circuit's noise does not explain, as from "
             f"leakage or crosstalk ({size}): the closed form, averaged over rounds, was chosen"
         )
         return replace(free, assumed=shared.p, parameters=shared.parameters, notes=(*free.notes, why))
-    hybrid = fit_hybrid(moments, model, shared)
+    hybrid = fit_hybrid(data, model, shared)
     why = (
         f"{differ}; correlations that the circuit's noise does not explain are not seen ({size}): a fit of "
         "every mechanism, shrunk to the shared-parameter fit, was chosen"
@@ -68,13 +70,13 @@ def chi2_scatter(fit: NoiseFit) -> float:
     Equations are correlated, so it is sqrt(2 mean of squared correlations), from a sample of them.
     """
     structure = fit.structure
-    rows = sample_rows(
-        structure.subsets.sizes[:, None], np.arange(len(structure.subsets)), most=_SCATTER_ROWS
-    )
+    count = len(structure.subsets)
+    used = np.ones(count, dtype=bool) if fit.detectors is None else fit.detectors.used(structure.subsets)
+    rows = sample_rows(structure.subsets.sizes[:, None], np.flatnonzero(used), most=_SCATTER_ROWS)
     a = structure.membership @ attenuation(fit.p)
     matrix = covariance(structure.parity[rows], a, shots=1.0)
     scale = np.sqrt(np.diagonal(matrix))
     squares = (matrix / np.outer(scale, scale)) ** 2
-    count, sampled = len(structure.subsets), len(rows)
+    count, sampled = int(used.sum()), len(rows)
     pairs = (squares.sum() - sampled) / max(sampled * (sampled - 1), 1)
     return float(np.sqrt(2 * (1 / count + pairs * (count - 1) / count)))

@@ -6,14 +6,10 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from noise_learning.estimators.equations import Equations, covariance, dropped_sets, equation_notes, variances
-from noise_learning.estimators.fit import (
-    NoiseFit,
-    SharedParameters,
-    bounded_probability,
-    chi_squared,
-    clipped,
-)
+from noise_learning.estimators.attenuations import bounded_probability, clipped
+from noise_learning.estimators.equations import Equations, covariance, variances
+from noise_learning.estimators.fit import NoiseFit, SharedParameters, chi_squared
+from noise_learning.estimators.learning_data import LearningData
 from noise_learning.models.shared_parameters import SharedParameterModel
 from noise_learning.models.structure import attenuation
 from noise_learning.moments.moments import Moments
@@ -25,7 +21,7 @@ _PRIOR_WIDTH = 3.0
 _RANK_TOLERANCE = 1e-6
 
 
-def fit_shared_parameters(moments: Moments, model: SharedParameterModel) -> NoiseFit:
+def fit_shared_parameters(moments: Moments | LearningData, model: SharedParameterModel) -> NoiseFit:
     """Weighted non-negative least squares for the parameters, weights from the moments' covariance.
 
     The covariance is the dense one of up to _MAX_ROWS equations; of more, as at d = 13, a sample that keeps
@@ -33,9 +29,10 @@ def fit_shared_parameters(moments: Moments, model: SharedParameterModel) -> Nois
     the moments leave open.
 
     Raises:
-        ValueError: the moments are of no shots, or of other subsets.
+        ValueError: the moments are of too few shots, or of other subsets.
     """
-    equations = Equations.of(moments)
+    data = LearningData.of(moments, model.structure)
+    model, equations = model.on(data.structure), data.equations
     structure, valid = model.structure, equations.valid
     guess = model.guess * _scale(model, equations)
     rows = sample_rows(model.equations, np.flatnonzero(valid))
@@ -43,20 +40,21 @@ def fit_shared_parameters(moments: Moments, model: SharedParameterModel) -> Nois
     # Rough weights first, from the diagonal at the guess; then the full covariance where that fit ended.
     spread = np.sqrt(variances(parity, model.set_matrix @ guess, shots=equations.shots))
     theta, _ = solve_parameters(of_theta / spread[:, None], b / spread, guess=guess)
-    attenuations = clipped(model.set_matrix @ theta, towards=model.set_matrix @ guess)
+    attenuations = clipped(model.set_matrix @ theta, towards=model.set_matrix @ guess, shots=data.shots)
     root = cholesky(covariance(parity, attenuations, shots=equations.shots))
     whitened = scipy.linalg.solve_triangular(root, np.column_stack([of_theta, b]), lower=True)
     theta, spread_theta = solve_parameters(whitened[:, :-1], whitened[:, -1], guess=guess)
     parameters = SharedParameters(model.names, theta, spread_theta, identifiable_combinations(of_theta))
     chi2, dof = chi_squared(structure, equations, model.set_matrix @ theta)
-    return _shared_parameter_fit(
-        model,
-        parameters,
-        shots=equations.shots,
+    split, sigma = _mechanisms(model, parameters, shots=data.shots)
+    return NoiseFit.of(
+        data,
+        split,
+        sigma,
+        estimator="shared-parameters",
         chi2=chi2,
         dof=dof - parameters.rank,
-        dropped=dropped_sets(structure, valid),
-        notes=equation_notes(structure, equations),
+        parameters=parameters,
     )
 
 
@@ -78,7 +76,19 @@ def predict_shared_parameters(parameters: SharedParameters, model: SharedParamet
     notes = (f"predicted from parameters learned elsewhere, rank {parameters.rank} of {len(model.names)}",)
     if unknown:
         notes += (f"{unknown} of {len(rows)} detector sets need combinations that were not identifiable",)
-    return _shared_parameter_fit(model, parameters, shots=0.0, chi2=0.0, dof=0, dropped=(), notes=notes)
+    split, sigma = _mechanisms(model, parameters, shots=0.0)
+    return NoiseFit(
+        structure=model.structure,
+        estimator="shared-parameters",
+        p=bounded_probability(split, shots=0.0),
+        sigma=sigma,
+        assumed=model.structure.given,
+        chi2=0.0,
+        dof=0,
+        shots=0.0,
+        notes=notes,
+        parameters=parameters,
+    )
 
 
 def identifiable_combinations(equations: np.ndarray) -> np.ndarray:
@@ -98,36 +108,18 @@ def identifiable_combinations(equations: np.ndarray) -> np.ndarray:
     return basis
 
 
-def _shared_parameter_fit(
-    model: SharedParameterModel,
-    parameters: SharedParameters,
-    *,
-    shots: float,
-    chi2: float,
-    dof: int,
-    dropped: tuple[tuple[int, ...], ...],
-    notes: tuple[str, ...],
-) -> NoiseFit:
-    structure = model.structure
-    scale = float((model.matrix @ parameters.theta).sum() / (model.matrix @ model.guess).sum())
-    split = clipped(model.matrix @ parameters.theta, towards=max(scale, 1e-3) * attenuation(structure.prior))
+def _mechanisms(
+    model: SharedParameterModel, parameters: SharedParameters, *, shots: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attenuations of mechanisms and standard errors of their probabilities, float64 (mechanisms,) each."""
+    structure, k = model.structure, model.matrix
+    a = k @ parameters.theta
+    scale = float(a.sum() / (k @ model.guess).sum())
+    split = clipped(a, towards=max(scale, 1e-3) * attenuation(structure.prior), shots=shots)
     unseen = structure.set_of < 0
-    split[unseen] = (model.matrix @ parameters.theta)[unseen].clip(min=1e-12)
-    k = model.matrix
+    split[unseen] = a[unseen].clip(min=1e-12)
     spread = np.sqrt(np.asarray((k @ parameters.covariance * k.toarray()).sum(axis=1)).ravel())
-    return NoiseFit(
-        structure=structure,
-        estimator="shared-parameters",
-        p=bounded_probability(split),
-        sigma=spread * np.exp(-split) / 2,
-        assumed=structure.prior,
-        chi2=chi2,
-        dof=dof,
-        shots=shots,
-        dropped=dropped,
-        notes=notes,
-        parameters=parameters,
-    )
+    return split, spread * np.exp(-split) / 2
 
 
 def _scale(model: SharedParameterModel, equations: Equations) -> float:

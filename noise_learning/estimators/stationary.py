@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
-from noise_learning.estimators.closed_form import RawAttenuations, closed_form_variances
-from noise_learning.estimators.fit import NoiseFit, clipped
+from noise_learning.estimators.attenuations import clipped
+from noise_learning.estimators.fit import NoiseFit
+from noise_learning.estimators.learning_data import LearningData
+from noise_learning.estimators.raw_attenuations import RawAttenuations, closed_form_variances
 from noise_learning.models.structure import Structure
 from noise_learning.models.time_translations import time_translation_classes
 from noise_learning.moments.moments import Moments
@@ -29,15 +31,16 @@ _SOFTENING = 0.3
 _LEAST_SCALE = 0.1
 
 
-def fit_stationary(moments: Moments, structure: Structure) -> NoiseFit:
+def fit_stationary(moments: Moments | LearningData, structure: Structure) -> NoiseFit:
     """Every mechanism by the closed form, shrunk towards its time translations.
 
-    Needs detector coordinates, the last of them time; a mechanism without translations is its own mean.
+    Needs detector coordinates, the third of them time; a mechanism without translations is its own mean.
 
     Raises:
-        ValueError: the moments are of no shots.
+        ValueError: the moments are of too few shots, or of other subsets.
     """
-    raw = RawAttenuations.of(moments, structure)
+    data = LearningData.of(moments, structure)
+    structure, raw = data.structure, data.raw
     variance = _sampling_variances(raw, structure)
     classes = _TimeClasses.of(raw, variance, structure)
     unexplained = classes.unexplained()
@@ -49,14 +52,13 @@ def fit_stationary(moments: Moments, structure: Structure) -> NoiseFit:
     scatter = _relative_scatter(deviation, centre[number], variance, classes.size[number])
     keep = 1 / (1 + variance / (scatter * centre[number]) ** 2)  # share of the deviation in the answer
     a, _ = positive_moments(centre[number] + keep * deviation, np.sqrt(keep * variance))
-    a = clipped(a, towards=np.zeros(len(a)))
+    a = clipped(a, towards=np.zeros(len(a)), shots=data.shots)
     spread = np.sqrt(left[number] + keep * variance * (1 - 1 / classes.size[number]))
     return NoiseFit.of_sets(
-        structure,
-        raw.equations,
+        data,
         a,
         spread,
-        estimator="hybrid",
+        estimator="stationary",
         free=0,
         notes=(_note(scatter, classes, unexplained),),
     )
@@ -127,7 +129,7 @@ class _TimeClasses:
 
 def _sampling_variances(raw: RawAttenuations, structure: Structure) -> np.ndarray:
     """float64 (detector sets,), all > 0: where nothing fired, the model has no variance."""
-    rough = clipped(raw.a, towards=raw.prior)
+    rough = clipped(raw.a, towards=raw.prior, shots=raw.equations.shots)
     measured = closed_form_variances(structure, raw.matrix, rough, shots=raw.equations.shots)
     return np.maximum(np.where(raw.known, measured, raw.prior**2), (1e-3 * raw.prior) ** 2)
 

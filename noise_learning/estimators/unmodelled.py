@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from noise_learning.estimators.closed_form import RawAttenuations, closed_form_matrix
 from noise_learning.estimators.equations import sparse_covariance
+from noise_learning.estimators.learning_data import LearningData
+from noise_learning.estimators.raw_attenuations import closed_form_matrix
 from noise_learning.models.structure import Structure
 from noise_learning.moments.moments import Moments
 
@@ -39,11 +40,12 @@ class UnmodelledTest:
     sets: int
 
     @classmethod
-    def of(cls, moments: Moments, structure: Structure) -> UnmodelledTest:
+    def of(cls, moments: Moments | LearningData, structure: Structure) -> UnmodelledTest:
         """Raises:
-        ValueError: the moments are of no shots, or of other subsets.
+        ValueError: the moments are of too few shots, or of other subsets.
         """
-        raw = RawAttenuations.of(moments, structure)
+        data = LearningData.of(moments, structure)
+        structure, raw = data.structure, data.raw
         known = set(structure.detector_sets)
         subsets = map(structure.subsets.detectors, range(len(structure.subsets)))
         others = [detectors for detectors in subsets if detectors not in known]

@@ -22,8 +22,8 @@ LocationKey = tuple[Kind, tuple[Position, ...]]
 
 
 def has_coordinates(structure: Structure) -> bool:
-    """Whether every detector has coordinates (x, y, t), without which there are no location classes."""
-    return all(len(c) == 3 for c in structure.coordinates)
+    """Whether every detector has coordinates (x, y, t, ...), without which there are no location classes."""
+    return all(len(c) >= 3 for c in structure.coordinates)
 
 
 def location_keys(structure: Structure) -> list[LocationKey | None]:
@@ -36,16 +36,16 @@ def location_keys(structure: Structure) -> list[LocationKey | None]:
         ValueError: not `has_coordinates(structure)`.
     """
     for k, c in enumerate(structure.coordinates):
-        if len(c) != 3:
+        if len(c) < 3:
             raise ValueError(f"detector D{k} has coordinates {list(c)}; location classes need (x, y, t)")
     times: dict[Position, list[float]] = {}
-    for x, y, t in structure.coordinates:
+    for x, y, t, *_ in structure.coordinates:
         times.setdefault((x, y), []).append(t)
     ends = {position: (min(ts), max(ts)) for position, ts in times.items()}
     keys: list[LocationKey | None] = []
     for mechanism in structure.mechanisms:
         where = [structure.coordinates[d] for d in mechanism.detectors]
-        positions = tuple(sorted({(x, y) for x, y, _ in where}))
+        positions = tuple(sorted({(x, y) for x, y, *_ in where}))
         at_end = len(where) == 1 and where[0][2] in ends[positions[0]]
         keys.append(None if at_end or not where else (_kind(len(where), len(positions)), positions))
     return keys

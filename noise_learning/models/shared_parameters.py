@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -128,6 +128,10 @@ class SharedParameterModel:
     ) -> SharedParameterModel:
         columns = [_column(structure, circuit, name) for name, circuit in zip(names, probes, strict=True)]
         return cls(structure, names, sp.csr_matrix(np.array(columns).T), guess)
+
+    def on(self, structure: Structure) -> SharedParameterModel:
+        """The same model for a structure of the same mechanisms, such as `Structure.without` gives."""
+        return self if structure is self.structure else replace(self, structure=structure)
 
     @cached_property
     def set_matrix(self) -> sp.csr_matrix:

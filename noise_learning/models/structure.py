@@ -14,7 +14,7 @@ from noise_learning.moments.subsets import Subsets, incidence
 
 Component = tuple[tuple[int, ...], tuple[int, ...]]  # detectors, observables
 
-# A circuit's DEM is only a first guess: one of its probabilities outside this range says nothing.
+# A circuit's DEM is only a first guess: a probability (or 1 - p, above 1/2) outside this range says nothing.
 _PRIOR_RANGE = (1e-9, 0.45)
 
 
@@ -35,20 +35,25 @@ class Structure:
 
     Attributes:
         mechanisms: the DEM's `error` instructions, loops unrolled, in order.
-        prior: float64 (mechanisms,), the DEM's probabilities, a first guess in (0, 0.5).
+        prior: float64 (mechanisms,), the DEM's probabilities, a first guess in (0, 0.5); 1 - p if `certain`.
+        certain: bool (mechanisms,), true where the DEM's probability is above 1/2: such an error is one that
+            always happens and one of probability 1 - p.
         detector_sets: the distinct nonempty detector sets, ascending detectors.
         set_of: int64 (mechanisms,), index of a mechanism's detector set; -1 where it has no detectors.
         num_detectors, num_observables: as the DEM counts them.
         coordinates: per detector its coordinates, empty where it has none.
+        left_out: detectors that are not looked at; they are in no detector set.
     """
 
     mechanisms: tuple[Mechanism, ...]
     prior: np.ndarray
+    certain: np.ndarray
     detector_sets: tuple[tuple[int, ...], ...]
     set_of: np.ndarray
     num_detectors: int
     num_observables: int
     coordinates: tuple[tuple[float, ...], ...]
+    left_out: frozenset[int] = frozenset()
 
     @classmethod
     def from_dem(cls, dem: stim.DetectorErrorModel) -> Structure:
@@ -64,19 +69,21 @@ class Structure:
                 mechanism = _mechanism(instruction.target_groups())
                 before = rates.get(mechanism, 0.0)
                 rates[mechanism] = before * (1 - p) + p * (1 - before)
-        sets = {m.detectors: 0 for m in rates if m.detectors}
-        if not sets:
+        detector_sets, set_of = _detector_sets([m.detectors for m in rates])
+        if not detector_sets:
             raise ValueError(
                 f"the DEM has {len(rates)} mechanisms and none flips a detector, so there is nothing to "
                 "learn; give a circuit or DEM with noise (any rates: only the structure counts)"
             )
-        index = {detectors: k for k, detectors in enumerate(sorted(sets, key=lambda s: (len(s), s)))}
+        probabilities = np.fromiter(rates.values(), dtype=np.float64)
+        certain = probabilities > 0.5
         known = dem.get_detector_coordinates()
         return cls(
             mechanisms=tuple(rates),
-            prior=np.clip(np.fromiter(rates.values(), dtype=np.float64), *_PRIOR_RANGE),
-            detector_sets=tuple(index),
-            set_of=np.array([index.get(m.detectors, -1) for m in rates], dtype=np.int64),
+            prior=np.clip(np.where(certain, 1 - probabilities, probabilities), *_PRIOR_RANGE),
+            certain=certain,
+            detector_sets=detector_sets,
+            set_of=set_of,
             num_detectors=dem.num_detectors,
             num_observables=dem.num_observables,
             coordinates=tuple(tuple(known.get(k, ())) for k in range(dem.num_detectors)),
@@ -91,15 +98,53 @@ class Structure:
         """
         kept: list[int] = []
         prior: list[float] = []
+        certain: list[bool] = []
         for places in self.by_symptoms.values():
             kept.append(min(places, key=lambda j: (len(self.mechanisms[j].components), -self.prior[j])))
             prior.append(float(probability(attenuation(self.prior[places]).sum())))
+            certain.append(bool(np.count_nonzero(self.certain[places]) % 2))
         return replace(
             self,
             mechanisms=tuple(self.mechanisms[j] for j in kept),
             prior=np.clip(prior, *_PRIOR_RANGE),
+            certain=np.array(certain),
             set_of=self.set_of[kept],
         )
+
+    def without(self, detectors: Iterable[int]) -> Structure:
+        """What is left to learn where some detectors are not looked at.
+
+        Mechanisms that differ in these detectors only share a detector set; those that flip no other one
+        have none. The mechanisms and their numbers stay.
+        """
+        left_out = self.left_out.union(detectors)
+        sets, set_of = _detector_sets(
+            [tuple(d for d in m.detectors if d not in left_out) for m in self.mechanisms]
+        )
+        return replace(self, detector_sets=sets, set_of=set_of, left_out=left_out)
+
+    @cached_property
+    def merged(self) -> np.ndarray:
+        """bool (detector sets,): whether one of its mechanisms also flips a detector that is left out."""
+        touched = [not self.left_out.isdisjoint(m.detectors) for m in self.mechanisms]
+        return self.membership @ np.array(touched, dtype=np.float64) > 0
+
+    @property
+    def given(self) -> np.ndarray:
+        """float64 (mechanisms,): the DEM's probabilities themselves, above 1/2 where `certain`."""
+        return np.where(self.certain, 1 - self.prior, self.prior)
+
+    @cached_property
+    def certain_flips(self) -> np.ndarray:
+        """bool (detectors,): whether an odd number of `certain` mechanisms flips the detector."""
+        return self.flips_of(self.certain)
+
+    def flips_of(self, mechanisms: np.ndarray) -> np.ndarray:
+        """bool (detectors,): which detectors the given mechanisms, bool (mechanisms,), flip together."""
+        flips = np.zeros(self.num_detectors, dtype=bool)
+        for j in np.flatnonzero(mechanisms):
+            flips[list(self.mechanisms[j].detectors)] ^= True
+        return flips
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> Structure:
@@ -168,13 +213,20 @@ class Structure:
 
 
 def attenuation(p: np.ndarray) -> np.ndarray:
-    """a = -ln(1 - 2 p): adds up over independent mechanisms with equal detectors."""
-    return -np.log1p(-2 * p)
+    """a = -ln |1 - 2 p|, the same for 1 - p: adds up over independent mechanisms with equal detectors."""
+    return -np.log1p(-2 * np.minimum(p, 1 - np.asarray(p)))
 
 
 def probability(a: np.ndarray) -> np.ndarray:
-    """p = (1 - exp(-a)) / 2, the inverse of `attenuation`."""
+    """p = (1 - exp(-a)) / 2, the inverse of `attenuation` below 1/2."""
     return -np.expm1(-a) / 2
+
+
+def _detector_sets(sets: Sequence[tuple[int, ...]]) -> tuple[tuple[tuple[int, ...], ...], np.ndarray]:
+    """The distinct nonempty sets, by size, then lexicographic; int64 (sets,), the number of each or -1."""
+    distinct = sorted(set(filter(None, sets)), key=lambda s: (len(s), s))
+    index = {detectors: k for k, detectors in enumerate(distinct)}
+    return tuple(distinct), np.array([index.get(s, -1) for s in sets], dtype=np.int64)
 
 
 def _odd(rows: sp.csr_matrix, columns: sp.csr_matrix) -> sp.csr_matrix:

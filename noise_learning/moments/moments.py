@@ -93,6 +93,23 @@ class Moments:
             raise ValueError(f"{factor=} is not a weight; use a finite number >= 0")
         return Moments(self.subsets, factor * self.odd, factor * self.weight, factor**2 * self.weight_squares)
 
+    def restricted_to(self, subsets: Subsets) -> Moments:
+        """Moments of some of the subsets.
+
+        Raises:
+            ValueError: one of them was not counted.
+        """
+        if subsets is self.subsets:
+            return self
+        try:
+            rows = [self.subsets.index[subsets.detectors(k)] for k in range(len(subsets))]
+        except KeyError as error:
+            raise ValueError(
+                f"the parity of detectors {list(error.args[0])} was not counted; count moments with the "
+                "structure's own subsets"
+            ) from error
+        return Moments(subsets, self.odd[rows], self.weight, self.weight_squares)
+
     @property
     def effective_shots(self) -> float:
         """N_eff = (sum of weights)^2 / sum of squared weights: unweighted shots of equal variance."""

@@ -48,7 +48,7 @@ def assumed_model(fit: NoiseFit) -> str:
     """What the fit is held against, in words."""
     return (
         "the given circuit"
-        if np.array_equal(fit.assumed, fit.structure.prior)
+        if np.array_equal(fit.assumed, fit.structure.given)
         else "the shared-parameter fit"
     )
 

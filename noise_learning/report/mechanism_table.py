@@ -24,7 +24,7 @@ def mechanism_frame(fit: NoiseFit) -> pl.DataFrame:
         {
             "p": fit.p,
             "sigma": fit.sigma,
-            "prior": structure.prior,
+            "prior": structure.given,
             "assumed": fit.assumed,
             "detectors": [list(m.detectors) for m in structure.mechanisms],
             "observables": [list(m.observables) for m in structure.mechanisms],

@@ -108,7 +108,7 @@ class AbstainPolicy:
 
         One logit more for each more of distance, as a mistake has to cost more before it is a failure; in
         proportion less where errors are rarer than at p = 0.006, as failures are rarer still (measured at
-        d = 5 to 13, EXPERIMENTS.md).
+        d = 5 to 13, docs/experiments).
         """
         rarer = min(1.0, density / REFERENCE_DENSITY)
         # Rounded, so that experiments of any length on one patch have one and the same.

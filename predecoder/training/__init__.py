@@ -1,5 +1,6 @@
 """Training a pre-decoder: configuration, batches, the loop, and paired evaluation."""
 
+from predecoder.training.batches import BatchWorkerDiedError
 from predecoder.training.config import (
     ClassLossConfig,
     DataConfig,
@@ -24,6 +25,7 @@ from predecoder.training.tasks import TaskConfig
 __all__ = [
     "DEFAULT_CASES",
     "DEFAULT_DECODERS",
+    "BatchWorkerDiedError",
     "ClassLossConfig",
     "DataConfig",
     "EvaluationCase",

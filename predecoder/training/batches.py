@@ -81,7 +81,7 @@ def batches(
         snapshots: where mined tasks find the weights to mine with.
 
     Raises:
-        RuntimeError: a worker died; its traceback is on stderr.
+        BatchWorkerDiedError: a worker died; its traceback is on stderr.
     """
     streams = streams or expand_tasks(stage.tasks)[0]
     unpackers: dict[int, _Unpacker] = {}
@@ -103,6 +103,10 @@ def batches(
             worker.end()
 
 
+class BatchWorkerDiedError(RuntimeError):
+    """A process that makes batches ended before its work was done."""
+
+
 class _Worker:
     """A process that makes batches ahead, and the pipe that they come through.
 
@@ -119,12 +123,12 @@ class _Worker:
         theirs.close()
 
     def receive(self) -> Made:
-        """The next batch; raises RuntimeError if the process is dead."""
+        """The next batch; raises BatchWorkerDiedError if the process is dead."""
         try:
             return self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_EXIT_SECONDS)
-            raise RuntimeError(
+            raise BatchWorkerDiedError(
                 f"a worker that makes batches ended with exit code {self._process.exitcode}; if nothing is "
                 "said above, the machine may be out of memory: use fewer data.workers. The run goes on from "
                 "its last checkpoint"

@@ -13,7 +13,7 @@ import pymatching
 import scipy.sparse as sp
 import stim
 
-from qec import DecodingProblem, DetectorLayout, LayoutError, gf2
+from qec import DecodingProblem, DetectorLayout, LayoutError
 
 __all__ = [
     "Keep",
@@ -90,8 +90,8 @@ class TeacherLabels:
         sets = [edges[k] for k in order]
         real = range(self._num_detectors)
         chains = problem.moves.of_detector_sets(
-            gf2.from_columns([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
-            gf2.from_columns([observables for _, observables in sets], rows=layout.num_observables),
+            _incidence([[d for d in ends if d in real] for ends, _ in sets], rows=self._num_detectors),
+            _incidence([observables for _, observables in sets], rows=layout.num_observables),
         )
         self._moves_of_edge = sp.csr_matrix(chains.T.astype(np.int32))
 
@@ -194,6 +194,13 @@ def sample_kept(
             raise ValueError(f"only {found} of {sampled:,} shots are of the kind that is wanted")
     packed, truth, fired = (np.concatenate(column)[:shots] for column in zip(*parts, strict=True))
     return packed, truth, fired
+
+
+def _incidence(columns: list[list[int]], *, rows: int) -> sp.csc_matrix:
+    """uint8 CSC `(rows, n)` with ones at the rows, all different, that each column names."""
+    pointers = np.cumsum([0, *map(len, columns)])
+    indices = np.array([row for column in columns for row in column], dtype=np.int64)
+    return sp.csc_matrix((np.ones(len(indices), np.uint8), indices, pointers), shape=(rows, len(columns)))
 
 
 def _edge_of(edge: tuple[int, int | None, dict], num_nodes: int) -> tuple[tuple[int, int], list[int]]:

@@ -106,7 +106,7 @@ def train_stage(
     Raises:
         ValueError: `work_dir` has a checkpoint of another configuration or number of processes.
         WeightsError: labels are distilled from a network that does not exist.
-        RuntimeError: a worker that makes batches died.
+        BatchWorkerDiedError: a worker that makes batches died.
     """
     if stage.data.labels == "distilled":
         resolve_weights(stage.data.network)

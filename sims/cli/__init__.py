@@ -97,6 +97,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         fix = "check its permissions" if isinstance(error, PermissionError) else "check the path"
         return f"{error.filename}: {error.strerror}; {fix}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -11,7 +11,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
-from sims.cli.files import parse_stim, shot_format
+from sims.cli.files import about, check_output_file, first_sentence, parse_stim, shot_format
+from sims.cli.options import weights_file
 from sims.decoders import Device, Policy, build_decoder
 from sims.paired.decode_file import DecodeCounts, decode_file
 from sims.shot_files.source import ShotSource
@@ -74,9 +75,11 @@ def run(arguments: list[str]) -> int:
     config = tyro.cli(DecodeConfig, prog="qecpipe decode", args=arguments)
     console = make_console()
     source = _source(config)
+    if config.out is not None:
+        check_output_file(config.out, inputs=_inputs(config))
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = _model(config)
-    _require_a_question(dem)
+    _require_a_question(dem, config.dem or config.circuit)
     compiled = {
         name: build_decoder(
             name, weights=config.weights, device=config.device, policy=config.policy
@@ -85,7 +88,10 @@ def run(arguments: list[str]) -> int:
         if name is not None
     }
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with (
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        about(config.shots),
+    ):
         bar = progress.add_task("decoding", total=None)
         counts = decode_file(
             source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
@@ -99,6 +105,12 @@ def run(arguments: list[str]) -> int:
     for line in _report(counts, config):
         console.print(line)
     return 0
+
+
+def _inputs(config: DecodeConfig) -> tuple[Path | None, ...]:
+    """Every file that is read."""
+    files = (config.shots, config.circuit, config.sweep, config.dem, config.obs)
+    return (*files, weights_file(config.weights))
 
 
 def _source(config: DecodeConfig) -> ShotSource:
@@ -122,7 +134,7 @@ def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErro
     if config.dem is None:
         if circuit is None:
             raise ValueError("neither --circuit nor --dem was given; add the circuit that made the shots")
-        return circuit, decoder_dem(circuit)
+        return circuit, _circuit_dem(circuit, config.circuit)
     dem = parse_stim(config.dem, stim.DetectorErrorModel, "detector error model")
     if circuit is not None and (dem.num_detectors, dem.num_observables) != (
         circuit.num_detectors,
@@ -136,13 +148,23 @@ def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErro
     return circuit, dem
 
 
-def _require_a_question(dem: stim.DetectorErrorModel) -> None:
+def _circuit_dem(circuit: stim.Circuit, path: Path | None) -> stim.DetectorErrorModel:
+    try:
+        return decoder_dem(circuit)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} gives no detector error model: {first_sentence(error)}; mend the circuit, or give a "
+            "model with --dem"
+        ) from error
+
+
+def _require_a_question(dem: stim.DetectorErrorModel, path: Path | None) -> None:
     for count, name, fix in (
         (dem.num_detectors, "detectors", "there is nothing to decode from; add DETECTOR instructions to it"),
         (dem.num_observables, "observables", "there is nothing to predict; add OBSERVABLE_INCLUDE to it"),
     ):
         if count == 0:
-            raise ValueError(f"the circuit has 0 {name}, so {fix}")
+            raise ValueError(f"{path} has 0 {name}, so {fix}")
 
 
 def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:

@@ -10,10 +10,11 @@ import tyro
 from rich.progress import track
 
 from sims.cli.console import make_console
-from sims.cli.options import at_least_one
+from sims.cli.files import check_output_folder
+from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
 from sims.decoders import PREDECODER_PREFIX, Device, Policy, build_decoder
 from sims.latency.measure import LatencyPlan, measure
-from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
+from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
 from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
 
 RESUME_HINT = "nothing was written; run the same command again, with a smaller --seconds to be quicker"
@@ -70,6 +71,10 @@ def run(arguments: list[str]) -> int:
     if not config.p and not config.noise.endswith(".toml"):
         config = replace(config, p=DEFAULT_P)
     console = make_console()
+    check_output_folder(config.out, OUTPUTS, inputs=(weights_file(config.weights), config.noise_file))
+    if config.threads is not None:
+        at_most_cores("--threads", config.threads)
+    seed("--seed", config.seed)
     plan = LatencyPlan(
         single_shots=config.single_shots,
         batched_shots=config.batched_shots,

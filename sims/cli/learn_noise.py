@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
-from sims.cli.files import complete_folder, parse_stim, shot_format
+from sims.cli.files import check_output_folder, complete_folder, first_sentence, parse_stim, shot_format
 from sims.shot_files.source import ShotSource
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ RESUME_HINT = "nothing was written; run the same command again"
 DEM_FILE = "learned.dem"
 MECHANISMS_FILE = "mechanisms.parquet"
 REPORT_FILE = "report.md"
+OUTPUTS = (DEM_FILE, MECHANISMS_FILE, REPORT_FILE, "lattice.png", "drift.png")
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def run(arguments: list[str]) -> int:
     console = make_console()
     selection = ShotSelection(config.which, config.start, config.stop)
     sources = _sources(config)
-    if config.out.exists() and not config.out.is_dir():
-        raise ValueError(f"--out {config.out} is a file; give a folder")
+    check_output_folder(config.out, OUTPUTS, inputs=(config.circuit, *config.shots, *config.sweep))
     circuit = parse_stim(config.circuit, stim.Circuit, "circuit")
     with _status(console, "finding what each noise location does"):
         structure, estimate = _estimator(config, circuit)
@@ -92,6 +92,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _sources(config: LearnConfig) -> list[ShotSource]:
+    if not config.shots:
+        raise ValueError("--shots has no value; give at least one file")
     if config.sweep and len(config.sweep) != len(config.shots):
         raise ValueError(
             f"{len(config.sweep)} files of --sweep for {len(config.shots)} of --shots; give each its own"
@@ -130,7 +132,7 @@ def _estimator(config: LearnConfig, circuit: stim.Circuit) -> tuple[Structure, C
             circuit, share=by_location if config.share == "location" else by_gate_type
         )
     except ValueError as error:
-        raise ValueError(f"{config.circuit}: {error}") from error
+        raise ValueError(f"{config.circuit}: {first_sentence(error)}") from error
     fits: dict[str, Callable[[Moments], NoiseFit]] = {
         "auto": lambda moments: learn(moments, model),
         "shared-parameters": lambda moments: fit_shared_parameters(moments, model),

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from sims.cli.console import make_console
-from sims.plots.sweep import draw_sweep
+from sims.cli.files import check_output_folder
+from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.results_csv import merge_results, read_results
 from sims.sweeps.summary import summarize, summary_table
 
@@ -33,6 +34,10 @@ class PlotConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = tyro.cli(PlotConfig, prog="qecpipe plot", args=arguments)
+    if not config.csv:
+        raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
+    out = config.csv[0].parent if config.out is None else config.out
+    check_output_folder(out, (LER_VS_P, LER_VS_DISTANCE), inputs=config.csv)
     stats = merge_results(read_results(path) for path in config.csv)
     if config.decoder:
         known = sorted({one.decoder for one in stats})
@@ -42,7 +47,6 @@ def run(arguments: list[str]) -> int:
                 f"no rows of decoder {absent[0]!r}; the files have {', '.join(known) or 'no rows'}"
             )
         stats = [one for one in stats if one.decoder in config.decoder]
-    out = config.csv[0].parent if config.out is None else config.out
     figures = draw_sweep(stats, out)
     console = make_console()
     if config.table:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import structlog
 import tyro
 
 from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
-from sims.cli.options import positive
+from sims.cli.files import check_output_folder, read_text
+from sims.cli.options import above_zero, at_most_cores, not_negative, positive
 
 RESUME_HINT = "start it again with the same --state, and clients take up their sessions"
 
@@ -46,7 +48,7 @@ class ServeConfig:
     window: int = 256
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
-    """Seconds after which a lost round is decoded as erased, or its shot given up."""
+    """Seconds after which a lost round is decoded as erased, or its shot abandoned."""
     busy_poll: float = 200.0
     """Microseconds that a worker asks for the next round again and again before it sleeps; more where it has
     a core for itself, 0 where it has to share one."""
@@ -65,6 +67,8 @@ class ServeConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = tyro.cli(ServeConfig, prog="qecpipe serve", args=arguments)
+    if config.state is not None:
+        check_output_folder(config.state, flag="--state")
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as temporary:
         server = server_config(config, state=config.state or Path(temporary))
         _configure_logs(config.log_level)
@@ -73,35 +77,39 @@ def run(arguments: list[str]) -> int:
 
 
 def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
-    """The server's settings from the flags. Raises ValueError for those that do not go together."""
+    """The server's settings from the flags.
+
+    Raises ValueError for values out of range and for those that do not go together.
+    """
     if (config.tls_certificate is None) != (config.tls_key is None):
         raise ValueError("--tls-certificate and --tls-key go together; one of them is missing")
     tls = None
     if config.tls_certificate is not None and config.tls_key is not None:
         tls = TlsFiles(config.tls_certificate, config.tls_key)
+        _require_certificate(tls)
     token = ""
     if config.token_file is not None:
         if os.stat(config.token_file).st_mode & 0o077:
             raise ValueError(f"{config.token_file} can be read by others; chmod 600 it")
-        token = config.token_file.read_text().strip()
+        token = read_text(config.token_file).strip()
     return ServerConfig(
         worker=WorkerConfig(
             state=str(state.resolve()),
             prune=config.state is None,
             window=positive("--window", config.window),
-            gap_deadline=config.gap_deadline,
+            gap_deadline=above_zero("--gap-deadline", config.gap_deadline),
             busy_poll=_micros("--busy-poll", config.busy_poll),
             streams=positive("--streams", config.streams),
-            drain=config.drain,
+            drain=not_negative("--drain", config.drain),
         ),
         unix=config.socket,
         tcp=None if config.tcp is None else _address(config.tcp),
         tls=tls,
         token=token,
-        workers=positive("--workers", config.workers),
-        spares=config.spares,
-        connections=config.connections,
-        http=config.http,
+        workers=at_most_cores("--workers", config.workers),
+        spares=int(not_negative("--spares", config.spares)),
+        connections=positive("--connections", config.connections),
+        http=None if config.http is None else _port("--http", config.http),
     )
 
 
@@ -124,11 +132,29 @@ async def _serve(config: ServerConfig) -> None:
     log.info("ended")
 
 
+def _require_certificate(files: TlsFiles) -> None:
+    for path in (files.certificate, files.key):
+        path.open("rb").close()  # what OpenSSL says of a missing file does not name it
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{files.certificate} and {files.key} are no certificate and its key ({error.reason or error}); "
+            "give two PEM files that belong together"
+        ) from error
+
+
 def _micros(flag: str, value: float) -> float:
     """Seconds."""
     if not 0 <= value <= 1e6:
         raise ValueError(f"{flag} is {value:g}; it is microseconds, 0 to 1000000")
     return value / 1e6
+
+
+def _port(flag: str, value: int) -> int:
+    if not 0 <= value <= 65535:
+        raise ValueError(f"{flag} is {value}; a port is 0 to 65535")
+    return value
 
 
 def _address(text: str) -> TcpAddress:

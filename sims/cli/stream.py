@@ -17,11 +17,14 @@ from rich.table import Table
 
 from decoder_service.client import DecoderClient, ServiceError, StreamShape
 from decoder_service.client.load import LoadReport, run_load
+from qec import output_file
 from sims.cli.console import make_console
-from sims.cli.options import positive
+from sims.cli.files import check_output_folder, parse_stim, read_text
+from sims.cli.options import above_zero, not_negative, positive, seed
 
 RESUME_HINT = "nothing was written; run it again"
 QUANTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
+OUTPUTS = ("commit.hgrm", "result.hgrm", "service.hgrm", "latency.png")
 SAMPLED_SHOTS = 256
 """Shots that are sampled once and sent over and over."""
 
@@ -70,7 +73,16 @@ class StreamConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code: 1 if the service was overloaded."""
     config = tyro.cli(StreamConfig, prog="qecpipe stream", args=arguments)
-    circuit = stim.Circuit(config.circuit.read_text())
+    circuit = parse_stim(config.circuit, stim.Circuit, "circuit")
+    check_output_folder(config.out, OUTPUTS, inputs=(config.circuit, config.tls_ca, config.token_file))
+    positive("--rounds", config.rounds)
+    above_zero("--rate", config.rate)
+    not_negative("--max-lag", config.max_lag)
+    seed("--seed", config.seed)
+    positive("--streams", config.streams)
+    for flag, rounds in (("--commit", config.commit), ("--buffer", config.buffer)):
+        if rounds is not None:
+            positive(flag, rounds)
     if config.shot_rounds is not None:
         positive("--shot-rounds", config.shot_rounds)
     try:
@@ -125,7 +137,7 @@ def write_report(report: LoadReport, out: Path) -> list[Path]:
     paths = []
     for name, histogram in _histograms(report).items():
         path = out / f"{name}.hgrm"
-        with path.open("wb") as file:
+        with output_file(path) as unfinished, unfinished.open("wb") as file:
             histogram.output_percentile_distribution(file, 1000.0)
         paths.append(path)
     paths.append(out / "latency.png")
@@ -175,11 +187,21 @@ def _rows(circuit: stim.Circuit, shape: StreamShape, *, seed: int) -> Iterator[b
 
 
 def _connect(config: StreamConfig) -> DecoderClient:
-    token = "" if config.token_file is None else config.token_file.read_text().strip()
+    token = "" if config.token_file is None else read_text(config.token_file).strip()
     if config.tcp is None:
         return DecoderClient(config.socket, token=token)
     host, _, port = config.tcp.rpartition(":")
     if not port.isdigit():
         raise ValueError(f"--tcp is {config.tcp!r}; it is HOST:PORT, like 127.0.0.1:7464")
-    tls = None if config.tls_ca is None else ssl.create_default_context(cafile=str(config.tls_ca))
+    tls = None if config.tls_ca is None else _trust(config.tls_ca)
     return DecoderClient((host.strip("[]"), int(port)), token=token, tls=tls)
+
+
+def _trust(path: Path) -> ssl.SSLContext:
+    path.open("rb").close()  # what OpenSSL says of a missing file does not name it
+    try:
+        return ssl.create_default_context(cafile=str(path))
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{path} holds no certificates ({error.reason or error}); give a PEM file"
+        ) from error

@@ -9,9 +9,10 @@ from pathlib import Path
 import tyro
 
 from sims.cli.console import make_console
-from sims.cli.options import at_least_one, positive
+from sims.cli.files import check_output_folder
+from sims.cli.options import at_least_one, at_most_cores, weights_file
 from sims.decoders import Device, Policy, build_decoder
-from sims.plots.sweep import draw_sweep
+from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
 from sims.sweeps.progress import SweepProgress
 from sims.sweeps.summary import summarize, summary_table
@@ -65,7 +66,12 @@ def run(arguments: list[str]) -> int:
     config = tyro.cli(SweepConfig, prog="qecpipe sweep", args=arguments)
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
-    workers = len(usable_cores()) if config.workers is None else positive("--workers", config.workers)
+    workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
+    check_output_folder(
+        config.out,
+        (RESULTS, LER_VS_P, LER_VS_DISTANCE),
+        inputs=(weights_file(config.weights), config.noise_file),
+    )
     csv_path = config.out / RESULTS
     if csv_path.exists() and not config.resume:
         raise ValueError(

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from sims.cli.console import make_console
+from sims.cli.files import about, check_output_file, check_output_folder
+from sims.cli.options import at_most_cores
+from sims.run_failed import RunFailedError
 
 if TYPE_CHECKING:
     from predecoder import Policies
@@ -62,6 +65,8 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"no configuration file {flags.config}; give an existing TOML file with --config")
     if flags.evaluation_shots < 0:
         raise ValueError(f"--evaluation-shots is {flags.evaluation_shots}; it must be 0 or more")
+    if flags.threads is not None:
+        at_most_cores("--threads", flags.threads)
     import torch
 
     from predecoder import save_weights
@@ -69,11 +74,15 @@ def run(arguments: list[str]) -> int:
     from predecoder.training import load_config
     from sims.cli.torchrun import joined_processes
 
-    config = load_config(flags.config)
+    with about(flags.config):
+        config = load_config(flags.config)
+    work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / config.name
+    out = flags.out or work_dir / f"{config.name}.safetensors"
+    check_output_folder(work_dir, flag="--work-dir")
+    _check_out(out, inputs=(flags.config, *_files_of(config)))
     device = select_device(flags.device)
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
-    work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / config.name
     with joined_processes(device) as processes:
         network = _train(config, work_dir, device=device, resume=flags.resume, processes=processes)
     if processes.rank > 0:
@@ -83,18 +92,32 @@ def run(arguments: list[str]) -> int:
         for stage in config.stages
     ]
     results = _evaluate(network, config.policies, device=device, scale=flags.evaluation_shots)
-    out = flags.out or work_dir / f"{config.name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     file = save_weights(network, out, _card(config, flags.config, stages, results), policies=config.policies)
     _report(file, results)
     return 0
 
 
+def _check_out(out: Path, *, inputs: tuple[str | Path | None, ...]) -> None:
+    """Raise, before any training, where the weights and their card cannot go to `out`."""
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out {out} has to end with .safetensors; its card goes beside it, as .json")
+    check_output_file(out, inputs=inputs)
+    check_output_file(out.with_suffix(".json"), flag="the card of --out", inputs=inputs)
+
+
+def _files_of(config: TrainConfig) -> tuple[str | Path | None, ...]:
+    """What a run reads: weights to start from and to learn from, and error models."""
+    stages = config.stages
+    models = [task.dem for stage in stages for task in stage.tasks]
+    return (*(stage.init for stage in stages), *(stage.data.network for stage in stages), *models)
+
+
 def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, processes: Processes) -> Network:
     """Trains under a progress bar, the first process's."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from predecoder.training import train
+    from predecoder.training import BatchWorkerDiedError, train
 
     losses: deque[float] = deque(maxlen=_SMOOTHING_STEPS)
     columns = (
@@ -121,7 +144,10 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, process
                 status=status,
             )
 
-        return train(config, work_dir, device=device, resume=resume, on_step=on_step, processes=processes)
+        try:
+            return train(config, work_dir, device=device, resume=resume, on_step=on_step, processes=processes)
+        except BatchWorkerDiedError as error:
+            raise RunFailedError(str(error)) from error
 
 
 def _last_steps(folder: Path) -> dict:

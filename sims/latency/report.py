@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from qec import output_file
 from sims.latency.measure import QUANTILES, DecoderLatency, StageTimes
 from sims.plots.figure import save_figure
 from sims.statistics import INTERVAL_NAME, error_rate, per_round
@@ -20,6 +21,7 @@ from sims.statistics import INTERVAL_NAME, error_rate, per_round
 SUMMARY_FILE = "latency.parquet"
 SAMPLES_FILE = "latency_samples.parquet"
 PLOT_FILE = "latency_vs_ler.png"
+OUTPUTS = (SUMMARY_FILE, SAMPLES_FILE, PLOT_FILE)
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,8 @@ def write_report(points: Sequence[LatencyPoint], out: Path) -> list[Path]:
     paths = []
     for frame, name in ((summary, SUMMARY_FILE), (samples_frame(points), SAMPLES_FILE)):
         path = out / name
-        temporary = out / f".{name}"
-        frame.write_parquet(temporary)
-        temporary.replace(path)
+        with output_file(path) as unfinished:
+            frame.write_parquet(unfinished)
         paths.append(path)
     return [*paths, draw_latency(summary, out / PLOT_FILE)]
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from sims.plots.figure import save_figure
-from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, details, differing
+from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, check_metadata, details, differing
 
 LIKELIHOOD_FACTOR = 1000.0
 """Bands hold every rate at most this many times less likely than the best one (sinter's default)."""
@@ -24,23 +24,13 @@ LER_VS_DISTANCE = "ler_vs_distance.png"
 def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
     """Write `ler_vs_p.png` and `ler_vs_distance.png` into the folder `out`; returns their paths."""
     stats = [one for one in stats if one.shots > one.discards]
-    _require_metadata(stats)
+    if not stats:
+        raise ValueError("there are no shots to plot; run a sweep first")
+    check_metadata(stats)
     return [
         _draw(stats, out / LER_VS_P, x="p", curves="d", x_label="physical error rate p"),
         _draw(stats, out / LER_VS_DISTANCE, x="d", curves="p", x_label="distance d"),
     ]
-
-
-def _require_metadata(stats: Sequence[sinter.TaskStats]) -> None:
-    if not stats:
-        raise ValueError("there are no shots to plot; run a sweep first")
-    for one in stats:
-        missing = {"basis", "d", "p", "rounds"} - set(one.json_metadata or {})
-        if missing:
-            raise ValueError(
-                f"row {one.strong_id[:12]}... lacks {', '.join(sorted(missing))} in json_metadata; "
-                "plot a CSV that qecpipe sweep wrote"
-            )
 
 
 def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, curves: str, x_label: str) -> Path:

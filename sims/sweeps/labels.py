@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,9 +13,47 @@ DECODER_DETAILS = ("weights", "device", "policy")
 _HASH_DIGITS = 8
 
 
+_REQUIRED = {
+    "d": (int, "a whole number of at least 1"),
+    "rounds": (int, "a whole number of at least 1"),
+    "p": (int | float, "a number"),
+    "basis": (str, "a text"),
+}
+
+
+def check_metadata(stats: Iterable[sinter.TaskStats]) -> None:
+    """Raise ValueError, with the row, where `json_metadata` is not such as a sweep writes.
+
+    A CSV of another program of sinter's may hold any JSON there, a list for example.
+    """
+    for one in stats:
+        metadata = one.json_metadata
+        if not isinstance(metadata, dict):
+            raise _not_ours(one, f"has json_metadata {json.dumps(metadata)[:60]}, which is no object")
+        missing = _REQUIRED.keys() - metadata.keys()
+        if missing:
+            raise _not_ours(one, f"lacks {', '.join(sorted(missing))} in json_metadata")
+        for name, (kind, meant) in _REQUIRED.items():
+            value = metadata[name]
+            fits = isinstance(value, kind) and not isinstance(value, bool)
+            if not fits or (kind is int and value < 1):
+                raise _not_ours(one, f"has {name}={value!r} in json_metadata, which is not {meant}")
+        for name in (*CIRCUIT_DETAILS, *DECODER_DETAILS):
+            if isinstance(metadata.get(name), list | dict):
+                raise _not_ours(
+                    one, f"has {name}={metadata[name]!r} in json_metadata, which is no single value"
+                )
+
+
+def _not_ours(stats: sinter.TaskStats, reason: str) -> ValueError:
+    return ValueError(f"row {stats.strong_id[:12]}... {reason}; give a CSV that qecpipe sweep wrote")
+
+
 def circuit_key(stats: sinter.TaskStats) -> tuple[tuple[str, Any], ...]:
     """The metadata of the circuit: equal for all decoders on it, and for no other circuit."""
-    metadata = stats.json_metadata or {}
+    metadata = stats.json_metadata
+    if not isinstance(metadata, dict):  # of another program of sinter's
+        return (("json_metadata", str(metadata)),)
     return tuple(sorted((name, value) for name, value in metadata.items() if name not in DECODER_DETAILS))
 
 

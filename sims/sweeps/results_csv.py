@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
@@ -26,7 +27,12 @@ def read_results(path: Path) -> dict[str, sinter.TaskStats]:
     Raises `ResultsFileError` where sinter would count a damaged row as if it were whole, or glue the
     next row to one that was cut off.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a byte-order mark
+    except UnicodeDecodeError as error:
+        raise ResultsFileError(
+            f"{path} is not a text file in UTF-8 (byte {error.start}); give a CSV that qecpipe sweep wrote"
+        ) from None
     lines = text.splitlines()
     if not lines or [name.strip() for name in lines[0].split(",")] != _COLUMNS:
         found = f"starts with {lines[0][:60]!r}" if lines else "is empty"
@@ -88,12 +94,24 @@ def _parse_row(path: Path, number: int, line: str) -> sinter.TaskStats:
         fields = next(csv.reader([line], strict=True))
         if len(fields) != len(_COLUMNS):
             raise _damaged(path, number, f"the row has {len(fields)} columns instead of {len(_COLUMNS)}")
+        _require_counts(dict(zip(_COLUMNS, fields, strict=True)))
         (stats,) = sinter.read_stats_from_csv_files(io.StringIO(f"{sinter.CSV_HEADER}\n{line}\n"))
     except ResultsFileError:
         raise
-    except (ValueError, TypeError, AssertionError, csv.Error) as error:
-        raise _damaged(path, number, f"the row does not parse ({error})") from error
+    except (ValueError, TypeError, AssertionError, AttributeError, csv.Error) as error:
+        why = str(error) or "a count is not a whole number of at least 0"
+        reason = f"the row does not parse ({why})"
+        raise _damaged(path, number, reason) from error
     return stats
+
+
+def _require_counts(row: dict[str, str]) -> None:
+    """Raise ValueError, with the value, for counts that cannot be; sinter asserts them without a word."""
+    shots, errors, discards = (int(row[name]) for name in ("shots", "errors", "discards"))
+    if min(shots, errors, discards) < 0 or errors + discards > shots:
+        raise ValueError(f"{shots} shots, {errors} errors, {discards} discards")
+    if not 0 <= float(row["seconds"]) < math.inf:
+        raise ValueError(f"{row['seconds']} seconds")
 
 
 def _damaged(path: Path, number: int, reason: str) -> ResultsFileError:

@@ -10,7 +10,14 @@ import sinter
 from rich.table import Table
 
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, Estimate, error_rate, per_round, rate_ratio
-from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, circuit_key, details, differing
+from sims.sweeps.labels import (
+    CIRCUIT_DETAILS,
+    DECODER_DETAILS,
+    check_metadata,
+    circuit_key,
+    details,
+    differing,
+)
 from sims.sweeps.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 
 BASELINE = "pymatching"
@@ -51,6 +58,7 @@ def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
     Rates are over the shots that were kept: sinter counts no error in a discarded one.
     """
     stats = [one for one in stats if one.shots > one.discards]
+    check_metadata(stats)
     baselines = {circuit_key(one): one for one in stats if one.decoder == BASELINE}
     of_circuits, of_decoders = differing(stats, CIRCUIT_DETAILS), differing(stats, DECODER_DETAILS)
     rows = []

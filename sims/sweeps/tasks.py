@@ -46,6 +46,11 @@ class CircuitFamily:
     perfect_last_round: bool = False
     """No noise in the last round and final measurement, as the paper's reference counts them."""
 
+    @property
+    def noise_file(self) -> Path | None:
+        """The file that `noise` names, if it names one."""
+        return Path(self.noise) if self.noise.endswith(".toml") else None
+
     def circuits(self) -> Iterator[tuple[dict[str, Any], stim.Circuit]]:
         """Each circuit with the `json_metadata` that describes it, small distances first."""
         for flag, values in (("--distance", self.distance), ("--basis", self.basis)):

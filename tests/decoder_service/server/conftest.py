@@ -35,7 +35,7 @@ Summary = tuple[int, bool, int, bytes, bytes, int]
 
 
 class RunningServer:
-    """A Front in a thread of this process; its workers are processes as always."""
+    """A server front end in a thread of this process; its workers are processes as always."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config

@@ -18,7 +18,7 @@ from decoder_service.protocol import Open
 from decoder_service.server import build_process
 from decoder_service.server.build_process import MODULE, BuildProcess, Model, Request
 from decoder_service.server.decoding import build_decoder
-from decoder_service.streaming.model import WindowSizes
+from global_decoders.windows import WindowSizes
 
 PARENT = f"""
 import os, signal, subprocess, sys

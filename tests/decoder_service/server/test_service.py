@@ -342,7 +342,7 @@ def _poll_for_ever(client: DecoderClient) -> None:
 
 
 def _reconnect(client: DecoderClient) -> None:
-    """The front needs a moment to see that a worker died."""
+    """The front end needs a moment to see that a worker died."""
     for _ in range(100):
         try:
             client.reconnect()

@@ -361,7 +361,7 @@ def test_any_losses_and_orders_end_with_one_result_a_shot(kit, seed: int, on_gap
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32))
-def test_going_straight_changes_nothing(kit, seed: int) -> None:
+def test_decoding_at_once_changes_nothing(kit, seed: int) -> None:
     """Frames that may skip the queue, in any order, with losses, repeats, changes and RESETs."""
     rng = random.Random(seed)
     frames = [frame for epoch in range(4) for frame in kit.shot(epoch)]

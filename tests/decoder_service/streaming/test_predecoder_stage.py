@@ -1,4 +1,4 @@
-"""A network in front of a stream's windows changes no bit against the network on the whole shot."""
+"""A network before a stream's windows changes no bit against the network on the whole shot."""
 
 from typing import Literal
 

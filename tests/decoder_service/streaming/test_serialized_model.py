@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stim
 
-from decoder_service.server.build_process import BuildProcess, Model, Request, image_of
+from decoder_service.server.build_process import BuildProcess, Model, Request, serialized_for
 from decoder_service.streaming.serialized_model import SerializedModel
 from decoder_service.streaming.stream_decoder import StreamDecoder
 
@@ -17,14 +17,14 @@ def _request(kit, decoder: StreamDecoder, inner: str, *, rounds: int, distance: 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
 @pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
-def test_a_model_from_its_image_gives_the_same_answers(kit, mode, inner) -> None:
+def test_a_model_from_its_serialized_form_gives_the_same_answers(kit, mode, inner) -> None:
     experiment = kit.experiment(31, shots=60, p=0.02)
     plain, served = (
         StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode, decoder=inner) for _ in range(2)
     )
     request = _request(kit, plain, inner, rounds=31)
-    image = image_of(request)
-    model = SerializedModel.decode(image.encode()).build(lambda: None)
+    serialized = serialized_for(request)
+    model = SerializedModel.decode(serialized.encode()).build(lambda: None)
     assert plain.reload(request.new.dem()) == model.id
     served.adopt(model)
     random = np.random.default_rng(5)
@@ -36,12 +36,12 @@ def test_a_model_from_its_image_gives_the_same_answers(kit, mode, inner) -> None
         assert [c.frame for c in also] == [c.frame for c in commits]
 
 
-def test_an_image_holds_every_window_of_its_shots(kit) -> None:
+def test_a_serialized_model_holds_every_window_of_its_shots(kit) -> None:
     """Nothing can be cut from an outline, so a window that is missing would fail the shot."""
     circuit = kit.circuit(30)
     for rounds in (8, 9, 14, 16, 17, 39, 200):
         decoder = StreamDecoder(circuit, commit=3, buffer=2)
-        decoder.adopt(image_of(_request(kit, decoder, "pymatching", rounds=rounds)).build(lambda: None))
+        decoder.adopt(serialized_for(_request(kit, decoder, "pymatching", rounds=rounds)).build(lambda: None))
         decoder.open(0)
         for r in range(rounds):
             decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
@@ -61,7 +61,7 @@ def _noisy(rounds: int) -> stim.Circuit:
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
-def test_an_image_serves_behind_a_network(kit, mode) -> None:
+def test_a_serialized_model_serves_behind_a_network(kit, mode) -> None:
     """When a shot ends, windows are left that a network held back and that see nothing of the end."""
     for rounds in (38, 39):
         circuit = _noisy(rounds)
@@ -69,8 +69,8 @@ def test_an_image_serves_behind_a_network(kit, mode) -> None:
             StreamDecoder(circuit, commit=1, buffer=1, mode=mode, predecoder="default") for _ in range(2)
         )
         model = Model(str(circuit), "circuit")
-        image = image_of(Request(model, model, plain.sizes, "pymatching", plain.weights, rounds))
-        served.adopt(image.build(lambda: None))
+        serialized = serialized_for(Request(model, model, plain.sizes, "pymatching", plain.weights, rounds))
+        served.adopt(serialized.build(lambda: None))
         for bits in circuit.compile_sampler(seed=rounds).sample(4):
             erased = frozenset({rounds - 3})
             expected, commits = kit.stream(plain, bits, rounds, erased=erased)
@@ -82,7 +82,7 @@ def test_an_image_serves_behind_a_network(kit, mode) -> None:
 def test_a_process_of_its_own_builds_it_or_says_why_not(kit) -> None:
     decoder = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
     good = _request(kit, decoder, "pymatching", rounds=20)
-    assert BuildProcess().prepare(good).id == image_of(good).id
+    assert BuildProcess().prepare(good).id == serialized_for(good).id
     bad = _request(kit, decoder, "pymatching", rounds=20, distance=5)
     with pytest.raises(ValueError, match="other detectors than the stream in layer 0"):
         BuildProcess().prepare(bad)

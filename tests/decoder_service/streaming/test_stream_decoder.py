@@ -77,8 +77,8 @@ def test_memory_of_a_shot_is_bounded(kit) -> None:
         decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
     state = decoder._state
     assert state is not None
-    assert len(state._layers) <= 6
-    assert not state._artificial_defects
+    assert state._syndrome.columns.stop - state._syndrome.columns.first <= 6
+    assert not state._syndrome._later
     decoder.reset()
     assert decoder.warm(erasures=False) == graphs
 

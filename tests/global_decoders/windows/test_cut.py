@@ -41,7 +41,7 @@ def test_last_window_commits_all() -> None:
 
 def test_window_open_on_both_sides_hands_on_both_seams() -> None:
     window = Window(start=1, lo=2, hi=4, stop=5, past_closed=False)
-    # Layer 0-1 becomes a boundary edge at layer 1, as 4-5 does at layer 4; neither is owned.
+    # Layer 0-1 becomes a boundary edge at layer 1, as 4-5 does at layer 4; neither is committed.
     assert _lines(window) == {"D0", "D0 D1 L1", "D1 D2", "D2 D3 L2", "D1 L0", "D2 L0", "D3"}
     assert cut(LayeredDem.from_dem(CHAIN), window).artificial_defects == ((0, 0), (3, 0))
 

@@ -18,7 +18,7 @@ from global_decoders.windows import (
 
 
 class PastOpen(Window):
-    """Keeps, as boundary edges, what its predecessor owns."""
+    """Keeps, as boundary edges, what its predecessor commits."""
 
     def drops(self, touched: Sequence[int]) -> bool:
         return False
@@ -34,7 +34,7 @@ class FutureClosed(Window):
         return super().drops(touched) or max(touched) >= self.stop
 
 
-def _owned_twice(windows: list[Window]) -> list[Window]:
+def _committed_twice(windows: list[Window]) -> list[Window]:
     """Each commits one layer more, which its successor commits too."""
     return [*(dataclasses.replace(w, hi=w.hi + 1) for w in windows[:-1]), windows[-1]]
 
@@ -76,7 +76,7 @@ def test_past_left_open_is_caught(shots) -> None:
 
 def test_double_ownership_is_caught(shots) -> None:
     layers = LayeredDem.from_dem(shots.dem)
-    mutant = _owned_twice(_windows(layers, Window, commit=1, buffer=5))
+    mutant = _committed_twice(_windows(layers, Window, commit=1, buffer=5))
     whole, windowed = _errors(shots, mutant)
     assert windowed > 1.15 * whole
     with pytest.raises(ValueError, match="do not tile"):

@@ -32,18 +32,18 @@ def test_neighbouring_layers_have_one_owner(layers, commit, buffer, mode) -> Non
 
 
 def test_double_ownership_is_refused() -> None:
-    """The mutant: a window that also commits what its predecessor owns."""
+    """The mutant: a window that also commits what its predecessor commits."""
     windows = [
         Window(start=0, lo=0, hi=3, stop=6),
         Window(start=3, lo=3, hi=9, stop=9, past_closed=False),
     ]
-    with pytest.raises(ValueError, match=r"layers \(2, 3\) is owned by 2 windows \[\(0, 3\), \(3, 9\)\]"):
+    with pytest.raises(ValueError, match=r"layers \(2, 3\) is committed by 2 windows \[\(0, 3\), \(3, 9\)\]"):
         assert_committed_once([(2, 3)], windows)
 
 
 def test_a_component_without_owner_is_refused() -> None:
     windows = [Window(start=0, lo=0, hi=3, stop=3, future_closed=True), Window(start=3, lo=3, hi=9, stop=9)]
-    with pytest.raises(ValueError, match="owned by 0 windows"):
+    with pytest.raises(ValueError, match="committed by 0 windows"):
         assert_committed_once([(2, 3)], windows)
 
 

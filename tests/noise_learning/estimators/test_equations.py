@@ -5,25 +5,34 @@ import pytest
 import stim
 from scipy.stats import binom
 
-from noise_learning import Moments, Structure, Subsets, attenuation, fit_closed_form
+from noise_learning import Moments, Structure, attenuation, fit_closed_form
+from noise_learning.estimators.detectors import DetectorStates
 from noise_learning.estimators.equations import Equations
+
+
+def _equations(odd: np.ndarray, shots: float) -> Equations:
+    """Of detectors that are flipped by one mechanism each and fired so often."""
+    structure = Structure.from_dem(
+        stim.DetectorErrorModel("\n".join(f"error(0.1) D{k}" for k in range(len(odd))))
+    )
+    moments = Moments(structure.subsets, odd, shots, shots)
+    return Equations.of(moments, DetectorStates.of(moments, structure))
 
 
 def test_the_mean_over_all_outcomes_is_that_of_infinitely_many_shots():
     """One set for each possible count of 200 shots, weighted by its probability; uncorrected: 1.4e-3 off."""
     shots, odd = 200, 0.1
     outcomes = np.arange(shots + 1)
-    subsets = Subsets.of_sets([(k,) for k in outcomes.tolist()], num_detectors=shots + 1)
-    equations = Equations.of(Moments(subsets, outcomes.astype(float), float(shots), float(shots)))
+    equations = _equations(outcomes.astype(float), float(shots))
     mean = binom.pmf(outcomes, shots, odd) @ equations.b
     assert mean == pytest.approx(-np.log(1 - 2 * odd), abs=1e-4)
 
 
-def test_moments_at_and_below_zero_are_dropped():
-    subsets = Subsets.of_sets([(0,), (1,), (2,)], num_detectors=3)
-    equations = Equations.of(Moments(subsets, np.array([10.0, 50.0, 100.0]), 100.0, 100.0))
-    assert equations.valid.tolist() == [True, False, False]
-    assert equations.b[1:].tolist() == [0, 0]
+def test_moments_within_noise_of_zero_and_of_stuck_detectors_are_dropped():
+    equations = _equations(np.array([10.0, 50.0, 100.0, 80.0]), 100.0)
+    assert equations.valid.tolist() == [True, False, False, True]
+    assert equations.b[1:3].tolist() == [0, 0]
+    assert equations.b[3] == pytest.approx(-np.log(0.6), abs=0.02)  # one that fires more often than not
 
 
 def test_a_mechanism_that_never_acts_gets_a_tenth_of_the_scaled_prior(exact_moments):

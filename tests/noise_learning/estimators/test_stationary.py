@@ -8,7 +8,7 @@ from scipy.stats import truncnorm
 
 import qec
 from noise_learning import Moments, Structure, attenuation, fit_closed_form, fit_stationary
-from noise_learning.estimators.closed_form import RawAttenuations
+from noise_learning.estimators.learning_data import LearningData
 from noise_learning.estimators.stationary import positive_moments
 
 
@@ -53,7 +53,7 @@ def test_what_hidden_flips_take_from_single_detectors_is_part_of_their_error(exa
     leaking = replace(moments, odd=moments.weight * (1 - moments.means * flipped) / 2)
     truth = structure.prior_attenuation
     single = np.array([len(detectors) == 1 for detectors in structure.detector_sets])
-    below = single & (RawAttenuations.of(leaking, structure).a < 0)
+    below = single & (LearningData.of(leaking, structure).raw.a < 0)
     assert np.count_nonzero(below) > 10
     fit = fit_stationary(leaking, structure)
     a, closed = (
@@ -71,15 +71,11 @@ def test_what_hidden_flips_take_from_single_detectors_is_part_of_their_error(exa
     assert "beyond sampling" not in clean.notes[-1]
 
 
-@pytest.mark.parametrize("bits", ["none", "all", "coin"])
-def test_any_shots_give_valid_probabilities(bits):
+def test_shots_without_any_event_give_valid_probabilities():
     circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.006))
     structure = Structure.from_circuit(circuit)
     shape = (50, -(-structure.num_detectors // 8))
-    value = {"none": 0, "all": 255, "coin": None}[bits]
-    shots = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8) if value is None else None
-    shots = np.full(shape, value, dtype=np.uint8) if shots is None else shots
-    fit = fit_stationary(Moments.from_shots(structure.subsets, shots), structure)
+    fit = fit_stationary(Moments.from_shots(structure.subsets, np.zeros(shape, dtype=np.uint8)), structure)
     assert np.isfinite(fit.sigma).all()
     assert ((fit.p > 0) & (fit.p < 0.5)).all()
     fit.dem()

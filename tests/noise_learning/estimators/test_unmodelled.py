@@ -43,7 +43,7 @@ def test_crosstalk_is_found_and_model_selection_says_so() -> None:
     assert f"{test.mean_square:.3g}" in fit.notes[-1]
 
 
-def test_few_shots_or_stuck_detectors_raise_no_alarm() -> None:
+def test_few_shots_or_dead_detectors_raise_no_alarm() -> None:
     structure, shots = _shots(2, crosstalk=0.0)
-    for few in (shots[:1], shots[:50], np.zeros_like(shots[:50]), np.full_like(shots[:50], 255)):
+    for few in (shots[:20], shots[:50], np.zeros_like(shots[:50])):
         assert not UnmodelledTest.of(Moments.from_shots(structure.subsets, few), structure).found

@@ -12,6 +12,7 @@ import pytest
 import sims.cli
 import sims.cli.doctor
 from sims.cli import VERBS, main
+from sims.run_failed import RunFailedError
 
 HEAVY = ("numpy", "torch", "stim", "sinter", "rich", "tyro", "matplotlib", "polars", "scipy")
 
@@ -67,6 +68,7 @@ def test_unknown_verb_is_one_line_with_a_guess(capsys: pytest.CaptureFixture[str
             PermissionError(13, "Permission denied", "x.csv"),
             "x.csv: Permission denied; check its permissions",
         ),
+        (OSError(28, "No space left on device"), "qecpipe doctor: No space left on device\n"),
         (
             ModuleNotFoundError("install ldpc: pip install ldpc"),
             "qecpipe doctor: install ldpc: pip install ldpc\n",
@@ -86,6 +88,21 @@ def test_user_errors_are_one_line(
     assert expected in captured.err
     with pytest.raises(type(error)):
         main(["--traceback", "doctor"])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(RunFailedError("a worker was killed"), "a worker was killed"), (MemoryError(), "out of memory")],
+)
+def test_a_run_that_broke_is_one_line_and_another_exit_code(
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(sims.cli.doctor, "run", fail)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == f"qecpipe doctor: {expected}\n"
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
