@@ -12,6 +12,9 @@ from decoder_service.protocol import Limits
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""
+MAX_PORT = 65535
+MAX_SECONDS = 1e9
+"""Times are counted in nanoseconds, in 64 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,15 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     busy_poll: float = 0.0002
     limits: Limits = Limits()
 
+    def __post_init__(self) -> None:
+        for name in ("gap_deadline", "slow_reader", "time_slice"):
+            _check_seconds(name, getattr(self, name), positive=True)
+        for name in ("linger", "drain", "busy_poll"):
+            _check_seconds(name, getattr(self, name), positive=False)
+        for name in ("window", "streams", "models", "model_bytes", "output_bytes", "segment_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class ServerConfig:
@@ -111,6 +123,14 @@ class ServerConfig:
             raise ValueError(
                 f"{self.workers=} and {self.connections=} must be at least 1, {self.spares=} at least 0"
             )
+        _check_seconds("handshake", self.handshake, positive=True)
+        if self.http is not None and not 0 <= self.http <= MAX_PORT:
+            raise ValueError(f"http={self.http} is no port; it is 0 to {MAX_PORT}, 0 for any free one")
+        if self.tcp is not None and not 0 <= self.tcp.port <= MAX_PORT:
+            raise ValueError(f"TCP port {self.tcp.port} is no port; it is 0 to {MAX_PORT}")
+        state = Path(self.worker.state)
+        if state.exists() and not state.is_dir():
+            raise ValueError(f"the state folder {state} is a file; give a folder, which may be new")
         if self.token and len(self.token) < MIN_TOKEN:
             raise ValueError(f"the token has {len(self.token)} characters; use at least {MIN_TOKEN}")
         if self.tls is not None and self.tcp is None:
@@ -120,3 +140,12 @@ class ServerConfig:
                 f"refusing to listen on {self.tcp.host}:{self.tcp.port}: anything but loopback needs TLS "
                 "(a certificate and a key) and a token"
             )
+
+
+def _check_seconds(name: str, seconds: float, *, positive: bool) -> None:
+    """Raises ValueError for what is no time, NaN among it."""
+    if not 0 <= seconds <= MAX_SECONDS or (positive and not seconds):
+        least = "above 0" if positive else "0 or more"
+        raise ValueError(
+            f"{name}={seconds} is no time; it is in seconds, {least} and at most {MAX_SECONDS:g}"
+        )

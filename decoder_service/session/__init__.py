@@ -1,4 +1,13 @@
-"""The semantics of a stream as pure code: order, duplicates, gaps, credits, RESET, RELOAD, outputs."""
+"""The semantics of a stream as pure code: order, duplicates, gaps, credits, RESET, RELOAD, outputs.
+
+    StreamSession          one stream: frames and times in, frames out
+    Ordering               data frames into order; AcceptResult says what became of a frame
+    StreamShape            rounds of a shot and their widths
+    Row, Skip, Swap        what is to be done next: decode, abandon shots, take another model
+    Outcome                what a decoder committed
+
+No sockets, no clock of its own, no decoder: docs/protocol.md, section Semantics, is its specification.
+"""
 
 from decoder_service.session.ordering import Ordering
 from decoder_service.session.outputs import KEPT_OUTPUTS, Outcome

@@ -15,12 +15,12 @@ import tyro
 from hdrh.histogram import HdrHistogram
 from rich.table import Table
 
-from decoder_service.client import DecoderClient, ServiceError, StreamShape
-from decoder_service.client.load import LoadReport, run_load
+from decoder_service.client import DecoderClient, LoadReport, ServiceError, StreamShape, run_load
 from qec import output_file
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder, parse_stim, read_text
 from sims.cli.options import above_zero, not_negative, positive, seed
+from sims.plots.stream import draw_latency_percentiles
 
 RESUME_HINT = "nothing was written; run it again"
 QUANTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
@@ -140,34 +140,11 @@ def write_report(report: LoadReport, out: Path) -> list[Path]:
         with output_file(path) as unfinished, unfinished.open("wb") as file:
             histogram.output_percentile_distribution(file, 1000.0)
         paths.append(path)
-    paths.append(out / "latency.png")
-    _plot(report, paths[-1])
-    return paths
+    return [*paths, draw_latency_percentiles(_histograms(report), out / OUTPUTS[-1])]
 
 
 def _histograms(report: LoadReport) -> dict[str, HdrHistogram]:
     return {"commit": report.commit, "result": report.result, "service": report.service}
-
-
-def _plot(report: LoadReport, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    nines = np.linspace(0, 5, 200)
-    for name, histogram in _histograms(report).items():
-        if histogram.get_total_count():
-            values = [histogram.get_value_at_percentile(100 * (1 - 10**-x)) / 1000 for x in nines]
-            axes.plot(nines, values, label=name)
-    axes.set_xticks(range(6), ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"])
-    axes.set(xlabel="percentile", ylabel="latency from the due time, µs", yscale="log")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
 
 
 def _rows(circuit: stim.Circuit, shape: StreamShape, *, seed: int) -> Iterator[bytes]:

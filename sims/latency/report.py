@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from qec import output_file
 from sims.latency.measure import QUANTILES, DecoderLatency, StageTimes
-from sims.plots.figure import save_figure
+from sims.plots.latency import draw_latency
 from sims.statistics import INTERVAL_NAME, error_rate, per_round
 
 SUMMARY_FILE = "latency.parquet"
@@ -151,47 +149,3 @@ def write_report(points: Sequence[LatencyPoint], out: Path) -> list[Path]:
             frame.write_parquet(unfinished)
         paths.append(path)
     return [*paths, draw_latency(summary, out / PLOT_FILE)]
-
-
-def draw_latency(summary: pl.DataFrame, path: Path) -> Path:
-    """Median total latency against LER per round: a panel per mode and p, an error bar per LER."""
-    totals = summary.filter(pl.col("stage") == "total")
-    modes = totals["mode"].unique(maintain_order=True).to_list()
-    ps = sorted(totals["p"].unique().to_list())
-    decoders = totals["decoder"].unique(maintain_order=True).to_list()
-    figure = Figure(figsize=(6 * len(ps), 4.5 * len(modes)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(modes), len(ps), squeeze=False)
-    for row, mode in enumerate(modes):
-        for column, p in enumerate(ps):
-            axes = grid[row][column]
-            axes.set(xscale="log", yscale="log")
-            panel = totals.filter((pl.col("mode") == mode) & (pl.col("p") == p))
-            for index, decoder in enumerate(decoders):
-                _scatter(axes, panel.filter(pl.col("decoder") == decoder), decoder, f"C{index}")
-            axes.set(
-                title=f"{mode}, p={p:g}",
-                xlabel="median total µs per round",
-                ylabel="logical error rate per round",
-            )
-            axes.grid(which="both", alpha=0.3)
-            axes.legend(fontsize="x-small")
-    figure.suptitle(
-        f"points without an error sit at their upper limit; bars: {INTERVAL_NAME}", fontsize="small"
-    )
-    return save_figure(figure, path)
-
-
-def _scatter(axes: Any, rows: pl.DataFrame, decoder: str, color: str) -> None:
-    if rows.is_empty():
-        return
-    x = rows["p50_us_per_round"].to_numpy()
-    high = rows["ler_per_round_high"].to_numpy()
-    seen = rows["errors"].to_numpy() > 0
-    y = np.where(seen, rows["ler_per_round"].to_numpy(), high)
-    low = np.where(seen, rows["ler_per_round_low"].to_numpy(), y)
-    axes.errorbar(x, y, yerr=(y - low, high - y), fmt="o", color=color, capsize=3, label=decoder)
-    for at_x, at_y, distance, basis in zip(x, y, rows["d"], rows["basis"], strict=True):
-        axes.annotate(
-            f"d={distance} {basis}", (at_x, at_y), textcoords="offset points", xytext=(4, 4), fontsize=7
-        )

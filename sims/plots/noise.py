@@ -28,6 +28,8 @@ _DECADES = 1.5
 _AXIS_INCHES = 5.2
 """About how wide an axis of the figure is."""
 _INK = "0.3"
+_DRIFT_MARKERS = ("o", "s", "^", "D", "v", "P")
+_DRIFT_LINES = ("-", "--", ":", "-.")
 _MARKERS: dict[Kind, str] = {"time": "o", "space": "-", "boundary": "-", "hyperedge": "s"}
 
 
@@ -86,6 +88,15 @@ def draw_drift(drift: DriftSummary, path: Path) -> Path:
     chi2.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     for axes in (density, rates, chi2):
         axes.grid(alpha=0.3)
+    if drift.scales:
+        handles, _ = rates.get_legend_handles_labels()
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=len(drift.scales),
+            fontsize="small",
+            frameon=False,
+        )
     return save_figure(figure, path)
 
 
@@ -99,14 +110,15 @@ def _draw_scales(axes: Axes, drift: DriftSummary) -> None:
             100 * (scales - 1),
             None if np.isnan(error).any() else 100 * error,
             color=f"C{number}",
-            marker=".",
+            marker=_DRIFT_MARKERS[number % len(_DRIFT_MARKERS)],
+            markersize=4,
+            linestyle=_DRIFT_LINES[number % len(_DRIFT_LINES)],
             linewidth=1.2,
             elinewidth=0.7,
             label=group,
         )
     axes.axhline(0, color=_INK, linewidth=0.8)
     axes.set_ylabel("rates against those\nlearned from all shots (%)")
-    axes.legend(fontsize="small", ncols=len(drift.scales))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from decoder_service.protocol import Frame, FrameParser, FrameType, encode_frame
 
 GOLDEN = Path(__file__).with_name("golden_frames.json")
 ENTRIES = json.loads(GOLDEN.read_text())
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "service_golden_frames.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/benchmarks/service/golden_frames.py"
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=[entry["name"] for entry in ENTRIES])
@@ -56,7 +56,7 @@ def test_every_type_has_a_frame() -> None:
 
 
 def test_script_regenerates_the_file() -> None:
-    spec = importlib.util.spec_from_file_location("service_golden_frames", SCRIPT)
+    spec = importlib.util.spec_from_file_location("golden_frames", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import sinter
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from sims.plots.sweep import _curve, draw_sweep
+from sims.plots.figure import legend_below
+from sims.plots.style import looks
+from sims.plots.sweep import _curves, _label_of, draw_sweep
 
 from ..conftest import RunCli
 
@@ -65,11 +69,42 @@ def test_discarded_shots_are_in_no_plotted_rate(monkeypatch: pytest.MonkeyPatch,
 def test_noise_models_of_one_prefix_are_two_curves() -> None:
     """sinter merges what has one label, so labels must hold the whole name."""
     shown = [_stats(d=3, p=0.01, errors=9, noise=f"file:device_{k}.toml#0123abcd") for k in "ab"]
-    group = _curve(shown, "d")
-    assert [group(one)["label"] for one in shown] == [
-        "pymatching, noise file:device_a.toml#0123abcd, d=3",
-        "pymatching, noise file:device_b.toml#0123abcd, d=3",
+    label = _label_of(shown)
+    assert [label(one) for one in shown] == [
+        "pymatching, noise file:device_a.toml#0123abcd",
+        "pymatching, noise file:device_b.toml#0123abcd",
     ]
+
+
+def test_legend_has_pymatching_first_and_then_the_curves_from_the_top() -> None:
+    stats = [
+        _stats(d=3, p=0.01, errors=errors, decoder=name)
+        for name, errors in (("better", 10), ("worse", 90), ("pymatching", 50), ("middle", 40))
+    ]
+    order = [name for name, _ in _curves(stats, _label_of(stats))]
+    assert order == ["pymatching", "worse", "middle", "better"]
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_legend_stands_below_all_data_and_is_read_by_rows(count: int) -> None:
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names = [f"predecoder+decoder-{k}" for k in range(count)]
+    legend_below(figure, looks([(name, name) for name in names]))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().y1 <= axes.get_window_extent().y0
+    places = [(-round(text.get_window_extent().y0), text.get_window_extent().x0) for text in legend.texts]
+    by_rows = [legend.texts[k].get_text() for k in sorted(range(count), key=places.__getitem__)]
+    assert by_rows == names
+
+
+def test_looks_differ_without_colour_and_stay_with_their_decoder() -> None:
+    names = ["pymatching", "pymatching-correlated", "neural-matching", "predecoder+pymatching", "tesseract"]
+    chosen = looks([*((name, name) for name in names), ("pymatching, weights b", "pymatching")])
+    assert len({(str(look.linestyle), look.marker) for look in chosen.values()}) == 6
+    assert looks([("neural-matching", "neural-matching")])["neural-matching"] == chosen["neural-matching"]
 
 
 def test_rows_of_another_origin_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Write tests/decoder_service/protocol/golden_frames.json: one frame of every type, byte for byte.
 
-    python scripts/service_golden_frames.py [FILE]
+    python -m scripts.benchmarks.service.golden_frames [FILE]
 
 An implementation of docs/protocol.md in another language can check itself against this file:
 each entry has the frame's fields, what the payload says, and the bytes in hexadecimal. It changes only
@@ -20,7 +20,7 @@ import msgspec
 from decoder_service import protocol
 from decoder_service.protocol import Flag, Frame, FrameType
 
-GOLDEN_FILE = Path(__file__).resolve().parents[1] / "tests/decoder_service/protocol/golden_frames.json"
+GOLDEN_FILE = Path(__file__).resolve().parents[3] / "tests/decoder_service/protocol/golden_frames.json"
 SESSION = "00112233445566778899aabbccddeeff"
 MODEL = bytes(range(32))
 

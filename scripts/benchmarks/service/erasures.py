@@ -1,12 +1,12 @@
 """What lost rounds cost through the service, and that its outputs are those of decoding in process.
 
-    python scripts/service_erasures.py [--distance 5] [--p 0.004] [--erased 0.05] [--min-errors 500]
+    python -m scripts.benchmarks.service.erasures [--distance 5] [--p 0.004] [--erased 0.05]
 
-Shots and lost rounds are drawn as in `erasure_table.py`: raw measurements, commit = buffer = distance. Two
-streams of one service get the same shots, one whole, one with its lost rounds marked as erased and their bits
-set to 0. Every output of the second (number, place, bits, flags) is compared with a decoder in this process
-that is given the lost bits, which must not matter. Prints the logical error rates with both counts of
-discordant shots, and fails if an output differs.
+Shots and lost rounds are drawn as in `scripts.benchmarks.erasures.table`: raw measurements, commit =
+buffer = distance. Two streams of one service get the same shots, one whole, one with its lost rounds marked
+as erased and their bits set to 0. Every output of the second (number, place, bits, flags) is compared with a
+decoder in this process that is given the lost bits, which must not matter. Prints the logical error rates
+with both counts of discordant shots, and fails if an output differs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from erasure_table import report
-from service_kit import in_process, packed_rows, server, summary
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.protocol import Open
 from decoder_service.server.decoding import build_decoder
 from qec import depolarizing, memory_circuit
+from scripts.benchmarks.erasures.table import report
+from scripts.benchmarks.service.kit import in_process, packed_rows, server, summary
 
 CHUNK = 500
 PER_PATTERN = 20

@@ -1,6 +1,6 @@
 """What the service adds to decoding in this process: the same rounds, one at a time, both ways.
 
-    python scripts/service_overhead.py [--distance 5] [--shots 300] [--tcp] [--busy-poll 200]
+    python -m scripts.benchmarks.service.overhead [--distance 5] [--shots 300] [--tcp] [--busy-poll 200]
 
 Prints, for the rounds that lead to a commit, at p50 and p99 in µs: the time in process in a loop that
 does nothing else; the same between the service's rounds, one by one, so that caches are as cold as a

@@ -1,6 +1,6 @@
 """Service = in process = journal replay, bit for bit, undisturbed and with everything that can go wrong.
 
-    python scripts/service_equality.py [--shots 10000] [--only KILL ...]
+    python -m scripts.benchmarks.service.equality [--shots 10000] [--only KILL ...]
 
 Every part decodes the same shots of a distance-3 memory experiment through the service while something is
 injected, compares every COMMIT and RESULT (number, place, bits, flags) with a decoder in this process, and
@@ -21,14 +21,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service_kit import Running, Summary, in_process, memory, packed_rows, send_shots, server, summary
-
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.journal import segments
 from decoder_service.server.restore import replay
+from scripts.benchmarks.service.kit import (
+    Running,
+    Summary,
+    in_process,
+    memory,
+    packed_rows,
+    send_shots,
+    server,
+    summary,
+)
 
 CIRCUIT = memory(3, 7, 0.005)
 TEXT = str(CIRCUIT)

@@ -1,6 +1,6 @@
 """A long stream: memory, numbering of the outputs and backlog.
 
-    python scripts/service_soak.py [--rounds 1000000] [--distance 3] [--shot-rounds 999]
+    python -m scripts.benchmarks.service.soak [--rounds 1000000] [--distance 3] [--shot-rounds 999]
 
 The client sends as fast as its credit allows. Prints the worker's resident memory as it goes, and at the end
 its growth after the first tenth, whether every output came once and in order, and what is left in flight.
@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from service_kit import memory, packed_rows, resident, server
+from scripts.benchmarks.service.kit import memory, packed_rows, resident, server
 
 SAMPLES = 20
 SHOTS = 20

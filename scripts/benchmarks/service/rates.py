@@ -1,6 +1,6 @@
 """The sustainable round period of each distance and error rate, and what latency and memory do around it.
 
-    python scripts/service_rates.py [--distance 3 5 7 9 13] [--p 0.001 0.003] [--seconds 3] --out FILE
+    python -m scripts.benchmarks.service.rates [--distance 3 5 7 9 13] [--p 0.001 0.003] --out FILE
 
 Per point: one stream, commit = buffer = d, an open-loop load that counts latency from the intended send time.
 The sustainable period is the smallest, within 10 %, at which the backlog stays bounded: no round waits for
@@ -17,11 +17,10 @@ import json
 import time
 from pathlib import Path
 
-from service_kit import memory, packed_rows, resident, server, wait_until_built
-
 from decoder_service import ClientStream, DecoderClient
-from decoder_service.client.load import LoadReport, run_load
+from decoder_service.client import LoadReport, run_load
 from decoder_service.protocol import ErrorCode
+from scripts.benchmarks.service.kit import memory, packed_rows, resident, server, wait_until_built
 
 SHOTS = 64
 QUANTILES = (50.0, 99.0, 99.9, 100.0)

@@ -1,7 +1,7 @@
 """What lost rounds cost: the same shots through a StreamDecoder with and without erased rounds.
 
-    python scripts/erasure_table.py --out erasures.jsonl            # measure; run again to go on
-    python scripts/erasure_table.py --out erasures.jsonl --report   # print the table as Markdown
+    python -m scripts.benchmarks.erasures.table --out FILE            # measure; run again to go on
+    python -m scripts.benchmarks.erasures.table --out FILE --report   # into docs/results/erasures.md
 
 Raw measurements are streamed, commit = buffer = distance. Every round but the last is lost with
 probability `--erased`; a pattern of lost rounds serves `--per-pattern` shots, so that graphs of rare
@@ -23,6 +23,7 @@ import numpy as np
 
 from decoder_service import StreamDecoder
 from qec import depolarizing, memory_circuit
+from scripts.benchmarks.results import write_table
 
 _CHUNK = 1000
 _CELL = ("distance", "p", "rounds", "decoder", "erased")
@@ -101,7 +102,7 @@ def report(lines: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/erasures.md"))
     parser.add_argument("--distance", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--p", type=float, nargs="+", default=[0.004])
     parser.add_argument("--decoder", nargs="+", default=["pymatching"])
@@ -114,8 +115,8 @@ def main() -> None:
     options = parser.parse_args()
 
     lines = [json.loads(t) for t in options.out.read_text().splitlines()] if options.out.exists() else []
-    if options.report:
-        print(report(lines))
+    if options.report is not None:
+        write_table(options.report, report(lines))
         return
     for distance, p, decoder in itertools.product(options.distance, options.p, options.decoder):
         values = (distance, p, options.rounds_per_distance * distance, decoder, options.erased)

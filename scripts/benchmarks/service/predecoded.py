@@ -1,6 +1,6 @@
 """A network in a stream = the network on whole shots, then windows: frames of many shots compared.
 
-    python scripts/service_predecoded.py [--shots 10000] [--distance 3] [--rounds 15]
+    python -m scripts.benchmarks.service.predecoded [--shots 10000] [--distance 3] [--rounds 15]
 
 For the shipped weights `accurate` and `fast`, before pymatching and pymatching-correlated: the final
 frame of `StreamDecoder(predecoder=...)`, pushed round by round, against the same network and policy (a
@@ -17,7 +17,6 @@ import time
 
 import numpy as np
 import stim
-from service_kit import memory
 
 from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
@@ -25,6 +24,7 @@ from predecoder import CompiledPredecoded, PredecodedDecoder, load_bundle
 from predecoder.correction import automatic_policy, make_decision
 from predecoder.inference import select_device
 from qec import DecodingProblem
+from scripts.benchmarks.service.kit import memory
 
 WEIGHTS = ("accurate", "fast")
 DECODERS = ("pymatching", "pymatching-correlated")

@@ -1,6 +1,6 @@
 """The first windows after READY and after RELOAD, and what streams of one worker do to each other.
 
-    python scripts/service_windows.py [--distance 5] [--repeats 30] [--slow-distance 9]
+    python -m scripts.benchmarks.service.windows [--distance 5] [--repeats 30] [--slow-distance 9]
 
 Rounds are sent one at a time. Prints the time to a COMMIT of the first window after OPENED and of the
 first after RELOAD took over, each over `--repeats` streams or models, against the p99 of those at which
@@ -17,10 +17,10 @@ import threading
 import time
 
 import numpy as np
-from service_kit import memory, packed_rows, server, wait_until_built
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.protocol import Frame, FrameType, Reload, encode_message
+from scripts.benchmarks.service.kit import memory, packed_rows, server, wait_until_built
 
 SHOTS = 200
 ROUNDS = 39

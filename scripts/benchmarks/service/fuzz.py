@@ -1,6 +1,6 @@
 """Frames that are wrong in every way, at a live service.
 
-    python scripts/service_fuzz.py [--frames 1000000]
+    python -m scripts.benchmarks.service.fuzz [--frames 1000000]
 
 Random, mutated, cut and repeated frames of all types over many connections to a few sessions with an open
 stream, and beside them a client whose shots must come out as in process. Prints how many were answered (by
@@ -16,8 +16,6 @@ import socket
 import sys
 import zlib
 
-from service_kit import in_process, memory, packed_rows, resident, send_shots, server, summary
-
 from decoder_service.protocol import (
     Error,
     Flag,
@@ -32,6 +30,15 @@ from decoder_service.protocol import (
     encode_message,
 )
 from decoder_service.server.decoding import build_decoder
+from scripts.benchmarks.service.kit import (
+    in_process,
+    memory,
+    packed_rows,
+    resident,
+    send_shots,
+    server,
+    summary,
+)
 
 CIRCUIT = memory(3, 7, 0.005)
 OPTIONS = {"commit": 2, "buffer": 2}

@@ -1,7 +1,7 @@
 """What windows cost in accuracy and time: windowed against whole-history decoding of the same shots.
 
-    python scripts/window_table.py --out windows.jsonl            # measure; run again to go on
-    python scripts/window_table.py --out windows.jsonl --report   # print the table as Markdown
+    python -m scripts.benchmarks.windows.table --out FILE            # measure; run again to go on
+    python -m scripts.benchmarks.windows.table --out FILE --report   # into docs/results/windows.md
 
 A cell is one distance, error rate and inner decoder. Its shots are decoded by the whole-history
 decoder and by every windowed one (commit = distance; buffer = distance, and twice that where the
@@ -26,6 +26,7 @@ import sinter
 from global_decoders import make_decoder
 from global_decoders.windows import WindowedDecoder
 from qec import depolarizing, memory_circuit
+from scripts.benchmarks.results import write_table
 
 _BATCH = 16_384
 _Z95 = 1.6448536269514722  # one-sided
@@ -118,7 +119,7 @@ def report(cells: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/windows.md"))
     parser.add_argument("--distance", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--p", type=float, nargs="+", default=[0.002, 0.003, 0.004, 0.005])
     parser.add_argument("--inner", nargs="+", default=["pymatching", "pymatching-correlated"])
@@ -132,8 +133,8 @@ def main() -> None:
 
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     cells = [json.loads(line) for line in lines]
-    if options.report:
-        print(report(cells))
+    if options.report is not None:
+        write_table(options.report, report(cells))
         return
     done = {(c["distance"], c["p"], c["inner"]) for c in cells}
     for inner, distance, p in itertools.product(options.inner, options.distance, options.p):
