@@ -186,8 +186,7 @@ def network_config(table: Mapping[str, Any]) -> NetworkConfig:
     for key in table:
         if key not in known:
             raise ValueError(
-                f"network {key}={table[key]!r}: family={family!r} has no such field; it has "
-                f"{', '.join(known)}"
+                f"network: unknown key {key!r} of family={family!r}; known keys are {', '.join(known)}"
             )
     return kind(**table)
 
