@@ -26,18 +26,20 @@ class DataConfig:
         network: that network's weights, a shipped name or a path.
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
             all distances cost the same.
+        passes: how often a batch is used, a few others in between (`reuse`).
         workers: processes that make batches, for each one that trains.
     """
 
     labels: Labels = "teacher"
     network: str = "accurate"
     blocks_per_batch: int = 16_000
+    passes: int = 1
     workers: int = 1
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
-        for name in ("blocks_per_batch", "workers"):
+        for name in ("blocks_per_batch", "passes", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data {name}={getattr(self, name)!r} is less than 1")
 

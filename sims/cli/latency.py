@@ -33,7 +33,7 @@ class LatencyConfig(CircuitFamily):
     """
 
     distance: tuple[int, ...] = (5, 9, 13)
-    """Code distances, odd and at least 3."""
+    """Code distances, even or odd, at least 2."""
     p: tuple[float, ...] = ()
     """Physical error rates in [0, 0.5); left out: 0.003 0.006."""
     basis: tuple[Basis, ...] = ("x",)

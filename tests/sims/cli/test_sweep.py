@@ -73,7 +73,6 @@ def test_truncated_csv_is_named_and_left_alone(tmp_path: Path, run_cli: RunCli) 
     ("flags", "named"),
     [
         (("--decoder",), "--decoder has no value"),
-        (("--distance", 4), "4"),
         (("--distance", 1), "1"),
         (("--p", 0.5), "0.5"),
         (("--p", -0.1), "-0.1"),
