@@ -3,7 +3,7 @@
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
 In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
-alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and clusters are judged
+alike whatever its input's shape (`predecoder.network`), and clusters are judged
 when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
 cross a threshold there.
 
