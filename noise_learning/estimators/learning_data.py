@@ -167,30 +167,35 @@ def _mechanism_notes(
 ) -> Iterator[str]:
     whole = sum(any(len(part[0]) > 2 for part in m.components) for m in structure.mechanisms)
     if whole:
-        yield f"{_mechanisms(whole)} not decomposed into edges: decoders that match edges do not see them"
+        yield (
+            f"{_mechanisms(whole, 'is', 'are')} not decomposed into edges: decoders that match edges do not "
+            f"see {'it' if whole == 1 else 'them'}"
+        )
     unseen = int(np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0)))
     if unseen:
-        yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"
+        flip = _mechanisms(unseen, "flips", "flip")
+        yield f"{flip} no other detectors: not learned, the model's rates are kept"
     sizes = np.bincount(used.set_of[used.set_of >= 0], minlength=len(used.merged))
     shared = int(sizes[used.merged & (sizes > 1)].sum())
     if shared:
         yield (
-            f"{_mechanisms(shared)} with no other difference than such detectors: what was learned of them "
-            "together is divided as the circuit's rates are"
+            f"{_mechanisms(shared, 'differs', 'differ')} from others only in such detectors: what was learned "
+            "of them together is divided as the circuit's rates are"
         )
     if errors.sets:
         text = (
-            f"{_mechanisms(len(errors.sets))} above 1/2 where the circuit says below, or the converse: "
-            f"{_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
+            f"{_mechanisms(len(errors.sets), 'is', 'are')} above 1/2 where the circuit says below, or the "
+            f"converse: {_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
         )
         yield f"{text}; nearly as likely: {_names(errors.rivals)}" if errors.rivals else text
     if coins.any():
         sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(coins)]
-        yield f"{_mechanisms(len(sets))} that happen in half of the shots: {_names(sets)}"
+        yield f"{_mechanisms(len(sets), 'happens', 'happen')} in half of the shots: {_names(sets)}"
 
 
-def _mechanisms(count: int) -> str:
-    return f"{count} mechanism" if count == 1 else f"{count} mechanisms"
+def _mechanisms(count: int, one: str, several: str) -> str:
+    """Such as '2 mechanisms flip'."""
+    return f"1 mechanism {one}" if count == 1 else f"{count} mechanisms {several}"
 
 
 def _dropped(structure: Structure, used: Structure, equations: Equations) -> tuple[tuple[int, ...], ...]:
