@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from qec.dem_tables import DemTables, detector_coordinates
+from qec.dem import DemTables, detector_coordinates
 from qec.patch.grid import MEMORY, OTHER, place_on_grid
 from qec.patch.lattice import LayoutError
 from qec.patch.layers import layers_of_detectors, space_time_coordinates
