@@ -97,6 +97,7 @@ class CompiledWindows(sinter.CompiledDecoder):
         self.windows = windows
         self.graphs = graphs
         self.num_observables = layers.num_observables
+        self._certain_observables = list(layers.certain_observables)
         order = layers.detector_order()
         self.num_detectors = len(order)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order
@@ -126,6 +127,7 @@ class CompiledWindows(sinter.CompiledDecoder):
         """uint8 0/1 (S, N) in order of layers, overwritten -> uint8 0/1 (S, num_observables)."""
         syndrome = Syndrome(bits, self._columns)
         flips = np.zeros((len(bits), self.num_observables), dtype=np.uint8)
+        flips[:, self._certain_observables] = 1
         for step in self._steps:
             flips ^= syndrome.commit(step)
         return flips
