@@ -165,6 +165,9 @@ def _likeliest(structure: Structure, sets: Sequence[tuple[int, ...]]) -> np.ndar
 def _mechanism_notes(
     structure: Structure, used: Structure, errors: CertainErrors, coins: np.ndarray
 ) -> Iterator[str]:
+    whole = sum(any(len(part[0]) > 2 for part in m.components) for m in structure.mechanisms)
+    if whole:
+        yield f"{_mechanisms(whole)} not decomposed into edges: decoders that match edges do not see them"
     unseen = int(np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0)))
     if unseen:
         yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"

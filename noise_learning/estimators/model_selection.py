@@ -72,8 +72,9 @@ def chi2_scatter(fit: NoiseFit) -> float:
     structure = fit.structure
     count = len(structure.subsets)
     used = np.ones(count, dtype=bool) if fit.detectors is None else fit.detectors.used(structure.subsets)
-    rows = sample_rows(structure.subsets.sizes[:, None], np.flatnonzero(used), most=_SCATTER_ROWS)
     a = structure.membership @ attenuation(fit.p)
+    used &= structure.parity @ a > 0  # an even subset of every mechanism has the moment 1
+    rows = sample_rows(structure.subsets.sizes[:, None], np.flatnonzero(used), most=_SCATTER_ROWS)
     matrix = covariance(structure.parity[rows], a, shots=1.0)
     scale = np.sqrt(np.diagonal(matrix))
     squares = (matrix / np.outer(scale, scale)) ** 2

@@ -35,7 +35,8 @@ def fit_shared_parameters(moments: Moments | LearningData, model: SharedParamete
     model, equations = model.on(data.structure), data.equations
     structure, valid = model.structure, equations.valid
     guess = model.guess * _scale(model, equations)
-    rows = sample_rows(model.equations, np.flatnonzero(valid))
+    varies = variances(structure.parity, model.set_matrix @ guess, shots=data.shots) > 0
+    rows = sample_rows(model.equations, np.flatnonzero(valid & varies))
     parity, of_theta, b = structure.parity[rows], model.equations[rows], equations.b[rows]
     # Rough weights first, from the diagonal at the guess; then the full covariance where that fit ended.
     spread = np.sqrt(variances(parity, model.set_matrix @ guess, shots=equations.shots))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import stim
 
-_ONE = ("X", "Y", "Z")
-_TWO = ("IX", "IY", "IZ", "XI", "XX", "XY", "XZ", "YI", "YX", "YY", "YZ", "ZI", "ZX", "ZY", "ZZ")
-_FLIPS = {"X_ERROR": "X", "Y_ERROR": "Y", "Z_ERROR": "Z"}
+from noise_learning.models.noise_channels import NoisyGroup, NoisyGroups, is_noisy, is_pure_noise
+
 # What the annotations of a circuit do to no qubit.
 _ANNOTATIONS = {"TICK", "QUBIT_COORDS", "SHIFT_COORDS", "DETECTOR", "OBSERVABLE_INCLUDE", "MPAD"}
 
@@ -19,12 +18,12 @@ class Location:
     """One Pauli that can happen at one place.
 
     Attributes:
-        channel: the noise instruction, such as 'DEPOLARIZE2'.
+        channel: the noise instruction, such as 'DEPOLARIZE2', or the measurement.
         role: what the qubit is doing: 'after CX', 'before M', or 'idle CX' (waiting while others do that).
-        pauli: such as 'X' or 'IZ'; 'flip' for the noise argument of a measurement.
+        pauli: such as 'X', 'IZ' or 'heralded X'; 'flip' for the noise argument of a measurement.
         qubits: on which it acts.
         layer: number of TICKs before it.
-        rate: its probability in the circuit.
+        rate: its probability in the circuit; 1 - p where p is above 1/2.
     """
 
     channel: str
@@ -56,30 +55,30 @@ class NoiseLocations:
         share: label of a location.
 
     Raises:
-        ValueError: no noise, or noise that is not made of independent Pauli channels.
+        ValueError: no noise, or noise of a kind that is not known.
     """
 
     def __init__(self, circuit: stim.Circuit, *, share: Sharing = by_gate_type) -> None:
         self._noiseless = stim.Circuit()  # the circuit without noise
         self._sites: dict[str, list[_Site]] = {}
         rates: dict[str, list[float]] = {}
-        for entry in _with_roles(circuit.flattened()):
-            for piece in _split(entry):
-                if not piece.locations:
-                    self._noiseless.append(piece.instruction)
-                    continue
+        groups = NoisyGroups()
+        for step in _with_roles(circuit.flattened()):
+            if not is_noisy(step.instruction):
+                self._noiseless.append(step.instruction)
+            for group in groups.of(step.instruction):
                 self._noiseless.append("TICK", [])  # Stim would fuse the gates around the site into one
                 by_label: dict[str, list[float]] = {}
-                for k, location in enumerate(piece.locations):
+                for k, location in enumerate(step.locations(group)):
                     if location.rate > 0:
                         name = share(location)
                         rates.setdefault(name, []).append(location.rate)
-                        by_label.setdefault(name, [0.0] * len(piece.locations))[k] = location.rate
+                        by_label.setdefault(name, [0.0] * len(group.faults))[k] = location.rate
                 for name, its in by_label.items():
-                    site = _Site(len(self._noiseless), piece, tuple(its))
+                    site = _Site(len(self._noiseless), group, tuple(its))
                     self._sites.setdefault(name, []).append(site)
-                if piece.measures:
-                    self._noiseless.append(piece.instruction.name, piece.instruction.targets_copy())
+                if group.measures:
+                    self._noiseless.append(group.noiseless)
                     self._noiseless.append("TICK", [])
         if not rates:
             raise ValueError("the circuit has no noise; give it noise of any rates, its places count")
@@ -92,43 +91,52 @@ class NoiseLocations:
         circuit, done = stim.Circuit(), 0
         for site in self._sites[name]:
             circuit += self._noiseless[done : site.position]
-            site.piece.append(circuit, [factor * r for r in site.rates])
-            done = site.position + site.piece.measures
+            circuit.append(site.group.with_rates([factor * r for r in site.rates]))
+            done = site.position + site.group.measures
         return circuit + self._noiseless[done:]
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """An instruction, or the noise of one target group of one, with what it can do."""
-
-    instruction: stim.CircuitInstruction
-    locations: tuple[Location, ...]
-
-    @property
-    def measures(self) -> bool:
-        return bool(stim.gate_data(self.instruction.name).produces_measurements)
-
-    def append(self, circuit: stim.Circuit, rates: list[float]) -> None:
-        """Appends its noise with the given rates, in the order of `locations`."""
-        targets = self.instruction.targets_copy()
-        if self.measures or self.instruction.name in _FLIPS:
-            circuit.append(self.instruction.name, targets, rates[0])
-        else:
-            circuit.append(f"PAULI_CHANNEL_{len(self.locations[0].qubits)}", targets, rates)
-
-
-@dataclass(frozen=True)
 class _Site:
-    """Where in the noiseless circuit a piece belongs, and the rates of one label's locations there."""
+    """Where in the noiseless circuit a group belongs, and the rates of one label's locations there."""
 
     position: int
-    piece: _Piece
+    group: NoisyGroup
     rates: tuple[float, ...]
 
 
-def _with_roles(
-    circuit: stim.Circuit,
-) -> Iterator[tuple[stim.CircuitInstruction, int, dict[int, str], dict[int, str], str]]:
+@dataclass(frozen=True)
+class _Step:
+    """An instruction and what goes on around it.
+
+    Attributes:
+        layer: number of TICKs before it.
+        last, following: of each qubit, the last gate before noise and the next one after it in the layer.
+        every: all gates of the layer.
+    """
+
+    instruction: stim.CircuitInstruction
+    layer: int
+    last: dict[int, str]
+    following: dict[int, str]
+    every: str
+
+    def locations(self, group: NoisyGroup) -> Iterator[Location]:
+        """What can happen to one target group of the instruction."""
+        name = self.instruction.name
+        role = self._role(group.qubits) if is_pure_noise(self.instruction) else f"at {name}"
+        for fault, rate in zip(group.faults, group.rates, strict=True):
+            yield Location(name, role, fault, group.qubits, self.layer, rate)
+
+    def _role(self, qubits: tuple[int, ...]) -> str:
+        if qubits[0] in self.last:
+            return f"after {self.last[qubits[0]]}"
+        if qubits[0] in self.following:
+            return f"before {self.following[qubits[0]]}"
+        return f"idle {self.every}".rstrip()
+
+
+def _with_roles(circuit: stim.Circuit) -> Iterator[_Step]:
     """Every instruction with its layer, the last and next gate of each qubit there, and all its gates."""
     layers: list[list[stim.CircuitInstruction]] = [[]]
     for instruction in circuit:
@@ -147,72 +155,16 @@ def _with_roles(
         last: dict[int, str] = {}
         for k, instruction in enumerate(layer):
             following: dict[int, str] = {}
-            if _is_noise(instruction):
+            if is_pure_noise(instruction):
                 for later, qubits in zip(layer[k + 1 :], gates[k + 1 :], strict=True):
                     for q in qubits:
                         following.setdefault(q, later.name)
-            yield instruction, number, last, following, every
+            yield _Step(instruction, number, last, following, every)
             last |= dict.fromkeys(gates[k], instruction.name)
 
 
 def _gate_qubits(instruction: stim.CircuitInstruction) -> list[int]:
     """Qubits that a gate, preparation or measurement acts on; none for noise, annotations and I."""
-    if _is_noise(instruction) or instruction.name in _ANNOTATIONS or instruction.name == "I":
+    if is_pure_noise(instruction) or instruction.name in _ANNOTATIONS or instruction.name == "I":
         return []
-    return [t.value for t in instruction.targets_copy() if t.is_qubit_target]
-
-
-def _is_noise(instruction: stim.CircuitInstruction) -> bool:
-    data = stim.gate_data(instruction.name)
-    return bool(data.is_noisy_gate and not data.produces_measurements)
-
-
-def _split(
-    entry: tuple[stim.CircuitInstruction, int, dict[int, str], dict[int, str], str],
-) -> Iterator[_Piece]:
-    instruction, layer, last, following, every = entry
-    arguments = instruction.gate_args_copy()
-    name = instruction.name
-    if not _is_noise(instruction):
-        if stim.gate_data(name).produces_measurements and arguments and name != "MPAD":
-            for group in instruction.target_groups():
-                qubits = tuple(t.value for t in group if not t.is_combiner)
-                yield _Piece(
-                    stim.CircuitInstruction(name, group, arguments),
-                    (Location(name, f"at {name}", "flip", qubits, layer, arguments[0]),),
-                )
-        else:
-            yield _Piece(instruction, ())
-        return
-    paulis, rates = _channel(name, arguments)
-    for group in instruction.target_groups():
-        qubits = tuple(t.value for t in group)
-        role = _role(qubits, last, following, every)
-        yield _Piece(
-            stim.CircuitInstruction(name, group, arguments),
-            tuple(Location(name, role, p, qubits, layer, r) for p, r in zip(paulis, rates, strict=True)),
-        )
-
-
-def _channel(name: str, arguments: list[float]) -> tuple[tuple[str, ...], list[float]]:
-    if name in _FLIPS:
-        return (_FLIPS[name],), arguments
-    if name == "DEPOLARIZE1":
-        return _ONE, [arguments[0] / 3] * 3
-    if name == "DEPOLARIZE2":
-        return _TWO, [arguments[0] / 15] * 15
-    if name == "PAULI_CHANNEL_1":
-        return _ONE, arguments
-    if name == "PAULI_CHANNEL_2":
-        return _TWO, arguments
-    raise ValueError(
-        f"noise learning knows Pauli channels, not {name}; write it as PAULI_CHANNEL_1 or PAULI_CHANNEL_2"
-    )
-
-
-def _role(qubits: tuple[int, ...], last: dict[int, str], following: dict[int, str], every: str) -> str:
-    if qubits[0] in last:
-        return f"after {last[qubits[0]]}"
-    if qubits[0] in following:
-        return f"before {following[qubits[0]]}"
-    return f"idle {every}".rstrip()
+    return [t.value for t in instruction.targets_copy() if t.is_qubit_target or t.pauli_type != "I"]

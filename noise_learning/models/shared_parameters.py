@@ -15,6 +15,7 @@ from noise_learning.models.structure import Structure, attenuation
 from noise_learning.models.time_translations import time_translation_classes
 from qec import NOISE_PARAMETERS, Basis, CircuitNoise, Orientation, depolarizing, memory_circuit
 
+_MAX_GUESS = 0.45  # a rate of one half has no finite attenuation
 _PROBE = 1e-4  # rate at which one parameter is switched on; attenuations are additive, so any will do
 
 
@@ -88,11 +89,11 @@ class SharedParameterModel:
             simplify: one decomposition per symptoms (`Structure.simplified`), or all that Stim suggests.
 
         Raises:
-            ValueError: no noise, noise other than Pauli channels, or no DEM.
+            ValueError: no noise, noise of a kind that is not known, or no DEM.
         """
         locations = NoiseLocations(circuit, share=share)
         probes = (locations.only(name, rate=_PROBE) for name in locations.names)
-        guess = attenuation(np.array(locations.rates))
+        guess = attenuation(np.minimum(locations.rates, _MAX_GUESS))
         structure = Structure.from_circuit(circuit)
         return cls._build(
             structure.simplified() if simplify else structure, locations.names, probes, guess=guess

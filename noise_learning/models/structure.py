@@ -150,12 +150,20 @@ class Structure:
     def from_circuit(cls, circuit: stim.Circuit) -> Structure:
         """The structure of a noisy circuit, decomposed into edges as Stim suggests.
 
+        What Stim cannot decompose stays whole.
+
         Raises:
-            ValueError: the circuit has no noise, or Stim cannot decompose its errors.
+            ValueError: the circuit has no noise that a detector sees, or no DEM.
         """
-        return cls.from_dem(
-            circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-        )
+        try:
+            dem = circuit.detector_error_model(
+                decompose_errors=True, approximate_disjoint_errors=True, ignore_decomposition_failures=True
+            )
+        except ValueError as error:
+            first, *rest = [line.strip() for line in str(error).splitlines() if line.strip()]
+            named = next((line for line in rest if line.startswith(("D", "L"))), "")
+            raise ValueError(f"Stim makes no DEM of the circuit: {first} {named}".rstrip()) from error
+        return cls.from_dem(dem)
 
     @cached_property
     def subsets(self) -> Subsets:

@@ -21,6 +21,7 @@ from predecoder.blocking import NetworkInput, block
 from predecoder.training.config import StageConfig
 from predecoder.training.making import BatchMaker, Made
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.reuse import Reuse
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 
@@ -83,18 +84,23 @@ def batches(
     Raises:
         BatchWorkerDiedError: a worker died; its traceback is on stderr.
     """
+    if not steps:
+        return
     streams = streams or expand_tasks(stage.tasks)[0]
     unpackers: dict[int, _Unpacker] = {}
-    workers = [
-        _Worker(
-            BatchMaker(stage, snapshots=snapshots, processes=processes),
-            range(steps.start + w, steps.stop, stage.data.workers),
-        )
-        for w in range(stage.data.workers)
-    ]
+    reuse, count = Reuse(stage.data.passes), stage.data.workers
+    first = received = reuse.batch_of(reuse.group_start(steps.start))
+    stop = max(reuse.batch_of(step) for step in steps[-reuse.pool :]) + 1
+    maker = BatchMaker(stage, snapshots=snapshots, processes=processes)
+    workers = [_Worker(maker, range(first + w, stop, count)) for w in range(count)]
+    pool: dict[int, Made] = {}
     try:
-        for k in steps:
-            made = workers[(k - steps.start) % len(workers)].receive()
+        for step in steps:
+            batch = reuse.batch_of(step)
+            while received <= batch:
+                pool[received % reuse.pool] = workers[(received - first) % count].receive()
+                received += 1
+            made = pool[batch % reuse.pool]
             if made.stream not in unpackers:
                 unpackers[made.stream] = _Unpacker(streams[made.stream])
             yield unpackers[made.stream](made)
@@ -115,10 +121,10 @@ class _Worker:
     trainer dies, the process cannot write any more, and ends.
     """
 
-    def __init__(self, maker: BatchMaker, steps: range) -> None:
+    def __init__(self, maker: BatchMaker, numbers: range) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_work, args=(maker, steps, theirs), daemon=True)
+        self._process = context.Process(target=_work, args=(maker, numbers, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -141,19 +147,19 @@ class _Worker:
         self._pipe.close()
 
 
-def _work(maker: BatchMaker, steps: range, pipe: Connection) -> None:
+def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:
     """Makes batches in a thread, a few ahead of those that the trainer has read."""
     made: queue.Queue[Made | Exception] = queue.Queue(_QUEUE_DEPTH)
 
     def make() -> None:
         try:
-            for step in steps:
-                made.put(maker(step))
+            for batch in numbers:
+                made.put(maker(batch))
         except Exception as error:  # noqa: BLE001 - raised again where it ends the process
             made.put(error)
 
     threading.Thread(target=make, daemon=True).start()
-    for _ in steps:
+    for _ in numbers:
         batch = made.get()
         if isinstance(batch, Exception):
             raise batch

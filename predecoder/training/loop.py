@@ -17,6 +17,7 @@ from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.config import StageConfig, TrainConfig
 from predecoder.training.losses import BatchLoss, StageLoss
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.reuse import Reuse
 from predecoder.training.run import TrainingRun
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
@@ -152,7 +153,7 @@ class _Files:
         if self.log.exists():
             lines = self.log.read_text().splitlines(keepends=True)
             self.log.write_text("".join(lines[: run.step]))
-        self.snapshots.keep(first=run.step, last=run.step - 1)
+        self._drop_snapshots(run, last=run.step - 1)
         self.snapshot(run)
 
     def snapshot(self, run: TrainingRun) -> None:
@@ -163,7 +164,11 @@ class _Files:
     def save(self, run: TrainingRun) -> None:
         """Writes a checkpoint, and drops the snapshots that no step from here on is mined with."""
         run.save(self.checkpoint)
-        self.snapshots.keep(first=run.step, last=run.step)
+        self._drop_snapshots(run, last=run.step)
+
+    def _drop_snapshots(self, run: TrainingRun, *, last: int) -> None:
+        first = Reuse(run.stage.data.passes).group_start(run.step)
+        self.snapshots.keep(first=first, last=last)
 
 
 def _steps(run: TrainingRun, files: _Files, streams: Sequence[Stream]) -> Iterator[StepReport]:

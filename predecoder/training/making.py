@@ -14,6 +14,7 @@ from predecoder.training.distilled import DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.logical_class import ClassMatching
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.reuse import Reuse
 from predecoder.training.shot_selection import DisagreementShots, MinedShots
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
@@ -59,10 +60,11 @@ class BatchMaker:
         self._stage, self._processes = stage, processes
         self._miner = None if snapshots is None else _Miner(stage, snapshots)
 
-    def __call__(self, step: int) -> Made:
-        """The batch of a step."""
+    def __call__(self, batch: int) -> Made:
+        """Batch number `batch` of this process, which is that of a step where batches are used once."""
         torch.set_num_threads(1)  # in this worker, beside the trainer
-        k = step * self._processes.world_size + self._processes.rank
+        step = Reuse(self._stage.data.passes).first_use(batch)
+        k = batch * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._stage.seed, k])
         weights = np.where(self._begins <= step, self._weights, 0)
         index = int(rng.choice(len(self._streams), p=weights / weights.sum()))

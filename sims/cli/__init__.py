@@ -25,6 +25,7 @@ VERBS = {
     "stream": "open-loop load on a decoder service, with latency histograms",
     "doctor": "what is installed here, and from where",
 }
+_SERVICE_PACKAGES = ("hdrh", "msgspec", "prometheus_client", "structlog")
 RUN_FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -50,11 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         return _fail(_unknown_verb(verb))
-    module = importlib.import_module(f"sims.cli.{verb.replace('-', '_')}")
+    hint = "nothing was done"
     try:
+        module = importlib.import_module(f"sims.cli.{verb.replace('-', '_')}")
+        hint = module.RESUME_HINT
         return module.run(arguments[1:])
     except KeyboardInterrupt:
-        print(f"\nqecpipe {verb}: interrupted; {module.RESUME_HINT}", file=sys.stderr)
+        print(f"\nqecpipe {verb}: interrupted; {hint}", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
         if show_traceback:
@@ -99,6 +102,8 @@ def _one_line(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}; {fix}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ModuleNotFoundError) and error.name in _SERVICE_PACKAGES:
+        return f"this verb needs the package {error.name}; pip install 'qecpipe[service]'"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,5 +1,7 @@
-"""What this installation and machine are."""
+"""What this installation (`packages`) and this machine (`machine`) are."""
 
-from sims.doctor.examine import OUR_MODULES, Finding, examine
+from sims.doctor.examine import examine
+from sims.doctor.finding import Finding
+from sims.doctor.packages import OUR_MODULES
 
 __all__ = ["OUR_MODULES", "Finding", "examine"]

@@ -82,10 +82,7 @@ def test_noisy_measurements_and_repeat_blocks_are_locations():
     assert "at MR MR flip" in model.names
 
 
-def test_other_noise_is_refused():
-    circuit = stim.Circuit("R 0\nHERALDED_ERASE(0.1) 0\nM 0\nDETECTOR rec[-1]")
-    with pytest.raises(ValueError, match="HERALDED_ERASE"):
-        SharedParameterModel.of_circuit(circuit)
+def test_circuits_and_guesses_without_noise_are_refused():
     with pytest.raises(ValueError, match="no noise"):
         SharedParameterModel.of_circuit(stim.Circuit("R 0\nM 0\nDETECTOR rec[-1]"))
     with pytest.raises(ValueError, match="idle_cnot_x = 0"):

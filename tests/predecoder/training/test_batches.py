@@ -13,6 +13,7 @@ import qec
 from predecoder.training import StageConfig, TaskConfig
 from predecoder.training.batches import batches
 from predecoder.training.making import BatchMaker
+from predecoder.training.reuse import Reuse
 from predecoder.training.shot_selection import DisagreementShots
 from predecoder.training.tasks import expand_tasks
 from predecoder.weights import save_weights
@@ -160,3 +161,28 @@ def test_batches_come_with_the_true_observables(stage):
     )
     assert np.array_equal(flips[:, 0] & 1, made.observables[:, 0])  # sampled labels tell the truth
     assert 0 < made.observables.sum() < len(made.observables)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_batches_take_turns(passes):
+    """Each is used as often as it is to be, in groups of eight where that is more than once."""
+    reuse = Reuse(passes)
+    used = [reuse.batch_of(step) for step in range(48)]
+    assert sorted(used) == sorted([batch for batch in range(48 // passes) for _ in range(passes)])
+    if passes == 1:
+        assert used == list(range(48))
+    for step, batch in enumerate(used):
+        assert used.index(batch) == reuse.first_use(batch)
+        still_used = {reuse.first_use(other) for other in used[step:]}
+        assert reuse.group_start(step) <= min(still_used)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [0, 5, 11, 16, 19])
+def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, start):
+    twice = dataclasses.replace(stage, data=dataclasses.replace(stage.data, passes=2, workers=2))
+    maker, reuse = BatchMaker(twice), Reuse(2)
+    for step, batch in zip(range(start, 21), batches(twice, steps=range(start, 21)), strict=True):
+        made = maker(reuse.batch_of(step))
+        assert made.stream == batch.stream
+        assert np.array_equal(made.packed, batch.packed)

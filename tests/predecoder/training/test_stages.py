@@ -161,18 +161,24 @@ def test_learning_rate_schedule():
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tmp_path):
+@pytest.mark.parametrize("passes", [1, 2])
+def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tmp_path, passes):
     """Bit for bit, though its shots are mined with averaged weights of earlier steps; one log line a step."""
     tasks = (TaskConfig(3, p=0.03, shots="mined", bases=("x",), orientations=("XV",)),)
     mined = dataclasses.replace(
-        stage, tasks=tasks, loss="logical-class", class_loss=ClassLossConfig(mine_every=2, small_gap=0.5)
+        stage,
+        tasks=tasks,
+        loss="logical-class",
+        class_loss=ClassLossConfig(mine_every=2, small_gap=0.5),
+        data=dataclasses.replace(stage.data, passes=passes),
+        optimizer=dataclasses.replace(stage.optimizer, steps=18),
     )
     cpu, seen = torch.device("cpu"), []
     whole = train_stage(mined, tmp_path / "whole", device=cpu, on_step=seen.append)
     assert all(report.logical_class > 0 and 0 <= report.wrong <= 1 for report in seen)
 
     def interrupt(report):
-        if report.step == 5:
+        if report.step == 13:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -181,12 +187,10 @@ def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tm
     for a, b in zip(_states(whole), _states(resumed), strict=True):
         assert np.array_equal(a, b)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines] == list(range(1, 19))
     # What later steps are mined with is there, and nothing else.
-    assert sorted(path.name for path in (tmp_path / "parts" / "mining").iterdir()) == [
-        "step-00000004.pt",
-        "step-00000006.pt",
-    ]
+    left = sorted(int(path.stem.removeprefix("step-")) for path in (tmp_path / "parts" / "mining").iterdir())
+    assert left == ([16, 18] if passes == 1 else [14, 16, 18])
 
 
 @pytest.mark.slow

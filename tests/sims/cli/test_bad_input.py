@@ -46,6 +46,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("folder").mkdir()
     detections, _ = CIRCUIT.compile_detector_sampler(seed=1).sample(100, separate_observables=True)
     stim.write_shot_data_file(data=detections, path="s.b8", format="b8", num_detectors=CIRCUIT.num_detectors)
+    stim.write_shot_data_file(
+        data=detections[:1], path="one.b8", format="b8", num_detectors=CIRCUIT.num_detectors
+    )
     _csv("list.csv", [1, 2])
     _csv("null.csv", None)
     _csv("text.csv", METADATA | {"d": "three"})
@@ -89,8 +92,9 @@ SERVE = ("serve", "--socket", "out")
         ((*DECODE, "folder"), "folder: Is a directory; check the path"),
         (("decode", "--shots", "s.b8", "--dem", "empty.dem"), "empty.dem has 0 detectors"),
         (("decode", "--shots", "empty.b8", "--circuit", "c.stim"), "empty.b8: the shot file is empty"),
-        ((*LEARN, "nondeterministic.stim"), "nondeterministic.stim: The circuit contains non-deterministic"),
+        ((*LEARN, "nondeterministic.stim"), "The circuit contains non-deterministic"),
         ((*LEARN, "latin.stim"), "latin.stim is not a text file"),
+        (("learn-noise", "--circuit", "c.stim", "--out", "out", "--shots", "one.b8"), "too few shots"),
         (("learn-noise", "--circuit", "c.stim", "--out", "out", "--shots"), "--shots has no value"),
         (("plot", "list.csv"), "has json_metadata [1, 2], which is no object"),
         (("plot", "null.csv"), "has json_metadata null, which is no object"),

@@ -105,6 +105,18 @@ def test_a_run_that_broke_is_one_line_and_another_exit_code(
     assert capsys.readouterr().err == f"qecpipe doctor: {expected}\n"
 
 
+@pytest.mark.parametrize("verb", ["serve", "stream"])
+def test_without_the_services_packages_its_verbs_say_what_to_install(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("decoder_service", f"sims.cli.{verb}"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("msgspec", "structlog", "hdrh"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main([verb, "--help"]) == 2
+    assert "pip install 'qecpipe[service]'" in capsys.readouterr().err
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(arguments: list[str]) -> int:
         raise KeyError("bug")

@@ -10,7 +10,7 @@ import pytest
 
 import sims
 from predecoder.native import load_library
-from sims.doctor.examine import OUR_MODULES, examine
+from sims.doctor import OUR_MODULES, examine
 
 from ..conftest import RunCli
 
@@ -26,7 +26,13 @@ def test_report_has_every_section_and_our_modules_from_one_tree(run_cli: RunCli)
     places = {finding.name: finding for finding in findings if finding.section == "modules"}
     assert set(places) == set(OUR_MODULES)
     for name, finding in places.items():
-        assert (finding.level, finding.value) == ("ok", str(home.joinpath(*name.split("."))))
+        expected = home.joinpath(*name.split("."))
+        assert (finding.level, finding.value) == (
+            "ok",
+            str(expected if expected.is_dir() else f"{expected}.py"),
+        )
+    machine = {finding.name for finding in findings if finding.section == "processor"}
+    assert {"name", "instruction sets", "cores", "compiler", "native code"} <= machine
 
 
 def test_without_a_compiler_native_code_is_a_note_that_says_what_to_install(monkeypatch) -> None:

@@ -1,0 +1,16 @@
+"""One line of the doctor's report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A topic, what was found, and whether it needs attention."""
+
+    section: str
+    name: str
+    value: str
+    level: Literal["ok", "note", "problem"] = "ok"

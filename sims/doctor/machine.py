@@ -1,0 +1,133 @@
+"""What the machine is: processor, instruction sets, memory, compiler, GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sims.doctor.finding import Finding
+from sims.sweeps.collect import usable_cores
+
+_INSTRUCTION_SETS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f", "avx512bw", "avx512vl"),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AVX-512 bf16": ("avx512_bf16",),
+    "AMX": ("amx_tile",),
+    "AMX bf16": ("amx_bf16",),
+    "AMX int8": ("amx_int8",),
+    "NEON": ("asimd",),
+    "SVE": ("sve",),
+}
+"""Names, and the flags of /proc/cpuinfo of which one says so (for AVX-512: all of them)."""
+_SHOWN_ABSENT = {"x86_64": ("AVX2", "AVX-512", "VNNI", "AMX"), "aarch64": ("NEON", "SVE")}
+_ALL_NEEDED = ("AVX-512",)
+_NATIVE_SOURCES = ("network", "matching", "residual")
+
+
+def processor() -> Iterator[Finding]:
+    """The processor, what of its instructions matters here, and what uses them."""
+    import torch
+
+    info = cpu_info()
+    name = info.get("model name") or platform.processor() or platform.machine()
+    yield Finding("processor", "name", f"{name} ({platform.machine()})")
+    found, absent = instruction_sets(info, platform.machine())
+    yield Finding("processor", "instruction sets", ", ".join(found) or "none of those that matter")
+    if absent:
+        yield Finding("processor", "does not have", ", ".join(absent))
+    if "AMX bf16" not in found:
+        bfloat16 = "natively" if "AVX-512 bf16" in found else "emulated, slower than float32"
+        yield Finding("processor", "bfloat16", f"no AMX: --precision bfloat16 would run {bfloat16} here")
+    yield Finding("processor", "torch uses", torch.backends.cpu.get_cpu_capability())
+    yield Finding("processor", "cores", f"{len(usable_cores())} usable of {os.cpu_count()}")
+    yield Finding("processor", "torch threads", str(torch.get_num_threads()))
+    memory = _memory_gib()
+    if memory is not None:
+        yield Finding("processor", "memory", f"{memory:.1f} GiB")
+    yield _compiler()
+    yield _native_code()
+
+
+def cpu_info() -> dict[str, str]:
+    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    path = Path("/proc/cpuinfo")
+    entries: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        key, separator, value = line.partition(":")
+        if not separator:
+            break
+        entries[key.strip()] = value.strip()
+    return entries
+
+
+def instruction_sets(info: dict[str, str], machine: str) -> tuple[list[str], list[str]]:
+    """(present, absent) names of instruction sets; absent are those that such machines may have."""
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    present = [
+        name
+        for name, needed in _INSTRUCTION_SETS.items()
+        if (all if name in _ALL_NEEDED else any)(flag in flags for flag in needed)
+    ]
+    return present, [name for name in _SHOWN_ABSENT.get(machine, ()) if name not in present]
+
+
+def _memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError):
+        return None
+
+
+def _compiler() -> Finding:
+    """The compiler of the native code."""
+    from cuda.qecpipe.cpu_build import CompilerMissingError, find_compiler
+
+    try:
+        path = find_compiler()
+    except CompilerMissingError as error:
+        return Finding("processor", "compiler", str(error), "note")
+    try:
+        run = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("processor", "compiler", f"{path} does not run: {error}", "note")
+    lines = run.stdout.splitlines() or [""]
+    return Finding("processor", "compiler", f"{path}: {lines[0]}")
+
+
+def _native_code() -> Finding:
+    """Whether the pre-decoder's C++ can be compiled and loaded here."""
+    from predecoder.native import NativeUnavailableError, load_library
+
+    try:
+        for name in _NATIVE_SOURCES:
+            load_library(name)
+    except NativeUnavailableError as error:
+        reason = " ".join(str(error).split())
+        return Finding("processor", "native code", f"no, Python does its work more slowly: {reason}", "note")
+    return Finding("processor", "native code", "compiled for this machine")
+
+
+def gpu() -> Iterator[Finding]:
+    """Every GPU that torch offers, or why there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            memory = properties.total_memory / 2**30
+            what = f"{properties.name} (sm_{properties.major}{properties.minor}, {memory:.0f} GiB)"
+            yield Finding("gpu", f"cuda:{index}", what)
+        return
+    if torch.version.cuda is None:
+        reason = f"torch {torch.__version__} is built without CUDA; install a CUDA build to use a GPU"
+    elif not Path("/proc/driver/nvidia/version").exists():
+        reason = f"torch is built for CUDA {torch.version.cuda}, but no NVIDIA driver is loaded"
+    else:
+        reason = (
+            f"torch is built for CUDA {torch.version.cuda} and a driver is loaded, but it offers no device"
+        )
+    yield Finding("gpu", "none", reason, "note")
