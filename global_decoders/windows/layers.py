@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import stim
 
-import qec
-from global_decoders.faults import require_edges
+from global_decoders.compiling import require_edges
 from global_decoders.windows.repeats import shortened
+from qec import Mechanism as DemMechanism
 from qec import detector_coordinates, mechanisms, normal_form
 
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "time_of"]
@@ -115,11 +115,14 @@ class LayeredDem:
     reach: int
 
     @classmethod
-    def from_dem(cls, dem: stim.DetectorErrorModel) -> LayeredDem:
-        """Reads a DEM; of a long REPEAT block only a few iterations.
+    def from_dem(cls, dem: stim.DetectorErrorModel, *, correlated: bool = False) -> LayeredDem:
+        """Reads a DEM, in normal form for matching; of a long REPEAT block only a few iterations.
 
         Layers are the distinct values of the detectors' third coordinate, which is time (the last one, where
         there are fewer); coordinates after it are annotations, which nothing looks at.
+
+        Args:
+            correlated: whether the windows' matching uses correlations.
 
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
@@ -127,14 +130,14 @@ class LayeredDem:
         require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
         if short is not dem:
-            layers = _read(short)
+            layers = _read(short, correlated=correlated)
             missing, per_cycle = dem.num_detectors - short.num_detectors, layers.detectors_per_cycle
             wanted = layers.num_layers + missing // max(per_cycle, 1) * layers.cycle
             if layers.can_have(wanted):
                 long = layers.with_layers(wanted)
                 if np.array_equal(np.sort(long.detector_order()), np.arange(dem.num_detectors)):
                     return long
-        return _read(dem)
+        return _read(dem, correlated=correlated)
 
     def can_have(self, num_layers: int) -> bool:
         """Whether `with_layers(num_layers)` succeeds."""
@@ -230,16 +233,19 @@ def time_of(coordinates: Sequence[float]) -> float:
     return coordinates[min(2, len(coordinates) - 1)]
 
 
-def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
+def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     # Flat: equal layers look equal only if what iterations share is merged everywhere.
     normal = normal_form(dem.flattened())
     times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
     num_layers = int(layer_of.max(initial=-1)) + 1
-    found = _mechanisms_by_layer(mechanisms(normal.matching_dem), layer_of, sites, num_layers)
+    matched = normal.correlated_dem if correlated else normal.matching_dem
+    found = _mechanisms_by_layer(mechanisms(matched), layer_of, sites, num_layers)
     # Certain errors stand alone: what else their mechanism flips always happens too.
     always = [whole for m in mechanisms(normal.certain) for whole in m.whole().components]
-    certain = _mechanisms_by_layer((_alone(part) for part in always), layer_of, sites, num_layers)
+    certain = _mechanisms_by_layer(
+        (DemMechanism(1.0, (part,)) for part in always), layer_of, sites, num_layers
+    )
     detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
     index: dict[LayerKind, int] = {}
     source = tuple(
@@ -291,7 +297,7 @@ def _times_and_sites(
 
 
 def _mechanisms_by_layer(
-    errors: Iterable[qec.Mechanism], layer_of: np.ndarray, sites: np.ndarray, num_layers: int
+    errors: Iterable[DemMechanism], layer_of: np.ndarray, sites: np.ndarray, num_layers: int
 ) -> list[list[Mechanism]]:
     """Mechanisms that can be seen, at their earliest layer."""
     found: list[list[Mechanism]] = [[] for _ in range(num_layers)]
@@ -309,10 +315,6 @@ def _mechanisms_by_layer(
 
 def _component(layers: np.ndarray, sites: np.ndarray, flips: tuple[int, ...]) -> Component:
     return Component(tuple(sorted(zip(layers.tolist(), sites.tolist(), strict=True))), flips)
-
-
-def _alone(component: qec.Component) -> qec.Mechanism:
-    return qec.Mechanism(1.0, (component,))
 
 
 def _repetition(source: tuple[int, ...]) -> tuple[int, int]:
