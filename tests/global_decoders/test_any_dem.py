@@ -21,7 +21,7 @@ def joint(dem: stim.DetectorErrorModel) -> np.ndarray:
     states = np.arange(1 << (dem.num_detectors + dem.num_observables))
     found = (states == 0).astype(float)
     for instruction in dem.flattened():
-        if instruction.type == "error":
+        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
             mask = 0
             for group in instruction.target_groups():
                 for t in group:
@@ -131,7 +131,7 @@ def least_weights(dem: stim.DetectorErrorModel) -> np.ndarray:
     """
     by_detectors: dict[int, list[tuple[float, int]]] = {}
     for instruction in dem:
-        if instruction.type == "error":
+        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
             targets = [t for group in instruction.target_groups() for t in group]
             detectors = sum(1 << t.val for t in targets if t.is_relative_detector_id())
             flips = sum(1 << t.val for t in targets if t.is_logical_observable_id())

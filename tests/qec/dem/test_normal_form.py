@@ -39,7 +39,7 @@ def distribution(dem: stim.DetectorErrorModel, *, observables: bool = True) -> n
     states = np.arange(1 << size)
     found = (states == 0).astype(float)
     for instruction in dem.flattened():
-        if instruction.type == "error":
+        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
             mask = 0
             for group in instruction.target_groups():
                 for t in group:
