@@ -1,12 +1,28 @@
-"""A CNN that removes local errors before a global decoder sees the syndrome.
+"""A CNN that removes local errors before a global decoder sees the syndrome, or weighs a matching of its own.
+
+Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatchingDecoder` is
+`neural-matching`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
 
 Torch is imported where a network is built or run, not by importing this package.
 """
 
-from predecoder.decoder import CompiledPredecoded, PredecodedDecoder, PredecoderMisfitWarning
+from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning
+from predecoder.correction import (
+    Policies,
+    PolicyName,
+    ResidualLayer,
+    ResidualStream,
+    StreamPredecoder,
+    automatic_policy,
+    stream_policy,
+)
+from predecoder.decoder import CompiledPredecoded, PredecodedDecoder
+from predecoder.neural_matching import CompiledNeuralMatching, NeuralMatchingDecoder
 from predecoder.weights import (
+    Bundle,
     WeightsError,
     WeightsFile,
+    load_bundle,
     load_network,
     resolve_weights,
     save_weights,
@@ -14,13 +30,25 @@ from predecoder.weights import (
 )
 
 __all__ = [
+    "Bundle",
+    "CompiledNeuralMatching",
     "CompiledPredecoded",
+    "LayoutMismatchWarning",
+    "NeuralMatchingDecoder",
+    "Policies",
+    "PolicyName",
     "PredecodedDecoder",
-    "PredecoderMisfitWarning",
+    "ResidualLayer",
+    "ResidualStream",
+    "ShortExperimentWarning",
+    "StreamPredecoder",
     "WeightsError",
     "WeightsFile",
+    "automatic_policy",
+    "load_bundle",
     "load_network",
     "resolve_weights",
     "save_weights",
     "shipped_weights",
+    "stream_policy",
 ]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import sinter
-import stim
 
-from predecoder.decision import Decision
-from predecoder.inference import Precision, PrecisionChoice, choose_precision
-from predecoder.modes import Mode, automatic_mode, make_decision
-from predecoder.residual import ResidualNetwork
-from predecoder.weights import WeightsError, is_quantized, load_network, resolve_weights
-from qec import DecodingProblem, LayoutError
+from predecoder.applicability import OnMismatch
+from predecoder.correction.decision import Decision, automatic_policy, make_decision
+from predecoder.correction.policies import PolicyName
+from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.inference import Precision, PrecisionChoice
+from predecoder.network_decoder import NetworkDecoder, checked_shots
+from predecoder.weights import Bundle
+from qec import DecodingProblem
 
 if TYPE_CHECKING:
     import torch
 
     from predecoder.network import Network
 
-__all__ = ["CompiledPredecoded", "PredecodedDecoder", "PredecoderMisfitWarning"]
+__all__ = ["CompiledPredecoded", "PredecodedDecoder"]
 
 
-class PredecoderMisfitWarning(UserWarning):
-    """A DEM that the pre-decoder cannot be laid out on is decoded without it."""
-
-
-class PredecodedDecoder(sinter.Decoder):
-    """Removes local errors with a network, then decodes the residual with a global decoder.
-
-    It can be pickled: it holds the weights' path and hash, and loads them where it is compiled.
-    """
+class PredecodedDecoder(NetworkDecoder):
+    """Removes local errors with a network, then decodes the residual with a global decoder."""
 
     def __init__(
         self,
@@ -42,95 +35,48 @@ class PredecodedDecoder(sinter.Decoder):
         weights: str | Path = "default",
         device: str = "auto",
         precision: PrecisionChoice = "auto",
-        on_misfit: Literal["warn", "fail"] = "warn",
-        mode: Mode | Literal["auto"] = "auto",
+        on_mismatch: OnMismatch = "warn",
+        policy: PolicyName | Literal["auto"] = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
     ) -> None:
-        """Finds and hashes the weights.
+        """Find and hash the weights.
 
         Args:
             global_decoder: decodes the residual syndrome with the unchanged DEM.
-            weights: shipped name or path of a .safetensors file.
-            device: 'auto', 'cpu' or 'cuda'.
-            precision: 'float32', 'bfloat16', 'int8', or 'auto' for the weights' own; a part of what
-                results depend on, as are the weights and the device.
-            on_misfit: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
-                decode without the network, or 'fail'.
-            mode: 'matching' explains the shot whole, by a matching on the network's logits; 'aggressive'
-                removes most of the syndrome, faster; 'conservative' only what is safe for a decoder that
-                uses correlations; 'auto' picks by the global decoder (`predecoder.modes`).
-            batch_shots: shots that go through the network at a time; by default, what fits the cache.
-            threads: of large batches, in torch or in C++; by default as many as torch has. Small ones
-                have one.
+            policy: 'threshold' commits clusters of moves that the network is sure of; 'abstain' explains a
+                shot whole, or leaves it whole; 'complete' commits clusters that explain every detection
+                they touch; 'auto' picks by the global decoder (`predecoder.correction`).
+            weights, device, precision, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
 
         Raises:
-            WeightsError: the weights do not exist, or are no weights.
-            ValueError: an unknown name, a number below 1, or a precision that weights or device do not have.
+            WeightsError, ValueError: see `NetworkDecoder`.
         """
-        if on_misfit not in ("warn", "fail"):
-            raise ValueError(f"on_misfit={on_misfit!r} is unknown; use 'warn' or 'fail'")
-        if batch_shots is not None and batch_shots < 1:
-            raise ValueError(f"batch_shots={batch_shots} is less than 1")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads={threads} is less than 1; leave it out for as many as torch has")
-        known = ("auto", *get_args(Mode))
-        if mode not in known:
-            raise ValueError(f"mode={mode!r} is unknown; use one of {', '.join(known)}")
-        self.mode: Mode = automatic_mode(global_decoder) if mode == "auto" else mode
-        self.global_decoder = global_decoder
-        file = resolve_weights(weights)
-        self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device, self.on_misfit = _device_type(device), on_misfit
-        self.precision: Precision = choose_precision(
-            precision, quantized=is_quantized(file), device_type=self.device
+        known = ("auto", *get_args(PolicyName))
+        if policy not in known:
+            raise ValueError(f"policy={policy!r} is unknown; use one of {', '.join(known)}")
+        super().__init__(
+            without_network=global_decoder,
+            weights=weights,
+            device=device,
+            precision=precision,
+            on_mismatch=on_mismatch,
+            batch_shots=batch_shots,
+            threads=threads,
         )
-        self.batch_shots, self.threads = batch_shots, threads
+        self.policy: PolicyName = automatic_policy(global_decoder) if policy == "auto" else policy
+        self.global_decoder = global_decoder
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
-        """Lays out the DEM, loads the network and compiles the global decoder.
-
-        Raises:
-            LayoutError: the DEM does not fit and `on_misfit` is 'fail'.
-            WeightsError: the file changed since it was hashed, or cannot be loaded.
-        """
-        compiled = self.global_decoder.compile_decoder_for_dem(dem=dem)
-        try:
-            problem = DecodingProblem.from_dem(dem)
-        except LayoutError as error:
-            if self.on_misfit == "fail":
-                raise
-            message = f"decoding without the pre-decoder: {error}"
-            warnings.warn(message, PredecoderMisfitWarning, stacklevel=2)
-            return compiled
-        import torch
-
-        network = self._network()
+    def _compiled(
+        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+    ) -> CompiledPredecoded:
         return CompiledPredecoded(
             problem,
-            network,
-            compiled,
-            device=torch.device(self.device),
-            precision=self.precision,
-            batch_shots=self.batch_shots,
-            threads=self.threads,
-            decision=make_decision(network, self.mode, problem),
+            bundle.network,
+            self.global_decoder.compile_decoder_for_dem(dem=problem.dem),
+            decision=make_decision(bundle.policies, self.policy, problem),
+            **options,
         )
-
-    def _network(self) -> Network:
-        found = resolve_weights(self.weights_path).sha256
-        if found != self.weights_sha256:
-            raise WeightsError(
-                f"{self.weights_path} changed from sha256 {self.weights_sha256[:12]} to {found[:12]} "
-                "while in use; start again"
-            )
-        return load_network(self.weights_path)
-
-
-def _device_type(name: str) -> str:
-    from predecoder.device import select_device
-
-    return select_device(name).type
 
 
 class CompiledPredecoded(sinter.CompiledDecoder):
@@ -146,17 +92,24 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         network: Network,
         global_decoder: sinter.CompiledDecoder,
         *,
+        decision: Decision,
         device: torch.device,
         precision: PrecisionChoice = "auto",
         batch_shots: int | None = None,
         threads: int | None = None,
-        decision: Decision | None = None,
         native: bool = True,
     ) -> None:
-        """See `PredecodedDecoder`.
+        """Prepare the engine.
 
         Args:
-            decision: by default the network's aggressive one.
+            problem: of the DEM that `global_decoder` was compiled for.
+            network: proposes moves.
+            global_decoder: decodes what they leave.
+            decision: commits moves; see `make_decision`.
+            device: where the network runs.
+            precision: what it computes in; see `choose_precision`.
+            batch_shots: shots that go through the network at a time; None for what fits the cache.
+            threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone, and so has in float32 the logits that streams have.
         """
         self.layout = problem.layout
@@ -170,7 +123,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             threads=threads,
             native=native,
         )
-        self._decision = decision or make_decision(network, "aggressive", problem)
+        self._decision = decision
 
     @property
     def precision(self) -> Precision:
@@ -200,13 +153,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         Raises:
             ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot.
         """
-        width = -(-self.layout.num_detectors // 8)
-        shots = bit_packed_detection_event_data
-        if shots.dtype != np.uint8 or shots.ndim != 2 or shots.shape[1] != width:
-            raise ValueError(
-                f"detection data are {shots.dtype} {shots.shape}, expected uint8 (shots, {width}) for "
-                f"{self.layout.num_detectors} detectors"
-            )
+        shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
         residual, flips = self.decode_to_residual(shots)
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips

@@ -15,14 +15,10 @@ from torch import nn
 from predecoder.activation import gelu
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 from predecoder.convolution import Convolution
-from predecoder.decision import ChainMode, DecisionConfig
 from predecoder.separable import Geometry, SeparableBlock
-from qec import NOISE_FEATURES, DecodingProblem
+from qec import NOISE_FEATURES
 
-__all__ = ["SMALL_PATCH", "Network", "NetworkConfig"]
-
-SMALL_PATCH = 7
-"""Distance from which on a patch is not small."""
+__all__ = ["Network", "NetworkConfig"]
 
 
 @dataclass(frozen=True)
@@ -116,11 +112,6 @@ class Network(nn.Module):
     A convolution sees zeros beyond the grid's edge, and the presence channels tell an edge from a
     silent detector, so one set of weights serves every distance, number of rounds and basis.
 
-    `decision` and `conservative` are the rules by groups that its logits were calibrated for, with a matcher
-    on independent edges and, in streams, with a decoder that uses correlations; they are stored with the
-    weights. So is `small_patch`, in place of `decision` below a distance of `SMALL_PATCH`: matching alone
-    fails so often there that a wrong commit costs little beside what the right ones repair.
-
     Attributes:
         stream_range: of a network with `integers`, how large each channel gets, `(C,)`; see `calibration`.
         hidden_range: the same of the hidden activations, `(blocks, C)`.
@@ -129,18 +120,9 @@ class Network(nn.Module):
     stream_range: torch.Tensor
     hidden_range: torch.Tensor
 
-    def __init__(
-        self,
-        config: NetworkConfig,
-        decision: DecisionConfig | None = None,
-        conservative: DecisionConfig | None = None,
-        small_patch: DecisionConfig | None = None,
-    ) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.decision = decision or DecisionConfig()
-        self.conservative = conservative or self.decision
-        self.small_patch = small_patch or self.decision
         cells = 2 // config.time_fold
         self.embed = Convolution(INPUT_CHANNELS // cells, config.channels, 3)
         kind, last = (SeparableBlock, 1) if config.separable else (ResidualBlock, 3)
@@ -165,14 +147,6 @@ class Network(nn.Module):
         # About one move in a hundred is a correction at p = 0.006.
         nn.init.constant_(self.head.bias, -math.log(99))  # pyright: ignore[reportArgumentType]
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-
-    def decision_for(self, mode: ChainMode, problem: DecodingProblem) -> DecisionConfig:
-        """The rule of a mode on a patch of some distance and detection density."""
-        if mode == "conservative":
-            rule = self.conservative
-        else:
-            rule = self.small_patch if problem.distance < SMALL_PATCH else self.decision
-        return rule.at(problem.peak_density)
 
     def fields(self, present_1Ctij: torch.Tensor) -> list[torch.Tensor] | list[None]:
         """What the patch adds to every block of a separable network, of its presence channels."""
@@ -199,7 +173,7 @@ class Network(nn.Module):
 
         Args:
             x_BCtij: `(B, 16, t, i, j)`.
-            rates_1Rtij: `(1, 64, t, i, j)`, the blocked `DecodingProblem.noise_features`, where configured.
+            rates_1Rtij: `(1, 64, t, i, j)`, the blocked `predecoder.rates.move_rates`, where configured.
         """
         x = self._cells(x_BCtij)
         fields = self.fields(x[:1, x.shape[1] // 2 :]) if self.config.separable else []

@@ -21,7 +21,7 @@ from predecoder.blocking import MOVE_CHANNELS
 if TYPE_CHECKING:
     from predecoder.network import Network
 
-__all__ = ["Tile", "halo_blocks", "infer_tiled", "tiles"]
+__all__ = ["Tile", "halo_blocks", "infer_tiled", "tiles", "with_halo"]
 
 Slices = tuple[slice, slice, slice]
 
@@ -61,8 +61,8 @@ def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Ite
     ranges = [range(0, n, s) for n, s in zip(shape, size, strict=True)]
     for start in itertools.product(*ranges):
         stop = [min(a + s, n) for a, s, n in zip(start, size, shape, strict=True)]
-        low = [max(0, a - h) for a, h in zip(start, halo, strict=True)]
-        high = [min(b + h, n) for b, h, n in zip(stop, halo, shape, strict=True)]
+        sides = zip(start, stop, halo, shape, strict=True)
+        low, high = zip(*(with_halo(a, b, h, end=n) for a, b, h, n in sides), strict=True)
         yield Tile(
             core=_slices(start, stop),
             source=_slices(low, high),
@@ -71,6 +71,18 @@ def tiles(shape: Sequence[int], size: Sequence[int], halo: Sequence[int]) -> Ite
                 [b - o for b, o in zip(stop, low, strict=True)],
             ),
         )
+
+
+def with_halo(start: int, stop: int, halo: int, *, end: int | None) -> tuple[int, int]:
+    """First and last block plus one that blocks from `start` to `stop` are computed from, along one side.
+
+    Args:
+        start, stop: of the blocks.
+        halo: blocks on either side that they depend on.
+        end: where the volume ends; None where that is not in sight.
+    """
+    high = stop + halo
+    return max(0, start - halo), high if end is None else min(high, end)
 
 
 def infer_tiled(

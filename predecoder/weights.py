@@ -11,15 +11,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from predecoder.correction.policies import Policies
 from qec import GRID_REVISION
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
 
 __all__ = [
+    "Bundle",
     "WeightsError",
     "WeightsFile",
     "is_quantized",
+    "load_bundle",
     "load_network",
     "resolve_weights",
     "save_weights",
@@ -48,6 +51,21 @@ class WeightsFile:
     path: Path
     sha256: str
     card: dict[str, Any] = field(compare=False, default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What a weights file holds.
+
+    Attributes:
+        network: gives logits.
+        policies: what becomes of them.
+        file: where both are from.
+    """
+
+    network: Network
+    policies: Policies
+    file: WeightsFile
 
 
 def shipped_weights() -> tuple[str, ...]:
@@ -91,8 +109,10 @@ def is_quantized(file: WeightsFile) -> bool:
     return bool(_metadata(file.path).get("network", {}).get("integers", False))
 
 
-def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsFile:
-    """Writes `path` (.safetensors, with network and decision configuration inside) and its .json card."""
+def save_weights(
+    network: Network, path: Path, card: dict[str, Any], *, policies: Policies | None = None
+) -> WeightsFile:
+    """Write `path` (.safetensors, with the network's configuration and policies) and its .json card."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -100,9 +120,7 @@ def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsF
     # One entry: safetensors writes several in random order, and the file's hash is its identity.
     described = {
         "network": dataclasses.asdict(network.config),
-        "decision": dataclasses.asdict(network.decision),
-        "conservative": dataclasses.asdict(network.conservative),
-        "small_patch": dataclasses.asdict(network.small_patch),
+        "policies": (policies or Policies()).to_dict(),
         "grid": GRID_REVISION,
     }
     save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(described)})
@@ -113,23 +131,28 @@ def save_weights(network: Network, path: Path, card: dict[str, Any]) -> WeightsF
 
 
 def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = None) -> Network:
-    """Builds the network that a weights file describes and loads it.
+    """The network of a weights file alone; see `load_bundle`."""
+    return load_bundle(name_or_path, expect=expect).network
+
+
+def load_bundle(name_or_path: str | Path, *, expect: NetworkConfig | None = None) -> Bundle:
+    """Build the network that a weights file describes, load it, and read its policies.
 
     Raises:
         WeightsError: not a safetensors file, not of this project, or not of the `expect`ed size.
     """
     from safetensors import safe_open
 
-    from predecoder.decision import DecisionConfig
     from predecoder.network import Network, NetworkConfig
 
-    path = resolve_weights(name_or_path).path
+    weights_file = resolve_weights(name_or_path)
+    path = weights_file.path
     described = _metadata(path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     try:
         config = NetworkConfig(**described["network"])
-        decisions = [DecisionConfig(**described[k]) for k in ("decision", "conservative", "small_patch")]
+        policies = Policies.from_dict(described["policies"])
         grid = described["grid"]
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
@@ -143,7 +166,7 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
         )
     if expect is not None and config != expect:
         raise WeightsError(f"{path} holds {config}, the configuration asks for {expect}")
-    network = Network(config, *decisions)
+    network = Network(config)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -151,7 +174,7 @@ def load_network(name_or_path: str | Path, *, expect: NetworkConfig | None = Non
         raise WeightsError(
             f"{path} does not fit the network it describes ({reason[0].strip()}); copy or train it again"
         ) from None
-    return network.eval()
+    return Bundle(network.eval(), policies, weights_file)
 
 
 def _metadata(path: Path) -> dict[str, Any]:

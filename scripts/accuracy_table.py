@@ -4,10 +4,10 @@
     .venv/bin/python scripts/accuracy_table.py --out out/accuracy --distance 9 --noise si1000
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
-the same shots. Unless --mode says otherwise, logits are matched in front of PyMatching, and in front of
-correlated PyMatching the network is conservative. A cell runs in chunks
-until both sides have --min-errors errors or it has had --max-shots; each chunk is one line of
-cells.jsonl, so that a killed run goes on where it was.
+the same shots; `predecoder+X` is compared with X, `neural-matching` with PyMatching. Unless --policy says
+otherwise, each `predecoder+X` has the policy that suits X. A cell runs in chunks until both sides have
+--min-errors errors or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from typing import Literal
 import torch
 import tyro
 
-from predecoder import load_network, resolve_weights
+from predecoder import PolicyName, load_bundle
 from predecoder.device import select_device
-from predecoder.training import EvaluationCase, Noise, PairedCounts, PairedEvaluator
+from predecoder.training import (
+    DEFAULT_DECODERS,
+    EvaluationCase,
+    Noise,
+    PairedCounts,
+    PairedEvaluator,
+)
 
 SEED = 7_000_000
 
@@ -39,7 +45,7 @@ class Flags:
     p: tuple[float, ...] = (0.006, 0.003)
     basis: tuple[str, ...] = ("x", "z")
     noise: tuple[Noise, ...] = ("depolarizing",)
-    mode: Literal["auto", "aggressive", "conservative", "matching"] = "auto"
+    policy: PolicyName | Literal["auto"] = "auto"
     min_errors: int = 100
     max_shots: int = 100_000
     chunk_shots: int = 4096
@@ -52,27 +58,29 @@ def main() -> None:
     flags = tyro.cli(Flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
-    weights = resolve_weights(flags.weights)
+    bundle = load_bundle(flags.weights)
+    weights, device = bundle.file, select_device(flags.device)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "cells.jsonl"
-    done = _read(log, weights.sha256, flags.mode)
-    network, device = load_network(weights.path), select_device(flags.device)
+    done = _read(log, weights.sha256, flags.policy)
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
         case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True, noise=noise)
         evaluator = None
         while not _finished(done, case, flags):
-            mode = None if flags.mode == "auto" else flags.mode
-            evaluator = evaluator or PairedEvaluator(network, case, device=device, mode=mode)
+            policy = None if flags.policy == "auto" else flags.policy
+            evaluator = evaluator or PairedEvaluator(
+                bundle.network, bundle.policies, case, device=device, policy=policy
+            )
             chunk = _chunks(done, case)
             counts = evaluator.run(case.shots, seed=SEED + 1000 * distance + chunk)
             with log.open("a") as lines:
                 for decoder, c in counts.items():
                     key = {"noise": noise, "distance": distance, "p": p, "basis": basis, "decoder": decoder}
-                    what = {"weights": weights.sha256, "mode": flags.mode}
+                    what = {"weights": weights.sha256, "policy": flags.policy}
                     row = key | what | {"counts": dataclasses.asdict(c)}
                     lines.write(json.dumps(row) + "\n")
                     done.setdefault(_key(row), []).append(c)
-            plain = sum(done[(noise, distance, p, basis, "pymatching")], PairedCounts())
+            plain = sum(done[(noise, distance, p, basis, DEFAULT_DECODERS[0])], PairedCounts())
             print(
                 f"{noise} d={distance} p={p:g} {basis}: {plain.shots} shots, ratio {plain.ratio:.3f}",
                 flush=True,
@@ -84,32 +92,36 @@ def _key(row: dict) -> tuple:
     return row["noise"], row["distance"], row["p"], row["basis"], row["decoder"]
 
 
-def _read(log: Path, sha256: str, mode: str) -> dict[tuple, list[PairedCounts]]:
+def _read(log: Path, sha256: str, policy: str) -> dict[tuple, list[PairedCounts]]:
     done: dict[tuple, list[PairedCounts]] = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         row = json.loads(line)
-        if row["weights"] == sha256 and row["mode"] == mode:
+        if row["weights"] == sha256 and row["policy"] == policy:
             done.setdefault(_key(row), []).append(PairedCounts(**row["counts"]))
     return done
 
 
 def _chunks(done: dict[tuple, list[PairedCounts]], case: EvaluationCase) -> int:
-    return len(done.get((case.noise, case.distance, case.p, case.basis, "pymatching-correlated"), []))
+    return len(done.get((case.noise, case.distance, case.p, case.basis, DEFAULT_DECODERS[-1]), []))
 
 
 def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags: Flags) -> bool:
-    total = sum(done.get((case.noise, case.distance, case.p, case.basis, "pymatching"), []), PairedCounts())
+    total = sum(
+        done.get((case.noise, case.distance, case.p, case.basis, DEFAULT_DECODERS[0]), []), PairedCounts()
+    )
     enough = min(total.errors_plain, total.errors_predecoded) >= flags.min_errors
     return enough or total.shots >= flags.max_shots
 
 
 def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
-    print(f"\nweights sha256 {sha256[:12]}, mode {flags.mode}; paired, perfect last round, 95 % intervals\n")
+    print(
+        f"\nweights sha256 {sha256[:12]}, policy {flags.policy}; paired, perfect last round, 95 % intervals\n"
+    )
     pairs = ("errors plain / pre", "only plain / only pre")
     columns = ("noise", "p", "d", "basis", "decoder", "shots", *pairs, "ratio", "SDR")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
-        for decoder in ("pymatching", "pymatching-correlated"):
+        for decoder in DEFAULT_DECODERS:
             c = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
             low, high = c.ratio_interval
             sdr = f"{c.sdr:.1f}" if c.residual_events else "all"

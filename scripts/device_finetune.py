@@ -22,7 +22,7 @@ import torch
 import tyro
 
 from noise_learning import Moments, SharedParameterModel, Structure, learn
-from predecoder import load_network, resolve_weights
+from predecoder import load_bundle, resolve_weights
 from predecoder.training import (
     DataConfig,
     OptimizerConfig,
@@ -35,7 +35,7 @@ from predecoder.training import (
 from qec import iter_shots
 
 HALVES = ("even", "odd")
-DECODERS = ("pymatching", "pymatching-correlated")
+DECODERS = ("neural-matching", "predecoder+pymatching-correlated")
 LABELS = {"shipped": "as shipped", "tuned": "fine-tuned"}
 
 
@@ -86,14 +86,13 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     work_dir = flags.out / f"{name}-{HALVES[half]}"
     work_dir.mkdir(exist_ok=True)
     dem.to_file(work_dir / "learned.dem")
-    shipped = load_network(resolve_weights(flags.weights).path)
+    bundle = load_bundle(flags.weights)
+    shipped = bundle.network
     stage = StageConfig(
         name=work_dir.name,
         init=str(resolve_weights(flags.weights).path),
         network=shipped.config,
-        decision=shipped.decision,
-        conservative=shipped.conservative,
-        small_patch=shipped.small_patch,
+        policies=bundle.policies,
         optimizer=OptimizerConfig(
             steps=flags.steps, learning_rate=flags.learning_rate, warmup_steps=50, decay_fraction=0.8
         ),
@@ -104,7 +103,8 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
         stage, work_dir, device=torch.device("cpu"), on_step=lambda r: _progress(work_dir.name, r.step)
     )
     for label, network in (("shipped", shipped), ("tuned", tuned)):
-        decoders = PairedDecoders(network, dem, device=torch.device("cpu"), decoders=DECODERS)
+        cpu = torch.device("cpu")
+        decoders = PairedDecoders(network, bundle.policies, dem, device=cpu, decoders=DECODERS)
         for decoder, counts in decoders.count(shots[1 - half :: 2], flips[1 - half :: 2]).items():
             yield {"file": name, "half": HALVES[half], "network": label, "decoder": decoder, **asdict(counts)}
 

@@ -96,7 +96,7 @@ def moves() -> Figure:
     circuit = memory_circuit(distance=7, rounds=5, basis="z", noise=depolarizing(0.006))
     problem = DecodingProblem.from_circuit(circuit)
     shots = circuit.compile_detector_sampler(seed=3).sample(1, bit_packed=True)
-    decoder = PredecodedDecoder(make_decoder("pymatching"), weights="fast", mode="aggressive")
+    decoder = PredecodedDecoder(make_decoder("pymatching"), weights="fast", policy="threshold")
     compiled = decoder.compile_decoder_for_dem(dem=problem.dem)
     assert isinstance(compiled, CompiledPredecoded)
     residual, _ = compiled.decode_to_residual(shots)

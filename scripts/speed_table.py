@@ -19,8 +19,7 @@ import torch
 import tyro
 
 from global_decoders import make_decoder
-from predecoder import PredecodedDecoder
-from predecoder.decoder import CompiledPredecoded
+from predecoder import CompiledPredecoded, NeuralMatchingDecoder, PredecodedDecoder
 from predecoder.training import EvaluationCase
 
 SEED = 8_000_000
@@ -69,8 +68,10 @@ def _measure(flags: Flags, distance: int, p: float) -> Times:
     decoders: dict[str, sinter.CompiledDecoder] = {}
     for name in ("pymatching", "pymatching-correlated"):
         decoders[name] = make_decoder(name).compile_decoder_for_dem(dem=dem)
-    for name in tuple(decoders):
-        before = PredecodedDecoder(make_decoder(name), weights=flags.weights, device="cpu", threads=1)
+    options = {"weights": flags.weights, "device": "cpu", "threads": 1}
+    decoders["neural-matching"] = NeuralMatchingDecoder(**options).compile_decoder_for_dem(dem=dem)
+    for name in ("pymatching", "pymatching-correlated"):
+        before = PredecodedDecoder(make_decoder(name), **options)
         compiled = before.compile_decoder_for_dem(dem=dem)
         assert isinstance(compiled, CompiledPredecoded)
         decoders[f"predecoder+{name}"] = compiled

@@ -2,11 +2,11 @@
 
     .venv/bin/python scripts/trade_curve.py --weights accurate --distance 9 --p 0.006 --shots 20000
 
-One run of the network, then every pair of thresholds of both modes: `aggressive` in front of PyMatching,
-`conservative` (groups bound by mechanisms, no residue) in front of correlated PyMatching; and, in front of
-both, the matching of the logits. A threshold of proposing below 0 refuses groups that touch an alternative of
-such a logit. Shots are other than those of accuracy_table.py, so that a threshold picked here is not picked
-on the table's shots.
+One run of the network, then every pair of thresholds of both policies by clusters: `threshold` in front of
+PyMatching, `complete` (clusters joined along hyperedges that leave no residual) in front of correlated
+PyMatching; and, in place of both, the matching of the logits. A threshold of proposing below 0 refuses
+clusters that touch an alternative of such a logit. Shots are other than those of accuracy_table.py, so that a
+threshold picked here is not picked on the table's shots.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ import tyro
 
 from global_decoders import make_decoder
 from predecoder import load_network, resolve_weights
-from predecoder.decision import ChainDecision, DecisionConfig
+from predecoder.correction import ClusterDecision, MatchingDecision, ResidualNetwork, ThresholdPolicy
 from predecoder.device import select_device
-from predecoder.matching import MatchedDecision
-from predecoder.residual import ResidualNetwork
 from predecoder.training import EvaluationCase, PairedCounts
 from qec import DecodingProblem
 
@@ -61,11 +59,11 @@ def main() -> None:
     matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
     network = ResidualNetwork(problem, load_network(file.path), device=select_device(flags.device))
     dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
-    configs = [[DecisionConfig(propose=low, commit=high) for low, high in dial]]
-    configs.append([replace(c, residue="none", bind="mechanisms") for c in configs[0]])
+    configs = [[ThresholdPolicy(propose=low, commit=high) for low, high in dial]]
+    configs.append([replace(c, residual="empty", clustering="hyperedges") for c in configs[0]])
     labels = [(f"{low:g}", f"{high:g}") for low, high in dial] + [("-", "matching")]
-    matched = MatchedDecision(problem)
-    decisions = [[*(ChainDecision(problem, c) for c in row), matched] for row in configs]
+    matched = MatchingDecision(problem)
+    decisions = [[*(ClusterDecision(problem, c) for c in row), matched] for row in configs]
     counts = [[PairedCounts() for _ in labels] for _ in DECODERS]
     seconds = np.zeros((2, len(labels)))
     plain_seconds = np.zeros(2)

@@ -10,12 +10,11 @@ import numpy as np
 import stim
 
 from global_decoders.windows import LayeredDem, shortened
-from predecoder.modes import chain_mode
-from predecoder.weights import load_network, resolve_weights
+from predecoder import PolicyName, load_bundle, stream_policy
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    from predecoder.streaming import ResidualStream, StreamPredecoder
+    from predecoder import ResidualStream, StreamPredecoder
 
 __all__ = ["PredecoderStage"]
 
@@ -41,7 +40,7 @@ class PredecoderStage:
         *,
         layers: LayeredDem,
         tile: int,
-        graphlike: bool,
+        policy: PolicyName,
         device: str = "auto",
     ) -> PredecoderStage:
         """Reads weights and the layout of `dem`, whose layers are `layers`.
@@ -51,35 +50,34 @@ class PredecoderStage:
             dem: of the experiment.
             layers: read from it.
             tile: blocks of 2 layers that go through the network at a time.
-            graphlike: whether the decoder behind it matches independent edges, as in `chain_mode`.
+            policy: commits moves; see `predecoder.automatic_policy`.
             device: 'auto', 'cpu' or 'cuda'.
 
         Raises:
             WeightsError, LayoutError: as `PredecodedDecoder` does; both are ValueErrors.
         """
+        from predecoder import StreamPredecoder
         from predecoder.device import select_device
-        from predecoder.mechanisms import StreamMechanisms
-        from predecoder.stream_layers import StreamLayers
-        from predecoder.streaming import StreamPredecoder
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
             dem = shortened(dem)
-        file = resolve_weights(weights)
         problem = DecodingProblem.from_dem(dem)
         layout = problem.layout
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
-        network, stream_layers = load_network(file.path), StreamLayers(layout, layers)
+        bundle = load_bundle(weights)
         predecoder = StreamPredecoder(
             problem,
-            network,
+            bundle.network,
+            policy=stream_policy(bundle.policies, policy, problem),
+            layers=layers,
             device=select_device(device),
             tile=tile,
-            decision=network.decision_for(chain_mode(graphlike=graphlike), problem),
-            mechanisms=StreamMechanisms(problem, layers=stream_layers),
-            layers=stream_layers,
+            min_rounds=bundle.policies.min_rounds,
         )
-        return cls(predecoder, file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors))
+        return cls(
+            predecoder, bundle.file.sha256, tuple(flat[detectors] for detectors in layers.source_detectors)
+        )
 
     def begin(self) -> ResidualStream:
         """A new shot."""

@@ -13,7 +13,7 @@ from decoder_service.streaming.commits import Flag
 from global_decoders.windows import Component, LayeredDem, Syndrome, Window, WindowMatcher, WindowStep
 
 if TYPE_CHECKING:
-    from predecoder.streaming import ResidualStream
+    from predecoder import ResidualStream
 
 __all__ = ["Edges", "ShotState", "seen_by"]
 

@@ -19,6 +19,7 @@ from decoder_service.streaming.reload import ModelSchedule, check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
 from decoder_service.streaming.shot import ShotState
 from global_decoders.windows import LayeredDem, Mode, WindowedDecoder, WindowSizes, shortened
+from predecoder import automatic_policy
 
 __all__ = ["StreamDecoder"]
 
@@ -52,8 +53,8 @@ class StreamDecoder:
             decoder: 'pymatching' or 'pymatching-correlated'.
             predecoder: weights of a network, a shipped name or a path, that removes local errors
                 before windows see them. A layer then waits for those its moves depend on, half the
-                network's receptive field, and for chains of moves to end. Its mode is by groups of
-                moves, the conservative one before 'pymatching-correlated'; 'matching' needs a whole shot.
+                network's receptive field, and for clusters of moves to end. Its policy is 'threshold',
+                before 'pymatching-correlated' 'complete'; the others need whole shots.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 
@@ -75,7 +76,7 @@ class StreamDecoder:
                 dem,
                 layers=layers,
                 tile=max(1, commit // 2),
-                graphlike=WindowedDecoder(inner=decoder).graphlike,
+                policy=automatic_policy(WindowedDecoder(inner=decoder), stream=True),
             )
         model = self._build(dem, layers)
         measured = short if self.input == "measurements" else None

@@ -1,7 +1,7 @@
 """Whether detectors are correlated in ways that no mechanism explains.
 
 A subset of a mechanism's detectors that is itself no mechanism's detector set has, in the closed form, a
-attenuation of its own: 0 but for sampling, whatever the rates of the mechanisms, tied or not. On devices with
+attenuation of its own: 0 but for sampling, whatever the rates of the mechanisms. On devices with
 crosstalk or leaking data qubits it is not. Not seen are correlations of detectors that no mechanism flips
 together, such as those of one stabilizer in rounds that are not neighbours.
 """

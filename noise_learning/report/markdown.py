@@ -15,7 +15,7 @@ from noise_learning.report.location_rates import LocationClass
 __all__ = ["ReportContext", "assumed_model", "largest_deviations", "render_report"]
 
 DEVIATIONS = 10
-"""Places in the table of deviations, numbered as on the map."""
+"""Location classes in the table of deviations, numbered as on the map."""
 _MOST_COMBINATIONS = 40
 
 
@@ -39,9 +39,9 @@ class ReportContext:
     drift_plot: str | None
 
 
-def largest_deviations(places: Sequence[LocationClass], *, most: int = DEVIATIONS) -> list[LocationClass]:
-    """The places whose rates differ most from the assumed ones in standard errors, largest first."""
-    return sorted(places, key=lambda place: -abs(place.z_score))[:most]
+def largest_deviations(classes: Sequence[LocationClass], *, most: int = DEVIATIONS) -> list[LocationClass]:
+    """The classes whose rates differ most from the assumed ones in standard errors, largest first."""
+    return sorted(classes, key=lambda one: -abs(one.z_score))[:most]
 
 
 def assumed_model(fit: NoiseFit) -> str:
@@ -78,8 +78,8 @@ def _summary(fit: NoiseFit, context: ReportContext) -> str:
         "shots": f"{fit.shots:,.0f} ({context.selection}) from {', '.join(context.shot_files)}",
         "estimator": chosen,
         "chi² per degree of freedom": f"{fit.chi2_per_row:.3g} ({equations:,} equations, {fit.dof:,} "
-        "degrees of freedom; about 1 where the model holds). Variances are those of the fitted model",
-        "relative error of a rate": f"median {np.median(fit.sigma / fit.p):.2g} (one standard error)",
+        "degrees of freedom; about 1 where the model holds, with its own variances)",
+        "relative standard error of a rate": f"median {np.median(fit.sigma / fit.p):.2g}",
     }
     return _table(("", ""), list(rows.items()))
 
@@ -87,29 +87,32 @@ def _summary(fit: NoiseFit, context: ReportContext) -> str:
 def _notes(fit: NoiseFit) -> str:
     if not fit.notes:
         return ""
-    return "\n".join(["## Why this estimator, and what to know\n", *(f"- {note}" for note in fit.notes), ""])
+    return "\n".join(
+        ["## Why this estimator, and notes on the data\n", *(f"- {note}" for note in fit.notes), ""]
+    )
 
 
 def _deviations(fit: NoiseFit, deviations: Sequence[LocationClass], context: ReportContext) -> str:
     if not deviations:
-        return "## Deviations\n\nNo map: every detector needs coordinates (x, y, t) for one.\n"
+        return "## Deviations\n\nNo map: every detector needs coordinates (x, y, t).\n"
     rows = [
         (
             str(number),
-            place.kind,
-            " ".join(f"({x:g}, {y:g})" for x, y in place.positions),
-            f"{place.rate:.3g} ± {place.sigma:.1g}",
-            f"{place.assumed:.3g}",
-            f"{place.ratio:.2f}",
-            f"{place.z_score:+.1f}",
+            one.kind,
+            " ".join(f"({x:g}, {y:g})" for x, y in one.positions),
+            f"{one.rate:.3g} ± {one.sigma:.1g}",
+            f"{one.assumed:.3g}",
+            f"{one.ratio:.2f}",
+            f"{one.z_score:+.1f}",
         )
-        for number, place in enumerate(deviations, start=1)
+        for number, one in enumerate(deviations, start=1)
     ]
-    headings = ("", "kind", "ancillas (x, y)", "learned", "assumed", "ratio", "in standard errors")
+    headings = ("", "kind", "ancillas (x, y)", "learned", f"in {assumed_model(fit)}", "ratio", "z-score")
     return "\n".join(
         [
             f"## Largest deviations from {assumed_model(fit)}\n",
-            "Flips per round of everything that is seen by the same ancillas. "
+            "Rates are flips per round of a location class: the mechanisms that flip detectors of the same "
+            "ancillas, whatever the round. The z-score is the difference in standard errors. Kinds: "
             + "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
             + ".\n",
             _table(headings, rows),
@@ -126,9 +129,9 @@ def _combinations(fit: NoiseFit) -> str:
     more = len(found) - len(rows)
     return "\n".join(
         [
-            "## What syndromes determine\n",
-            f"{fit.parameters.rank} combinations of {len(fit.parameters.names)} parameters, as sums of "
-            "rates; the parameters one by one are not known.\n",
+            "## What the syndromes determine\n",
+            f"Of {len(fit.parameters.names)} parameters, {fit.parameters.rank} combinations can be "
+            "identified, as sums of rates; the parameters one by one cannot.\n",
             _table(("combination", "rate"), rows),
             f"{more} more are not shown.\n" if more else "",
         ]
@@ -138,7 +141,8 @@ def _combinations(fit: NoiseFit) -> str:
 def _drift(drift: DriftSummary, context: ReportContext) -> str:
     count, longest = len(drift.shots), int(drift.shots.max())
     if count < 3:
-        return f"## Drift\n\nNot visible in {count} block(s) of {longest:,} shots.\n"
+        blocks = "one block" if count == 1 else f"{count} blocks"
+        return f"## Drift\n\nToo few shots to see it: {blocks} of {longest:,} shots.\n"
     mean, error = drift.mean_chi2
     rows = [
         (group, f"{100 * drift.swing(group):.2g} %", f"{100 * drift.sampling_error(group):.2g} %")
@@ -146,14 +150,14 @@ def _drift(drift: DriftSummary, context: ReportContext) -> str:
     ]
     headings = (
         "mechanisms",
-        "swing of their rates beyond sampling error (standard deviation)",
-        "sampling error",
+        "standard deviation of their rates over time, beyond sampling",
+        "sampling error of a block",
     )
     lines = [
         "## Drift\n",
-        f"{count} blocks of {longest:,} shots, each against all: chi² per moment {mean:.3f} ± {error:.3f} "
-        f"(1 without drift); {100 * drift.density.min():.3g} to {100 * drift.density.max():.3g} % of "
-        "detectors fire.\n",
+        f"{count} blocks of {longest:,} shots. Moments of each against those of all shots: chi² per moment "
+        f"{mean:.3f} ± {error:.3f}, 1 where nothing drifts. Detection events over detectors: "
+        f"{100 * drift.density.min():.3g} to {100 * drift.density.max():.3g} %.\n",
         _table(headings, rows),
     ]
     if context.drift_plot:

@@ -1,8 +1,12 @@
-"""From a network's logits to committed moves: policies, and what carries them out.
+"""From a network's logits to committed moves, and to what these leave of the syndrome.
 
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
+`make_decision` carries one out on whole shots, `StreamPredecoder` on streams.
 """
 
+from predecoder.correction.clusters import ClusterDecision
+from predecoder.correction.decision import Decision, automatic_policy, make_decision, stream_policy
+from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.policies import (
     REFERENCE_DENSITY,
     SMALL_PATCH,
@@ -11,12 +15,26 @@ from predecoder.correction.policies import (
     PolicyName,
     ThresholdPolicy,
 )
+from predecoder.correction.residual import make_residual
+from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
 __all__ = [
     "REFERENCE_DENSITY",
     "SMALL_PATCH",
     "AbstainPolicy",
+    "ClusterDecision",
+    "Decision",
+    "MatchingDecision",
     "Policies",
     "PolicyName",
+    "ResidualLayer",
+    "ResidualNetwork",
+    "ResidualStream",
+    "StreamPredecoder",
     "ThresholdPolicy",
+    "automatic_policy",
+    "make_decision",
+    "make_residual",
+    "stream_policy",
 ]

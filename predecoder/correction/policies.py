@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 __all__ = [
     "REFERENCE_DENSITY",
@@ -38,16 +38,6 @@ _LARGEST_SURE = 4
 
 Residual = Literal["any", "empty"]
 Clustering = Literal["moves", "hyperedges"]
-
-
-class Patch(Protocol):
-    """What policies depend on, of a `qec.DecodingProblem`."""
-
-    @property
-    def distance(self) -> int: ...
-
-    @property
-    def peak_density(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class ThresholdPolicy:
             raise ValueError(f"commit={self.commit} is below propose={self.propose}; it would never matter")
 
     def at(self, density: float) -> ThresholdPolicy:
-        """The rule at another detection density, `DetectorLayout.peak_density`; `commit_slope` is then 0.
+        """The rule at another detection density, `DecodingProblem.peak_density`; `commit_slope` is then 0.
 
         Where errors are rare, failures of matching are far rarer still, and a wrong commit weighs more.
         """
@@ -113,16 +103,16 @@ class AbstainPolicy:
         if not self.scale >= 0:
             raise ValueError(f"scale={self.scale!r} is negative; use 0 to abstain from all that is unsure")
 
-    def threshold_at(self, patch: Patch) -> float:
+    def threshold_at(self, *, distance: int, density: float) -> float:
         """The abstention threshold: the weight that the flipped edges of one cluster may have in all.
 
         One logit more for each more of distance, as a mistake has to cost more before it is a failure; in
         proportion less where errors are rarer than at p = 0.006, as failures are rarer still (measured at
         d = 5 to 13, docs/experiments).
         """
-        rarer = min(1.0, patch.peak_density / REFERENCE_DENSITY)
+        rarer = min(1.0, density / REFERENCE_DENSITY)
         # Rounded, so that experiments of any length on one patch have one and the same.
-        return self.scale * round(max(0, patch.distance - _LARGEST_SURE) * rarer, 1)
+        return self.scale * round(max(0, distance - _LARGEST_SURE) * rarer, 1)
 
 
 @dataclass(frozen=True)
@@ -153,15 +143,10 @@ class Policies:
         if not isinstance(self.min_rounds, int) or self.min_rounds < 1:
             raise ValueError(f"min_rounds={self.min_rounds!r} is not a whole number from 1 on")
 
-    def threshold_at(self, patch: Patch) -> ThresholdPolicy:
-        """The policy `threshold` on a patch of some distance and detection density."""
-        small = self.small_patch is not None and patch.distance < SMALL_PATCH
-        chosen = self.small_patch if small and self.small_patch else self.threshold
-        return chosen.at(patch.peak_density)
-
-    def complete_at(self, patch: Patch) -> ThresholdPolicy:
-        """The policy `complete` on a patch of some detection density."""
-        return self.complete.at(patch.peak_density)
+    def threshold_at(self, *, distance: int, density: float) -> ThresholdPolicy:
+        """The policy `threshold` on a patch of some distance, at a detection density."""
+        small = self.small_patch if distance < SMALL_PATCH else None
+        return (small or self.threshold).at(density)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `from_dict` reads it: what a weights file's metadata hold."""

@@ -22,13 +22,13 @@ class Matched(NamedTuple):
     """What became of some shots.
 
     Attributes:
-        moves: uint8 0/1 `(B, C)`: committed moves; none in shots with doubt, nor in those unsolved.
-        dearest: float32 `(B,)`: price of the dearest group of changes, 0 in shots unsolved.
+        moves: uint8 0/1 `(B, C)`: committed moves; none in doubtful shots, nor in those unsolved.
+        maximum_weight: float32 `(B,)`: of the heaviest cluster of flipped edges, 0 in shots unsolved.
         unsolved: bool `(B,)`: shots that would take long and are left to the caller.
     """
 
     moves: np.ndarray
-    dearest: np.ndarray
+    maximum_weight: np.ndarray
     unsolved: np.ndarray
 
 
@@ -67,22 +67,22 @@ class NativeMatching:
         self._starts = np.searchsorted(source[order], np.arange(num_detectors + 1)).astype(np.int32)
         self._graph = tuple(map(address, (*self._ends, self._starts, self._arcs)))
 
-    def __call__(self, logits: np.ndarray, packed: np.ndarray, *, doubt: float = np.inf) -> Matched:
+    def __call__(self, logits: np.ndarray, packed: np.ndarray, *, abstain_above: float = np.inf) -> Matched:
         """Explains shots, of which each has the same result in any batch.
 
         Args:
             logits: float32 `(B, C)`.
             packed: uint8 `(B, ceil(D / 8))`, LSB first: detections.
-            doubt: shots with a dearer group of changes commit nothing.
+            abstain_above: shots with a heavier cluster of flipped edges commit nothing.
         """
         shots, columns = len(logits), self._ends.shape[1]
         logits = checked(logits, np.float32, (shots, columns))
         packed = checked(packed, np.uint8, (shots, -(-self._num_detectors // 8)))
         moves = np.empty((shots, columns), dtype=np.uint8)
-        dearest, unsolved = np.empty(shots, dtype=np.float32), np.empty(shots, dtype=bool)
+        maximum, unsolved = np.empty(shots, dtype=np.float32), np.empty(shots, dtype=bool)
         self._match(
             *(columns, self._num_detectors, *self._graph),
-            *(shots, address(logits), address(packed), doubt),
-            *(address(moves), address(dearest), address(unsolved)),
+            *(shots, address(logits), address(packed), abstain_above),
+            *(address(moves), address(maximum), address(unsolved)),
         )
-        return Matched(moves, dearest, unsolved)
+        return Matched(moves, maximum, unsolved)

@@ -1,4 +1,4 @@
-"""Binding of `residual.cpp`: what `predecoder.stencils` does, on rows of moves in the order of `MoveSet`.
+"""Binding of `residual.cpp`: what `predecoder.correction.residual` does with sparse matrices.
 
 Shape legend: B shots, M moves, D detectors, O observables.
 """

@@ -10,6 +10,7 @@ from predecoder.training.config import (
 )
 from predecoder.training.evaluation import (
     DEFAULT_CASES,
+    DEFAULT_DECODERS,
     EvaluationCase,
     Noise,
     PairedCounts,
@@ -23,6 +24,7 @@ from predecoder.training.tasks import TaskConfig
 
 __all__ = [
     "DEFAULT_CASES",
+    "DEFAULT_DECODERS",
     "BatchWorkerDiedError",
     "ClassLossConfig",
     "DataConfig",

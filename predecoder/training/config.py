@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from predecoder.decision import DecisionConfig
+from predecoder.correction import Policies
 from predecoder.network import NetworkConfig
 from predecoder.training.tasks import TaskConfig
 
@@ -122,8 +122,7 @@ class StageConfig:
         loss: 'marginal', the cross-entropy of every move to its label; or 'logical-class', the cost of the
             true logical class over the other's (`logical_class`), beside a little of the first.
         checkpoint_seconds: time between checkpoints.
-        decision, conservative, small_patch: stored with the weights; they have no part in training.
-            `small_patch` is `decision` unless it is given.
+        policies: stored with the weights; they have no part in training.
     """
 
     name: str
@@ -133,9 +132,7 @@ class StageConfig:
     loss: Loss = "marginal"
     checkpoint_seconds: float = 120.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
-    conservative: DecisionConfig = field(default_factory=DecisionConfig)
-    small_patch: DecisionConfig | None = None
+    policies: Policies = field(default_factory=Policies)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     class_loss: ClassLossConfig = field(default_factory=ClassLossConfig)
@@ -161,6 +158,11 @@ class TrainConfig:
 
     name: str
     stages: tuple[StageConfig, ...]
+
+    @property
+    def policies(self) -> Policies:
+        """Those of the weights that the last stage makes."""
+        return self.stages[-1].policies
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

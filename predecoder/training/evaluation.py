@@ -12,13 +12,29 @@ import stim
 import torch
 
 from global_decoders import make_decoder
-from predecoder.modes import Mode, automatic_mode, make_decision
+from predecoder.correction import (
+    Decision,
+    MatchingDecision,
+    Policies,
+    PolicyName,
+    ResidualNetwork,
+    automatic_policy,
+    make_decision,
+)
 from predecoder.network import Network
-from predecoder.residual import ResidualNetwork
 from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
-__all__ = ["DEFAULT_CASES", "EvaluationCase", "Noise", "PairedCounts", "PairedDecoders", "PairedEvaluator"]
+__all__ = [
+    "DEFAULT_CASES",
+    "DEFAULT_DECODERS",
+    "EvaluationCase",
+    "Noise",
+    "PairedCounts",
+    "PairedDecoders",
+    "PairedEvaluator",
+]
 
+DEFAULT_DECODERS = ("neural-matching", "predecoder+pymatching", "predecoder+pymatching-correlated")
 _CHUNK_SHOTS = 4096
 _VARIATION_SEED = 5
 Noise = Literal["depolarizing", "si1000", "measurement-3x", "log-normal-0.5"]
@@ -71,7 +87,7 @@ DEFAULT_CASES = (
 
 @dataclass(frozen=True)
 class PairedCounts:
-    """One global decoder with and without the network, on the same shots; counts add.
+    """A decoder with the network and the one without, on the same shots; counts add.
 
     Attributes:
         shots: number of shots, all decoded both ways.
@@ -142,29 +158,52 @@ class PairedCounts:
 
 
 class PairedDecoders:
-    """Each global decoder of a DEM, plain and behind the network, on the same shots."""
+    """Decoders with the network, each beside the one it takes the place of, on the same shots.
+
+    `predecoder+X` is compared with X, and `neural-matching` with PyMatching.
+    """
 
     def __init__(
         self,
         network: Network,
+        policies: Policies,
         dem: stim.DetectorErrorModel,
         *,
         device: torch.device,
-        decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated"),
-        mode: Mode | None = None,
+        decoders: tuple[str, ...] = DEFAULT_DECODERS,
+        policy: PolicyName | None = None,
     ) -> None:
-        """Compiles everything once; without a `mode`, each decoder has the one for its kind."""
-        makers = {name: make_decoder(name) for name in decoders}
-        self._plain = {n: maker.compile_decoder_for_dem(dem=dem) for n, maker in makers.items()}
+        """Compile everything once.
+
+        Args:
+            network: gives logits, once for all decoders.
+            policies: its own.
+            dem: of a memory experiment.
+            device: where the network runs.
+            decoders: `neural-matching` and names of `predecoder+X`.
+            policy: of all `predecoder+X`; by default, each has the one that suits X.
+        """
         problem = DecodingProblem.from_dem(dem)
         self._num_detectors = problem.layout.num_detectors
         self._residual = ResidualNetwork(problem, network, device=device)
-        self._decisions = [
-            make_decision(network, mode or automatic_mode(maker), problem) for maker in makers.values()
-        ]
+        self._plain: dict[str, sinter.CompiledDecoder] = {}
+        self._decisions: list[Decision] = []
+        compiled: dict[str, sinter.CompiledDecoder] = {}
+        for name in decoders:
+            matches = name == "neural-matching"
+            plain = "pymatching" if matches else name.removeprefix("predecoder+")
+            maker = make_decoder(plain)
+            if plain not in compiled:
+                compiled[plain] = maker.compile_decoder_for_dem(dem=dem)
+            self._plain[name] = compiled[plain]
+            self._decisions.append(
+                MatchingDecision(problem)
+                if matches
+                else make_decision(policies, policy or automatic_policy(maker), problem)
+            )
 
     def count(self, packed: np.ndarray, truth: np.ndarray) -> dict[str, PairedCounts]:
-        """Counts by global decoder.
+        """Counts by decoder.
 
         Args:
             packed: detections, bit-packed uint8 `(shots, ceil(num_detectors / 8))` LSB first.
@@ -187,14 +226,20 @@ class PairedEvaluator:
     """Samples one case's shots and counts them by `PairedDecoders`."""
 
     def __init__(
-        self, network: Network, case: EvaluationCase, *, device: torch.device, mode: Mode | None = None
+        self,
+        network: Network,
+        policies: Policies,
+        case: EvaluationCase,
+        *,
+        device: torch.device,
+        policy: PolicyName | None = None,
     ) -> None:
         self._circuit = case.circuit()
         dem = self._circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-        self._decoders = PairedDecoders(network, dem, device=device, mode=mode)
+        self._decoders = PairedDecoders(network, policies, dem, device=device, policy=policy)
 
     def run(self, shots: int, *, seed: int) -> dict[str, PairedCounts]:
-        """Counts by global decoder, all on the same `shots` shots."""
+        """Counts by decoder, all on the same `shots` shots."""
         sampler = self._circuit.compile_detector_sampler(seed=seed)
         totals: dict[str, PairedCounts] = {}
         for start in range(0, shots, _CHUNK_SHOTS):

@@ -18,8 +18,8 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from predecoder.correction.python_matching import PythonMatching
 from predecoder.native import NativeMatching, native_or_none
-from predecoder.python_matching import PythonMatching
 from qec import LayoutError, MoveSet
 
 __all__ = ["ClassMatching", "logical_class_loss"]

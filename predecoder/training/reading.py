@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from predecoder.decision import DecisionConfig
+from predecoder.correction import Policies
 from predecoder.network import NetworkConfig
 from predecoder.training.config import ClassLossConfig, DataConfig, OptimizerConfig, StageConfig, TrainConfig
 from predecoder.training.tasks import TaskConfig
@@ -21,9 +21,7 @@ __all__ = ["load_config"]
 
 _TABLES = {
     "network": NetworkConfig,
-    "decision": DecisionConfig,
-    "conservative": DecisionConfig,
-    "small_patch": DecisionConfig,
+    "policies": Policies,
     "optimizer": OptimizerConfig,
     "data": DataConfig,
     "class_loss": ClassLossConfig,
@@ -62,7 +60,9 @@ def _stage(table: dict[str, Any], *, shared: dict[str, Any], path: Path) -> Stag
     for name, kind in _TABLES.items():
         if name in values:
             merged = _table(shared, name, where) | _table(values, name, where)
-            values[name] = _build(kind, merged, f"{where} [{name}]")
+            of_table = f"{where} [{name}]"
+            policies = kind is Policies  # tables in a table
+            values[name] = _policies(merged, of_table) if policies else _build(kind, merged, of_table)
     common = _table(shared, "task", where) | _table(values, "task", where)
     values.pop("task", None)
     tasks = values.pop("tasks", None)
@@ -93,4 +93,11 @@ def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
     try:
         return kind(**values)
     except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _policies(table: dict[str, Any], where: str) -> Policies:
+    try:
+        return Policies.from_dict(table)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None

@@ -28,9 +28,7 @@ class TrainingRun:
     def __init__(self, stage: StageConfig, *, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(stage.seed)
         self.stage, self.device, self.processes = stage, device, processes
-        self.network = Network(stage.network, stage.decision, stage.conservative, stage.small_patch).to(
-            device
-        )
+        self.network = Network(stage.network).to(device)
         if stage.init:
             _begin_from(self.network, stage.init)
         self.optimizers = _optimizers(self.network, stage)

@@ -6,12 +6,12 @@ import stim
 
 from qec.circuits.channels import NoiseChannels
 from qec.circuits.noise import CircuitNoise, LocationVariation
-from qec.circuits.rotated_patch import BASES, Basis, Orientation, Point, RotatedPatch
+from qec.circuits.rotated_patch import BASES, Basis, Distance, Orientation, Point, RotatedPatch
 
 
 def memory_circuit(
     *,
-    distance: int,
+    distance: Distance,
     rounds: int,
     noise: CircuitNoise,
     basis: Basis = "x",
@@ -25,6 +25,9 @@ def memory_circuit(
     data qubits are measured in the same basis. A round is: preparation of ancillas, X ones in |+> and Z
     ones in |0>; four layers of CNOTs; measurement of ancillas, X ones in the X basis and Z ones in the Z
     basis.
+
+    The patch is square, of any distance from 2 on; `distance=(d_x, d_z)` makes it rectangular, with a logical
+    X of weight d_x and a logical Z of weight d_z. Basis 'x' then fails by the errors of weight d_z.
 
     Orientations (x to the right, y downwards; drawn in `RotatedPatch`): the letter is the type of
     the upper-left bulk ancilla, at (2, 2). With 'V' the first boundary ancilla is above it, at (2, 0), with
@@ -49,8 +52,8 @@ def memory_circuit(
     two-qubit rates are equal, `stim.Circuit.detector_error_model` needs `approximate_disjoint_errors=True`.
 
     Raises:
-        ValueError: distance not odd or less than 3, rounds less than 1 (2 with `perfect_last_round`), or
-            an unknown basis or orientation.
+        ValueError: distance less than 2, rounds less than 1 (2 with `perfect_last_round`), or an unknown
+            basis or orientation.
     """
     least = 2 if perfect_last_round else 1
     if rounds < least:
@@ -76,14 +79,15 @@ def stim_memory_circuit(*, distance: int, rounds: int, p: float, basis: Basis = 
     qubits depolarize once a round, and qubits that wait in a CNOT layer have no noise.
 
     Raises:
-        ValueError: distance not odd or less than 3, rounds less than 1, unknown basis, p outside [0, 0.5).
+        ValueError: distance or rounds too small, unknown basis, p outside [0, 0.5).
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds} is too few; use 1 or more")
     if not 0 <= p < 0.5:
         raise ValueError(f"p={p!r} is outside [0, 0.5); choose a physical error rate such as 0.003")
     _check_basis(basis)
-    distance = RotatedPatch(distance=distance).distance
+    if distance < 2:
+        raise ValueError(f"distance={distance} is too small; use 2 or more, such as 5")
     return stim.Circuit.generated(
         f"surface_code:rotated_memory_{basis}",
         distance=distance,

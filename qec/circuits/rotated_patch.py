@@ -11,6 +11,7 @@ from typing import Literal, get_args
 Orientation = Literal["XV", "XH", "ZV", "ZH"]
 Basis = Literal["x", "z"]
 Point = tuple[int, int]
+Distance = int | tuple[int, int]
 
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 BASES: tuple[Basis, ...] = get_args(Basis)
@@ -26,7 +27,7 @@ _LAST_PAIR_VERTICAL = (_NE, _SE, _NW, _SW)
 
 @dataclass(frozen=True)
 class RotatedPatch:
-    """A distance-d rotated surface code in one of four orientations.
+    """A rotated surface code in one of four orientations.
 
     The first letter of `orientation` is the type of the upper-left bulk ancilla, at (2, 2). The second says
     where the first boundary ancilla sits: 'V', vertically above it at (2, 0), or 'H', horizontally left of
@@ -40,31 +41,50 @@ class RotatedPatch:
     Stim's generated rotated_memory circuits have the geometry of 'ZV'.
 
     Qubits are numbered: data row by row (`data`), then X ancillas row by row, then Z ancillas row by row.
+
+    Attributes:
+        distance: of a square patch, even or odd; or a pair (d_x, d_z), the weights of logical X and Z.
+        orientation: see above.
+
+    Raises:
+        ValueError: a distance below 2, or an unknown orientation.
     """
 
-    distance: int
+    distance: Distance
     orientation: Orientation = "XV"
 
     def __post_init__(self) -> None:
-        if self.distance < 3 or self.distance % 2 == 0:
-            raise ValueError(f"distance={self.distance} is not an odd number >= 3; use 3, 5, 7, ...")
+        distances = self.distance if isinstance(self.distance, tuple) else (self.distance,)
+        if len(distances) not in (1, 2) or not all(isinstance(d, int) and d >= 2 for d in distances):
+            raise ValueError(
+                f"distance={self.distance!r} is not a number >= 2 or a pair of them; use 3, 5, ... or (3, 5)"
+            )
         if self.orientation not in ORIENTATIONS:
             raise ValueError(f"orientation={self.orientation!r} is unknown; use {', '.join(ORIENTATIONS)}")
 
+    @property
+    def columns(self) -> int:
+        """Data qubits in a row."""
+        return self._distance("z" if self._logical_is_vertical("x") else "x")
+
+    @property
+    def rows(self) -> int:
+        """Data qubits in a column."""
+        return self._distance("x" if self._logical_is_vertical("x") else "z")
+
     @cached_property
     def data(self) -> tuple[Point, ...]:
-        """Coordinates of the d*d data qubits; the index of a qubit is its position here."""
-        d = self.distance
-        return tuple((2 * i + 1, 2 * j + 1) for j in range(d) for i in range(d))
+        """Coordinates of the data qubits; the index of a qubit is its position here."""
+        return tuple((2 * i + 1, 2 * j + 1) for j in range(self.rows) for i in range(self.columns))
 
     @cached_property
     def x_ancillas(self) -> tuple[Point, ...]:
-        """Coordinates of the (d*d - 1) / 2 ancillas of X stabilizers."""
+        """Coordinates of the ancillas of X stabilizers."""
         return self._ancillas("x")
 
     @cached_property
     def z_ancillas(self) -> tuple[Point, ...]:
-        """Coordinates of the (d*d - 1) / 2 ancillas of Z stabilizers."""
+        """Coordinates of the ancillas of Z stabilizers; with those of X one fewer than data qubits."""
         return self._ancillas("z")
 
     def ancillas(self, basis: Basis) -> tuple[Point, ...]:
@@ -118,10 +138,15 @@ class RotatedPatch:
     def _order(self, basis: Basis) -> tuple[tuple[int, int], ...]:
         return _LAST_PAIR_HORIZONTAL if self._logical_is_vertical(basis) else _LAST_PAIR_VERTICAL
 
+    def _distance(self, basis: Basis) -> int:
+        if isinstance(self.distance, tuple):
+            return self.distance[0 if basis == "x" else 1]
+        return self.distance
+
     def _ancillas(self, basis: Basis) -> tuple[Point, ...]:
-        d = self.distance
         parity = 0 if self.orientation[0] == basis.upper() else 1
-        inner = range(1, d)
-        rows = range(0, d + 1) if self._logical_is_vertical(basis) else inner
-        columns = inner if self._logical_is_vertical(basis) else range(0, d + 1)
+        # Two-body stabilizers stand on the edges where the logical operator of their type ends.
+        beyond = 1 if self._logical_is_vertical(basis) else 0
+        rows = range(1 - beyond, self.rows + beyond)
+        columns = range(beyond, self.columns + 1 - beyond)
         return tuple((2 * i, 2 * j) for j in rows for i in columns if (i + j) % 2 == parity)

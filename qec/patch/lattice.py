@@ -68,7 +68,9 @@ def ancilla_lattice(positions: np.ndarray, *, single_type: bool) -> np.ndarray:
     """
     distinct = np.unique(np.round(positions, 9), axis=0)
     if len(distinct) < 3:
-        raise LayoutError(f"detectors stand at {len(distinct)} distinct (x, y) positions; a patch needs more")
+        raise LayoutError(
+            f"detectors stand at {len(distinct)} distinct (x, y) positions; a patch of distance 3 has more"
+        )
     distances, neighbours = cKDTree(distinct).query(distinct, k=2)
     start = int(np.argmin(np.round(distances[:, 1], 9)))
     u = distinct[neighbours[start, 1]] - distinct[start]
@@ -90,12 +92,16 @@ def ancilla_lattice(positions: np.ndarray, *, single_type: bool) -> np.ndarray:
     return (rounded - rounded.min(axis=0)).astype(np.int64)
 
 
-def patch_ancillas(rows: int, columns: int) -> np.ndarray:
-    """The ancillas of a rotated patch of (rows - 1) x (columns - 1) data qubits; bool `(rows, columns)`.
+def patch_ancillas(rows: int, columns: int, *, first_column: int = 0) -> np.ndarray:
+    """The ancillas of a rotated patch of (rows - 1) x (columns - 1) data qubits on a grid.
 
     In canonical form: even i + j is the type whose two-body stabilizers lie on the edges i = 0 and
     i = rows - 1; odd i + j the type on the other two edges.
+
+    Returns:
+        bool `(rows, first_column + columns)`; columns before `first_column` are empty.
     """
-    i, j = np.indices((rows, columns))
-    row_edge, column_edge = (i == 0) | (i == rows - 1), (j == 0) | (j == columns - 1)
-    return np.where((i + j) % 2 == 0, ~column_edge, ~row_edge)
+    i, j = np.indices((rows, first_column + columns))
+    row_edge = (i == 0) | (i == rows - 1)
+    column_edge = (j == first_column) | (j == first_column + columns - 1)
+    return np.where((i + j) % 2 == 0, ~column_edge, ~row_edge) & (j >= first_column)

@@ -15,43 +15,35 @@ import numpy as np
 import stim
 
 from qec.dem_tables import DemTables, detector_coordinates
-from qec.patch.lattice import (
-    LayoutError,
-    ancilla_lattice,
-    layers_of_times,
-    patch_ancillas,
-    space_time_coordinates,
-)
+from qec.patch.grid import MEMORY, OTHER, place_on_grid
+from qec.patch.lattice import LayoutError, layers_of_times, space_time_coordinates
 from qec.patch.observable_masks import infer_observable_masks
-from qec.patch.schedule import schedule_direction
 
 __all__ = ["GRID_REVISION", "MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
 
 GRID_REVISION = 2
 """Changes with the canonical grid: a network's weights fit the one they were trained on."""
 
-MEMORY, OTHER = 0, 1
-"""Stabilizer types: those the observable's flips are seen by, and the others."""
-
 
 @dataclass(frozen=True, eq=False)
 class DetectorLayout:
     """Detectors on a canonical grid, found from coordinates and the DEM alone.
 
-    Whatever the circuit's basis, orientation and coordinate system, the grid is turned so that
-    stabilizers of MEMORY type are the ancillas with even i + j and the two-body stabilizers on
-    the edge i = 0 are of MEMORY type. What that leaves open is decided by the syndrome-extraction
+    Whatever the circuit's basis, orientation, coordinate system and patch (square or rectangular,
+    of even or odd distances), the grid is turned so that the two-body stabilizers on the edge
+    i = 0 are of MEMORY type. What that leaves open is decided by the syndrome-extraction
     schedule: the grid is turned, and mirrored if need be, until most of the probability of a data
-    flip in the middle of a round goes from (t, i, j) to (t + 1, i + 1, j - 1). In the bulk, the
-    DEMs of both bases and all orientations are then one and the same, and a network need not
-    guess the schedule from the syndrome.
+    flip in the middle of a round goes from (t, i, j) to (t + 1, i + 1, j - 1). Where stabilizers
+    of MEMORY type would then have odd i + j, the patch is moved by one column, so that they always
+    have even i + j. In the bulk, the DEMs of both bases and all orientations are then one and the
+    same, and a network need not guess the schedule from the syndrome.
 
     Attributes:
         voxels: int64 `(num_detectors, 3)`: layer t, row i, column j of each detector.
         layers: number of detector layers (rounds + 1 in a memory experiment), before padding.
         rows, columns: number of ancilla rows and columns (distance + 1), before padding.
-        first_column: where the patch begins; 1 if it was mirrored (which exchanges the parities
-            of i + j, so that it has to move by one column), else 0.
+        first_column: where the patch begins: 1 where stabilizers of MEMORY type would have odd i + j
+            otherwise, else 0.
         observable_masks: bool `(O, 2, I, J)`: whether a data flip that MEMORY (0) or OTHER (1)
             stabilizers see, on data site (i, j), flips observable o.
         deterministic: bool `(num_detectors,)`: detectors that no mechanism flips, as after a last round
@@ -79,33 +71,17 @@ class DetectorLayout:
         """
         coordinates = space_time_coordinates(detector_coordinates(dem))
         t = layers_of_times(coordinates[:, 2])
-        _check_unique(t, coordinates[:, :2])
-        try:
-            ij, (rows, columns) = _both_types(coordinates[:, :2], t, tables)
-        except LayoutError as error:
-            try:
-                ij, (rows, columns) = _memory_type_only(coordinates[:, :2], t)
-            except LayoutError:
-                raise error from None
-        voxels = np.column_stack([t, ij])
-        support = infer_observable_masks(voxels, tables, rows=rows, columns=columns)
-        step = schedule_direction(voxels, tables)
-        if step[0] < 0:  # turned by 180 degrees
-            step = -step
-            ij = np.array([rows - 1, columns - 1]) - ij
-            support = support[:, :, ::-1, ::-1]
-        first = int(step[1] > 0)
-        if first:
-            ij = np.column_stack([ij[:, 0], columns - ij[:, 1]])
-            support = support[:, :, :, ::-1]
-        masks = np.zeros((tables.num_observables, 2, _even(rows), _even(first + columns)), dtype=bool)
-        masks[:, :, : rows - 1, first : first + columns - 1] = support
+        patch = place_on_grid(t, coordinates[:, :2], tables)
+        voxels = np.column_stack([t, patch.ij])
+        support = infer_observable_masks(voxels, tables, patch.ancillas)
+        masks = np.zeros((tables.num_observables, 2, *map(_even, patch.ancillas.shape)), dtype=bool)
+        masks[:, :, : support.shape[2], : support.shape[3]] = support
         return cls(
-            voxels=np.column_stack([t, ij]),
+            voxels=voxels,
             layers=int(t.max()) + 1,
-            rows=rows,
-            columns=columns,
-            first_column=first,
+            rows=patch.rows,
+            columns=patch.columns,
+            first_column=patch.first_column,
             observable_masks=masks,
             deterministic=np.diff(tables.component_detectors.tocsr().indptr) == 0,
         )
@@ -198,82 +174,3 @@ class DetectorLayout:
 
 def _even(n: int) -> int:
     return n + n % 2
-
-
-def _check_unique(t: np.ndarray, positions: np.ndarray) -> None:
-    """Two detectors on one voxel cannot be laid out."""
-    _, index, counts = np.unique(
-        np.column_stack([t, positions]), axis=0, return_index=True, return_counts=True
-    )
-    if counts.max() > 1:
-        raise LayoutError(
-            f"detector D{index[np.argmax(counts)]} shares its coordinates with another detector"
-        )
-
-
-def _both_types(
-    positions: np.ndarray, t: np.ndarray, tables: DemTables
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Canonical (i, j) of each detector and the patch's ancilla rows and columns."""
-    ij = ancilla_lattice(positions, single_type=False)
-    memory_parity = _memory_parity(t, ij.sum(axis=1) % 2, tables)
-    edge = ij[ij[:, 0] == 0].sum(axis=1) % 2
-    if np.all(edge != memory_parity):
-        ij = ij[:, ::-1]
-    rows, columns = (int(n) + 1 for n in ij.max(axis=0))
-    if memory_parity == 1:
-        ij = _mirrored(ij, rows, columns)
-    _check_patch(ij, rows, columns, types=(MEMORY, OTHER))
-    return ij, (rows, columns)
-
-
-def _memory_type_only(positions: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Like `_both_types` where only MEMORY type has detectors, as with a single round.
-
-    The missing type's two-body stabilizers would stand one column further out on both sides.
-    """
-    if len(np.unique(positions[t == 0], axis=0)) != len(np.unique(positions, axis=0)):
-        raise LayoutError("only some ancillas have a detector in the first layer, so there are two types")
-    ij = ancilla_lattice(positions, single_type=True)
-    if ij[:, 0].max() < ij[:, 1].max():
-        ij = ij[:, ::-1]
-    ij = ij + np.array([0, 1])
-    rows, columns = int(ij[:, 0].max()) + 1, int(ij[:, 1].max()) + 2
-    if ij[0].sum() % 2 == 1:
-        ij = _mirrored(ij, rows, columns)
-    _check_patch(ij, rows, columns, types=(MEMORY,))
-    return ij, (rows, columns)
-
-
-def _memory_parity(t: np.ndarray, parity: np.ndarray, tables: DemTables) -> int:
-    """The parity of i + j of the detectors that see the observables' flips.
-
-    Without observables, the type that is measured in the first layer, as in any memory experiment.
-    """
-    flips = np.asarray(tables.component_observables.sum(axis=0)).ravel() > 0
-    votes = np.bincount(parity[tables.component_detectors[:, flips].indices], minlength=2)
-    if votes.sum() == 0:
-        votes = np.bincount(parity[t == 0], minlength=2)
-    return int(np.argmax(votes))
-
-
-def _mirrored(ij: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Exchanges the parities of i + j by a reflection."""
-    if rows % 2 == 0:
-        return np.column_stack([rows - 1 - ij[:, 0], ij[:, 1]])
-    if columns % 2 == 0:
-        return np.column_stack([ij[:, 0], columns - 1 - ij[:, 1]])
-    raise LayoutError(f"the patch has {rows - 1} by {columns - 1} data qubits; one distance must be odd")
-
-
-def _check_patch(ij: np.ndarray, rows: int, columns: int, *, types: tuple[int, ...]) -> None:
-    """The ancillas must be exactly those of a rotated patch of (rows - 1) x (columns - 1) data qubits."""
-    parity = np.indices((rows, columns)).sum(axis=0) % 2
-    expected = patch_ancillas(rows, columns) & np.isin(parity, types)
-    found = np.zeros((rows, columns), dtype=bool)
-    found[ij[:, 0], ij[:, 1]] = True
-    if rows < 3 or columns < 3 or not np.array_equal(found, expected):
-        raise LayoutError(
-            f"detectors stand at {found.sum()} ancilla positions of a {rows} x {columns} lattice, which are "
-            f"not the {expected.sum()} of a {rows - 1} x {columns - 1} rotated surface code"
-        )

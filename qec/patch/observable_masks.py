@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from qec.dem_tables import DemTables
-from qec.patch.lattice import LayoutError, patch_ancillas
+from qec.patch.lattice import LayoutError
 
 __all__ = ["infer_observable_masks"]
 
 
-def infer_observable_masks(voxels: np.ndarray, tables: DemTables, *, rows: int, columns: int) -> np.ndarray:
+def infer_observable_masks(voxels: np.ndarray, tables: DemTables, ancillas: np.ndarray) -> np.ndarray:
     """Finds the observables' support on the data sites.
 
     A component that flips two diagonal neighbours of one stabilizer type is a flip of the data
@@ -21,7 +21,7 @@ def infer_observable_masks(voxels: np.ndarray, tables: DemTables, *, rows: int, 
 
     Args:
         voxels: int64 `(num_detectors, 3)`: layer, row, column; type is (row + column) mod 2.
-        rows, columns: of the patch's ancilla lattice.
+        ancillas: bool `(rows, columns)`: where ancillas stand on the grid.
 
     Returns:
         bool `(num_observables, 2, rows - 1, columns - 1)`, by type of the stabilizers that see
@@ -30,17 +30,23 @@ def infer_observable_masks(voxels: np.ndarray, tables: DemTables, *, rows: int, 
     Raises:
         LayoutError: the components contradict the stabilizers.
     """
+    rows, columns = ancillas.shape
     masks = np.zeros((tables.num_observables, 2, rows - 1, columns - 1), dtype=bool)
     for observable, mask in enumerate(masks):
         flips = tables.component_observables[[observable]].toarray().ravel().astype(np.int64)
         # Votes for even and odd; an edge votes once for each layer it appears in.
         votes = np.zeros((2, *mask.shape), dtype=np.int64)
         _vote_pairs(votes, voxels, tables, flips)
-        _vote_singles(votes, voxels, tables, flips, patch_ancillas(rows, columns))
+        _vote_singles(votes, voxels, tables, flips, ancillas)
         known = votes.sum(axis=0) > 0
         mask[:] = votes[1] > votes[0]
         for kind in (0, 1):
-            _complete_from_stabilizers(mask[kind], known[kind], kind, observable)
+            _complete_from_stabilizers(mask[kind], known[kind], ancillas, kind, observable)
+        if flips.any() and not mask.any():
+            raise LayoutError(
+                f"errors flip observable L{observable}, but the flip of no data qubit does: "
+                "this is not the DEM of a memory experiment on one patch"
+            )
     return masks
 
 
@@ -70,12 +76,14 @@ def _vote_singles(
             votes[:, kind, site_i, site_j] += by_ancilla[:, *seen[0]]
 
 
-def _complete_from_stabilizers(mask: np.ndarray, known: np.ndarray, kind: int, observable: int) -> None:
-    """Fills unknown sites of `mask` in place from the stabilizers of the other type; checks them all."""
+def _complete_from_stabilizers(
+    mask: np.ndarray, known: np.ndarray, ancillas: np.ndarray, kind: int, observable: int
+) -> None:
+    """Fill unknown sites of `mask` in place from the stabilizers of the other type; check them all."""
     rows, columns = mask.shape
-    ancillas = patch_ancillas(rows + 1, columns + 1)
+    first = int(np.argmax(ancillas.any(axis=0)))  # sites before the patch are no data qubits
     loops = [
-        [(a, b) for a in (i - 1, i) for b in (j - 1, j) if 0 <= a < rows and 0 <= b < columns]
+        [(a, b) for a in (i - 1, i) for b in (j - 1, j) if 0 <= a < rows and first <= b < columns]
         for i, j in zip(*np.nonzero(ancillas), strict=True)
         if (i + j) % 2 != kind
     ]

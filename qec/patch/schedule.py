@@ -6,9 +6,10 @@ import numpy as np
 
 from qec.dem_tables import DemTables
 
-__all__ = ["schedule_direction"]
+__all__ = ["CANONICAL_STEP", "schedule_direction"]
 
-_CANONICAL = np.array([1, -1])
+CANONICAL_STEP = np.array([1, -1])
+"""From a detector to one of the next layer, on the canonical grid: rows and columns."""
 _DIRECTIONS = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
 
 
@@ -37,4 +38,4 @@ def schedule_direction(voxels: np.ndarray, tables: DemTables) -> np.ndarray:
     ]
     best = int(np.argmax(votes))
     # Sums of the same numbers in another order differ by rounding alone.
-    return _DIRECTIONS[best] if votes[best] > votes[0] * (1 + 1e-9) else _CANONICAL.copy()
+    return _DIRECTIONS[best] if votes[best] > votes[0] * (1 + 1e-9) else CANONICAL_STEP.copy()

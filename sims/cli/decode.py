@@ -13,7 +13,7 @@ from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import about, check_output_file, first_sentence, parse_stim, shot_format
 from sims.cli.options import weights_file
-from sims.decoders import Device, Mode, build_decoder
+from sims.decoders import Device, Policy, build_decoder
 from sims.paired.decode_file import DecodeCounts, decode_file
 from sims.shot_files.source import ShotSource
 from sims.statistics import INTERVAL_NAME, error_rate
@@ -51,15 +51,17 @@ class DecodeConfig:
     obs_format: ShotFormat | None = None
     """Format of --obs."""
     decoder: str = "pymatching"
-    """Name of the decoder; predecoder+NAME puts the network before any of them."""
+    """Name of the decoder; predecoder+NAME puts the network before any of them, and
+    neural-matching matches on the network's logits."""
     versus: str | None = None
     """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
     device: Device = "auto"
     """Where the network runs."""
-    mode: Mode = "auto"
-    """How the network's logits become corrections: matching explains each shot whole, for the lowest LER;
-    aggressive commits groups that are sure enough, faster; conservative commits only what is safe for
-    decoders that use correlations; auto picks matching or conservative by the decoder."""
+    policy: Policy = "auto"
+    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
+    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
+    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
+    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path | None = None
@@ -79,9 +81,9 @@ def run(arguments: list[str]) -> int:
     circuit, dem = _model(config)
     _require_a_question(dem, config.dem or config.circuit)
     compiled = {
-        name: build_decoder(name, weights=config.weights, device=config.device, mode=config.mode).compiled(
-            dem
-        )
+        name: build_decoder(
+            name, weights=config.weights, device=config.device, policy=config.policy
+        ).compiled(dem)
         for name in (config.decoder, config.versus)
         if name is not None
     }

@@ -12,7 +12,7 @@ from rich.progress import track
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder
 from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
-from sims.decoders import PREDECODER_PREFIX, Device, Mode, build_decoder
+from sims.decoders import PREDECODER_PREFIX, Device, Policy, build_decoder
 from sims.latency.measure import LatencyPlan, measure
 from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
 from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
@@ -33,7 +33,7 @@ class LatencyConfig(CircuitFamily):
     """
 
     distance: tuple[int, ...] = (5, 9, 13)
-    """Code distances, odd and at least 3."""
+    """Code distances, even or odd, at least 2."""
     p: tuple[float, ...] = ()
     """Physical error rates in [0, 0.5); left out: 0.003 0.006."""
     basis: tuple[Basis, ...] = ("x",)
@@ -52,10 +52,11 @@ class LatencyConfig(CircuitFamily):
     """CPU threads of the network; left out: torch's choice."""
     device: Device = "auto"
     """Where the network runs."""
-    mode: Mode = "auto"
-    """How the network's logits become corrections: matching explains each shot whole, for the lowest LER;
-    aggressive commits groups that are sure enough, faster; conservative commits only what is safe for
-    decoders that use correlations; auto picks matching or conservative by the decoder."""
+    policy: Policy = "auto"
+    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
+    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
+    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
+    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     seed: int = 1
@@ -87,7 +88,7 @@ def run(arguments: list[str]) -> int:
             PREDECODER_PREFIX + name,
             weights=config.weights,
             device=config.device,
-            mode=config.mode,
+            policy=config.policy,
             threads=config.threads,
         )
         for name in dict.fromkeys(names)

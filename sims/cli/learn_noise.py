@@ -82,7 +82,10 @@ def run(arguments: list[str]) -> int:
         structure, estimate = _estimator(config, circuit)
     log = _count(sources, circuit, structure, selection, console)
     with _status(console, "fitting"):
-        fit = estimate(log.total)
+        try:
+            fit = estimate(log.total)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(map(str, config.shots))}: {error}") from error
         drift = summarize_drift(fit, log.blocks)
     with complete_folder(config.out) as folder:
         _write(folder, fit, drift, config, selection)
@@ -185,10 +188,10 @@ def _write(
 
     fit.dem().to_file(folder / DEM_FILE)
     mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
-    places = gather_location_classes(fit) if has_coordinates(fit.structure) else []
-    deviations = largest_deviations(places)
-    if places:
-        draw_lattice(places, folder / LATTICE_PLOT, against=assumed_model(fit), marked=deviations)
+    classes = gather_location_classes(fit) if has_coordinates(fit.structure) else []
+    deviations = largest_deviations(classes)
+    if classes:
+        draw_lattice(classes, folder / LATTICE_PLOT, against=assumed_model(fit), marked=deviations)
     if len(drift.shots) > 1:
         draw_drift(drift, folder / DRIFT_PLOT)
     context = ReportContext(
@@ -196,7 +199,7 @@ def _write(
         shot_files=tuple(map(str, config.shots)),
         selection=str(selection),
         asked_for=config.estimator,
-        lattice_plot=LATTICE_PLOT if places else None,
+        lattice_plot=LATTICE_PLOT if classes else None,
         drift_plot=DRIFT_PLOT if len(drift.shots) > 1 else None,
     )
     text = render_report(fit, context, deviations=deviations, drift=drift)

@@ -11,7 +11,7 @@ import tyro
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder
 from sims.cli.options import at_least_one, at_most_cores, weights_file
-from sims.decoders import Device, Mode, build_decoder
+from sims.decoders import Device, Policy, build_decoder
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
 from sims.sweeps.progress import SweepProgress
@@ -34,10 +34,12 @@ class SweepConfig(CircuitFamily):
     decoder: tuple[str, ...] = (
         "pymatching",
         "pymatching-correlated",
+        "neural-matching",
         "predecoder+pymatching",
         "predecoder+pymatching-correlated",
     )
-    """Names of decoders; predecoder+NAME puts the network before any of them."""
+    """Names of decoders; predecoder+NAME puts the network before any of them, and
+    neural-matching matches on the network's logits."""
     max_shots: int = 15_000
     """Shots of every task."""
     max_errors: int | None = None
@@ -46,10 +48,11 @@ class SweepConfig(CircuitFamily):
     """Processes that sample and decode; left out: one per core."""
     device: Device = "auto"
     """Where the network runs."""
-    mode: Mode = "auto"
-    """How the network's logits become corrections: matching explains each shot whole, for the lowest LER;
-    aggressive commits groups that are sure enough, faster; conservative commits only what is safe for
-    decoders that use correlations; auto picks matching or conservative by the decoder."""
+    policy: Policy = "auto"
+    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
+    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
+    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
+    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
     weights: str = "default"
     """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path = Path("out/sweep")
@@ -80,7 +83,7 @@ def run(arguments: list[str]) -> int:
             name,
             weights=config.weights,
             device=config.device,
-            mode=config.mode,
+            policy=config.policy,
             threads=1 if workers > 1 else None,
         )
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))

@@ -18,6 +18,7 @@ from sims.cli.options import at_most_cores
 from sims.run_failed import RunFailedError
 
 if TYPE_CHECKING:
+    from predecoder import Policies
     from predecoder.network import Network
     from predecoder.training import Processes, StepReport, TrainConfig
     from predecoder.weights import WeightsFile
@@ -90,9 +91,9 @@ def run(arguments: list[str]) -> int:
         {"stage": stage.name, "processes": processes.world_size} | _last_steps(work_dir / stage.name)
         for stage in config.stages
     ]
-    results = _evaluate(network, device=device, scale=flags.evaluation_shots)
+    results = _evaluate(network, config.policies, device=device, scale=flags.evaluation_shots)
     out.parent.mkdir(parents=True, exist_ok=True)
-    file = save_weights(network, out, _card(config, flags.config, stages, results))
+    file = save_weights(network, out, _card(config, flags.config, stages, results), policies=config.policies)
     _report(file, results)
     return 0
 
@@ -159,7 +160,7 @@ def _last_steps(folder: Path) -> dict:
     }
 
 
-def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
+def _evaluate(network: Network, policies: Policies, *, device, scale: float) -> list[dict]:
     """The LER table of the card: one row a case and global decoder."""
     from rich.progress import track
 
@@ -167,7 +168,7 @@ def _evaluate(network: Network, *, device, scale: float) -> list[dict]:
 
     rows = []
     for case in track(DEFAULT_CASES if scale else (), "measuring LER", console=make_console()):
-        counts = PairedEvaluator(network, case, device=device).run(
+        counts = PairedEvaluator(network, policies, case, device=device).run(
             max(1, round(case.shots * scale)), seed=_EVALUATION_SEED + case.distance
         )
         for decoder, c in counts.items():

@@ -34,29 +34,29 @@ _MARKERS: dict[Kind, str] = {"time": "o", "space": "-", "boundary": "-", "hypere
 
 
 def draw_lattice(
-    places: Sequence[LocationClass], path: Path, *, against: str, marked: Sequence[LocationClass] = ()
+    classes: Sequence[LocationClass], path: Path, *, against: str, marked: Sequence[LocationClass] = ()
 ) -> Path:
     """Two heat maps of the patch: learned rates per round, and their ratio to the assumed ones.
 
-    Thickness is the learned rate on both, so that rare mechanisms recede. `marked` places are numbered 1, 2,
-    ... on the second; `against` names the assumed model. Raises ValueError without places.
+    Thickness is the learned rate on both, so that rare mechanisms recede. `marked` location classes are
+    numbered 1, 2, ... on the second; `against` names the assumed model. Raises ValueError without classes.
     """
-    if not places:
+    if not classes:
         raise ValueError("no mechanism acts between the first and last round, so there is no map to draw")
-    rates = np.array([place.rate for place in places])
-    ratios = np.array([place.ratio for place in places])
+    rates = np.array([location.rate for location in classes])
+    ratios = np.array([location.ratio for location in classes])
     top = max(rates.max(), 1e-9)
     half = next((h for h in _HALF_RANGES if np.quantile(np.abs(np.log(ratios)), 0.95) <= np.log(h)), 10.0)
     figure = Figure(figsize=(13, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    patch = _Patch.of(places)
-    _map(left, patch, places, rates, norm=LogNorm(top / 10**_DECADES, top, clip=True), colours="viridis")
-    _map(right, patch, places, ratios, norm=LogNorm(1 / half, half, clip=True), colours="RdBu_r")
-    left.set_title("learned rate: flips of a place per round")
-    right.set_title(f"learned rate over that of {against}")
+    patch = _Patch.of(classes)
+    _map(left, patch, classes, rates, norm=LogNorm(top / 10**_DECADES, top, clip=True), colours="viridis")
+    _map(right, patch, classes, ratios, norm=LogNorm(1 / half, half, clip=True), colours="RdBu_r")
+    left.set_title("learned rate: flips per round")
+    right.set_title(f"learned rate / rate in {against}")
     _number(right, patch, marked)
-    kinds: list[Kind] = [kind for kind in KINDS if any(place.kind == kind for place in places)]
+    kinds: list[Kind] = [kind for kind in KINDS if any(location.kind == kind for location in classes)]
     figure.legend(
         handles=[_legend_entry(kind) for kind in kinds],
         loc="outside lower center",
@@ -130,59 +130,59 @@ class _Patch:
     middle: np.ndarray
 
     @classmethod
-    def of(cls, places: Sequence[LocationClass]) -> _Patch:
-        ancillas = np.unique([position for place in places for position in place.positions], axis=0)
+    def of(cls, classes: Sequence[LocationClass]) -> _Patch:
+        ancillas = np.unique([position for location in classes for position in location.positions], axis=0)
         gaps = np.linalg.norm(ancillas[:, None] - ancillas[None], axis=2)
         apart = gaps[gaps > 0]
         return cls(ancillas, float(apart.min()) if len(apart) else 1.0, ancillas.mean(axis=0))
 
-    def line(self, place: LocationClass) -> np.ndarray:
+    def line(self, location: LocationClass) -> np.ndarray:
         """Ends of a line; a boundary stub points away from the middle."""
-        start = np.array(place.positions[0])
-        if place.kind == "space":
-            return np.array(place.positions)
+        start = np.array(location.positions[0])
+        if location.kind == "space":
+            return np.array(location.positions)
         away = start - self.middle
         length = np.linalg.norm(away)
         return np.array([start, start + 0.6 * self.spacing * (away / length if length else np.array([0, 1]))])
 
-    def anchor(self, place: LocationClass) -> np.ndarray:
-        """Where the place's number goes."""
-        if place.kind in ("space", "boundary"):
-            return self.line(place).mean(axis=0)
-        return np.array(place.centre)
+    def anchor(self, location: LocationClass) -> np.ndarray:
+        """Where the class's number goes."""
+        if location.kind in ("space", "boundary"):
+            return self.line(location).mean(axis=0)
+        return np.array(location.centre)
 
 
 def _map(
     axes: Axes,
     patch: _Patch,
-    places: Sequence[LocationClass],
+    classes: Sequence[LocationClass],
     values: np.ndarray,
     *,
     norm: LogNorm,
     colours: str,
 ) -> None:
-    """Draws `values` of all places as colours; rarer places are thinner, and below the others."""
+    """Draws `values` of all classes as colours; rarer classes are thinner, and below the others."""
     span = np.ptp(patch.ancillas, axis=0).max() + 2 * patch.spacing
     unit = 72 * _AXIS_INCHES * patch.spacing / span
     scale = ScalarMappable(norm, colours)
     axes.set_facecolor("0.9")
-    rates = np.array([place.rate for place in places])
+    rates = np.array([location.rate for location in classes])
     thickness = np.clip(np.sqrt(rates / max(rates.max(), 1e-9)), 0.15, 1.0) * unit
     order = np.argsort(rates)
     for kind in KINDS:
-        here = [k for k in order if places[k].kind == kind]
+        here = [k for k in order if classes[k].kind == kind]
         if not here:
             continue
         colour = scale.to_rgba(values[here])
         if kind in ("space", "boundary"):
-            lines = [patch.line(places[k]) for k in here]
+            lines = [patch.line(classes[k]) for k in here]
             axes.add_collection(
                 LineCollection(lines, colors=colour, linewidths=0.22 * thickness[here], zorder=2)
             )
         else:
             size, layer = (0.55, 4) if kind == "time" else (0.3, 3)
             axes.scatter(
-                *np.array([places[k].centre for k in here]).T,
+                *np.array([classes[k].centre for k in here]).T,
                 s=(size * thickness[here]) ** 2,
                 c=colour,
                 marker=_MARKERS[kind],
@@ -211,9 +211,9 @@ def _colour_bar(axes: Axes, scale: ScalarMappable) -> None:
 
 
 def _number(axes: Axes, patch: _Patch, marked: Sequence[LocationClass]) -> None:
-    for number, place in enumerate(marked, start=1):
-        x, y = patch.anchor(place)
-        side = 11 if number % 2 else -11  # two places may have one centre
+    for number, location in enumerate(marked, start=1):
+        x, y = patch.anchor(location)
+        side = 11 if number % 2 else -11  # two classes may have one centre
         axes.annotate(
             str(number),
             (x, y),

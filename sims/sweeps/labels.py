@@ -9,7 +9,7 @@ from typing import Any
 import sinter
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "mode")
+DECODER_DETAILS = ("weights", "device", "policy")
 _HASH_DIGITS = 8
 
 

@@ -32,7 +32,7 @@ class CircuitFamily:
     """
 
     distance: tuple[int, ...] = (3, 5, 7)
-    """Code distances, odd and at least 3."""
+    """Code distances, even or odd, at least 2."""
     rounds: Rounds = "d"
     """Rounds of every circuit: a number, or d for as many as the distance."""
     p: tuple[float, ...] = ()

@@ -12,12 +12,10 @@ import torch
 import predecoder
 import qec
 from global_decoders import make_decoder
-from predecoder import PredecodedDecoder, PredecoderMisfitWarning, WeightsError
-from predecoder.decision import DecisionConfig
-from predecoder.decoder import CompiledPredecoded
+from predecoder import CompiledPredecoded, LayoutMismatchWarning, PredecodedDecoder, WeightsError
+from predecoder.correction import ClusterDecision, ThresholdPolicy
 from predecoder.device import select_device
 from predecoder.network import NetworkConfig
-from predecoder.stencils import ResidualStencil
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +92,6 @@ class _Constant(torch.nn.Module):
         super().__init__()
         self.logit = logit
 
-    def decision_for(self, mode: str, problem: qec.DecodingProblem) -> DecisionConfig:
-        return DecisionConfig()
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.full((len(x), 24, *x.shape[2:]), self.logit)
 
@@ -106,14 +101,19 @@ def test_all_ones_and_all_zeros_are_consistent(model, logit):
     """All zeros is the plain global decoder; all ones changes the syndrome by M 1 and the answer by L 1."""
     m = model(3, 3)
     plain = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
-    compiled = CompiledPredecoded(m.problem, _Constant(logit), plain, device=torch.device("cpu"))  # pyright: ignore
+    compiled = CompiledPredecoded(
+        *(m.problem, _Constant(logit), plain),  # pyright: ignore
+        decision=ClusterDecision(m.problem, ThresholdPolicy()),
+        device=torch.device("cpu"),
+    )
     packed = _shots(m.circuit, 200)
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     if logit < 0:
         expected = plain.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     else:
-        ones = np.ones((200, 3, *m.layout.shape), dtype=np.uint8)
-        residual, flips = ResidualStencil(m.layout)(packed, ones)
+        odd = [np.asarray(a.sum(axis=1) % 2).ravel() for a in (m.moves.matrix, m.moves.observables)]
+        change, flips = (np.packbits(a.astype(np.uint8), bitorder="little") for a in odd)
+        residual = packed ^ change
         expected = plain.decode_shots_bit_packed(bit_packed_detection_event_data=residual) ^ flips
     assert np.array_equal(answers, expected)
 
@@ -126,8 +126,11 @@ def test_any_residual_can_be_matched_after_a_last_round_without_noise(basis, ran
     )
     dem = circuit.detector_error_model(decompose_errors=True)
     plain = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
+    problem = qec.DecodingProblem.from_dem(dem)
     compiled = CompiledPredecoded(
-        qec.DecodingProblem.from_dem(dem), random_network(), plain, device=torch.device("cpu")
+        *(problem, random_network(), plain),
+        decision=ClusterDecision(problem, ThresholdPolicy()),
+        device=torch.device("cpu"),
     )
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=_shots(circuit, 300))
     assert answers.shape == (300, 1)
@@ -142,19 +145,19 @@ def test_zero_shots_and_wrong_widths(model, weights):
         compiled.decode_shots_bit_packed(bit_packed_detection_event_data=np.zeros((2, 4), dtype=np.uint8))
 
 
-def test_misfit_warns_or_fails(weights):
+def test_a_layout_mismatch_warns_or_fails(weights):
     circuit = stim.Circuit.generated(
         "repetition_code:memory", distance=3, rounds=2, before_round_data_depolarization=0.1
     )
     dem = circuit.detector_error_model(decompose_errors=True)
-    with pytest.warns(PredecoderMisfitWarning, match="without the pre-decoder: detector D0"):
+    with pytest.warns(LayoutMismatchWarning, match="without the network: detector D0"):
         compiled = PredecodedDecoder(make_decoder("pymatching"), weights=weights).compile_decoder_for_dem(
             dem=dem
         )
     assert not isinstance(compiled, CompiledPredecoded)
     with pytest.raises(ValueError, match="D0 has coordinates"):
         PredecodedDecoder(
-            make_decoder("pymatching"), weights=weights, on_misfit="fail"
+            make_decoder("pymatching"), weights=weights, on_mismatch="fail"
         ).compile_decoder_for_dem(dem=dem)
 
 
@@ -184,7 +187,7 @@ def test_changed_weights_are_noticed(tmp_path, model, random_network):
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"on_misfit": "maybe"}, {"batch_shots": 0}, {"weights": "nowhere.safetensors"}]
+    "kwargs", [{"on_mismatch": "maybe"}, {"batch_shots": 0}, {"weights": "nowhere.safetensors"}]
 )
 def test_bad_arguments_are_named(kwargs, weights):
     with pytest.raises(ValueError, match="|".join(str(v) for v in kwargs.values())):

@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import qec
-from predecoder import WeightsError, load_network, resolve_weights, save_weights
-from predecoder.decision import DecisionConfig
+from predecoder import WeightsError, load_bundle, load_network, resolve_weights, save_weights, shipped_weights
+from predecoder.correction import AbstainPolicy, Policies, ThresholdPolicy
 from predecoder.network import Network, NetworkConfig
 from qec import GRID_REVISION
 
@@ -48,9 +47,7 @@ def test_foreign_and_misfitting_files(tmp_path):
     ]:
         described = {
             "network": network,
-            "decision": {},
-            "conservative": {},
-            "small_patch": {},
+            "policies": {},
             "grid": GRID_REVISION,
         }
         save_file({"a": torch.zeros(2)}, path, metadata={"qecpipe": json.dumps(described)})
@@ -66,17 +63,26 @@ def test_weights_of_another_grid_are_refused(tmp_path, random_network, monkeypat
         load_network(file.path)
 
 
-def test_all_decisions_are_stored(tmp_path, random_network):
-    network = random_network()
-    network.decision = DecisionConfig(commit=2.0)
-    network.conservative = DecisionConfig(commit=4.0, residue="none", bind="mechanisms")
-    network.small_patch = DecisionConfig(commit=1.0)
-    loaded = load_network(save_weights(network, tmp_path / "w.safetensors", {}).path)
-    for distance, aggressive in ((5, network.small_patch), (7, network.decision)):
-        circuit = qec.memory_circuit(distance=distance, rounds=3, basis="x", noise=qec.depolarizing(0.006))
-        problem = qec.DecodingProblem.from_circuit(circuit)
-        assert loaded.decision_for("aggressive", problem) == aggressive
-        assert loaded.decision_for("conservative", problem) == network.conservative
+def test_policies_are_stored(tmp_path, random_network):
+    policies = Policies(
+        threshold=ThresholdPolicy(commit=2.0),
+        small_patch=ThresholdPolicy(commit=1.0),
+        complete=ThresholdPolicy(commit=4.0, residual="empty", clustering="hyperedges"),
+        abstain=AbstainPolicy(0.5),
+        min_rounds=3,
+    )
+    file = save_weights(random_network(), tmp_path / "w.safetensors", {}, policies=policies)
+    bundle = load_bundle(file.path)
+    assert bundle.policies == policies
+    assert bundle.file == file
+
+
+@pytest.mark.parametrize("name", shipped_weights())
+def test_shipped_policies_are_told_apart(name):
+    policies = load_bundle(name).policies
+    assert policies.small_patch is not None
+    assert policies.complete.clustering == "hyperedges"
+    assert policies.min_rounds > 1
 
 
 def test_expected_size_is_checked(tmp_path, random_network):

@@ -26,7 +26,7 @@ needs_weights = pytest.mark.skipif(not shipped_weights(), reason="no weights in 
 def test_names_are_the_command_lines() -> None:
     plain = {name for name in decoder_names() if is_available(name)}
     decoders = sinter_decoders()
-    assert set(decoders) == plain | {f"predecoder+{name}" for name in plain}
+    assert set(decoders) == plain | {f"predecoder+{name}" for name in plain} | {"neural-matching"}
     for decoder in decoders.values():
         pickle.dumps(decoder)
 
@@ -41,12 +41,13 @@ def test_sinter_collect_command_line(tmp_path: Path) -> None:
     arguments = (
         "collect --circuits c.stim --processes 1 --quiet --max_shots 300 --save_resume_filepath out.csv "
         "--custom_decoders_module_function sims:sinter_decoders "
-        "--decoders predecoder+pymatching pymatching-correlated"
+        "--decoders predecoder+pymatching neural-matching pymatching-correlated"
     )
     subprocess.run([sys.executable, "-c", script, *arguments.split()], cwd=tmp_path, check=True)
     stats = sinter.read_stats_from_csv_files(tmp_path / "out.csv")
     assert {one.decoder: one.shots for one in stats} == {
         "predecoder+pymatching": 300,
+        "neural-matching": 300,
         "pymatching-correlated": 300,
     }
 
@@ -57,7 +58,15 @@ def test_a_predecoded_decoder_knows_its_weights_and_device(two_weights: tuple[Pa
     )
     assert one.identity["device"] == "cpu"
     assert one.identity["weights"] != two.identity["weights"]
+    assert one.identity["policy"] == "threshold"
+    assert "policy" not in build_decoder("neural-matching", weights=two_weights[0]).identity
     assert build_decoder("pymatching").identity == {}
+
+
+def test_the_weights_of_all_decoders_can_be_chosen(two_weights: tuple[Path, Path]) -> None:
+    decoders = sinter_decoders(weights=two_weights[1])
+    for name in ("neural-matching", "predecoder+pymatching"):
+        assert decoders[name].weights_path == two_weights[1]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.slow

@@ -3,10 +3,10 @@
     python -m scripts.benchmarks.service.predecoded [--shots 10000] [--distance 3] [--rounds 15]
 
 For the shipped weights `accurate` and `fast`, before pymatching and pymatching-correlated: the final
-frame of `StreamDecoder(predecoder=...)`, pushed round by round, against the same network and rule (a
-stream's, by groups of moves: `chain_mode`) on whole shots before `WindowedDecoder`, in one batch. Prints
-how many are equal, and how many either gets wrong; beside them, how many the network's rule for whole
-shots (`PredecodedDecoder`, mode 'auto') gets wrong, which a stream does not have.
+frame of `StreamDecoder(predecoder=...)`, pushed round by round, against the same network and policy (a
+stream's: threshold or complete) on whole shots before `WindowedDecoder`, in one batch. Prints
+how many are equal, and how many either gets wrong; beside them, how many the policy for whole shots
+(`PredecodedDecoder`, policy 'auto') gets wrong, which in front of correlated matching a stream does not have.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import stim
 
 from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, PredecodedDecoder, load_network, resolve_weights
-from predecoder.decision import ChainDecision
+from predecoder import CompiledPredecoded, PredecodedDecoder, load_bundle
+from predecoder.correction import automatic_policy, make_decision
 from predecoder.device import select_device
-from predecoder.modes import chain_mode
 from qec import DecodingProblem
 from scripts.benchmarks.service.kit import memory
 
@@ -60,7 +59,7 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
     sizes = {"commit": flags.distance, "buffer": flags.distance}
     packed = np.packbits(detections, axis=1, bitorder="little")
     windowed = WindowedDecoder(inner=decoder, **sizes)
-    whole = by_groups(windowed, weights, dem.flattened())
+    whole = with_a_streams_policy(windowed, weights, dem.flattened())
     frames = whole.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     automatic = PredecodedDecoder(windowed, weights=weights).compile_decoder_for_dem(dem=dem.flattened())
     others = automatic.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
@@ -78,24 +77,25 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
     wrong_whole = int((np.unpackbits(others, axis=1, bitorder="little")[:, 0] != flips[:, 0]).sum())
     print(
         f"{weights}, {decoder}, d={flags.distance}, {flags.rounds} rounds, p={flags.p}: {equal} of "
-        f"{flags.shots} frames equal; {wrong} of them wrong, {wrong_whole} with the rule for whole shots; "
+        f"{flags.shots} frames equal; {wrong} of them wrong, {wrong_whole} with the policy for whole shots; "
         f"{time.monotonic() - start:.0f} s",
         flush=True,
     )
     return flags.shots - equal
 
 
-def by_groups(decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
-    """A network before `decoder` with the rule of streams, for whole shots."""
+def with_a_streams_policy(
+    decoder: WindowedDecoder, weights: str, dem: stim.DetectorErrorModel
+) -> CompiledPredecoded:
+    """A network before `decoder` with the policy of streams, for whole shots."""
     problem = DecodingProblem.from_dem(dem)
-    network = load_network(resolve_weights(weights).path)
-    rule = network.decision_for(chain_mode(graphlike=decoder.graphlike), problem)
+    bundle = load_bundle(weights)
     return CompiledPredecoded(
         problem,
-        network,
+        bundle.network,
         decoder.compile_decoder_for_dem(dem=dem),
         device=select_device("cpu"),
-        decision=ChainDecision(problem, rule),
+        decision=make_decision(bundle.policies, automatic_policy(decoder, stream=True), problem),
         native=False,
     )
 

@@ -9,22 +9,21 @@ import torch
 
 from decoder_service.streaming.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, load_network
-from predecoder.decision import ChainDecision
-from predecoder.modes import chain_mode
+from predecoder import CompiledPredecoded, load_bundle
+from predecoder.correction import automatic_policy, make_decision
 from qec import DecodingProblem
 
 
-def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
-    """The default network with a stream's rule, on whole shots."""
-    network, problem = load_network("default"), DecodingProblem.from_dem(dem)
-    rule = network.decision_for(chain_mode(graphlike=windowed.graphlike), problem)
+def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
+    """The default network with a stream's policy, on whole shots."""
+    bundle, problem = load_bundle("default"), DecodingProblem.from_dem(dem)
+    policy = automatic_policy(windowed, stream=True)
     return CompiledPredecoded(
         problem,
-        network,
+        bundle.network,
         windowed.compile_decoder_for_dem(dem=dem),
         device=torch.device("cpu"),
-        decision=ChainDecision(problem, rule),
+        decision=make_decision(bundle.policies, policy, problem),
     )
 
 
@@ -33,7 +32,7 @@ def _by_groups(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> Compi
 def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
     """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
 
-    Before correlated matching the network's decision is the conservative one, bound by mechanisms.
+    Before correlated matching the network's policy is complete: it leaves nothing of the clusters it takes.
     """
     decoder = StreamDecoder(
         kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
@@ -41,7 +40,7 @@ def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], in
     windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode)
     for rounds in (5, 40):
         experiment = kit.experiment(rounds, shots=12)
-        expected = _by_groups(windowed, experiment.dem).decode_shots_bit_packed(
+        expected = _whole_shots(windowed, experiment.dem).decode_shots_bit_packed(
             bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
         )
         for bits, answer in zip(experiment.measurements, expected, strict=True):

@@ -1,7 +1,6 @@
 """Policies: what they depend on, what they refuse, and their way through a file."""
 
 import json
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -9,12 +8,6 @@ from hypothesis import strategies as st
 
 import qec
 from predecoder.correction import AbstainPolicy, Policies, ThresholdPolicy
-
-
-@dataclass(frozen=True)
-class Patch:
-    distance: int
-    peak_density: float
 
 
 def _density(p: float) -> float:
@@ -32,15 +25,15 @@ def test_rarer_detections_need_surer_clusters():
 def test_a_small_patch_has_its_own_threshold():
     small, large = ThresholdPolicy(commit=1.0), ThresholdPolicy(commit=2.0)
     policies = Policies(threshold=large, small_patch=small)
-    assert [policies.threshold_at(Patch(d, 0.1)) for d in (5, 7)] == [small, large]
-    assert Policies(threshold=large).threshold_at(Patch(5, 0.1)) == large
+    assert [policies.threshold_at(distance=d, density=0.1) for d in (5, 7)] == [small, large]
+    assert Policies(threshold=large).threshold_at(distance=5, density=0.1) == large
 
 
 def test_abstention_thresholds_grow_with_distance_and_fall_with_the_density():
     policy = AbstainPolicy(0.5)
-    assert [policy.threshold_at(Patch(d, 0.107)) for d in (3, 4, 5, 9)] == [0, 0, 0.5, 2.5]
-    assert policy.threshold_at(Patch(9, 0.0535)) == 1.25
-    assert policy.threshold_at(Patch(9, 0.3)) == 2.5
+    assert [policy.threshold_at(distance=d, density=0.107) for d in (3, 4, 5, 9)] == [0, 0, 0.5, 2.5]
+    assert policy.threshold_at(distance=9, density=0.0535) == 1.25
+    assert policy.threshold_at(distance=9, density=0.3) == 2.5
 
 
 @pytest.mark.parametrize(

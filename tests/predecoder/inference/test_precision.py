@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from global_decoders import make_decoder
-from predecoder import PredecodedDecoder
+from global_decoders.windows import LayeredDem
+from predecoder import PredecodedDecoder, StreamPredecoder
+from predecoder.correction import ThresholdPolicy
 from predecoder.device import running
 from predecoder.engines import TorchEngine, make_engine
 from predecoder.inference import choose_precision
-from predecoder.streaming import StreamPredecoder
 
 CPU = torch.device("cpu")
 
@@ -58,7 +59,13 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
     with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
         TorchEngine(model().problem, random_network(), device=CPU, precision="int8")
     with pytest.raises(ValueError, match="streams have 'float32' and 'bfloat16'"):
-        StreamPredecoder(model().problem, random_network(), device=CPU, precision="int8")
+        StreamPredecoder(
+            *(model().problem, random_network()),
+            policy=ThresholdPolicy(),
+            layers=LayeredDem.from_dem(model().dem),
+            device=CPU,
+            precision="int8",
+        )
 
 
 def test_float32_is_float32_whatever_the_processor_and_the_surroundings(amx, model, random_network):

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from cuda.qecpipe import cpu_build
-from predecoder.matching import MatchedDecision
+from predecoder.correction import MatchingDecision, ResidualNetwork
 from predecoder.native import NativeUnavailableError, library, load_library, trust
-from predecoder.residual import ResidualNetwork
 
 ANSWER = 'extern "C" int answer() { return %d; }\n'
 
@@ -197,14 +196,14 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
     m = model(3, 3)
     packed, _, _ = m.dem.compile_sampler(seed=1).sample(10, bit_packed=True)
     logits = np.full((10, m.moves.num_moves), -3.0, dtype=np.float32)
-    expected = MatchedDecision(m.problem, native=False)(logits, packed)
+    expected = MatchingDecision(m.problem, native=False)(logits, packed)
     monkeypatch.setattr(cpu_build, "find_compiler", _no_compiler)
     load_library.cache_clear()
     fallback._log_once.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger="predecoder.native"):
             for _ in range(2):
-                assert np.array_equal(MatchedDecision(m.problem)(logits, packed), expected)
+                assert np.array_equal(MatchingDecision(m.problem)(logits, packed), expected)
     finally:
         load_library.cache_clear()
         fallback._log_once.cache_clear()
@@ -216,7 +215,7 @@ def test_without_a_compiler_python_goes_on_and_says_so_once(model, monkeypatch, 
 def test_without_a_compiler_a_separable_network_runs_in_torch(model, separable_network, monkeypatch):
     m, network = model(3, 3), separable_network()
     packed, _, _ = m.dem.compile_sampler(seed=2).sample(20, bit_packed=True)
-    decisions = [MatchedDecision(m.problem, native=False)]
+    decisions = [MatchingDecision(m.problem, native=False)]
     native = ResidualNetwork(m.problem, network, device=torch.device("cpu"), threads=3)
     assert native.native
     expected = native.residuals(packed, decisions)

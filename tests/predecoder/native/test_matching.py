@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-import predecoder.matching
-from predecoder.matching import MatchedDecision
+import predecoder.correction.matching
+from predecoder.correction import MatchingDecision
+from predecoder.correction.python_matching import PythonMatching
 from predecoder.native import Matched, NativeMatching
-from predecoder.python_matching import PythonMatching
 
 UNEVEN = 2.0 ** np.arange(-3, 4)
 
@@ -40,7 +40,7 @@ def _check_same(model, logits: np.ndarray, packed: np.ndarray, detections: np.nd
     )
     # Where both found the same, and not another that is as likely.
     same = solved & (got.moves == expected.moves).all(axis=1)
-    assert got.dearest[same] == pytest.approx(expected.dearest[same], rel=1e-5)
+    assert got.maximum_weight[same] == pytest.approx(expected.maximum_weight[same], rel=1e-5)
     assert not got.moves[got.unsolved].any()
     return got
 
@@ -79,7 +79,7 @@ def test_logits_that_nearly_explain_the_shot(model, distance):
         m, logits.astype(np.float32), np.packbits(detections, axis=1, bitorder="little"), detections
     )
     assert got.unsolved.mean() < 0.05
-    assert (got.dearest > 0).mean() > 0.1
+    assert (got.maximum_weight > 0).mean() > 0.1
 
 
 @pytest.mark.parametrize("value", [1.0, -1.0, 0.0, 1e6, -1e6, np.inf, -np.inf])
@@ -100,7 +100,7 @@ def test_logits_that_are_all_the_same(model, value):
 def test_random_and_shipped_networks(model, random_network):
     import torch
 
-    from predecoder.residual import ResidualNetwork
+    from predecoder.correction import ResidualNetwork
     from predecoder.weights import load_network
 
     m = model(5, 5)
@@ -165,7 +165,7 @@ def test_a_way_round_three_groups_is_found_beyond_their_reach(make):
     logits = -np.array([[5, 0.5, 5, 0.5, 5, 10.5]], dtype=np.float32)
     result = make(ends, num_detectors=6)(logits, np.array([[0b111111]], dtype=np.uint8))
     assert result.moves.tolist() == [[0, 1, 0, 1, 0, 1]]
-    assert result.dearest[0] == pytest.approx(10.5)
+    assert result.maximum_weight[0] == pytest.approx(10.5)
 
 
 def test_a_shot_does_not_depend_on_its_batch(model):
@@ -185,20 +185,20 @@ def test_a_shot_does_not_depend_on_its_batch(model):
             assert np.array_equal(whole, np.concatenate(part))
 
 
-def test_doubt_commits_nothing(model):
+def test_doubtful_shots_commit_nothing(model):
     m, rng = model(5, 3), np.random.default_rng(12)
     packed, _ = _shots(m, 80, seed=5)
     logits = rng.normal(-4, 3, size=(80, m.moves.num_moves)).astype(np.float32)
     native, _ = _both(m)
     free = native(logits, packed)
-    doubt = float(np.median(free.dearest[~free.unsolved]))
-    careful = native(logits, packed, doubt=doubt)
-    assert np.array_equal(careful.dearest, free.dearest)
-    assert np.array_equal(careful.moves, np.where(free.dearest[:, None] <= doubt, free.moves, 0))
+    threshold = float(np.median(free.maximum_weight[~free.unsolved]))
+    careful = native(logits, packed, abstain_above=threshold)
+    assert np.array_equal(careful.maximum_weight, free.maximum_weight)
+    assert np.array_equal(careful.moves, np.where(free.maximum_weight[:, None] <= threshold, free.moves, 0))
 
 
 def test_shots_left_unsolved_are_explained_in_python(model):
-    """With and without doubt, the rest of the batch untouched."""
+    """With and without abstention, the rest of the batch untouched."""
     m, rng = model(11, 11), np.random.default_rng(13)
     packed, detections = _shots(m, 12, seed=6)
     logits = rng.normal(-5, 1, size=(12, m.moves.num_moves)).astype(np.float32)
@@ -206,13 +206,13 @@ def test_shots_left_unsolved_are_explained_in_python(model):
     native, python = _both(m)
     assert native(logits, packed).unsolved[::3].all()
     assert not native(logits, packed).unsolved.all()
-    moves = MatchedDecision(m.problem)(logits, packed)
+    moves = MatchingDecision(m.problem)(logits, packed)
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
     alone = python(logits, packed)
     assert _value(logits, moves) == pytest.approx(_value(logits, alone.moves), abs=1e-2)
-    doubt = float(np.median(alone.dearest[::3]))
-    left = MatchedDecision(m.problem, doubt=doubt)(logits, packed)[::3]
-    assert np.array_equal(left.any(axis=1), alone.dearest[::3] <= doubt)
+    threshold = float(np.median(alone.maximum_weight[::3]))
+    left = MatchingDecision(m.problem, abstain_above=threshold)(logits, packed)[::3]
+    assert np.array_equal(left.any(axis=1), alone.maximum_weight[::3] <= threshold)
 
 
 def test_native_false_is_python_alone(model, monkeypatch):
@@ -221,10 +221,10 @@ def test_native_false_is_python_alone(model, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("native code was used")
 
-    monkeypatch.setattr(predecoder.matching, "NativeMatching", fail)
+    monkeypatch.setattr(predecoder.correction.matching, "NativeMatching", fail)
     packed, detections = _shots(m, 10, seed=7)
     logits = np.full((10, m.moves.num_moves), -3.0, dtype=np.float32)
-    moves = MatchedDecision(m.problem, native=False)(logits, packed)
+    moves = MatchingDecision(m.problem, native=False)(logits, packed)
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
 
 
@@ -245,7 +245,7 @@ def test_arrays_of_another_kind_are_refused(model):
 def test_large_patches(model, distance):
     import torch
 
-    from predecoder.residual import ResidualNetwork
+    from predecoder.correction import ResidualNetwork
     from predecoder.weights import load_network
 
     m = model(distance, distance)

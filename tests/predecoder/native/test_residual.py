@@ -1,12 +1,12 @@
-"""Residual and flips in C++ equal the stencils', on any layout and any moves."""
+"""Residual and flips in C++ equal those of the sparse matrices, on any layout and any moves."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from predecoder.correction.residual import SparseResidual
 from predecoder.native import NativeResidual
-from predecoder.stencils import StencilOnRows
 
 
 @settings(max_examples=60)
@@ -17,7 +17,7 @@ from predecoder.stencils import StencilOnRows
     density=st.sampled_from([0.0, 0.01, 0.3, 1.0]),
     shots=st.integers(1, 5),
 )
-def test_equals_the_stencil(model, seed, size, basis, density, shots):
+def test_equals_the_sparse_matrices(model, seed, size, basis, density, shots):
     m, rng = model(*size, basis), np.random.default_rng(seed)
     moves = (rng.random((shots, m.moves.num_moves)) < density).astype(np.uint8)
     packed = np.packbits(
@@ -25,7 +25,7 @@ def test_equals_the_stencil(model, seed, size, basis, density, shots):
     )
     before = packed.copy()
     got = NativeResidual(m.moves)(packed, moves)
-    for array, expected in zip(got, StencilOnRows(m.layout, m.moves)(packed, moves), strict=True):
+    for array, expected in zip(got, SparseResidual(m.moves)(packed, moves), strict=True):
         assert array.dtype == expected.dtype
         assert np.array_equal(array, expected)
     assert np.array_equal(packed, before)

@@ -7,42 +7,32 @@ import torch
 
 import qec
 from global_decoders import make_decoder
-from predecoder.decision import ChainDecision, DecisionConfig
-from predecoder.decoder import CompiledPredecoded
-from predecoder.matching import MatchedDecision
+from predecoder import CompiledPredecoded
+from predecoder.correction import ClusterDecision, MatchingDecision, Policies, ThresholdPolicy
 from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
 
 
 def test_counts_equal_decoding_by_hand(random_network):
     """The same seed through the plain decoder and the pre-decoded one, counted here."""
     network = random_network()
-    network.small_patch = DecisionConfig(propose=-0.5, commit=0.1)
+    policies = Policies(small_patch=ThresholdPolicy(propose=-0.5, commit=0.1))
+    assert policies.small_patch is not None
     case = EvaluationCase(3, 0.01, "z", 500)
     cpu = torch.device("cpu")
-    counts = PairedEvaluator(network, case, device=cpu).run(500, seed=4)
-    counts["pymatching"] = PairedEvaluator(network, case, device=cpu, mode="aggressive").run(500, seed=4)[
-        "pymatching"
-    ]
+    counts = PairedEvaluator(network, policies, case, device=cpu).run(500, seed=4)
     circuit = qec.memory_circuit(distance=3, rounds=3, basis="z", noise=qec.depolarizing(0.01))
-    dem = circuit.detector_error_model(decompose_errors=True)
+    problem = qec.DecodingProblem.from_circuit(circuit)
     packed, truth = circuit.compile_detector_sampler(seed=4).sample(
         500, separate_observables=True, bit_packed=True
     )
-    for name in ("pymatching", "pymatching-correlated"):
-        plain = make_decoder(name).compile_decoder_for_dem(dem=dem)
-        problem = qec.DecodingProblem.from_dem(dem)
-        decision = (
-            ChainDecision(problem, network.small_patch)
-            if name == "pymatching"
-            else MatchedDecision(problem, doubt=0)
-        )
-        both = CompiledPredecoded(
-            problem,
-            network,
-            plain,
-            device=torch.device("cpu"),
-            decision=decision,
-        )
+    threshold = ClusterDecision(problem, policies.small_patch)
+    for name, decision, plain in (
+        ("predecoder+pymatching", threshold, "pymatching"),
+        ("predecoder+pymatching-correlated", MatchingDecision(problem, abstain_above=0), None),
+        ("neural-matching", MatchingDecision(problem), "pymatching"),
+    ):
+        plain = make_decoder(plain or "pymatching-correlated").compile_decoder_for_dem(dem=problem.dem)
+        both = CompiledPredecoded(problem, network, plain, device=cpu, decision=decision)
         a, b = (
             (d.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).ravel()
             for d in (plain, both)
@@ -51,6 +41,7 @@ def test_counts_equal_decoding_by_hand(random_network):
         assert (c.shots, c.errors_plain, c.errors_predecoded) == (500, a.sum(), b.sum())
         assert (c.only_plain, c.only_predecoded) == ((a & ~b).sum(), (b & ~a).sum())
         assert c.events == np.unpackbits(packed).sum()
+    assert counts["neural-matching"].residual_events == 0
 
 
 def test_counts_add_and_the_interval_is_of_the_discordant_shots():

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from predecoder.matching import MatchedDecision
+from predecoder.correction import MatchingDecision
 from predecoder.training.logical_class import ClassMatching, logical_class_loss
 from qec import LayoutError
 
@@ -99,7 +99,7 @@ def test_the_better_class_is_what_neural_matching_decides(model):
     rng = np.random.default_rng(3)
     logits = (-4 + 3 * rng.normal(size=(len(packed), m.moves.num_moves))).astype(np.float32)
     gap = (logits.astype(np.float64) * ClassMatching(m.moves).difference(logits, packed)).sum(axis=1)
-    moves = MatchedDecision(m.problem)(logits, packed)
+    moves = MatchingDecision(m.problem)(logits, packed)
     decided = (moves @ m.moves.observables.T.toarray()).ravel() & 1
     sure = np.abs(gap) > 1e-3
     assert sure.sum() > 390

@@ -3,7 +3,7 @@
 import numpy as np
 import pymatching
 
-from predecoder.matching import MatchedDecision
+from predecoder.correction import MatchingDecision
 from predecoder.training.logical_class import ClassMatching
 from predecoder.training.shot_selection import DisagreementShots, MinedShots
 
@@ -29,7 +29,7 @@ def test_mined_shots_are_those_and_the_ones_that_the_network_is_wrong_or_unsure_
     kept = MinedShots(disagreement, [matching], lambda _: of_shot, small_gap=0.7)(packed)
     zero, one = matching.of_classes(of_shot, packed)
     gap = (of_shot.astype(np.float64) * (zero.astype(int) - one)).sum(axis=1)
-    moves = MatchedDecision(m.problem)(of_shot, packed)
+    moves = MatchingDecision(m.problem)(of_shot, packed)
     decided = (moves @ m.moves.observables.T.toarray()).ravel() & 1
     correlated = disagreement.predictions(packed)[1].ravel()
     expected = disagreement(packed) | (decided != correlated) | (np.abs(gap) < 0.7)

@@ -116,6 +116,19 @@ def test_distance_of_the_circuit_is_the_codes(orientation: Orientation, basis: B
         assert undetectable_weight(circuit, detectors_per_step=4) == distance
 
 
+@pytest.mark.parametrize(("orientation", "basis"), ALL)
+def test_even_and_rectangular_patches_have_the_distances_asked_for(
+    orientation: Orientation, basis: Basis
+) -> None:
+    """A memory of basis 'x' fails by a logical Z, whose weight is d_z."""
+    for distance in (2, 4, 6, (2, 3), (3, 4), (4, 3), (5, 3), (6, 4)):
+        circuit = memory_circuit(
+            distance=distance, rounds=3, noise=depolarizing(0.001), basis=basis, orientation=orientation
+        )
+        d_x, d_z = distance if isinstance(distance, tuple) else (distance, distance)
+        assert len(circuit.shortest_graphlike_error()) == (d_z if basis == "x" else d_x)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("orientation", "basis"), ALL)
 def test_distance_seven_in_seven_rounds(orientation: Orientation, basis: Basis) -> None:
@@ -156,8 +169,10 @@ def test_dem_decomposes_into_edges(memory: dict, noise: CircuitNoise) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"distance": 4}, "distance=4"),
         ({"distance": 1}, "distance=1"),
+        ({"distance": (3, 1)}, r"distance=\(3, 1\)"),
+        ({"distance": (3, 3, 3)}, r"distance=\(3, 3, 3\)"),
+        ({"distance": 3.0}, "distance=3.0"),
         ({"rounds": 0}, "rounds=0"),
         ({"basis": "y"}, "basis='y'"),
         ({"orientation": "HV"}, "orientation='HV'"),
@@ -173,7 +188,7 @@ def test_bad_argument_is_named(change: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"distance": 2}, "distance=2"),
+        ({"distance": 1}, "distance=1"),
         ({"rounds": 0}, "rounds=0"),
         ({"basis": "q"}, "'q'"),
         ({"p": 0.5}, "p=0.5"),

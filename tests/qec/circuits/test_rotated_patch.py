@@ -19,14 +19,22 @@ def test_orientation_is_what_the_docstring_says(orientation: Orientation) -> Non
     assert {x for x, _ in patch.logical("z")} == ({1} if x_is_horizontal else {1, 3, 5, 7, 9})
 
 
-@pytest.mark.parametrize(("orientation", "distance"), [(o, d) for o in ORIENTATIONS for d in (3, 5, 7)])
-def test_code_is_a_surface_code(orientation: Orientation, distance: int) -> None:
+@pytest.mark.parametrize(
+    ("orientation", "distance"),
+    [(o, d) for o in ORIENTATIONS for d in (2, 3, 4, 5, 6, 7, (2, 5), (3, 4), (4, 3), (6, 3), (3, 7))],
+)
+def test_code_is_a_surface_code(orientation: Orientation, distance: int | tuple[int, int]) -> None:
     patch = RotatedPatch(distance, orientation)
     supports = {b: [set(patch.support(a)) for a in patch.ancillas(b)] for b in BASES}
-    assert len(supports["x"]) == len(supports["z"]) == (distance**2 - 1) // 2
+    d_x, d_z = distance if isinstance(distance, tuple) else (distance, distance)
+    assert len(supports["x"]) + len(supports["z"]) == d_x * d_z - 1
+    assert all(len(s) in (2, 4) for basis in BASES for s in supports[basis])
+    if d_x == d_z and d_x % 2 == 1:
+        assert len(supports["x"]) == len(supports["z"])
     assert all(len(x & z) % 2 == 0 for x in supports["x"] for z in supports["z"])
     logical = {b: set(patch.logical(b)) for b in BASES}
     assert len(logical["x"] & logical["z"]) == 1
+    assert (len(logical["x"]), len(logical["z"])) == (d_x, d_z)
     assert all(len(logical["x"] & z) % 2 == 0 for z in supports["z"])
     assert all(len(logical["z"] & x) % 2 == 0 for x in supports["x"])
 

@@ -205,6 +205,7 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str], run_cli: RunC
         ("none", ("--sweep", "s.b8", "s.b8"), "2 files of --sweep for 1 of --shots"),
         ("none", ("--measurements",), "does not hold shots"),
         ("none", ("--out", "c.stim"), "--out c.stim is a file"),
+        ("none", ("--stop", "1"), "s.b8: too few shots to learn from, 1: "),
         ("short", (), "s.b8"),
         ("empty", (), "no shot of the files is selected (all shots)"),
         ("second-short", ("--shots", "t.b8", "s.b8"), "s.b8"),

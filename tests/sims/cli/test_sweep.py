@@ -73,7 +73,6 @@ def test_truncated_csv_is_named_and_left_alone(tmp_path: Path, run_cli: RunCli) 
     ("flags", "named"),
     [
         (("--decoder",), "--decoder has no value"),
-        (("--distance", 4), "4"),
         (("--distance", 1), "1"),
         (("--p", 0.5), "0.5"),
         (("--p", -0.1), "-0.1"),
@@ -104,7 +103,7 @@ def test_two_weights_never_share_a_row(
     tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
 ) -> None:
     for weights in two_weights:
-        command = (*SMALL, "--decoder", "predecoder+pymatching", "--mode", "aggressive")
+        command = (*SMALL, "--decoder", "predecoder+pymatching", "--policy", "threshold")
         command += ("--weights", weights, "--max-shots", 100)
         code, _, err = run_cli(*command, "--out", tmp_path)
         assert (code, err) == (0, "")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.decision import Decision
+from predecoder.correction.decision import Decision
+from predecoder.correction.residual import make_residual
 from predecoder.engines import fitting_shots, make_engine
 from predecoder.inference import PrecisionChoice
-from predecoder.native import NativeResidual, NativeVolumes, native_or_none
-from predecoder.stencils import StencilOnRows
+from predecoder.native import NativeVolumes
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _BATCHES_PER_DECISION = 8
 
 
 class ResidualNetwork:
-    """A network on one layout.
+    """A network on one decoding problem.
 
     Attributes:
         batch_shots: shots that go through the network at a time.
@@ -49,7 +49,7 @@ class ResidualNetwork:
         threads: int | None = None,
         native: bool = True,
     ) -> None:
-        """Prepares the engine.
+        """Prepare the engine.
 
         Args:
             precision: what the network computes in.
@@ -59,8 +59,7 @@ class ResidualNetwork:
         """
         import torch
 
-        layout, moves = problem.layout, problem.moves
-        self.batch_shots = batch_shots or fitting_shots(layout)
+        self.batch_shots = batch_shots or fitting_shots(problem.layout)
         self.logits = make_engine(
             problem,
             network,
@@ -73,10 +72,8 @@ class ResidualNetwork:
         """Logits float32 `(B, M)` of shots."""
         self.native = isinstance(self.logits, NativeVolumes)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
-        self._num_observables = layout.num_observables
-        self.apply = (native and native_or_none(lambda: NativeResidual(moves))) or StencilOnRows(
-            layout, moves
-        )
+        self._num_observables = problem.layout.num_observables
+        self.apply = make_residual(problem.moves, native=native)
         """Residual syndrome and observable flips, bit-packed, of shots and moves uint8 0/1 `(B, M)`."""
 
     def propose(self, packed: np.ndarray, decisions: Sequence[Decision]) -> list[np.ndarray]:

@@ -7,12 +7,11 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import torch
 
-import predecoder.python_matching
+import predecoder.correction.python_matching
 import qec
 from global_decoders import make_decoder
-from predecoder.decoder import CompiledPredecoded
-from predecoder.matching import MatchedDecision
-from predecoder.modes import automatic_mode, doubt_of, make_decision
+from predecoder.correction import AbstainPolicy, MatchingDecision
+from predecoder.neural_matching import CompiledNeuralMatching
 
 
 @pytest.fixture(params=[True, False], ids=["native", "python"])
@@ -55,7 +54,7 @@ def _likeliest(model, log_odds: np.ndarray, detections: np.ndarray) -> float:
 def test_no_explanation_is_likelier(model, native, basis):
     m, rng = model(3, 2, basis), np.random.default_rng(5)
     logits, detections = _logits(m, rng, 40), _detections(m, rng, 40)
-    moves = MatchedDecision(m.problem, native=native)(logits, _packed(detections))
+    moves = MatchingDecision(m.problem, native=native)(logits, _packed(detections))
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
     for y, odds, s in zip(moves, logits, detections, strict=True):
         assert odds @ y == pytest.approx(_likeliest(m, odds, s), abs=1e-3)
@@ -65,10 +64,10 @@ def test_it_is_the_likeliest_however_far_one_looks_first(model, monkeypatch):
     """A reach too short for most shots sends them to the next one; the answers stay as likely."""
     m, rng = model(5, 5), np.random.default_rng(6)
     logits, packed = _logits(m, rng, 60, spread=2.0), _packed(_detections(m, rng, 60))
-    decision = MatchedDecision(m.problem, native=False)
-    monkeypatch.setattr(predecoder.python_matching, "_REACHES", (np.inf,))
+    decision = MatchingDecision(m.problem, native=False)
+    monkeypatch.setattr(predecoder.correction.python_matching, "_REACHES", (np.inf,))
     whole = decision(logits, packed)
-    monkeypatch.setattr(predecoder.python_matching, "_REACHES", (2.0, 6.0, 15.0, np.inf))
+    monkeypatch.setattr(predecoder.correction.python_matching, "_REACHES", (2.0, 6.0, 15.0, np.inf))
     near = decision(logits, packed)
     likelihood = [(moves * logits).sum(axis=1) for moves in (whole, near)]
     assert likelihood[1] == pytest.approx(likelihood[0], abs=1e-3)
@@ -77,7 +76,7 @@ def test_it_is_the_likeliest_however_far_one_looks_first(model, monkeypatch):
 def test_a_batch_equals_its_single_shots(model, native):
     m, rng = model(5, 5, "z"), np.random.default_rng(7)
     logits, packed = _logits(m, rng, 50), _packed(_detections(m, rng, 50))
-    decision = MatchedDecision(m.problem, native=native)
+    decision = MatchingDecision(m.problem, native=native)
     together = decision(logits, packed)
     single = [decision(logits[k : k + 1], packed[k : k + 1])[0] for k in range(50)]
     assert np.array_equal(together, np.array(single))
@@ -90,35 +89,36 @@ def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model, native):
     truth = (rng.random((20, m.moves.num_moves)) < 0.05).astype(np.uint8)
     detections = ((m.moves.matrix.astype(int) @ truth.T).T % 2).astype(np.uint8)
     logits = (10 * truth - 5.0).astype(np.float32)
-    assert np.array_equal(MatchedDecision(m.problem, native=native)(logits, _packed(detections)), truth)
+    assert np.array_equal(MatchingDecision(m.problem, native=native)(logits, _packed(detections)), truth)
 
 
-def test_shots_with_a_doubtful_group_are_left_alone(model, native):
-    """Every group's price by hand: connected changes, the boundary connecting nothing."""
+def test_shots_with_a_doubtful_cluster_are_left_alone(model, native):
+    """Every cluster's weight by hand: connected flipped edges, the boundary connecting nothing."""
     m, rng = model(5, 3), np.random.default_rng(10)
     logits, packed = _logits(m, rng, 80), _packed(_detections(m, rng, 80))
-    sure, moves = logits > 0, MatchedDecision(m.problem, native=native)(logits, packed)
-    dearest = np.zeros(80)
+    sure, moves = logits > 0, MatchingDecision(m.problem, native=native)(logits, packed)
+    heaviest = np.zeros(80)
     for shot, (before, after) in enumerate(zip(sure, moves.astype(bool), strict=True)):
-        changed = np.flatnonzero(before != after)
-        price, touched = np.abs(logits[shot, changed]), m.moves.matrix[:, changed].toarray()
-        _, group = scipy.sparse.csgraph.connected_components(touched.T.astype(int) @ touched)
-        dearest[shot] = np.bincount(group, weights=price).max(initial=0)
-    doubt = float(np.median(dearest))
-    left = MatchedDecision(m.problem, doubt=doubt, native=native)(logits, packed)
-    assert np.array_equal(left[dearest <= doubt - 1e-3], moves[dearest <= doubt - 1e-3])
-    assert not left[dearest > doubt + 1e-3].any()
+        flipped = np.flatnonzero(before != after)
+        weight, touched = np.abs(logits[shot, flipped]), m.moves.matrix[:, flipped].toarray()
+        _, cluster = scipy.sparse.csgraph.connected_components(touched.T.astype(int) @ touched)
+        heaviest[shot] = np.bincount(cluster, weights=weight).max(initial=0)
+    threshold = float(np.median(heaviest))
+    left = MatchingDecision(m.problem, abstain_above=threshold, native=native)(logits, packed)
+    assert np.array_equal(left[heaviest <= threshold - 1e-3], moves[heaviest <= threshold - 1e-3])
+    assert not left[heaviest > threshold + 1e-3].any()
     assert 20 < left.any(axis=1).sum() < 60
 
 
 @pytest.mark.parametrize(
-    ("distance", "p", "doubt"), [(3, 0.006, 0.0), (5, 0.006, 1.0), (9, 0.006, 5.0), (9, 0.003, 2.6)]
+    ("distance", "p", "threshold"), [(3, 0.006, 0.0), (5, 0.006, 1.0), (9, 0.006, 5.0), (9, 0.003, 2.6)]
 )
-def test_doubt_grows_with_the_distance_and_falls_with_the_density(distance, p, doubt):
+def test_the_abstention_threshold_is_the_same_for_any_length(distance, p, threshold):
     for rounds in (distance, 2 * distance):
         circuit = qec.memory_circuit(distance=distance, rounds=rounds, basis="x", noise=qec.depolarizing(p))
-        dem = circuit.detector_error_model(decompose_errors=True)
-        assert doubt_of(qec.DecodingProblem.from_dem(dem)) == pytest.approx(doubt, abs=0.1)
+        problem = qec.DecodingProblem.from_circuit(circuit)
+        got = AbstainPolicy().threshold_at(distance=problem.layout.distance, density=problem.peak_density)
+        assert got == pytest.approx(threshold, abs=0.1)
 
 
 def test_with_equal_logits_it_decodes(model, native):
@@ -127,36 +127,30 @@ def test_with_equal_logits_it_decodes(model, native):
     graph = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
     packed, truth, _ = m.dem.compile_sampler(seed=9).sample(3000, bit_packed=True)
     logits = np.full((3000, m.moves.num_moves), -4.0, dtype=np.float32)
-    moves = MatchedDecision(m.problem, native=native)(logits, packed)
+    moves = MatchingDecision(m.problem, native=native)(logits, packed)
     wrong = (truth != ((m.moves.observables.astype(int) @ moves.T).T % 2)).any(axis=1).sum()
     plain = graph.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     best = (plain != truth).any(axis=1).sum()
     assert best <= wrong < 3 * best
 
 
-def test_behind_it_the_global_decoder_has_nothing_left(model, random_network):
+def test_whatever_the_network_says_everything_is_explained(model, random_network):
     """Random weights, too, give a consistent decoder."""
     m = model(5, 3)
-    plain = make_decoder("pymatching")
-    network = random_network()
-    compiled = CompiledPredecoded(
-        m.problem,
-        network,
-        plain.compile_decoder_for_dem(dem=m.dem),
-        device=torch.device("cpu"),
-        decision=make_decision(network, automatic_mode(plain), m.problem),
-    )
+    compiled = CompiledNeuralMatching(m.problem, random_network(), device=torch.device("cpu"))
     packed, _, _ = m.dem.compile_sampler(seed=2).sample(64, bit_packed=True)
-    residual, flips = compiled.decode_to_residual(packed)
-    assert not residual.any()
-    assert np.array_equal(compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed), flips)
+    moves = compiled.match(compiled.logits(packed), packed)
+    detections = np.unpackbits(packed, axis=1, count=m.layout.num_detectors, bitorder="little")
+    assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
+    answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+    assert np.array_equal(answers, (m.moves.observables.astype(int) @ moves.T).T % 2)
 
 
 def test_threads_may_look_at_batches_of_different_sizes(model, monkeypatch):
     """While one thread makes rows for a large batch, another makes fewer."""
     m, rng = model(3, 3), np.random.default_rng(12)
     logits, packed = _logits(m, rng, 40), _packed(_detections(m, rng, 40))
-    decision = MatchedDecision(m.problem, native=False)
+    decision = MatchingDecision(m.problem, native=False)
     graph = decision._python._graph
     concatenate, others = np.concatenate, [np.ones((2, m.moves.num_moves))]
 
@@ -166,7 +160,7 @@ def test_threads_may_look_at_batches_of_different_sizes(model, monkeypatch):
         return concatenate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predecoder.python_matching.np, "concatenate", interrupted)
+        patch.setattr(predecoder.correction.python_matching.np, "concatenate", interrupted)
         graph.of(np.ones((40, m.moves.num_moves)))
-    expected = MatchedDecision(m.problem, native=False)(logits, packed)
+    expected = MatchingDecision(m.problem, native=False)(logits, packed)
     assert np.array_equal(decision(logits, packed), expected)

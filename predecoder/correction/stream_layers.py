@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from global_decoders.windows import LayeredDem
 from qec import DetectorLayout
-
-if TYPE_CHECKING:
-    from global_decoders.windows import LayeredDem
 
 __all__ = ["StreamLayers"]
 

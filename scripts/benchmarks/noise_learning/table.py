@@ -1,19 +1,19 @@
 """Decoding with learned against true noise, on simulated shots and on a real device, as a Markdown table.
 
-    python scripts/noise_table.py --out noise.jsonl                        # measure; run again to go on
-    python scripts/noise_table.py --out noise.jsonl --report RESULTS.md    # replace the tables in it
-    python scripts/noise_table.py --out noise.jsonl --part tied device     # only some parts
-    python scripts/noise_table.py --out noise.jsonl --variant "random 2"   # only some variants of them
+    python -m scripts.benchmarks.noise_learning.table --out FILE                       # run again to go on
+    python -m scripts.benchmarks.noise_learning.table --out FILE --part shared device  # only some parts
+    python -m scripts.benchmarks.noise_learning.table --out FILE --variant "random 2"  # only some variants
+    python -m scripts.benchmarks.noise_learning.table --out FILE --report  # docs/results/noise_learning.md
 
 A job is one case and one learning seed: it samples shots to learn from, fits, and decodes fresh shots of its
 own with the fitted, the true and a uniform (p = 0.005) DEM. Its counts are appended to the file as JSON lines
-when it ends; a job that is in the file is not measured again, whatever --test-shots says. Drift has a script
-of its own, drift_table.py. Parts:
+when it ends; a job that is in the file is not measured again, whatever --test-shots says. Drift has a
+benchmark of its own. Parts:
 
-    tied      shared-parameter fit at d = 5: uniform depolarizing 0.005, and two models with 25 random rates
+    shared    shared-parameter fit at d = 5: uniform depolarizing 0.005, and two models with 25 random rates
     closed    closed form at d = 5
     far       shared-parameter fit at d = 5 that predicts d = 9 and 13, p = 0.006
-    location  per-location log-normal rates, sigma 0.5: what the gate picks, shared-parameter fit, closed form
+    location  per-location log-normal rates, sigma 0.5: what model selection picks, and its parts
     device    Google's distance-3 memory (--data): learn on half the shots, without labels, decode the other
 """
 
@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import stim
-from noise_table_report import DECODERS, Row, with_tables
 
 from global_decoders import make_decoder
 from noise_learning import (
@@ -41,9 +40,11 @@ from noise_learning import (
     predict_shared_parameters,
 )
 from qec import NOISE_PARAMETERS, CircuitNoise, LocationVariation, depolarizing, iter_shots, memory_circuit
+from scripts.benchmarks.noise_learning.report import DECODERS, Row, tables
+from scripts.benchmarks.results import write_table
 
 P = 0.005
-PARTS = ("shared-parameters", "closed", "location", "far", "device")
+PARTS = ("shared", "closed", "location", "far", "device")
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,10 @@ class Table:
                 extra = {"chi2": fit.chi2_per_row, "chose": fit.estimator, "seconds": seconds}
                 yield from rows_of(job, name, shots, test.wrong(fit.dem()), true, **extra)
 
-    def tied(self, job: Job) -> Iterator[Row]:
+    def shared(self, job: Job) -> Iterator[Row]:
         noise = depolarizing(P) if job.variant == "uniform" else random_noise(int(job.variant.split()[1]))
         circuit = memory_circuit(distance=5, rounds=5, noise=noise)
-        fits = {"shared-parameters": lambda moments: fit_shared_parameters(moments, self.model())}
+        fits = {"shared parameters": lambda moments: fit_shared_parameters(moments, self.model())}
         yield from self.same_distance(job, circuit, (1_000, 10_000, 100_000), fits)
 
     def closed(self, job: Job) -> Iterator[Row]:
@@ -178,8 +179,8 @@ class Table:
         variation = LocationVariation(0.5, int(job.variant.split()[1]))
         circuit = memory_circuit(distance=5, rounds=5, noise=depolarizing(P), variation=variation)
         fits: dict[str, Callable[[Moments], NoiseFit]] = {
-            "gate": lambda moments: learn(moments, self.model()),
-            "shared-parameters": lambda moments: fit_shared_parameters(moments, self.model()),
+            "model selection": lambda moments: learn(moments, self.model()),
+            "shared parameters": lambda moments: fit_shared_parameters(moments, self.model()),
             "closed form": lambda moments: fit_closed_form(moments, self.model().structure),
         }
         yield from self.same_distance(job, circuit, (10_000, 100_000), fits)
@@ -195,7 +196,7 @@ class Table:
         test = Decoded(*sample(circuit, shots, 10_000 + job.seed))
         fit = predict_shared_parameters(learned.parameters, self.model(distance))
         yield from rows_of(
-            job, "shared-parameters", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit))
+            job, "shared parameters", 100_000, test.wrong(fit.dem()), test.wrong(dem_of(circuit))
         )
 
     def device(self, job: Job) -> Iterator[Row]:
@@ -227,7 +228,7 @@ class Table:
 def jobs(seeds: int) -> list[Job]:
     """Every job, the quickest parts first."""
     variants = {
-        "shared-parameters": ["uniform", "random 1", "random 2"],
+        "shared": ["uniform", "random 1", "random 2"],
         "closed": ["uniform"],
         "location": ["device 1"],
         "far": ["d=9", "d=13"],
@@ -245,7 +246,7 @@ def jobs(seeds: int) -> list[Job]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", type=Path)
+    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/noise_learning.md"))
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--variant", nargs="+", help="such as 'random 2', 'd=13', 'r05 matching'")
     parser.add_argument("--seeds", type=int, default=5)
@@ -261,8 +262,8 @@ def main() -> None:
     if options.report:
         if not rows:
             parser.error(f"{options.out} has no measurements to report")
-        text = options.report.read_text() if options.report.exists() else ""
-        options.report.write_text(with_tables(text, rows))
+        for table in tables(rows):
+            write_table(options.report, table)
         return
     done = {Job(row.part, row.variant, row.seed) for row in rows}
     table = Table(test_shots=options.test_shots, data=options.data)

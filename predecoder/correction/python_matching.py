@@ -1,8 +1,8 @@
-"""The matching on logits of `predecoder.matching` with numpy and PyMatching: for what C++ leaves, or for all.
+"""The matching on logits with numpy and PyMatching: for what C++ leaves, or for all.
 
-Every defect has a reach. It is matched along paths that cost no more than its reach and the other defect's
-together, or it is left over at the price of its reach. Where no defect is left over, there is no better
-matching with longer paths: leaving all its ends of such paths over would cost less. Otherwise, those around
+Every defect has a reach. It is matched along paths that weigh no more than its reach and the other defect's
+together, or it stays unmatched at the weight of its reach. Where every defect is matched, there is no better
+matching with longer paths: leaving all ends of such paths unmatched would weigh less. Otherwise, those around
 look further.
 
 Shape legend: B shots, D detectors, M moves of `MoveSet`.
@@ -23,8 +23,8 @@ from predecoder.native import Matched
 __all__ = ["PythonMatching"]
 
 _REACHES = (5.0, 10.0, 20.0, 40.0, math.inf)
-"""What a defect is left over for at first, then at next."""
-_DEAREST = 1000.0
+"""The weight at which a defect stays unmatched: at first, then at next."""
+_LARGEST_WEIGHT = 1000.0
 """No |logit| counts for more than this."""
 _SCALE = 10.0
 """The largest weight of a matching, in reaches. PyMatching rounds weights to fractions of the largest, which
@@ -47,23 +47,23 @@ class PythonMatching:
         )
         self._graph = _Neighbours(self._ends, nodes=num_detectors + 1)
 
-    def __call__(self, logits: np.ndarray, packed: np.ndarray, *, doubt: float = math.inf) -> Matched:
+    def __call__(self, logits: np.ndarray, packed: np.ndarray, *, abstain_above: float = math.inf) -> Matched:
         """Explains shots.
 
         Args:
             logits: float `(B, M)`.
             packed: uint8 `(B, ceil(D / 8))`, LSB first: detections.
-            doubt: shots with a group of changes that costs more commit nothing.
+            abstain_above: shots with a cluster of flipped edges that weighs more commit nothing.
         """
         moves_BM = logits > 0
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
         explained = sp.csr_matrix(moves_BM, dtype=np.int32) @ self._flips
         defects_BD = ((explained.toarray() + detections) & 1).astype(bool)
-        price_BM = np.minimum(np.abs(logits), _DEAREST)
+        weight_BM = np.minimum(np.abs(logits), _LARGEST_WEIGHT)
         shots = np.flatnonzero(defects_BD.any(axis=1))
-        price_BM, defects_BD = price_BM[shots], defects_BD[shots]
-        unsure_BD, left_BD = defects_BD, np.full(defects_BD.shape, _REACHES[0])
-        near_BM, changed_BM = np.zeros(price_BM.shape, dtype=bool), np.zeros(price_BM.shape, dtype=bool)
+        weight_BM, defects_BD = weight_BM[shots], defects_BD[shots]
+        unsure_BD, unmatched_BD = defects_BD, np.full(defects_BD.shape, _REACHES[0])
+        near_BM, flipped_BM = np.zeros(weight_BM.shape, dtype=bool), np.zeros(weight_BM.shape, dtype=bool)
         for reach in _REACHES:
             if not len(shots):
                 break
@@ -71,21 +71,24 @@ class PythonMatching:
             if last:
                 unsure_BD = defects_BD
             # At last, above every path that there is.
-            left_BD[unsure_BD] = _SCALE * _DEAREST if last else reach
-            self._look(price_BM, defects_BD, unsure_BD, near_BM, reach)
-            unsure_BD = self._match(price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM, reach)
-            again = unsure_BD.any(axis=1) & (not last)
-            moves_BM[shots[~again]] ^= changed_BM[~again]
-            shots, price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM = (
-                part[again] for part in (shots, price_BM, defects_BD, unsure_BD, left_BD, near_BM, changed_BM)
+            unmatched_BD[unsure_BD] = _SCALE * _LARGEST_WEIGHT if last else reach
+            self._look(weight_BM, defects_BD, unsure_BD, near_BM, reach)
+            unsure_BD = self._match(
+                weight_BM, defects_BD, unsure_BD, unmatched_BD, near_BM, flipped_BM, reach
             )
-        dearest = self._dearest(logits, moves_BM)
-        moves_BM[dearest > doubt] = False
-        return Matched(moves_BM.view(np.uint8), dearest, np.zeros(len(logits), dtype=bool))
+            again = unsure_BD.any(axis=1) & (not last)
+            moves_BM[shots[~again]] ^= flipped_BM[~again]
+            shots, weight_BM, defects_BD, unsure_BD, unmatched_BD, near_BM, flipped_BM = (
+                part[again]
+                for part in (shots, weight_BM, defects_BD, unsure_BD, unmatched_BD, near_BM, flipped_BM)
+            )
+        maximum = self._maximum_weight(logits, moves_BM)
+        moves_BM[maximum > abstain_above] = False
+        return Matched(moves_BM.view(np.uint8), maximum, np.zeros(len(logits), dtype=bool))
 
     def _look(
         self,
-        price_BM: np.ndarray,
+        weight_BM: np.ndarray,
         defects_BD: np.ndarray,
         unsure_BD: np.ndarray,
         near_BM: np.ndarray,
@@ -95,7 +98,7 @@ class PythonMatching:
         if not math.isfinite(reach):
             near_BM[:] = True
             return
-        graph = self._graph.of(price_BM)
+        graph = self._graph.of(weight_BM)
         every = np.pad(defects_BD, ((0, 0), (0, 1)), constant_values=True)
         some = np.pad(unsure_BD, ((0, 0), (0, 1)))
         near = dijkstra(graph, indices=np.flatnonzero(every), min_only=True, limit=reach)
@@ -103,24 +106,24 @@ class PythonMatching:
         reached = (np.isfinite(near) | np.isfinite(far)).reshape(every.shape)
         shot, move = np.nonzero(reached[:, self._ends[0]] & reached[:, self._ends[1]])
         a, b = self._ends[:, move] + shot * every.shape[1]
-        path = np.minimum(far[a] + near[b], near[a] + far[b]) + price_BM[shot, move]
+        path = np.minimum(far[a] + near[b], near[a] + far[b]) + weight_BM[shot, move]
         short = path <= 2 * reach
         near_BM[shot[short], move[short]] = True
 
     def _match(
         self,
-        price_BM: np.ndarray,
+        weight_BM: np.ndarray,
         defects_BD: np.ndarray,
         unsure_BD: np.ndarray,
-        left_BD: np.ndarray,
+        unmatched_BD: np.ndarray,
         near_BM: np.ndarray,
-        changed_BM: np.ndarray,
+        flipped_BM: np.ndarray,
         reach: float,
     ) -> np.ndarray:
-        """Sets the best changes out of the moves that are near, wherever these connect to an unsure defect.
+        """Flip the best edges among the moves that are near, wherever these connect to an unsure defect.
 
         Returns:
-            bool `(B, D)`: defects that may do better with more moves, as one of their region was left over.
+            bool `(B, D)`: defects that may do better with more moves, as one of their region is unmatched.
         """
         shot, move = np.nonzero(near_BM)
         at, detector = np.nonzero(defects_BD)
@@ -130,30 +133,30 @@ class PythonMatching:
         active[region[whole.defect[unsure_BD[at, detector]]]] = True
         moves, defects = active[region[whole.first]], active[region[whole.defect]]
         shot, move, at, detector = shot[moves], move[moves], at[defects], detector[defects]
-        part, price = self._problem(shot, move, at, detector), price_BM[shot, move]
-        changes, left = part.cheapest(
-            price, left=left_BD[at, detector], largest=_SCALE * min(reach, _DEAREST)
+        part, weight = self._problem(shot, move, at, detector), weight_BM[shot, move]
+        flipped, unmatched = part.lightest(
+            weight, unmatched=unmatched_BD[at, detector], largest=_SCALE * min(reach, _LARGEST_WEIGHT)
         )
-        changed_BM[shot, move] = changes
-        # With longer reaches, what is left over in a region may be any of its defects.
+        flipped_BM[shot, move] = flipped
+        # With longer reaches, what is unmatched in a region may be any of its defects.
         again = np.zeros(part.nodes, dtype=bool)
         region = part.components(np.ones(len(move), dtype=bool))[part.defect]
-        again[region[left]] = True
+        again[region[unmatched]] = True
         unsure = again[region]
         result = np.zeros(defects_BD.shape, dtype=bool)
         result[at[unsure], detector[unsure]] = True
         return result
 
-    def _dearest(self, flat_BM: np.ndarray, moves_BM: np.ndarray) -> np.ndarray:
-        """Price of the dearest group of changes of mind: float `(B,)`."""
+    def _maximum_weight(self, flat_BM: np.ndarray, moves_BM: np.ndarray) -> np.ndarray:
+        """The weight of the heaviest cluster of flipped edges: float `(B,)`."""
         shot, move = np.nonzero(moves_BM != (flat_BM > 0))
         nothing = np.zeros(0, dtype=np.int64)
         problem = self._problem(shot, move, nothing, nothing)
-        group = problem.components(np.ones(len(move), dtype=bool))[problem.first]
-        cost = np.bincount(group, weights=np.abs(flat_BM[shot, move]), minlength=problem.nodes)
-        dearest = np.zeros(len(flat_BM))
-        np.maximum.at(dearest, shot, cost[group])
-        return dearest
+        cluster = problem.components(np.ones(len(move), dtype=bool))[problem.first]
+        weight = np.bincount(cluster, weights=np.abs(flat_BM[shot, move]), minlength=problem.nodes)
+        maximum = np.zeros(len(flat_BM))
+        np.maximum.at(maximum, shot, weight[cluster])
+        return maximum
 
     def _problem(self, shot: np.ndarray, move: np.ndarray, at: np.ndarray, detector: np.ndarray) -> _Problem:
         """Moves of some shots, and defects of some, over the detectors that they touch."""
@@ -190,12 +193,12 @@ class _Problem:
         graph = sp.coo_matrix((np.ones(len(row)), (row, column)), shape=(self.nodes, self.nodes))
         return connected_components(graph, directed=False)[1]
 
-    def cheapest(
-        self, price: np.ndarray, *, left: np.ndarray, largest: float
+    def lightest(
+        self, weight: np.ndarray, *, unmatched: np.ndarray, largest: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Edges that explain the defects at the lowest price, and defects left over at the price `left`.
+        """Edges that explain the defects at the lowest weight, and defects that stay unmatched at theirs.
 
-        `largest` is above all prices, and an edge apart from all others has it.
+        `largest` is above all weights, and an edge apart from all others has it.
         """
         edges, defects = len(self.first), len(self.defect)
         columns = np.arange(edges + defects + 1)
@@ -204,7 +207,7 @@ class _Problem:
         matrix = sp.csc_matrix(
             (np.ones(len(row), dtype=np.uint8), (row, column)), shape=(self.nodes + 1, len(columns))
         )
-        weights = np.concatenate([price, left, [largest]])
+        weights = np.concatenate([weight, unmatched, [largest]])
         syndrome = np.zeros(self.nodes + 1, dtype=np.uint8)
         syndrome[self.defect] = 1
         solution = pymatching.Matching(matrix, weights=weights).decode(syndrome).astype(bool)
@@ -226,14 +229,14 @@ class _Neighbours:
         self._nodes = nodes
         self._rows = np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int32)
 
-    def of(self, price_BM: np.ndarray) -> sp.csr_matrix:
-        """All shots of a batch side by side, with their prices."""
-        shots = len(price_BM)
+    def of(self, weight_BM: np.ndarray) -> sp.csr_matrix:
+        """All shots of a batch side by side, with their weights."""
+        shots = len(weight_BM)
         indices, indptr = self._rows_of(shots)
         nodes = shots * self._nodes
         return sp.csr_matrix(
             (
-                price_BM[:, self._move].ravel().astype(np.float64),
+                weight_BM[:, self._move].ravel().astype(np.float64),
                 indices[: shots * len(self._move)],
                 indptr[: nodes + 1],
             ),

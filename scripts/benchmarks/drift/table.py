@@ -1,7 +1,7 @@
 """Decoding under drifting noise with a DEM that follows it, against an oracle and against a static fit.
 
-    .venv/bin/python scripts/drift_table.py --out out/drift.jsonl [--seeds 5] [--blocks 24]
-    .venv/bin/python scripts/drift_table.py --out out/drift.jsonl --report
+    python -m scripts.benchmarks.drift.table --out FILE [--seeds 5]  # run again to go on
+    python -m scripts.benchmarks.drift.table --out FILE --report     # into docs/results/drift.md
 
 Every seed is one run of --blocks blocks of --block-shots shots of an X memory, d = 5, 5 rounds (both flags).
 The rates of block k are the depolarizing ones at --p times exp(1.2 sin(2 pi (k / blocks + phase))): one
@@ -41,6 +41,7 @@ from noise_learning import (
     shared_parameter_predictor,
 )
 from qec import NOISE_PARAMETERS, CircuitNoise, depolarizing, memory_circuit
+from scripts.benchmarks.results import write_table
 
 CLASSES = ("prep", "meas", "idle_cnot", "idle_spam", "cnot")
 INNER = ("pymatching", "pymatching-correlated")
@@ -154,18 +155,20 @@ def report(runs: list[dict[str, Any]]) -> str:
                 f"| {discordant[1]} | {ratios.mean():.4f} | {ratios.mean() + spread:.4f} "
                 f"| {' '.join(f'{r:.3f}' for r in ratios)} |"
             )
-    windows = [
-        math.inf if block["window"] is None else block["window"]
-        for run in runs
-        for block in run["blocks"][2:]
-    ]
-    effective = [block["effective_shots"] for run in runs for block in run["blocks"][2:]]
-    if windows:
-        lines.append(
-            f"\nWindow chosen (blocks from the third on): median {np.median(windows):.0f} shots, "
-            f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {np.median(effective):.0f}."
-        )
     return "\n".join(lines)
+
+
+def windows_chosen(runs: list[dict[str, Any]]) -> str:
+    """Which windows the tracker chose, of all runs, from the third block on; empty if there is none."""
+    blocks = [block for run in runs for block in run["blocks"][2:]]
+    if not blocks:
+        return ""
+    windows = [math.inf if block["window"] is None else block["window"] for block in blocks]
+    effective = np.median([block["effective_shots"] for block in blocks])
+    return (
+        f"Window chosen (blocks from the third on): median {np.median(windows):.0f} shots, "
+        f"{min(windows):.0f} to {max(windows):.0f}; N_eff median {effective:.0f}."
+    )
 
 
 def _total(run: dict[str, Any], key: str, name: str, inner: int) -> np.ndarray:
@@ -184,7 +187,7 @@ def is_same(run: dict[str, Any], options: argparse.Namespace) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/drift.md"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--distance", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
@@ -206,7 +209,9 @@ def main() -> None:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             with options.out.open("a") as file:
                 file.write(json.dumps(same[-1]) + "\n")
-    print(report(same))
+    if options.report:
+        write_table(options.report, report(same))
+    print(report(same), windows_chosen(same), sep="\n\n")
 
 
 if __name__ == "__main__":

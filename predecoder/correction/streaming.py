@@ -3,31 +3,36 @@
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
 In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
-alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and chains are judged
+alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and clusters are judged
 when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
 cross a threshold there.
 
-Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
+Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, M moves, O observables.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from global_decoders.windows import LayeredDem
+from predecoder.applicability import ShortExperimentWarning, short_experiment
 from predecoder.blocking import block, unblock
-from predecoder.decision import DecisionConfig
-from predecoder.device import running
+from predecoder.correction.clusters import LONGEST_WAIT, Proposed, StreamingClusters
+from predecoder.correction.hyperedges import StreamHyperedges
+from predecoder.correction.policies import ThresholdPolicy
+from predecoder.correction.stream_layers import StreamLayers
+from predecoder.correction.stream_noise_features import StreamNoiseFeatures
 from predecoder.inference import Precision
-from predecoder.mechanisms import StreamMechanisms
-from predecoder.network import Network
-from predecoder.open_chains import Bond, Move, Node, OpenChains
-from predecoder.rates import StreamRates
-from predecoder.stream_layers import StreamLayers
-from predecoder.tiles import halo_blocks
 from qec import DecodingProblem
+
+if TYPE_CHECKING:
+    import torch
+
+    from predecoder.network import Network
 
 __all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]
 
@@ -47,15 +52,19 @@ class ResidualLayer:
 
 @dataclass(frozen=True, eq=False)
 class _Slab:
-    """The moves of a few layers: which exist, and what they touch.
+    """The moves of a few layers, and what they flip.
 
     Attributes:
-        mask: bool (3, T, I, J), flattened.
-        ends: per flattened move its one or two detectors, the layer counted from the slab's first.
+        kind, layer, cell: int64 (M,): places on the move grid, cells of the flattened (I, J).
+        ends: int64 (2, M): the detectors of each, its only one twice, as layer * I * J + cell.
+        flips: uint8 (O, M): the observables that each flips.
     """
 
-    mask: np.ndarray
-    ends: dict[int, tuple[Node, ...]]
+    kind: np.ndarray
+    layer: np.ndarray
+    cell: np.ndarray
+    ends: np.ndarray
+    flips: np.ndarray
 
 
 class StreamPredecoder:
@@ -64,17 +73,19 @@ class StreamPredecoder:
     Args:
         problem: an experiment of any number of rounds on this patch.
         network: proposes the moves.
-        device: where it runs.
+        policy: commits them (`stream_policy`).
+        layers: of the problem's DEM.
+        device: where the network runs.
         precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
-        decision: the network's own, the aggressive one, unless another is given.
-        mechanisms: those of the problem's DEM, needed by a decision that binds by them.
-        layers: those of the problem's DEM, needed by a network that is told of the noise.
+        min_rounds: of the shortest experiment that the network is used for. Nothing is committed before an
+            experiment is known to be as long; the first that is shorter is told by a
+            `ShortExperimentWarning`.
 
     Raises:
-        ValueError: a tile of nothing, a precision that streams do not have, or a decision or network without
-            what it needs.
+        ValueError: a tile of nothing, a precision that streams do not have, a detector that never fires, or
+            layers of another DEM.
     """
 
     def __init__(
@@ -82,13 +93,15 @@ class StreamPredecoder:
         problem: DecodingProblem,
         network: Network,
         *,
+        policy: ThresholdPolicy,
+        layers: LayeredDem,
         device: torch.device,
         precision: Precision = "float32",
         tile: int = 2,
-        decision: DecisionConfig | None = None,
-        mechanisms: StreamMechanisms | None = None,
-        layers: StreamLayers | None = None,
+        min_rounds: int = 1,
     ) -> None:
+        from predecoder.tiles import halo_blocks
+
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
         if precision == "int8":
@@ -100,32 +113,32 @@ class StreamPredecoder:
                 f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
                 f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
             )
-        self.layout, self.tile = layout, tile
+        self.layout, self.tile, self.policy, self.min_rounds = layout, tile, policy, min_rounds
         self._problem = problem
-        self.decision = decision or network.decision_for("aggressive", problem)
-        if self.decision.bind == "mechanisms" and mechanisms is None:
-            raise ValueError("bind='mechanisms' needs the DEM's mechanisms; give them, or use bind='moves'")
-        binds = self.decision.bind == "mechanisms" and not self.decision.is_plain
-        self.mechanisms = mechanisms if binds else None
-        """Those that the decision looks at, if it does."""
+        stream_layers = StreamLayers(layout, layers)
+        joins = policy.clustering == "hyperedges" and not policy.commits_all
+        self.hyperedges = StreamHyperedges(problem, stream_layers) if joins else None
+        """Those that the policy looks at, if it does."""
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
-        self._rates, unlike = None, 0
+        self._features, unlike = None, 0
         if network.config.rates:
-            if layers is None:
-                raise ValueError("a network with rates=true needs the DEM's layers; give them")
-            # Rates of the halo must be those of any experiment that goes on.
-            self._rates, unlike = StreamRates(problem, layers), max(0, layers.ending - 1)
-        lookahead = 0 if self.mechanisms is None else self.mechanisms.lookahead
+            # Noise features of the halo must be those of any experiment that goes on.
+            self._features, unlike = (
+                StreamNoiseFeatures(problem, stream_layers),
+                max(0, stream_layers.ending - 1),
+            )
+        lookahead = 0 if self.hyperedges is None else self.hyperedges.lookahead
         self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
         self._network, self._device = network.to(device), device
         self._slabs: dict[tuple[bytes, ...], _Slab] = {}
+        self._warned = False
 
     @property
     def latency(self) -> int:
-        """Layers that must follow a layer before its residual can be known, where no chain is open."""
-        return 2 * (self.ahead + self.tile)
+        """Layers that must follow a layer before its residual can be known, where no cluster is open."""
+        return max(2 * (self.ahead + self.tile), self.min_rounds)
 
     def begin(self) -> ResidualStream:
         """A new shot."""
@@ -139,15 +152,20 @@ class StreamPredecoder:
             start: the first one.
             num_layers: of the experiment; None where it goes on.
         """
-        inputs, rates = self._blocked(grid), None
-        if self._rates is not None:
-            rates = self._blocked(self._rates.of(start, start + grid.shape[1], num_layers=num_layers))
+        from predecoder.device import running
+
+        inputs, features = self._blocked(grid), None
+        if self._features is not None:
+            stop = start + grid.shape[1]
+            features = self._blocked(self._features.of(start, stop, num_layers=num_layers))
         work = self._network.config.macs_per_block * grid[0].size / 8
         with running(self._device, self.precision, work=work):
-            logits = self._network(inputs, rates)
+            logits = self._network(inputs, features)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 
     def _blocked(self, grid: np.ndarray) -> torch.Tensor:
+        import torch
+
         blocked = torch.from_numpy(block(grid[None]).astype(np.float32)).to(self._device)
         return blocked.permute(0, 4, 1, 2, 3)
 
@@ -160,14 +178,19 @@ class StreamPredecoder:
 
     def _make_slab(self, cells: list[np.ndarray]) -> _Slab:
         layout, moves = self._problem.moves_of_layers(cells)
-        nodes = [(t, int(cell)) for t, where in enumerate(cells) for cell in where]
-        ends = {
-            int(position): tuple(nodes[d] for d in moves.matrix.indices[start:stop])
-            for position, start, stop in zip(
-                moves.positions, moves.matrix.indptr[:-1], moves.matrix.indptr[1:], strict=True
-            )
-        }
-        return _Slab(layout.move_mask, ends)
+        area = int(np.prod(layout.shape[1:]))
+        kind, layer, cell = np.unravel_index(moves.positions, (3, layout.shape[0], area))
+        nodes = np.concatenate([t * area + where for t, where in enumerate(cells)])
+        ends = moves.ends
+        ends = nodes[np.where(ends < 0, ends[0], ends)]
+        return _Slab(kind, layer, cell, ends, moves.observables.toarray())
+
+    def warn_of_short(self, num_layers: int) -> None:
+        """Say, for the first shot only, that an experiment is too short for the network."""
+        if not self._warned:
+            self._warned = True
+            message = short_experiment(num_layers - 1, self.min_rounds)
+            warnings.warn(message, ShortExperimentWarning, stacklevel=3)
 
 
 class ResidualStream:
@@ -175,9 +198,8 @@ class ResidualStream:
 
     def __init__(self, predecoder: StreamPredecoder) -> None:
         self._predecoder = predecoder
-        self._chains = OpenChains(predecoder.decision)
         self._area = int(np.prod(predecoder.layout.shape[1:]))
-        self._masks = predecoder.layout.observable_masks.reshape(predecoder.layout.num_observables, 2, -1)
+        self._clusters = StreamingClusters(predecoder.policy, longest_wait=LONGEST_WAIT * self._area)
         self._layers: dict[int, np.ndarray] = {}
         self._cells: dict[int, np.ndarray] = {}
         self._changes: dict[int, np.ndarray] = {}
@@ -194,6 +216,8 @@ class ResidualStream:
         self._put(bits, cells)
         done: list[ResidualLayer] = []
         predecoder = self._predecoder
+        if self._added < predecoder.min_rounds:  # the last layer, of data qubits, is still to come
+            return done
         while self._added // 2 >= self._decided + predecoder.tile + predecoder.ahead:
             done += self._advance(self._decided + predecoder.tile, ended=False)
         return done
@@ -201,6 +225,9 @@ class ResidualStream:
     def end(self, bits: np.ndarray, cells: np.ndarray) -> list[ResidualLayer]:
         """The last layer; all that have not come back yet."""
         self._put(bits, cells)
+        if self._added - 1 < self._predecoder.min_rounds:
+            self._predecoder.warn_of_short(self._added)
+            return [self._take(layer) for layer in range(self._added)]
         done: list[ResidualLayer] = []
         blocks = -(-self._added // 2)
         while self._decided < blocks:
@@ -213,32 +240,42 @@ class ResidualStream:
         layer[1, cells] = 1
         self._layers[self._added], self._cells[self._added] = layer, cells
         self._changes[self._added] = np.zeros(self._area, dtype=np.uint8)
-        self._flips[self._added] = np.zeros(len(self._masks), dtype=np.uint8)
+        self._flips[self._added] = np.zeros(self._predecoder.layout.num_observables, dtype=np.uint8)
         self._added += 1
 
     def _advance(self, stop: int, *, ended: bool) -> list[ResidualLayer]:
-        """Decides the moves of the blocks up to `stop`."""
-        proposed, bonds = self._proposed(stop, ended=ended), self._bonds(stop, ended=ended)
-        limit = self._added if ended and 2 * stop >= self._added else 2 * stop
-        committed, frontier = self._chains.settle(
-            proposed, bonds, limit=limit, fired=lambda node: bool(self._layers[node[0]][0, node[1]])
+        """Decide the moves of the blocks up to `stop`."""
+        last = ended and 2 * stop >= self._added
+        committed, frontier = self._clusters.finalize(
+            self._proposed(stop, ended=ended),
+            self._pairs(stop, ended=ended),
+            fired=self._fired,
+            limit=None if last else 2 * stop * self._area,
         )
-        for move in committed:
-            for layer, cell in move.ends:
-                self._changes[layer][cell] ^= 1
-            if move.kind < 2:
-                self._flips[move.layer] ^= self._masks[:, move.kind, move.cell].astype(np.uint8)
+        self._apply(committed)
         self._decided = stop
-        done = [self._take(layer) for layer in range(self._given, frontier)]
-        self._given = frontier
-        self._forget(min(frontier, 2 * max(0, stop - self._predecoder.halo)))
+        known = self._added if frontier is None else frontier // self._area
+        done = [self._take(layer) for layer in range(self._given, known)]
+        self._given = known
+        self._forget(min(known, 2 * max(0, stop - self._predecoder.halo)))
         return done
 
-    def _proposed(self, stop: int, *, ended: bool) -> list[Move]:
+    def _apply(self, moves: Proposed) -> None:
+        """Flip what committed moves flip: their one or two detectors, and observables with the layer."""
+        for (a, b), flips in zip(moves.ends.T.tolist(), moves.tags.T, strict=True):
+            for node in {a, b}:
+                self._changes[node // self._area][node % self._area] ^= 1
+            self._flips[a // self._area] ^= flips
+
+    def _fired(self, nodes: np.ndarray) -> np.ndarray:
+        return np.array([self._layers[n // self._area][0, n % self._area] for n in nodes.tolist()], np.uint8)
+
+    def _proposed(self, stop: int, *, ended: bool) -> Proposed:
+        from predecoder.tiles import with_halo
+
         predecoder, start = self._predecoder, self._decided
-        low, high = max(0, start - predecoder.halo), stop + predecoder.halo
-        if ended:
-            high = min(high, -(-self._added // 2))
+        end = -(-self._added // 2) if ended else None
+        low, high = with_halo(start, stop, predecoder.halo, end=end)
         grid = np.zeros((2, 2 * (high - low), self._area), dtype=np.uint8)
         for t in range(2 * low, min(2 * high, self._added)):
             grid[:, t - 2 * low] = self._layers[t]
@@ -249,26 +286,23 @@ class ResidualStream:
         )
         # One layer more than is decided here: measurement flips are seen in the layer after theirs.
         slab = predecoder.slab([self._cells[t] for t in range(2 * start, min(2 * stop + 1, self._added))])
-        layers = min(2 * (stop - start), slab.mask.shape[1])
-        core = logits[:, 2 * (start - low) : 2 * (start - low) + layers]
-        found = np.argwhere((core > predecoder.decision.propose) & slab.mask[:, :layers])
-        moves = []
-        for kind, t, i, j in found.tolist():
-            ends = slab.ends[int(np.ravel_multi_index((kind, t, i, j), slab.mask.shape))]
-            nodes = tuple((2 * start + layer, cell) for layer, cell in ends)
-            cell = i * slab.mask.shape[3] + j
-            moves.append(Move(float(core[kind, t, i, j]), nodes, 2 * start + t, kind, cell))
-        return moves
+        core = logits.reshape(3, -1, self._area)[:, 2 * (start - low) :]
+        here = np.flatnonzero(slab.layer < 2 * (stop - start))
+        of_move = core[slab.kind[here], slab.layer[here], slab.cell[here]]
+        likely = of_move > predecoder.policy.propose
+        chosen = here[likely]
+        ends = slab.ends[:, chosen] + 2 * start * self._area
+        return Proposed(of_move[likely], ends, slab.flips[:, chosen])
 
-    def _bonds(self, stop: int, *, ended: bool) -> list[Bond]:
-        """Of the mechanisms that begin in the layers decided now."""
-        mechanisms, start = self._predecoder.mechanisms, 2 * self._decided
-        if mechanisms is None:
-            return []
-        bits = np.zeros((min(2 * stop, self._added) - start + mechanisms.reach, self._area), dtype=np.uint8)
+    def _pairs(self, stop: int, *, ended: bool) -> np.ndarray:
+        """Detections that belong together, of the hyperedges that begin in the layers decided now."""
+        hyperedges, start = self._predecoder.hyperedges, 2 * self._decided
+        if hyperedges is None:
+            return np.zeros((2, 0), dtype=np.int64)
+        bits = np.zeros((min(2 * stop, self._added) - start + hyperedges.reach, self._area), dtype=np.uint8)
         for t in range(start, min(start + len(bits), self._added)):
             bits[t - start] = self._layers[t][0]
-        return mechanisms.fired(bits, start=start, num_layers=self._added if ended else None)
+        return hyperedges.fired(bits, start=start, num_layers=self._added if ended else None)
 
     def _take(self, layer: int) -> ResidualLayer:
         cells = self._cells[layer]
@@ -276,7 +310,7 @@ class ResidualStream:
         return ResidualLayer(left, self._flips.pop(layer))
 
     def _forget(self, before: int) -> None:
-        """Layers that neither the network nor a chain looks at again."""
+        """Layers that neither the network nor a cluster looks at again."""
         for held in (self._layers, self._cells):
             for layer in [t for t in held if t < before]:
                 del held[layer]

@@ -1,0 +1,68 @@
+"""Whether a network can be used on a DEM; where it cannot, shots are decoded without it, and that is said."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import numpy as np
+import stim
+
+from qec import DecodingProblem, DetectorLayout, LayoutError
+
+__all__ = [
+    "LayoutMismatchWarning",
+    "OnMismatch",
+    "ShortExperimentWarning",
+    "applicable_problem",
+    "noisy_rounds",
+    "short_experiment",
+]
+
+OnMismatch = Literal["warn", "fail"]
+
+
+class LayoutMismatchWarning(UserWarning):
+    """A DEM that is no rotated-surface-code memory experiment is decoded without the network."""
+
+
+class ShortExperimentWarning(UserWarning):
+    """An experiment that is shorter than the network was trained for is decoded without it."""
+
+
+def applicable_problem(
+    dem: stim.DetectorErrorModel, *, min_rounds: int, on_mismatch: OnMismatch
+) -> DecodingProblem | None:
+    """The decoding problem of a DEM that the network can be used on; None, with a warning, of others.
+
+    Args:
+        dem: decomposed.
+        min_rounds: of the shortest experiment that the network is used for.
+        on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn', or 'fail'.
+
+    Raises:
+        LayoutError: the DEM does not fit and `on_mismatch` is 'fail'.
+    """
+    try:
+        problem = DecodingProblem.from_dem(dem)
+    except LayoutError as error:
+        if on_mismatch == "fail":
+            raise
+        message = f"decoding without the network: {error}"
+        warnings.warn(message, LayoutMismatchWarning, stacklevel=3)
+        return None
+    rounds = noisy_rounds(problem.layout)
+    if rounds >= min_rounds:
+        return problem
+    warnings.warn(short_experiment(rounds, min_rounds), ShortExperimentWarning, stacklevel=3)
+    return None
+
+
+def noisy_rounds(layout: DetectorLayout) -> int:
+    """Rounds of syndrome extraction with noise: layers in which a detector may fire, but for the last one."""
+    return len(np.unique(layout.voxels[~layout.deterministic, 0])) - 1
+
+
+def short_experiment(rounds: int, min_rounds: int) -> str:
+    """The warning's text."""
+    return f"decoding without the network: it helps from {min_rounds} noisy rounds on, and here are {rounds}"

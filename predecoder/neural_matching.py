@@ -1,0 +1,139 @@
+"""`neural-matching`: one matching on the network's logits that explains everything, as a `sinter.Decoder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sinter
+
+from global_decoders import make_decoder
+from predecoder.applicability import OnMismatch
+from predecoder.correction.matching import MatchingDecision
+from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.inference import Precision, PrecisionChoice
+from predecoder.network_decoder import NetworkDecoder, checked_shots
+from predecoder.weights import Bundle
+from qec import DecodingProblem
+
+if TYPE_CHECKING:
+    import torch
+
+    from predecoder.network import Network
+
+__all__ = ["CompiledNeuralMatching", "NeuralMatchingDecoder"]
+
+
+class NeuralMatchingDecoder(NetworkDecoder):
+    """Matches all detections on a graph whose weights are, for every shot, the network's logits.
+
+    Nothing is left for another decoder. DEMs that the network cannot be used on are decoded by PyMatching.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path = "default",
+        device: str = "auto",
+        precision: PrecisionChoice = "auto",
+        on_mismatch: OnMismatch = "warn",
+        batch_shots: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Find and hash the weights; for the arguments see `NetworkDecoder`.
+
+        Raises:
+            WeightsError, ValueError: see `NetworkDecoder`.
+        """
+        super().__init__(
+            without_network=make_decoder("pymatching"),
+            weights=weights,
+            device=device,
+            precision=precision,
+            on_mismatch=on_mismatch,
+            batch_shots=batch_shots,
+            threads=threads,
+        )
+
+    def _compiled(
+        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+    ) -> CompiledNeuralMatching:
+        return CompiledNeuralMatching(problem, bundle.network, **options)
+
+
+class CompiledNeuralMatching(sinter.CompiledDecoder):
+    """A network and the matching on its logits, ready for the shots of one DEM.
+
+    All arrays of shots are bit-packed uint8 `(shots, ceil(n / 8))`, LSB first.
+    """
+
+    def __init__(
+        self,
+        problem: DecodingProblem,
+        network: Network,
+        *,
+        device: torch.device,
+        precision: PrecisionChoice = "auto",
+        batch_shots: int | None = None,
+        threads: int | None = None,
+        native: bool = True,
+    ) -> None:
+        """Prepare engine and matching.
+
+        Args:
+            problem: of the DEM.
+            network: weighs moves.
+            device: where it runs.
+            precision: what it computes in; see `choose_precision`.
+            batch_shots: shots that go through the network at a time; None for what fits the cache.
+            threads: of large batches; None for as many as torch has.
+            native: False leaves all that is in C++ alone.
+        """
+        self.layout = problem.layout
+        self._residual = ResidualNetwork(
+            problem,
+            network,
+            device=device,
+            precision=precision,
+            batch_shots=batch_shots,
+            threads=threads,
+            native=native,
+        )
+        self._decision = MatchingDecision(problem, native=native)
+
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in."""
+        return self._residual.logits.precision
+
+    @property
+    def batch_shots(self) -> int:
+        """Shots that go through the network at a time."""
+        return self._residual.batch_shots
+
+    def logits(self, packed: np.ndarray) -> np.ndarray:
+        """The network's logits of all moves: float32 `(shots, moves)`."""
+        return self._residual.logits(packed)
+
+    def match(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+        """The likeliest moves that explain the shots: uint8 0/1 `(shots, moves)`."""
+        return self._decision(logits, packed)
+
+    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
+        """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
+
+        Raises:
+            ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot, or a detector fired
+                that no mechanism of the DEM flips.
+        """
+        shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
+        ((residual, flips),) = self._residual.residuals(shots, [self._decision])
+        unexplained = np.flatnonzero(residual.any(axis=1))
+        if len(unexplained):
+            left = np.flatnonzero(np.unpackbits(residual[unexplained[0]], bitorder="little"))
+            raise ValueError(
+                f"shot {unexplained[0]}: nothing explains detector D{left[0]}, which no mechanism of the DEM "
+                "flips; give a DEM with noise there"
+            )
+        return flips
