@@ -7,8 +7,15 @@ always there, the others where their package is installed (`pip install 'qecpipe
     decoder_names()      every registered name, installed or not
     make_decoder(name)   the decoder of that name
     is_available(name)   whether `make_decoder(name)` will succeed
+
+A decoder is compiled for a DEM in normal form (`qec.normal_form`), whatever DEM it is given:
+
+    NormalFormDecoder                     base class of decoders that see nothing else
+    compile_normal_form(decoder, normal)  any decoder, for the shots of `normal.dem`
+    with_certain_flips(compiled, normal)  what that gives, for the shots of the DEM that was read
 """
 
+from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
 from global_decoders.registry import (
     MissingDecoderError,
     UnknownDecoderError,
@@ -19,8 +26,11 @@ from global_decoders.registry import (
 
 __all__ = [
     "MissingDecoderError",
+    "NormalFormDecoder",
     "UnknownDecoderError",
+    "compile_normal_form",
     "decoder_names",
     "is_available",
     "make_decoder",
+    "with_certain_flips",
 ]

@@ -24,7 +24,7 @@ class MissingDecoderError(ImportError):
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """Where a decoder comes from: `factory(**options)` of `global_decoders.<adapter>`."""
+    """Where a decoder comes from: `factory(**options)` of `global_decoders.adapters.<adapter>`."""
 
     adapter: str
     factory: str
@@ -33,17 +33,15 @@ class _Entry:
 
 
 _ENTRIES = {
-    "pymatching": _Entry("pymatching_adapter", "PyMatchingDecoder", "pymatching"),
-    "pymatching-correlated": _Entry(
-        "pymatching_adapter", "PyMatchingDecoder", "pymatching", {"correlated": True}
-    ),
-    "belief-matching": _Entry("belief_matching_adapter", "BeliefMatchingDecoder", "beliefmatching"),
-    "fusion-blossom": _Entry("fusion_blossom_adapter", "FusionBlossomDecoder", "fusion-blossom"),
-    "bp-osd": _Entry("ldpc_adapter", "BpOsdDecoder", "ldpc"),
-    "bp-lsd": _Entry("ldpc_adapter", "BpLsdDecoder", "ldpc"),
-    "mwpf": _Entry("mwpf_adapter", "MwpfDecoder", "mwpf"),
-    "tesseract": _Entry("tesseract_adapter", "TesseractDecoder", "tesseract-decoder"),
-    "relay-bp": _Entry("relay_bp_adapter", "RelayBpDecoder", "relay-bp"),
+    "pymatching": _Entry("pymatching", "PyMatchingDecoder", "pymatching"),
+    "pymatching-correlated": _Entry("pymatching", "PyMatchingDecoder", "pymatching", {"correlated": True}),
+    "belief-matching": _Entry("belief_matching", "BeliefMatchingDecoder", "beliefmatching"),
+    "fusion-blossom": _Entry("fusion_blossom", "FusionBlossomDecoder", "fusion-blossom"),
+    "bp-osd": _Entry("ldpc", "BpOsdDecoder", "ldpc"),
+    "bp-lsd": _Entry("ldpc", "BpLsdDecoder", "ldpc"),
+    "mwpf": _Entry("mwpf", "MwpfDecoder", "mwpf"),
+    "tesseract": _Entry("tesseract", "TesseractDecoder", "tesseract-decoder"),
+    "relay-bp": _Entry("relay_bp", "RelayBpDecoder", "relay-bp"),
 }
 
 
@@ -66,7 +64,7 @@ def make_decoder(name: str) -> sinter.Decoder:
         raise UnknownDecoderError(f"unknown decoder {name!r}; {hint}known names: {', '.join(_ENTRIES)}")
     entry = _ENTRIES[name]
     try:
-        adapter = importlib.import_module(f"global_decoders.{entry.adapter}")
+        adapter = importlib.import_module(f"global_decoders.adapters.{entry.adapter}")
     except (ImportError, ValueError) as error:
         # ValueError: what Cython modules raise on "numpy.dtype size changed", an ABI break.
         raise MissingDecoderError(

@@ -6,9 +6,8 @@ import warnings
 from typing import Literal
 
 import numpy as np
-import stim
 
-from qec import DecodingProblem, DetectorLayout, LayoutError
+from qec import DecodingProblem, DetectorLayout, LayoutError, NormalForm
 
 __all__ = [
     "LayoutMismatchWarning",
@@ -31,12 +30,12 @@ class ShortExperimentWarning(UserWarning):
 
 
 def applicable_problem(
-    dem: stim.DetectorErrorModel, *, min_rounds: int, on_mismatch: OnMismatch
+    normal: NormalForm, *, min_rounds: int, on_mismatch: OnMismatch
 ) -> DecodingProblem | None:
     """The decoding problem of a DEM that the network can be used on; None, with a warning, of others.
 
     Args:
-        dem: decomposed.
+        normal: of a decomposed DEM.
         min_rounds: of the shortest experiment that the network is used for.
         on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn', or 'fail'.
 
@@ -44,7 +43,7 @@ def applicable_problem(
         LayoutError: the DEM does not fit and `on_mismatch` is 'fail'.
     """
     try:
-        problem = DecodingProblem.from_dem(dem)
+        problem = DecodingProblem.from_normal_form(normal)
     except LayoutError as error:
         if on_mismatch == "fail":
             raise

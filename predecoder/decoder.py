@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import sinter
 
+from global_decoders import compile_normal_form
 from predecoder.applicability import OnMismatch
 from predecoder.correction.decision import Decision, automatic_policy, make_decision
 from predecoder.correction.policies import PolicyName
@@ -73,7 +74,7 @@ class PredecodedDecoder(NetworkDecoder):
         return CompiledPredecoded(
             problem,
             bundle.network,
-            self.global_decoder.compile_decoder_for_dem(dem=problem.dem),
+            compile_normal_form(self.global_decoder, problem.normal),
             decision=make_decision(bundle.policies, self.policy, problem),
             **options,
         )

@@ -8,17 +8,17 @@ from typing import Any, get_args
 
 import numpy as np
 import sinter
-import stim
 
+from global_decoders import NormalFormDecoder, compile_normal_form
 from predecoder.applicability import OnMismatch, applicable_problem
 from predecoder.inference import Precision, PrecisionChoice, choose_precision
 from predecoder.weights import Bundle, WeightsError, is_quantized, load_bundle, resolve_weights
-from qec import DecodingProblem
+from qec import DecodingProblem, NormalForm
 
 __all__ = ["NetworkDecoder", "checked_shots"]
 
 
-class NetworkDecoder(sinter.Decoder):
+class NetworkDecoder(NormalFormDecoder):
     """A decoder with a network.
 
     It can be pickled: it holds the weights' path and hash, and loads them where it is compiled.
@@ -68,7 +68,7 @@ class NetworkDecoder(sinter.Decoder):
         self.batch_shots, self.threads = batch_shots, threads
         self._without_network = without_network
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> sinter.CompiledDecoder:
         """Lay out the DEM, load the network and prepare everything for shots.
 
         A DEM that does not fit, or of fewer rounds than the weights are good for, is decoded without the
@@ -79,9 +79,11 @@ class NetworkDecoder(sinter.Decoder):
             WeightsError: the file changed since it was hashed, or cannot be loaded.
         """
         bundle = self._bundle()
-        problem = applicable_problem(dem, min_rounds=bundle.policies.min_rounds, on_mismatch=self.on_mismatch)
+        problem = applicable_problem(
+            normal, min_rounds=bundle.policies.min_rounds, on_mismatch=self.on_mismatch
+        )
         if problem is None:
-            return self._without_network.compile_decoder_for_dem(dem=dem)
+            return compile_normal_form(self._without_network, normal)
         return self._compiled(problem, bundle, self._engine_options())
 
     @abstractmethod

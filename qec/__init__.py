@@ -15,7 +15,16 @@ from qec.circuits import (
     si1000,
     stim_memory_circuit,
 )
-from qec.dem_tables import DemTables, detector_coordinates
+from qec.dem import (
+    DemTables,
+    Faults,
+    Mechanism,
+    NormalForm,
+    detector_coordinates,
+    gf2,
+    mechanisms,
+    normal_form,
+)
 from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
 from qec.patch import GRID_REVISION, NOISE_FEATURES, DecodingProblem, DetectorLayout, LayoutError, MoveSet
 from qec.shots import (
@@ -39,9 +48,12 @@ __all__ = [
     "DecodingProblem",
     "DemTables",
     "DetectorLayout",
+    "Faults",
     "LayoutError",
     "LocationVariation",
+    "Mechanism",
     "MoveSet",
+    "NormalForm",
     "Orientation",
     "OutputFileError",
     "ShotFileError",
@@ -50,10 +62,13 @@ __all__ = [
     "detections_from_measurements",
     "detector_coordinates",
     "dump_noise",
+    "gf2",
     "iter_shots",
     "load_noise",
+    "mechanisms",
     "memory_circuit",
     "naming",
+    "normal_form",
     "output_file",
     "refuse_inputs",
     "si1000",

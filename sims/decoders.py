@@ -72,7 +72,6 @@ def build_decoder(
     if name != NEURAL_MATCHING and not name.startswith(PREDECODER_PREFIX):
         return NamedDecoder(name, make_decoder(name))
     from predecoder import NeuralMatchingDecoder, PredecodedDecoder
-    from predecoder.device import select_device
 
     options: dict[str, Any] = {
         "weights": weights,
@@ -86,8 +85,7 @@ def build_decoder(
         global_decoder = make_decoder(name.removeprefix(PREDECODER_PREFIX))
         decoder = PredecodedDecoder(global_decoder, policy=policy, **options)
         chosen = decoder.policy
-    where = select_device(device).type
-    return NamedDecoder(name, decoder, weights=decoder.weights_sha256, device=where, policy=chosen)
+    return NamedDecoder(name, decoder, weights=decoder.weights_sha256, device=decoder.device, policy=chosen)
 
 
 def all_decoders(*, weights: str | Path = "default") -> dict[str, sinter.Decoder]:

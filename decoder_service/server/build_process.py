@@ -17,7 +17,7 @@ import msgspec
 import stim
 
 from decoder_service.streaming import SerializedModel, StreamModel, check_fits, round_dem
-from global_decoders.windows import LayeredDem, WindowSizes
+from global_decoders.windows import INNER_DECODERS, LayeredDem, WindowSizes
 
 Kind = Literal["circuit", "dem"]
 MODULE = "decoder_service.server.prepare"
@@ -141,7 +141,7 @@ def serialized_for(request: Request) -> SerializedModel:
 def _built(dem: stim.DetectorErrorModel, request: Request) -> StreamModel:
     return StreamModel.build(
         dem,
-        layers=LayeredDem.from_dem(dem),
+        layers=LayeredDem.from_dem(dem, correlated=INNER_DECODERS[request.decoder]),
         sizes=request.sizes,
         decoder=request.decoder,
         weights=request.weights,

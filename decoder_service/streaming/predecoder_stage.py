@@ -57,7 +57,6 @@ class PredecoderStage:
             WeightsError, LayoutError: as `PredecodedDecoder` does; both are ValueErrors.
         """
         from predecoder import StreamPredecoder
-        from predecoder.device import select_device
 
         # The layers were read from the shortened DEM wherever that stands for the long one.
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
@@ -71,7 +70,7 @@ class PredecoderStage:
             bundle.network,
             policy=stream_policy(bundle.policies, policy, problem),
             layers=layers,
-            device=select_device(device),
+            device=device,
             tile=tile,
             min_rounds=bundle.policies.min_rounds,
         )

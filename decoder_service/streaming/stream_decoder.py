@@ -18,7 +18,7 @@ from decoder_service.streaming.predecoder_stage import PredecoderStage
 from decoder_service.streaming.reload import ModelSchedule, check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
 from decoder_service.streaming.shot import ShotState
-from global_decoders.windows import LayeredDem, Mode, WindowedDecoder, WindowSizes, shortened
+from global_decoders.windows import INNER_DECODERS, LayeredDem, Mode, WindowedDecoder, WindowSizes, shortened
 from predecoder import automatic_policy
 
 __all__ = ["StreamDecoder"]
@@ -68,7 +68,7 @@ class StreamDecoder:
         if isinstance(dem, stim.Circuit):
             short = shortened(dem)
             dem = round_dem(dem)
-        layers = LayeredDem.from_dem(dem)
+        layers = LayeredDem.from_dem(dem, correlated=not WindowedDecoder(inner=decoder).independent_edges)
         self._predecoder_stage = None
         if predecoder is not None:
             self._predecoder_stage = PredecoderStage.load(
@@ -248,7 +248,8 @@ class StreamDecoder:
             ValueError: a DEM that windows cannot use, with other detectors or observables, without
                 experiments of all lengths, or that cannot explain what the stream's model does.
         """
-        model = self._build(dem, LayeredDem.from_dem(dem))
+        layers = LayeredDem.from_dem(dem, correlated=INNER_DECODERS[self._decoder])
+        model = self._build(dem, layers)
         num_layers = None if rounds is None else rounds + 1
         check_fits(self._models.current, model, num_layers=num_layers)
         model.warm(num_layers)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import sinter
-import stim
 
-from global_decoders.packed import checked_packed
+from global_decoders.compiling import NormalFormDecoder
+from global_decoders.packed_shots import checked_packed
 from global_decoders.windows.artificial_defects import LayerColumns, Syndrome, WindowStep
 from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import LayeredDem
 from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import Mode, Window, WindowSizes, assert_committed_once
+from qec import NormalForm
 
 __all__ = ["CompiledWindows", "WindowedDecoder", "check_windows"]
 
@@ -27,7 +28,7 @@ _CHUNK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
-class WindowedDecoder(sinter.Decoder):
+class WindowedDecoder(NormalFormDecoder):
     """Decodes any DEM with detector times in windows that commit `commit` layers each.
 
     Behind a network as any decoder: `PredecodedDecoder(WindowedDecoder(...))`, which a stream equals.
@@ -58,18 +59,18 @@ class WindowedDecoder(sinter.Decoder):
         return WindowSizes(self.commit, self.buffer, self.mode)
 
     @property
-    def graphlike(self) -> bool:
+    def independent_edges(self) -> bool:
         """Whether edges count as independent, as in `PyMatchingDecoder`."""
         return self.inner == "pymatching"
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> CompiledWindows:
+    def compile_normal_form(self, normal: NormalForm) -> CompiledWindows:
         """Cuts the windows and builds their graphs, warm; every component is committed exactly once.
 
         Raises:
             ValueError: a detector has no coordinates, a mechanism is not decomposed into edges, or
                 a component spans more rounds than a window commits.
         """
-        layers = LayeredDem.from_dem(dem)
+        layers = LayeredDem.from_dem(normal.exact_dem, correlated=not self.independent_edges)
         check_windows(layers, self.sizes)
         windows = [*self.sizes.windows(layers.num_layers)]
         return CompiledWindows(layers=layers, windows=windows, graphs=WindowGraphs(inner=self.inner))

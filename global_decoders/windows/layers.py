@@ -9,11 +9,10 @@ from functools import cached_property
 
 import numpy as np
 import stim
-from scipy.sparse import csc_matrix
 
-from global_decoders.faults import require_edges
+from global_decoders.compiling import require_edges
 from global_decoders.windows.repeats import shortened
-from qec import DemTables, detector_coordinates
+from qec import detector_coordinates, mechanisms, normal_form
 
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "time_of"]
 
@@ -105,11 +104,14 @@ class LayeredDem:
     reach: int
 
     @classmethod
-    def from_dem(cls, dem: stim.DetectorErrorModel) -> LayeredDem:
-        """Reads a DEM; of a long REPEAT block only a few iterations.
+    def from_dem(cls, dem: stim.DetectorErrorModel, *, correlated: bool = False) -> LayeredDem:
+        """Reads a DEM, in normal form for matching; of a long REPEAT block only a few iterations.
 
         Layers are the distinct values of the detectors' third coordinate, which is time (the last one, where
         there are fewer); coordinates after it are annotations, which nothing looks at.
+
+        Args:
+            correlated: whether the windows' matching uses correlations.
 
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
@@ -117,14 +119,14 @@ class LayeredDem:
         require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
         if short is not dem:
-            layers = _read(short)
+            layers = _read(short, correlated=correlated)
             missing, per_cycle = dem.num_detectors - short.num_detectors, layers.detectors_per_cycle
             wanted = layers.num_layers + missing // max(per_cycle, 1) * layers.cycle
             if layers.can_have(wanted):
                 long = layers.with_layers(wanted)
                 if np.array_equal(np.sort(long.detector_order()), np.arange(dem.num_detectors)):
                     return long
-        return _read(dem)
+        return _read(dem, correlated=correlated)
 
     def can_have(self, num_layers: int) -> bool:
         """Whether `with_layers(num_layers)` succeeds."""
@@ -209,11 +211,14 @@ def time_of(coordinates: Sequence[float]) -> float:
     return coordinates[min(2, len(coordinates) - 1)]
 
 
-def _read(dem: stim.DetectorErrorModel) -> LayeredDem:
+def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
+    # Flat: equal layers look equal only if what iterations share is merged everywhere.
+    normal = normal_form(dem.flattened())
+    dem = normal.correlated_dem if correlated else normal.matching_dem
     times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
     num_layers = int(layer_of.max(initial=-1)) + 1
-    mechanisms = _mechanisms_by_layer(DemTables.from_dem(dem), layer_of, sites, num_layers)
+    mechanisms = _mechanisms_by_layer(dem, layer_of, sites, num_layers)
     detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
     index: dict[LayerKind, int] = {}
     source = tuple(
@@ -256,37 +261,32 @@ def _times_and_sites(
 
 
 def _mechanisms_by_layer(
-    tables: DemTables, layer_of: np.ndarray, sites: np.ndarray, num_layers: int
+    dem: stim.DetectorErrorModel, layer_of: np.ndarray, sites: np.ndarray, num_layers: int
 ) -> list[list[Mechanism]]:
-    """Mechanisms that can happen and be seen, at their earliest layer."""
-    parts = tables.components
+    """Mechanisms that can be seen, at their earliest layer."""
     found: list[list[Mechanism]] = [[] for _ in range(num_layers)]
-    for j, probability in enumerate(tables.probabilities.tolist()):
-        symptoms = []
-        for k in parts.indices[parts.indptr[j] : parts.indptr[j + 1]]:
-            flipped, flips = (
-                _column(m, k) for m in (tables.component_detectors, tables.component_observables)
-            )
-            if len(flipped):
-                symptoms.append((layer_of[flipped].tolist(), sites[flipped].tolist(), sorted(flips.tolist())))
-        if symptoms and probability > 0:
-            first = min(min(layers) for layers, _, _ in symptoms)
+    for mechanism in mechanisms(dem):
+        parts = [(list(detectors), flips) for detectors, flips in mechanism.components if detectors]
+        if parts:
+            first = min(int(layer_of[detectors].min()) for detectors, _ in parts)
             components = tuple(
                 Component(
-                    tuple(sorted((t - first, site) for t, site in zip(layers, where, strict=True))),
-                    tuple(flips),
+                    tuple(
+                        sorted(
+                            zip(
+                                (layer_of[detectors] - first).tolist(), sites[detectors].tolist(), strict=True
+                            )
+                        )
+                    ),
+                    flips,
                 )
-                for layers, where, flips in symptoms
+                for detectors, flips in parts
             )
-            found[first].append(Mechanism(probability, components))
+            found[first].append(Mechanism(mechanism.probability, components))
     # Stim orders mechanisms by detector number, which differs at the ends; equal layers must look equal.
     for group in found:
         group.sort(key=lambda m: ([c.detectors for c in m.components], m.probability))
     return found
-
-
-def _column(matrix: csc_matrix, j: int) -> np.ndarray:
-    return matrix.indices[matrix.indptr[j] : matrix.indptr[j + 1]]
 
 
 def _repetition(source: tuple[int, ...]) -> tuple[int, int]:

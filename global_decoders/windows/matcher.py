@@ -10,7 +10,7 @@ import numpy as np
 import pymatching
 import stim
 
-from global_decoders.pymatching_adapter import CompiledPyMatching
+from global_decoders.adapters.pymatching import CompiledPyMatching
 from global_decoders.windows.cut import WindowDem, WindowPlaces
 from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
 from global_decoders.windows.syndrome_cache import MOST_BYTES, SyndromeCache

@@ -38,7 +38,7 @@ def automatic_policy(global_decoder: sinter.Decoder, *, stream: bool = False) ->
     A decoder that knows the correlations of this very error model has what the network may lack, so that it
     is left all that is unsure: the whole shot, or in a stream, whose end is not in sight, the cluster.
     """
-    if getattr(global_decoder, "graphlike", False):
+    if getattr(global_decoder, "independent_edges", False):
         return "threshold"
     return "complete" if stream else "abstain"
 

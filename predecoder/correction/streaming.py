@@ -75,7 +75,7 @@ class StreamPredecoder:
         network: proposes the moves.
         policy: commits them (`stream_policy`).
         layers: of the problem's DEM.
-        device: where the network runs.
+        device: where the network runs: 'auto', 'cpu' or 'cuda'.
         precision: float32 or bfloat16; a stream has no engine for int8.
         tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
             layers and more waiting.
@@ -95,11 +95,12 @@ class StreamPredecoder:
         *,
         policy: ThresholdPolicy,
         layers: LayeredDem,
-        device: torch.device,
+        device: str | torch.device = "auto",
         precision: Precision = "float32",
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
+        from predecoder.device import select_device
         from predecoder.tiles import halo_blocks
 
         if tile < 1:
@@ -131,7 +132,8 @@ class StreamPredecoder:
         lookahead = 0 if self.hyperedges is None else self.hyperedges.lookahead
         self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
         """Blocks after a tile that must be there before it is decided."""
-        self._network, self._device = network.to(device), device
+        self._device = select_device(device) if isinstance(device, str) else device
+        self._network = network.to(self._device)
         self._slabs: dict[tuple[bytes, ...], _Slab] = {}
         self._warned = False
 

@@ -1,4 +1,4 @@
-// Paths of moves between defects and to the boundary: the balls of matching.cpp, and where they meet.
+// Paths of moves between defects and to the boundary: the regions of matching.cpp, and where they meet.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ struct Graph {
     const Arc* arcs;
 };
 
-// A node in a defect's ball or, until it is expanded, on its surface.
+// A node in a defect's region or, until it is expanded, on its surface.
 struct Visit {
     float distance;
     float beyond;  // the shortest way past the radius that was seen from here; kSurface before
@@ -46,7 +46,7 @@ constexpr float kSurface = -1;
 
 struct Defect {
     float radius;
-    float boundary;  // price of the best way found
+    float boundary;  // weight of the best way found
     int32_t boundary_visit, boundary_column;
     int32_t root;  // visit
     int32_t visits;  // a list
@@ -62,15 +62,15 @@ constexpr int32_t kAlone = -1, kLeft = -2;
 // A path between two defects: up to two visits and across one move.
 struct Pair {
     int32_t low, high;  // defects
-    float price;
+    float weight;
     int32_t low_visit, high_visit, column;
     int32_t next[2];  // in the lists of `low` and of `high`, see `Defect`
 };
 
-// The balls of one shot's defects.
-class Balls {
+// The regions of one shot's defects.
+class Regions {
   public:
-    explicit Balls(const Graph& graph) : graph_(graph), here_(graph.detectors, -1) {}
+    explicit Regions(const Graph& graph) : graph_(graph), here_(graph.detectors, -1) {}
 
     // Forgets the last shot.
     void begin(const float* logits) {
@@ -110,16 +110,16 @@ class Balls {
     }
 
     bool matters(const Pair& pair) const {
-        return pair.price <= defects_[pair.low].reach() + defects_[pair.high].reach();
+        return pair.weight <= defects_[pair.low].reach() + defects_[pair.high].reach();
     }
 
   private:
-    float price(int32_t column) const {
+    float weight(int32_t column) const {
         const float size = std::fabs(logits_[column]);
         return size < kDearest ? size : kDearest;
     }
 
-    // Dijkstra's algorithm from where the ball ended before.
+    // Dijkstra's algorithm from where the region ended before.
     bool look_further(int32_t u) {
         heap_.clear();
         Defect& defect = defects_[u];
@@ -154,8 +154,8 @@ class Balls {
         std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
     }
 
-    // Looks along all moves from a visited node: for new nodes of the ball and, the first time, for the
-    // boundary and other balls. A ball that gets there later meets this one from its own side.
+    // Looks along all moves from a visited node: for new nodes of the region and, the first time, for the
+    // boundary and other regions. A region that gets there later meets this one from its own side.
     template <bool first>
     void expand(int32_t v) {
         const Visit from = visits_[v];
@@ -170,7 +170,7 @@ class Balls {
             __builtin_prefetch(here_.data() + std::max(next->target, 0));
         }
         for (; arc != end; arc++) {
-            const float distance = from.distance + price(arc->column);
+            const float distance = from.distance + weight(arc->column);
             if (!first && distance < from.beyond) continue;
             if (arc->target < 0) {
                 if (first && distance < defect.boundary) {
@@ -213,18 +213,18 @@ class Balls {
     }
 
     // Keeps the shortest path between two defects, whether or not it is within their radii yet.
-    void meet(int32_t a, int32_t v, int32_t b, int32_t w, int32_t column, float price) {
-        // Both alone never cost more than this.
-        if (price > defects_[a].boundary + defects_[b].boundary) return;
+    void meet(int32_t a, int32_t v, int32_t b, int32_t w, int32_t column, float weight) {
+        // Both unpaired never weigh more than this.
+        if (weight > defects_[a].boundary + defects_[b].boundary) return;
         int32_t& found = pair_with_[b];
         if (a > b) std::swap(a, b), std::swap(v, w);
         if (found < 0) {
             found = static_cast<int32_t>(pairs_.size());
-            pairs_.push_back({a, b, price, v, w, column, {defects_[a].pairs, defects_[b].pairs}});
+            pairs_.push_back({a, b, weight, v, w, column, {defects_[a].pairs, defects_[b].pairs}});
             defects_[a].pairs = 2 * found, defects_[b].pairs = 2 * found + 1;
-        } else if (price < pairs_[found].price) {
+        } else if (weight < pairs_[found].weight) {
             Pair& pair = pairs_[found];
-            pair.price = price;
+            pair.weight = weight;
             pair.low_visit = v, pair.high_visit = w, pair.column = column;
         }
     }

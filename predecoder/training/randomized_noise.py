@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from qec import CircuitNoise, DemTables, LocationVariation, depolarizing, memory_circuit
+from qec import CircuitNoise, LocationVariation, depolarizing, memory_circuit, normal_form
 
 __all__ = ["randomized_noise"]
 
@@ -49,5 +49,5 @@ def _density(noise: CircuitNoise, variation: LocationVariation | None) -> float:
     circuit = memory_circuit(
         distance=_PROBE_DISTANCE, rounds=_PROBE_DISTANCE, basis="x", noise=noise, variation=variation
     )
-    tables = DemTables.from_dem(circuit.detector_error_model(approximate_disjoint_errors=True))
+    tables = normal_form(circuit.detector_error_model(approximate_disjoint_errors=True)).tables
     return float(tables.firing_probabilities().mean())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qec.dem_tables import DemTables
+from qec.dem import DemTables
 from qec.patch.lattice import LayoutError, ancilla_lattice, patch_ancillas
 from qec.patch.schedule import CANONICAL_STEP, schedule_direction
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from qec.dem_tables import DemTables, detector_coordinates
+from qec.dem import DemTables, detector_coordinates
 from qec.patch.grid import MEMORY, OTHER, place_on_grid
 from qec.patch.lattice import LayoutError, layers_of_times, space_time_coordinates
 from qec.patch.observable_masks import infer_observable_masks

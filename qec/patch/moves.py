@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pymatching
 import scipy.sparse as sp
 
-from qec import gf2
-from qec.dem_tables import DemTables
+from qec.dem import DemTables, gf2
 from qec.patch.layout import DetectorLayout, LayoutError
 
 __all__ = ["MoveSet"]
@@ -86,6 +84,8 @@ class MoveSet:
         Raises:
             LayoutError: a column cannot be reproduced by moves.
         """
+        import pymatching  # not above: the names of decoders are listed without their libraries
+
         graph = pymatching.Matching(self.matrix, weights=self.weights)
         syndrome = np.zeros(self.matrix.shape[0], dtype=np.uint8)
         chains = []

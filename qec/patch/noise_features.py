@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from qec.dem_tables import DemTables
+from qec.dem import DemTables
 from qec.patch.layout import DetectorLayout
 from qec.patch.moves import MoveSet
 

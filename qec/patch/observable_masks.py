@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qec.dem_tables import DemTables
+from qec.dem import DemTables
 from qec.patch.lattice import LayoutError
 
 __all__ = ["infer_observable_masks"]

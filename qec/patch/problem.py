@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import stim
 
-from qec.dem_tables import DemTables
+from qec.dem import DemTables, NormalForm, normal_form
 from qec.patch.layout import DetectorLayout
 from qec.patch.moves import MoveSet
 from qec.patch.noise_features import noise_features
@@ -24,13 +24,11 @@ class DecodingProblem:
     Everything but tables and layout is made when it is first asked for, and kept.
 
     Attributes:
-        dem: what everything else was made from.
-        tables: its mechanisms.
+        normal: the DEM in normal form, from which everything else was made.
         layout: where its detectors stand.
     """
 
-    dem: stim.DetectorErrorModel
-    tables: DemTables
+    normal: NormalForm
     layout: DetectorLayout
 
     @classmethod
@@ -40,8 +38,12 @@ class DecodingProblem:
         Raises:
             LayoutError: the detectors do not form such an experiment; the message says why.
         """
-        tables = DemTables.from_dem(dem)
-        return cls(dem, tables, DetectorLayout.from_dem(dem, tables))
+        return cls.from_normal_form(normal_form(dem))
+
+    @classmethod
+    def from_normal_form(cls, normal: NormalForm) -> DecodingProblem:
+        """The problem of a DEM that was read before; see `from_dem`."""
+        return cls(normal, DetectorLayout.from_dem(normal.exact_dem, normal.tables))
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DecodingProblem:
@@ -49,6 +51,16 @@ class DecodingProblem:
         return cls.from_dem(
             circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
         )
+
+    @property
+    def dem(self) -> stim.DetectorErrorModel:
+        """The DEM without what always happens; its mechanisms are those of `tables`, in their order."""
+        return self.normal.exact_dem
+
+    @property
+    def tables(self) -> DemTables:
+        """The mechanisms."""
+        return self.normal.tables
 
     @cached_property
     def moves(self) -> MoveSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qec.dem_tables import DemTables
+from qec.dem import DemTables
 
 __all__ = ["CANONICAL_STEP", "schedule_direction"]
 

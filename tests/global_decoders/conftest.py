@@ -57,7 +57,9 @@ def exact_model(dem: stim.DetectorErrorModel) -> ExactModel:
             masks = [_mask(group, dem.num_detectors) for group in instruction.target_groups()]
             total = functools.reduce(int.__xor__, masks)
             whole[total] = _either(whole.get(total, 0.0), p)
-            for mask in masks:
+            # An error of at most two detectors is an edge, however it may be decomposed.
+            is_edge = (total & ((1 << dem.num_detectors) - 1)).bit_count() <= 2
+            for mask in [total] if is_edge else masks:
                 edges[mask] = _either(edges.get(mask, 0.0), p)
 
     states = np.arange(1 << (dem.num_detectors + 1))

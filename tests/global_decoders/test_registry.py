@@ -70,7 +70,7 @@ def test_unknown_name_unlike_any_other_lists_all():
 def test_absent_or_broken_package_says_how_to_install(name, module, reason, monkeypatch):
     """ValueError is what a Cython module built for another numpy raises."""
     for loaded in list(sys.modules):
-        if loaded.startswith("global_decoders.") and loaded.endswith("_adapter"):
+        if loaded.startswith("global_decoders.adapters."):
             monkeypatch.delitem(sys.modules, loaded)
     real_import = builtins.__import__
 

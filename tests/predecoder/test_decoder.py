@@ -12,7 +12,7 @@ import torch
 import predecoder
 import qec
 from global_decoders import make_decoder
-from predecoder import CompiledPredecoded, LayoutMismatchWarning, PredecodedDecoder, WeightsError
+from predecoder import CompiledPredecoded, PredecodedDecoder, WeightsError
 from predecoder.correction import ClusterDecision, ThresholdPolicy
 from predecoder.device import select_device
 from predecoder.network import NetworkConfig
@@ -143,22 +143,6 @@ def test_zero_shots_and_wrong_widths(model, weights):
     assert compiled.decode_shots_bit_packed(bit_packed_detection_event_data=empty).shape == (0, 1)
     with pytest.raises(ValueError, match=r"expected uint8 \(shots, 3\)"):
         compiled.decode_shots_bit_packed(bit_packed_detection_event_data=np.zeros((2, 4), dtype=np.uint8))
-
-
-def test_a_layout_mismatch_warns_or_fails(weights):
-    circuit = stim.Circuit.generated(
-        "repetition_code:memory", distance=3, rounds=2, before_round_data_depolarization=0.1
-    )
-    dem = circuit.detector_error_model(decompose_errors=True)
-    with pytest.warns(LayoutMismatchWarning, match="without the network: detector D0"):
-        compiled = PredecodedDecoder(make_decoder("pymatching"), weights=weights).compile_decoder_for_dem(
-            dem=dem
-        )
-    assert not isinstance(compiled, CompiledPredecoded)
-    with pytest.raises(ValueError, match="D0 has coordinates"):
-        PredecodedDecoder(
-            make_decoder("pymatching"), weights=weights, on_mismatch="fail"
-        ).compile_decoder_for_dem(dem=dem)
 
 
 def test_runs_in_sinter_workers_after_pickling(model, weights):

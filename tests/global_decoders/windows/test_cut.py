@@ -4,13 +4,14 @@ import stim
 
 from global_decoders.windows import LayeredDem, Window, cut
 
-# One site, layers 0 to 5, a time edge between neighbours and a boundary edge that flips L0.
+# One site, layers 0 to 5, a time edge between neighbours a boundary edge that flips L0,
+# and a rarer error that cannot be told from the time edge.
 CHAIN = stim.DetectorErrorModel(
     "\n".join(
         [f"detector(0, 0, {t}) D{t}" for t in range(6)]
         + [f"error(0.01) D{t} D{t + 1}" for t in range(5)]
         + [f"error(0.02) D{t} L0" for t in range(6)]
-        + [f"error(0.03) D{t} ^ D{t + 1} L0" for t in range(5)]
+        + [f"error(0.003) D{t} ^ D{t + 1} L0" for t in range(5)]
     )
 )
 

@@ -15,7 +15,7 @@ from noise_learning.drift.tracker import (
     prediction_loss,
     shared_parameter_predictor,
 )
-from qec import CircuitNoise, DemTables, depolarizing, memory_circuit
+from qec import CircuitNoise, depolarizing, memory_circuit, normal_form
 
 
 def _circuit(noise: CircuitNoise) -> stim.Circuit:
@@ -46,7 +46,7 @@ def _shots(noise: CircuitNoise, shots: int, seed: int) -> np.ndarray:
 
 
 def _rates(dem: stim.DetectorErrorModel) -> np.ndarray:
-    return DemTables.from_dem(dem).probabilities
+    return normal_form(dem).tables.probabilities
 
 
 def test_steady_noise_is_averaged_over_a_long_window(model: SharedParameterModel) -> None:

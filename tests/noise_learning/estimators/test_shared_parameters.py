@@ -37,7 +37,7 @@ def circuit_of(noise: qec.CircuitNoise, distance: int = 3) -> stim.Circuit:
 
 def true_rates(model: SharedParameterModel, circuit: stim.Circuit) -> np.ndarray:
     """Attenuations of the circuit's DEM by detector set of the model."""
-    tables = qec.DemTables.from_dem(circuit.detector_error_model(approximate_disjoint_errors=True))
+    tables = qec.normal_form(circuit.detector_error_model(approximate_disjoint_errors=True)).tables
     found: dict[tuple[int, ...], float] = {}
     for j, p in enumerate(tables.probabilities):
         key = tuple(sorted(tables.detectors[:, [j]].indices.tolist()))

@@ -24,7 +24,7 @@ from noise_learning import (
     summarize_drift,
 )
 from noise_learning.models.location_classes import location_keys
-from qec import DemTables, depolarizing, memory_circuit
+from qec import depolarizing, memory_circuit, normal_form
 
 DISTANCE, ROUNDS = 3, 5
 
@@ -88,7 +88,7 @@ def test_detectors_without_coordinates_have_no_classes() -> None:
 
 def test_the_table_has_the_mechanisms_in_the_order_of_the_model(fit: NoiseFit) -> None:
     frame = mechanism_frame(fit)
-    tables = DemTables.from_dem(fit.dem())
+    tables = normal_form(fit.dem()).tables
     np.testing.assert_array_equal(frame["p"], tables.probabilities)
     for table, column in ((tables.detectors, "detectors"), (tables.observables, "observables")):
         rows = [table[:, [j]].nonzero()[0].tolist() for j in range(tables.num_mechanisms)]

@@ -7,7 +7,7 @@ import pytest
 from predecoder.training import TaskConfig
 from predecoder.training.randomized_noise import randomized_noise
 from predecoder.training.tasks import Stream, expand_tasks
-from qec.dem_tables import DemTables
+from qec import normal_form
 
 
 def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
@@ -17,7 +17,7 @@ def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
     assert weights == pytest.approx([0.2] * 5)
     plain = Stream(TaskConfig(5, 5, p=0.006), "x", "XV", rounds=5).dem
     density = [
-        DemTables.from_dem(dem).firing_probabilities().mean() for dem in (plain, *(s.dem for s in streams))
+        normal_form(dem).tables.firing_probabilities().mean() for dem in (plain, *(s.dem for s in streams))
     ]
     assert density[1:] == pytest.approx([density[0]] * 5, rel=0.01)
     assert len({str(s.dem) for s in streams}) == 5
@@ -26,7 +26,7 @@ def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
         Stream(task, "z", "ZH", rounds=7).dem
         for task in (dataclasses.replace(larger, noise="depolarizing"), larger)
     ]
-    there = [DemTables.from_dem(dem).firing_probabilities().mean() for dem in pair]
+    there = [normal_form(dem).tables.firing_probabilities().mean() for dem in pair]
     assert there[1] == pytest.approx(there[0], rel=0.2)
     noise, variation = randomized_noise(0.006, seed=3)
     assert (noise, variation) == randomized_noise(0.006, seed=3)

@@ -7,7 +7,7 @@ import pytest
 import stim
 
 import qec
-from qec import gf2
+from qec.dem import gf2
 from qec.patch import DecodingProblem, LayoutError
 
 

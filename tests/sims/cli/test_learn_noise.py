@@ -12,7 +12,7 @@ import stim
 
 from noise_learning import Moments, SharedParameterModel, fit_shared_parameters
 from predecoder.training.tasks import Stream, TaskConfig
-from qec import DecodingProblem, DemTables, depolarizing, memory_circuit, write_shots
+from qec import DecodingProblem, depolarizing, memory_circuit, normal_form, write_shots
 from sims.shot_files.selection import ShotSelection
 
 from ..conftest import RunCli
@@ -62,7 +62,7 @@ def test_all_outputs_are_written_and_agree(folder: Path, circuit: stim.Circuit, 
     assert "estimator shared-parameters" in text
     frame = pl.read_parquet(out / "mechanisms.parquet")
     dem = _learned(out)
-    rates = DemTables.from_dem(dem).probabilities
+    rates = normal_form(dem).tables.probabilities
     np.testing.assert_allclose(frame["p"], rates)
     assert rates.sum() == pytest.approx(2 * frame["prior"].sum(), rel=0.1)
     report = (out / "report.md").read_text()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qec
-from qec import gf2
+from qec.dem import gf2
 
 
 @pytest.mark.parametrize("basis", ["x", "z"])
@@ -16,7 +16,7 @@ def test_fired_mechanisms_reproduce_stims_detections(basis):
     dem = qec.stim_memory_circuit(distance=3, rounds=3, basis=basis, p=0.02).detector_error_model(
         decompose_errors=True
     )
-    tables = qec.DemTables.from_dem(dem)
+    tables = qec.normal_form(dem).tables
     detections, flips, fired = dem.compile_sampler(seed=7).sample(500, return_errors=True)
     assert fired is not None
     assert np.array_equal((tables.detectors.astype(int) @ fired.T.astype(int)).T % 2, detections)
@@ -37,7 +37,7 @@ def test_components_xor_to_their_mechanism_and_are_stored_once():
         detector D5
         """
     )
-    tables = qec.DemTables.from_dem(dem)
+    tables = qec.normal_form(dem).tables
     assert tables.num_detectors == 8
     assert tables.num_observables == 2
     assert tables.num_mechanisms == 5

@@ -7,17 +7,16 @@ finish with ordered or localised statistics.
 import dataclasses
 from typing import Any
 
-import sinter
-import stim
 from ldpc.bplsd_decoder import BpLsdDecoder as LdpcLsd
 from ldpc.bposd_decoder import BpOsdDecoder as LdpcOsd
 
-from global_decoders.faults import Faults, hyperedge_faults
-from global_decoders.packed import ShotByShotDecoder, ShotFormat
+from global_decoders.compiling import NormalFormDecoder
+from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from qec import Faults, NormalForm
 
 
 @dataclasses.dataclass(frozen=True)
-class BpOsdDecoder(sinter.Decoder):
+class BpOsdDecoder(NormalFormDecoder):
     """Belief propagation and ordered-statistics decoding.
 
     Args:
@@ -32,17 +31,17 @@ class BpOsdDecoder(sinter.Decoder):
     osd_method: str = "osd_cs"
     osd_order: int = 7
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
-        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
-        faults = hyperedge_faults(dem)
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+        """Components of a mechanism fire together."""
+        faults = normal.hyperedges
         # ldpc reads past its arrays (a segmentation fault) where the order exceeds the free columns.
         order = max(0, min(self.osd_order, len(faults) - faults.num_detectors))
         options = {"osd_method": self.osd_method, "osd_order": order}
-        return _compile(LdpcOsd, dem, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+        return _compile(LdpcOsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
 
 
 @dataclasses.dataclass(frozen=True)
-class BpLsdDecoder(sinter.Decoder):
+class BpLsdDecoder(NormalFormDecoder):
     """Belief propagation and localised-statistics decoding: OSD on clusters around the detections.
 
     Args:
@@ -57,16 +56,15 @@ class BpLsdDecoder(sinter.Decoder):
     lsd_method: str = "lsd_0"
     lsd_order: int = 0
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
-        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+        """Components of a mechanism fire together."""
         options = {"lsd_method": self.lsd_method, "lsd_order": self.lsd_order}
-        faults = hyperedge_faults(dem)
-        return _compile(LdpcLsd, dem, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+        faults = normal.hyperedges
+        return _compile(LdpcLsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
 
 
 def _compile(
     library_decoder: Any,
-    dem: stim.DetectorErrorModel,
     faults: Faults,
     *,
     max_iter: int,
@@ -84,5 +82,5 @@ def _compile(
     )
     return ShotByShotDecoder(
         lambda bits: faults.flips_of(decoder.decode(bits).nonzero()[0]),
-        shot_format=ShotFormat.of_dem(dem),
+        shot_format=ShotFormat.of_faults(faults),
     )

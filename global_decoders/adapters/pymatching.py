@@ -5,35 +5,35 @@ import dataclasses
 import numpy as np
 import pymatching
 import sinter
-import stim
 
-from global_decoders.faults import require_edges
-from global_decoders.packed import checked_packed
+from global_decoders.compiling import NormalFormDecoder, require_edges
+from global_decoders.packed_shots import checked_packed
+from qec import NormalForm
 
 
 @dataclasses.dataclass(frozen=True)
-class PyMatchingDecoder(sinter.Decoder):
+class PyMatchingDecoder(NormalFormDecoder):
     """Minimum-weight perfect matching on the DEM's graph.
 
     Args:
         correlated: match twice, the second time with weights conditioned on the first matching's
-            edges (`enable_correlations` of PyMatching); needs mechanism probabilities <= 1/2.
+            edges (`enable_correlations` of PyMatching).
     """
 
     correlated: bool = False
 
     @property
-    def graphlike(self) -> bool:
+    def independent_edges(self) -> bool:
         """Whether edges count as independent, so that nothing is learned from one basis for the other."""
         return not self.correlated
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> "CompiledPyMatching":
-        """Builds the graph, warm: the first decode is as fast as the next.
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledPyMatching":
+        """Build the graph, warm: the first decode is as fast as the next.
 
         Raises:
-            ValueError: a mechanism is not decomposed into edges, or its probability is above 1/2
-                while `correlated`.
+            ValueError: a mechanism is not decomposed into edges.
         """
+        dem = normal.correlated_dem if self.correlated else normal.matching_dem
         require_edges(dem, decoder="pymatching")
         matching = pymatching.Matching.from_detector_error_model(dem, enable_correlations=self.correlated)
         compiled = CompiledPyMatching(

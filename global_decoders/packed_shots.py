@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import sinter
-import stim
 
-from global_decoders.faults import mechanisms
+from qec import Faults
 
 
 def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
@@ -41,14 +40,12 @@ class ShotFormat:
     possible: np.ndarray
 
     @staticmethod
-    def of_dem(dem: stim.DetectorErrorModel) -> "ShotFormat":
-        possible = np.zeros(dem.num_detectors, dtype=bool)
-        for _, components in mechanisms(dem):
-            for component in components:
-                possible[[t.val for t in component if t.is_relative_detector_id()]] = True
+    def of_faults(faults: Faults) -> "ShotFormat":
+        possible = np.zeros(faults.num_detectors, dtype=bool)
+        possible[[d for fault in faults.detectors for d in fault]] = True
         return ShotFormat(
-            num_detectors=dem.num_detectors,
-            num_observables=dem.num_observables,
+            num_detectors=faults.num_detectors,
+            num_observables=faults.observable_flips.shape[1],
             possible=np.packbits(possible, bitorder="little"),
         )
 

@@ -4,15 +4,14 @@ import dataclasses
 
 import mwpf
 import numpy as np
-import sinter
-import stim
 
-from global_decoders.faults import Faults, hyperedge_faults
-from global_decoders.packed import ShotByShotDecoder, ShotFormat
+from global_decoders.compiling import NormalFormDecoder
+from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from qec import Faults, NormalForm
 
 
 @dataclasses.dataclass(frozen=True)
-class MwpfDecoder(sinter.Decoder):
+class MwpfDecoder(NormalFormDecoder):
     """Minimum-weight parity factor with the joint single-hair solver, MWPF's most accurate.
 
     Args:
@@ -22,10 +21,11 @@ class MwpfDecoder(sinter.Decoder):
 
     cluster_node_limit: int = 50
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> ShotByShotDecoder:
-        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
-        solver = ParityFactorSolver(hyperedge_faults(dem), cluster_node_limit=self.cluster_node_limit)
-        return ShotByShotDecoder(solver.decode, shot_format=ShotFormat.of_dem(dem))
+    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+        """Components of a mechanism fire together."""
+        faults = normal.hyperedges
+        solver = ParityFactorSolver(faults, cluster_node_limit=self.cluster_node_limit)
+        return ShotByShotDecoder(solver.decode, shot_format=ShotFormat.of_faults(faults))
 
 
 class ParityFactorSolver:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import stim
 
-from qec import gf2
+from qec.dem import gf2
+from qec.dem.mechanisms import Component, Mechanism
 
 __all__ = ["DemTables", "detector_coordinates"]
 
@@ -55,20 +56,19 @@ class DemTables:
         return (1 - np.exp(self.detectors @ bias)) / 2
 
     @classmethod
-    def from_dem(cls, dem: stim.DetectorErrorModel) -> DemTables:
-        """Reads every `error` instruction of `dem`, loops unrolled, in order."""
+    def from_mechanisms(
+        cls, mechanisms: Iterable[Mechanism], *, num_detectors: int, num_observables: int
+    ) -> DemTables:
+        """Tables of mechanisms, in their order."""
         probabilities: list[float] = []
-        mechanism_components: list[list[int]] = []
-        index: dict[tuple[frozenset[int], frozenset[int]], int] = {}
-        for instruction in dem.flattened():
-            if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
-                continue
-            probabilities.append(instruction.args_copy()[0])
-            parts = [_symptoms(group) for group in instruction.target_groups()]
-            mechanism_components.append([index.setdefault(part, len(index)) for part in parts])
-        component_detectors = gf2.from_columns([part[0] for part in index], rows=dem.num_detectors)
-        component_observables = gf2.from_columns([part[1] for part in index], rows=dem.num_observables)
-        components = gf2.from_columns(mechanism_components, rows=len(index))
+        members: list[list[int]] = []
+        index: dict[Component, int] = {}
+        for mechanism in mechanisms:
+            probabilities.append(mechanism.probability)
+            members.append([index.setdefault(part, len(index)) for part in mechanism.components])
+        component_detectors = gf2.from_columns([part[0] for part in index], rows=num_detectors)
+        component_observables = gf2.from_columns([part[1] for part in index], rows=num_observables)
+        components = gf2.from_columns(members, rows=len(index))
         return cls(
             probabilities=np.array(probabilities, dtype=np.float64),
             detectors=gf2.product(component_detectors, components),
@@ -83,15 +83,3 @@ def detector_coordinates(dem: stim.DetectorErrorModel) -> list[list[float]]:
     """Coordinates of detectors 0 to n-1; an empty list where a detector has none."""
     known = dem.get_detector_coordinates()
     return [known.get(k, []) for k in range(dem.num_detectors)]
-
-
-def _symptoms(targets: Sequence[stim.DemTarget]) -> tuple[frozenset[int], frozenset[int]]:
-    """Detectors and observables that appear an odd number of times."""
-    detectors: set[int] = set()
-    observables: set[int] = set()
-    for target in targets:
-        if target.is_relative_detector_id():
-            detectors ^= {target.val}
-        elif target.is_logical_observable_id():
-            observables ^= {target.val}
-    return frozenset(detectors), frozenset(observables)

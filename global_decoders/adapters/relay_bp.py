@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import relay_bp
 import sinter
-import stim
 from scipy.sparse import csc_matrix
 
-from global_decoders.faults import hyperedge_faults
-from global_decoders.packed import ShotFormat
+from global_decoders.compiling import NormalFormDecoder
+from global_decoders.packed_shots import ShotFormat
+from qec import NormalForm
 
 
 @dataclasses.dataclass(frozen=True)
-class RelayBpDecoder(sinter.Decoder):
+class RelayBpDecoder(NormalFormDecoder):
     """Relay-BP on the full hypergraph, the package's settings for circuit noise.
 
     Args:
@@ -35,9 +35,9 @@ class RelayBpDecoder(sinter.Decoder):
     stop_nconv: int = 5
     seed: int = 0
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> "CompiledRelayBp":
-        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
-        faults = hyperedge_faults(dem)
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledRelayBp":
+        """Components of a mechanism fire together."""
+        faults = normal.hyperedges
         strengths = np.random.default_rng(self.seed).uniform(
             *self.gamma_range, size=(self.num_sets, len(faults))
         )
@@ -54,7 +54,7 @@ class RelayBpDecoder(sinter.Decoder):
         runner = relay_bp.ObservableDecoderRunner(
             decoder, csc_matrix(faults.observable_flips.T).tocsr(), include_decode_result=False
         )
-        return CompiledRelayBp(runner, shot_format=ShotFormat.of_dem(dem))
+        return CompiledRelayBp(runner, shot_format=ShotFormat.of_faults(faults))
 
 
 class CompiledRelayBp(sinter.CompiledDecoder):

@@ -4,14 +4,15 @@ import dataclasses
 
 import numpy as np
 import sinter
-import stim
 import tesseract_decoder
 
-from global_decoders.packed import ShotFormat
+from global_decoders.compiling import NormalFormDecoder
+from global_decoders.packed_shots import ShotFormat
+from qec import NormalForm
 
 
 @dataclasses.dataclass(frozen=True)
-class TesseractDecoder(sinter.Decoder):
+class TesseractDecoder(NormalFormDecoder):
     """The package `tesseract-decoder` with the short-beam settings of its documentation.
 
     Args:
@@ -28,8 +29,8 @@ class TesseractDecoder(sinter.Decoder):
     pqlimit: int = 200_000
     seed: int = 2384753
 
-    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> "CompiledTesseract":
-        """Compiles for any DEM, decomposed or not; components of a mechanism fire together."""
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledTesseract":
+        """Components of a mechanism fire together."""
         search = tesseract_decoder.TesseractSinterDecoder(
             det_beam=self.det_beam,
             beam_climbing=self.beam_climbing,
@@ -38,7 +39,10 @@ class TesseractDecoder(sinter.Decoder):
             pqlimit=self.pqlimit,
             seed=self.seed,
         )
-        return CompiledTesseract(search.compile_decoder_for_dem(dem=dem), shot_format=ShotFormat.of_dem(dem))
+        return CompiledTesseract(
+            search.compile_decoder_for_dem(dem=normal.dem),
+            shot_format=ShotFormat.of_faults(normal.hyperedges),
+        )
 
 
 class CompiledTesseract(sinter.CompiledDecoder):

@@ -4,7 +4,7 @@ import stim
 from hypothesis import given
 from hypothesis import strategies as st
 
-from global_decoders.faults import edge_faults, hyperedge_faults, require_edges
+from qec import normal_form
 
 MECHANISMS = st.lists(
     st.tuples(
@@ -41,7 +41,7 @@ def syndrome_distribution(faults) -> np.ndarray:
 @given(MECHANISMS)
 def test_merging_keeps_the_syndrome_distribution_exactly(mechanisms):
     dem = dem_of(mechanisms)
-    faults = hyperedge_faults(dem)
+    faults = normal_form(dem).hyperedges
     states = np.arange(1 << 5)
     expected = (states == 0).astype(float)
     for instruction in dem:
@@ -60,7 +60,7 @@ def test_merging_keeps_the_syndrome_distribution_exactly(mechanisms):
 
 @given(MECHANISMS, st.data())
 def test_matrices_and_flips_agree_with_the_lists(mechanisms, data):
-    faults = hyperedge_faults(dem_of(mechanisms))
+    faults = normal_form(dem_of(mechanisms)).hyperedges
     check = faults.check_matrix()
     assert check.shape == (5, len(faults))
     assert check.dtype == np.uint8
@@ -73,7 +73,9 @@ def test_matrices_and_flips_agree_with_the_lists(mechanisms, data):
 
 
 def test_same_detectors_become_one_fault_with_the_likelier_observable():
-    faults = hyperedge_faults(stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.2) D0\nerror(0.05) D0 L0"))
+    faults = normal_form(
+        stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.2) D0\nerror(0.05) D0 L0")
+    ).hyperedges
     assert faults.detectors == ((0,),)
     assert faults.observable_flips.tolist() == [[0]]
     with_flip = 0.1 * 0.95 + 0.05 * 0.9
@@ -81,42 +83,20 @@ def test_same_detectors_become_one_fault_with_the_likelier_observable():
 
 
 def test_components_stand_alone_as_edges_and_together_as_hyperedges():
-    dem = stim.DetectorErrorModel("error(0.1) D0 D1 ^ D1 D2 L0\nerror(0) D3\nerror(0.3) L0")
-    edges, whole = edge_faults(dem, decoder="x"), hyperedge_faults(dem)
-    assert edges.detectors == ((0, 1), (1, 2))
+    dem = stim.DetectorErrorModel("error(0.1) D0 D1 ^ D2 L0\nerror(0) D3\nerror(0.3) L0")
+    edges, whole = normal_form(dem).edges, normal_form(dem).hyperedges
+    assert edges.detectors == ((0, 1), (2,))
     assert edges.observable_flips.tolist() == [[0], [1]]
-    assert whole.detectors == ((0, 2),)
+    assert whole.detectors == ((0, 1, 2),)
     assert whole.observable_flips.tolist() == [[1]]
     assert whole.num_detectors == 4
 
 
-def test_weights_are_log_odds_and_finite():
+def test_weights_are_log_odds():
     dem = stim.DetectorErrorModel(
         "error(0.1) D0\nerror(0.5) D1\nerror(0.9) D2\nerror(1) D3\nerror(1e-200) D4"
     )
-    weights = hyperedge_faults(dem).weights()
-    np.testing.assert_allclose(weights[:3], [np.log(9), 0, -np.log(9)], atol=1e-12)
-    assert weights[3] < -30
-    assert weights[4] > 400
-    assert np.isfinite(weights).all()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "error(0.1) D0 D1 D2",
-        "error(0.1) D0 ^ D1 D2 D3 L0",
-        "repeat 3 {\n    error(0.1) D0 D1 D2 D3\n    shift_detectors 1\n}",
-    ],
-)
-@pytest.mark.parametrize("name", ["pymatching", "pymatching-correlated", "belief-matching", "fusion-blossom"])
-def test_matchers_refuse_undecomposed_mechanisms(name, text, compiled):
-    with pytest.raises(ValueError, match=r"cannot use the mechanism 'error\(0\.1\).*decompose_errors=True"):
-        compiled(name, stim.DetectorErrorModel(text))
-
-
-def test_decomposed_mechanisms_are_accepted():
-    require_edges(
-        stim.DetectorErrorModel("repeat 2 {\n error(0.1) D0 D1 L0 L1 ^ D2\n shift_detectors 1\n}"),
-        decoder="x",
-    )
+    weights = normal_form(dem).hyperedges.weights()
+    np.testing.assert_allclose(weights[:3], [np.log(9), 0, np.log(9)], atol=1e-12)
+    assert len(weights) == 4
+    assert 400 < weights[3] < np.inf

@@ -1,0 +1,26 @@
+"""The one reader of detector error models, and their normal form.
+
+normal_form(dem)     NormalForm: what decoders see of a DEM, and what always happens besides
+mechanisms(dem)      every `error` instruction as it stands, components taken apart, loops unrolled
+DemTables            the mechanisms as sparse matrices
+Faults               one fault for each set of detectors, as decoders for hypergraphs and matchers see it
+gf2                  sparse matrices mod 2
+"""
+
+from qec.dem import gf2
+from qec.dem.faults import Faults
+from qec.dem.mechanisms import Component, Mechanism, mechanisms
+from qec.dem.normal_form import NormalForm, normal_form
+from qec.dem.tables import DemTables, detector_coordinates
+
+__all__ = [
+    "Component",
+    "DemTables",
+    "Faults",
+    "Mechanism",
+    "NormalForm",
+    "detector_coordinates",
+    "gf2",
+    "mechanisms",
+    "normal_form",
+]

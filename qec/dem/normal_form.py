@@ -1,0 +1,161 @@
+"""The normal form of a detector error model: what every decoder, window, stream and estimator sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import stim
+
+from qec.dem.blocks import ambiguous
+from qec.dem.certain import certain_errors, flips_of_certain
+from qec.dem.faults import Faults, merged
+from qec.dem.mechanisms import Block, read
+from qec.dem.rewriting import (
+    edges_whole,
+    edges_whole_unless_told_apart,
+    equal_merged,
+    likeliest_win,
+    relabeled,
+    without_certain,
+)
+from qec.dem.tables import DemTables
+
+__all__ = ["NormalForm", "normal_form"]
+
+
+@dataclass(frozen=True, eq=False)
+class NormalForm:
+    """A DEM in normal form, and what always happens besides.
+
+    A shot of the DEM that was read is a shot of `dem` XOR the certain flips: decode `shot ^ detector_flips`
+    with `dem`, and XOR the prediction with `observable_flips`.
+
+    Attributes:
+        dem: no probability is 0 or above 1/2; errors of at most two detectors are edges, whatever was
+            suggested; mechanisms with the same detectors flip the same observables, the likeliest (those
+            of three detectors and more are listed once for each decomposition); equal mechanisms of a
+            block are one. The very DEM that was read, if it was like that.
+        certain: what always happens: `error(1)` instructions in the same REPEAT blocks.
+        detector_flips: uint8 `(ceil(num_detectors / 8),)`, bit-packed LSB first: those of `certain`.
+        observable_flips: uint8 `(ceil(num_observables / 8),)`, the same.
+    """
+
+    dem: stim.DetectorErrorModel
+    certain: stim.DetectorErrorModel
+    detector_flips: np.ndarray
+    observable_flips: np.ndarray
+    _exact: Block = field(repr=False)
+    _edges: Block = field(repr=False)
+
+    @property
+    def num_detectors(self) -> int:
+        return self.dem.num_detectors
+
+    @property
+    def num_observables(self) -> int:
+        return self.dem.num_observables
+
+    @property
+    def has_certain_flips(self) -> bool:
+        """Whether a shot without errors differs from zero."""
+        return bool(self.detector_flips.any() or self.observable_flips.any())
+
+    @cached_property
+    def exact_dem(self) -> stim.DetectorErrorModel:
+        """What has exactly the statistics of the DEM that was read, but for the certain flips.
+
+        Components are those that were suggested, of edges too, and mechanisms with the same detectors may
+        flip different observables. The mechanisms of `tables`, in their order.
+        """
+        return _as_dem(self._exact, of=self.dem)
+
+    @cached_property
+    def tables(self) -> DemTables:
+        """`exact_dem` as sparse tables."""
+        return DemTables.from_mechanisms(
+            self._exact.errors(), num_detectors=self.num_detectors, num_observables=self.num_observables
+        )
+
+    @cached_property
+    def matching_dem(self) -> stim.DetectorErrorModel:
+        """`dem` for a matcher, which knows one set of observables for each edge: the likeliest.
+
+        Differs from `dem` only where components with the same detectors flip other observables.
+        """
+        block = read(self.dem)
+        labeled = relabeled(block, by=self._edges)
+        return self.dem if labeled is block else _as_dem(labeled, of=self.dem)
+
+    @cached_property
+    def correlated_dem(self) -> stim.DetectorErrorModel:
+        """`matching_dem` for a matcher that learns from each edge what the others of its mechanism do.
+
+        An error of two detectors, of different stabilizer types say, then tells more by the two edges that
+        Stim suggests for it than by an edge of its own. It stays decomposed where each of the two also
+        happens alone, and it does not. Flat if anything differs from `matching_dem`.
+        """
+        exact = read(self.exact_dem.flattened())
+        edges = edges_whole_unless_told_apart(exact)
+        if edges == edges_whole(exact):
+            return self.matching_dem
+        edges = equal_merged(edges)
+        return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
+
+    @cached_property
+    def hyperedges(self) -> Faults:
+        """One fault for each set of detectors: the components of a mechanism fire together."""
+        return merged(
+            ((m.probability, m.symptoms) for m in self._exact.errors()),
+            num_detectors=self.num_detectors,
+            num_observables=self.num_observables,
+        )
+
+    @cached_property
+    def edges(self) -> Faults:
+        """One fault for each component's set of detectors: the components of a mechanism stand alone."""
+        return merged(
+            ((m.probability, part) for m in self._edges.errors() for part in m.components),
+            num_detectors=self.num_detectors,
+            num_observables=self.num_observables,
+        )
+
+
+def normal_form(dem: stim.DetectorErrorModel) -> NormalForm:
+    """Bring a DEM into normal form.
+
+    Targets that an error names twice cancel. An error above 1/2 is one that always happened and one of
+    1 - p. REPEAT blocks stay and are read once, so millions of rounds cost nothing, as long as no two
+    iterations (or an iteration and what is outside) flip the same detectors and other observables; a DEM
+    where some do is unrolled. Equal mechanisms of different iterations may stay apart.
+    """
+    block = read(dem)
+    if ambiguous(block):
+        dem = dem.flattened()
+        block = read(dem)
+    certain = certain_errors(block)
+    detectors, observables = flips_of_certain(
+        certain, num_detectors=dem.num_detectors, num_observables=dem.num_observables
+    )
+    exact = without_certain(block)
+    edges = equal_merged(edges_whole(exact))
+    return NormalForm(
+        dem=dem if (normal := likeliest_win(edges)) is block and block.as_read else _as_dem(normal, of=dem),
+        certain=certain.emit(),
+        detector_flips=detectors,
+        observable_flips=observables,
+        _exact=exact,
+        _edges=edges,
+    )
+
+
+def _as_dem(block: Block, *, of: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
+    """A block as a DEM that counts the detectors and observables of `of`, which it was made from."""
+    dem = block.emit()
+    last = stim.DetectorErrorModel()
+    if dem.num_detectors < of.num_detectors:
+        last.append("detector", [], [stim.target_relative_detector_id(of.num_detectors - 1)])
+    if dem.num_observables < of.num_observables:
+        last.append("logical_observable", [], [stim.target_logical_observable_id(of.num_observables - 1)])
+    return last + dem if len(last) else dem

@@ -1,0 +1,98 @@
+"""`neural-matching` explains every shot by itself, in sinter too, with a compiler and without one."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import sinter
+import torch
+
+import predecoder
+import qec
+from global_decoders import make_decoder
+from predecoder import CompiledNeuralMatching, CompiledPredecoded, NeuralMatchingDecoder
+from predecoder.correction import MatchingDecision
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, separable_network):
+    """A weights file with random weights, of the kind that C++ runs."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    predecoder.save_weights(separable_network(), path, {})
+    return path
+
+
+def _decoded(compiled: sinter.CompiledDecoder, packed: np.ndarray) -> np.ndarray:
+    return compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+
+
+def test_it_is_the_matching_with_nothing_left_for_pymatching(model, weights):
+    m = model(5, 4, "z")
+    packed = m.circuit.compile_detector_sampler(seed=3).sample(80, bit_packed=True)
+    compiled = NeuralMatchingDecoder(weights=weights, device="cpu").compile_decoder_for_dem(dem=m.dem)
+    assert isinstance(compiled, CompiledNeuralMatching)
+    network = predecoder.load_network(weights)
+    behind = CompiledPredecoded(
+        *(m.problem, network, make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)),
+        decision=MatchingDecision(m.problem),
+        device=torch.device("cpu"),
+    )
+    assert not behind.decode_to_residual(packed)[0].any()
+    assert np.array_equal(_decoded(compiled, packed), _decoded(behind, packed))
+
+
+def test_without_a_compiler_the_answers_are_the_same(model, separable_network):
+    m, network = model(5, 3), separable_network(4)
+    packed = m.circuit.compile_detector_sampler(seed=4).sample(60, bit_packed=True)
+    answers = [
+        _decoded(CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"), native=n), packed)
+        for n in (True, False)
+    ]
+    assert np.array_equal(*answers)
+
+
+def test_one_shot_is_decoded_as_in_a_batch(model, weights):
+    m = model(3, 4)
+    packed = m.circuit.compile_detector_sampler(seed=5).sample(40, bit_packed=True)
+    compiled = NeuralMatchingDecoder(weights=weights, device="cpu").compile_decoder_for_dem(dem=m.dem)
+    assert np.array_equal(_decoded(compiled, packed), [_decoded(compiled, shot[None])[0] for shot in packed])
+    assert _decoded(compiled, packed[:0]).shape == (0, 1)
+
+
+def test_runs_in_sinter_workers_after_pickling(model, weights):
+    m = model(3, 3)
+    decoder = pickle.loads(pickle.dumps(NeuralMatchingDecoder(weights=weights, threads=1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (stats,) = sinter.collect(
+            num_workers=1,
+            tasks=[sinter.Task(circuit=m.circuit, decoder="neural-matching")],
+            custom_decoders={"neural-matching": decoder},
+            max_shots=300,
+        )
+    assert stats.shots == 300
+    assert stats.errors > 0
+
+
+def test_a_detector_that_nothing_flips_cannot_be_explained(random_network):
+    """After a last round without noise its detectors never fire, in data of this model."""
+    circuit = qec.memory_circuit(
+        distance=3, rounds=3, basis="x", noise=qec.depolarizing(0.01), perfect_last_round=True
+    )
+    problem = qec.DecodingProblem.from_circuit(circuit)
+    compiled = CompiledNeuralMatching(problem, random_network(), device=torch.device("cpu"))
+    shots = np.zeros((4, problem.layout.num_detectors), dtype=np.uint8)
+    never = int(np.flatnonzero(problem.layout.deterministic)[0])
+    shots[2, never] = 1
+    with pytest.raises(ValueError, match=f"shot 2: nothing explains detector D{never}"):
+        _decoded(compiled, np.packbits(shots, axis=1, bitorder="little"))
+
+
+def test_wrong_widths_and_bad_arguments_are_named(model, weights):
+    m = model(3, 3)
+    compiled = NeuralMatchingDecoder(weights=weights, device="cpu").compile_decoder_for_dem(dem=m.dem)
+    with pytest.raises(ValueError, match=r"expected uint8 \(shots, 3\)"):
+        _decoded(compiled, np.zeros((2, 4), dtype=np.uint8))
+    with pytest.raises(ValueError, match="on_mismatch='maybe'"):
+        NeuralMatchingDecoder(weights=weights, on_mismatch="maybe")  # pyright: ignore[reportArgumentType]
