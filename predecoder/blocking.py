@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from qec import DetectorLayout, MoveSet
+from qec import DecodingProblem, DetectorLayout, MoveSet
 
-__all__ = ["INPUT_CHANNELS", "MOVE_CHANNELS", "NetworkInput", "block", "blocked_places", "unblock"]
+__all__ = [
+    "INPUT_CHANNELS",
+    "MOVE_CHANNELS",
+    "NetworkInput",
+    "block",
+    "blocked_noise_features",
+    "blocked_places",
+    "unblock",
+]
 
 INPUT_CHANNELS = 16
 """8 detector channels, then 8 presence channels."""
@@ -42,6 +50,11 @@ def blocked_places(layout: DetectorLayout, moves: MoveSet) -> np.ndarray:
     places = np.empty(moves.num_moves, dtype=np.int64)
     places[blocked[exists]] = exists
     return places
+
+
+def blocked_noise_features(problem: DecodingProblem) -> np.ndarray:
+    """`DecodingProblem.noise_features` as a network takes them, channels last: float32 `(1, t, i, j, 64)`."""
+    return block(problem.noise_features[None])
 
 
 class NetworkInput:

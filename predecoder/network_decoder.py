@@ -113,7 +113,7 @@ class NetworkDecoder(NormalFormDecoder):
 
 
 def _device_type(name: str) -> str:
-    from predecoder.device import select_device
+    from predecoder.inference import select_device
 
     return select_device(name).type
 

@@ -23,7 +23,7 @@ import torch
 import tyro
 
 from predecoder import PolicyName, load_bundle
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.training import (
     DEFAULT_DECODERS,
     EvaluationCase,

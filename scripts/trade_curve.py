@@ -22,7 +22,7 @@ import tyro
 from global_decoders import make_decoder
 from predecoder import load_network, resolve_weights
 from predecoder.correction import ClusterDecision, MatchingDecision, ResidualNetwork, ThresholdPolicy
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from predecoder.training import EvaluationCase, PairedCounts
 from qec import DecodingProblem
 

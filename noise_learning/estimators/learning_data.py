@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from noise_learning.estimators.attenuations import clipped
 from noise_learning.estimators.certain_errors import CertainErrors, coin_sets, explain
+from noise_learning.estimators.data_notes import dropped_notes, mechanism_notes
 from noise_learning.estimators.detectors import DetectorStates, fewest_shots
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.raw_attenuations import RawAttenuations
 from noise_learning.models.structure import Structure, attenuation
 from noise_learning.moments.moments import Moments
-
-_SOME = 5  # how many of a list notes name
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +77,8 @@ class LearningData:
             dropped=dropped,
             notes=(
                 *detectors.notes(structure),
-                *_mechanism_notes(structure, used, errors, coins),
-                *_dropped_notes(structure, dropped),
+                *mechanism_notes(structure, used, errors, coins),
+                *dropped_notes(structure, dropped),
             ),
         )
 
@@ -162,37 +161,6 @@ def _likeliest(structure: Structure, sets: Sequence[tuple[int, ...]]) -> np.ndar
     return chosen
 
 
-def _mechanism_notes(
-    structure: Structure, used: Structure, errors: CertainErrors, coins: np.ndarray
-) -> Iterator[str]:
-    whole = sum(any(len(part[0]) > 2 for part in m.components) for m in structure.mechanisms)
-    if whole:
-        yield f"{_mechanisms(whole)} not decomposed into edges: decoders that match edges do not see them"
-    unseen = int(np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0)))
-    if unseen:
-        yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"
-    sizes = np.bincount(used.set_of[used.set_of >= 0], minlength=len(used.merged))
-    shared = int(sizes[used.merged & (sizes > 1)].sum())
-    if shared:
-        yield (
-            f"{_mechanisms(shared)} with no other difference than such detectors: what was learned of them "
-            "together is divided as the circuit's rates are"
-        )
-    if errors.sets:
-        text = (
-            f"{_mechanisms(len(errors.sets))} above 1/2 where the circuit says below, or the converse: "
-            f"{_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
-        )
-        yield f"{text}; nearly as likely: {_names(errors.rivals)}" if errors.rivals else text
-    if coins.any():
-        sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(coins)]
-        yield f"{_mechanisms(len(sets))} that happen in half of the shots: {_names(sets)}"
-
-
-def _mechanisms(count: int) -> str:
-    return f"{count} mechanism" if count == 1 else f"{count} mechanisms"
-
-
 def _dropped(structure: Structure, used: Structure, equations: Equations) -> tuple[tuple[int, ...], ...]:
     """The sets of the structure that are not used, or whose moment is within its error of zero."""
     if used is structure:
@@ -200,19 +168,3 @@ def _dropped(structure: Structure, used: Structure, equations: Equations) -> tup
     kept = {used.subsets.detectors(int(k)) for k in np.flatnonzero(equations.valid)}
     every = map(structure.subsets.detectors, range(len(structure.subsets)))
     return tuple(detectors for detectors in every if detectors not in kept)
-
-
-def _dropped_notes(structure: Structure, dropped: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-    """How many equations were dropped, and the first few."""
-    if not dropped:
-        return ()
-    return (
-        f"{len(dropped)} of {len(structure.subsets)} equations dropped, of detectors from which nothing is "
-        f"learned or with a moment not above its error: {_names(dropped)}",
-    )
-
-
-def _names(sets: Sequence[tuple[int, ...]]) -> str:
-    """Such as 'D1*D2, D3', the first few."""
-    some = ", ".join("D" + "*D".join(map(str, members)) for members in sets[:_SOME])
-    return f"{some}, ..." if len(sets) > _SOME else some

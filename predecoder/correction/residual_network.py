@@ -14,9 +14,7 @@ import numpy as np
 
 from predecoder.correction.decision import Decision
 from predecoder.correction.residual import make_residual
-from predecoder.engines import fitting_shots, make_engine
-from predecoder.inference import PrecisionChoice
-from predecoder.native import NativeVolumes
+from predecoder.inference import NativeVolumes, PrecisionChoice, fitting_shots, make_engine
 from qec import DecodingProblem
 
 if TYPE_CHECKING:

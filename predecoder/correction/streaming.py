@@ -3,7 +3,7 @@
 The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
 (`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
 In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
-alike whatever its input's shape (`predecoder.convolution`, `predecoder.activation`), and clusters are judged
+alike whatever its input's shape (`predecoder.network`), and clusters are judged
 when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
 cross a threshold there.
 
@@ -100,8 +100,7 @@ class StreamPredecoder:
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
-        from predecoder.device import select_device
-        from predecoder.tiles import halo_blocks
+        from predecoder.inference import halo_blocks, select_device
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
@@ -123,7 +122,7 @@ class StreamPredecoder:
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
         self._features, unlike = None, 0
-        if network.config.rates:
+        if network.config.noise_conditioned:
             # Noise features of the halo must be those of any experiment that goes on.
             self._features, unlike = (
                 StreamNoiseFeatures(problem, stream_layers),
@@ -154,7 +153,7 @@ class StreamPredecoder:
             start: the first one.
             num_layers: of the experiment; None where it goes on.
         """
-        from predecoder.device import running
+        from predecoder.inference import running
 
         inputs, features = self._blocked(grid), None
         if self._features is not None:
@@ -273,7 +272,7 @@ class ResidualStream:
         return np.array([self._layers[n // self._area][0, n % self._area] for n in nodes.tolist()], np.uint8)
 
     def _proposed(self, stop: int, *, ended: bool) -> Proposed:
-        from predecoder.tiles import with_halo
+        from predecoder.inference import with_halo
 
         predecoder, start = self._predecoder, self._decided
         end = -(-self._added // 2) if ended else None

@@ -6,30 +6,30 @@ Shape legend: C channels, o channels out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from predecoder.native.network import float_tables
-from predecoder.native.placement import cells, fields, start
+from predecoder.inference.network_tables import first_layer_bias, float_tables, position_bias
+from predecoder.inference.table_layout import cells
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    from predecoder.network import Network, NetworkConfig
+    from predecoder.network import Network, QuantizedSeparableNetwork
 
 __all__ = ["CHUNK", "QuantizationError", "QuantizedTables"]
 
 CHUNK = 32
-"""Inputs of a mixing whose products are added up in 16 bits without saturation."""
-_MIX_TILE, _HEAD_TILE = 4, 6
+"""Inputs of a pointwise convolution whose products are added up in 16 bits without saturation."""
+_POINTWISE_TILE, _HEAD_TILE = 4, 6
 _HIDDEN, _WEIGHT = 127, 127
-"""The largest hidden activation, and weight of a mixing."""
+"""The largest hidden activation, and weight of a pointwise convolution."""
 _STREAM = 28_000
 """Of 32,767: what the calibrated range of the stream becomes."""
 _WHOLE = 32_700
 """Sum of a stencil's absolute weights, of the 32,768 that divide their products: 27 roundings fit above."""
 _CHUNK_SUM = 32_767 // _HIDDEN
-"""Bound on the weights of either sign of a chunk of a mixing's inputs."""
+"""Bound on the weights of either sign of a chunk of a pointwise convolution's inputs."""
 _HEAD_SUM, _HEAD_BIAS = 65_000, 10_000_000
 """Bounds on an output's absolute weights and bias: their sum fits 32 bits, with 256 channels rounded."""
 _MOST_PASSES = 20
@@ -41,35 +41,32 @@ class QuantizationError(ValueError):
 
 
 class QuantizedTables:
-    """A quantized network, scaled to its calibrated ranges, on one layout.
+    """A quantized network, scaled to its calibrated ranges, on one decoding problem.
 
     Attributes:
-        layout, moves: what it was made for.
-        arrays: the tables by name, in the order in which `integer_network.cpp` reads them.
+        layout, moves: of the problem.
+        arrays: the tables by name, as `integer_network.cpp` lays them out.
         channels: C.
         reach: layers on either side that a layer's logits depend on.
     """
 
     def __init__(self, problem: DecodingProblem, network: Network) -> None:
-        """Copies the weights.
+        """Copy the weights.
 
         Raises:
             QuantizationError: int8 cannot hold the network.
-            ValueError: the network is not quantized.
+            ValueError: the network is not of the quantized family.
         """
         config = network.config
-        if not self.fits(config):
-            raise ValueError(f"int8 engines run calibrated separable networks, not {config}")
+        if not config.quantized:
+            raise ValueError(f"int8 engines run networks of the family 'quantized-separable', not {config}")
+        quantized = cast("QuantizedSeparableNetwork", network)
         self.layout, self.moves = problem.layout, problem.moves
         self.channels, self.reach = config.channels, config.halo[0]
-        added, kind = fields(network, cells(self.layout.detector_grid) >= 0)
-        tables = float_tables(network) | {"start": start(network, problem), "fields": added}
-        self.arrays = _integer_tables(tables, _Scales.of(tables, network)) | {"kind": kind}
-
-    @staticmethod
-    def fits(config: NetworkConfig) -> bool:
-        """Whether int8 engines run such a network."""
-        return config.integers
+        added, kind = position_bias(quantized, cells(problem.layout.detector_grid) >= 0)
+        bias = first_layer_bias(quantized, problem)
+        tables = float_tables(quantized) | {"first_layer_bias": bias, "position_bias": added}
+        self.arrays = _integer_tables(tables, _Scales.of(tables, quantized)) | {"kind": kind}
 
 
 @dataclass(frozen=True)
@@ -79,17 +76,17 @@ class _Scales:
     Attributes:
         stream: float64 `(C,)`.
         hidden: float64 `(blocks, C)`.
-        stencil: float64 `(blocks, C)`: sums of absolute weights, or more where a field needs it.
-        mix: float64 `(blocks, o)`: of a sum of products, which has the units of the stream.
+        depthwise: float64 `(blocks, C)`: sums of absolute weights, or more where a position bias needs it.
+        pointwise: float64 `(blocks, o)`: of a sum of products, which has the units of the stream.
     """
 
     stream: np.ndarray
     hidden: np.ndarray
-    stencil: np.ndarray
-    mix: np.ndarray
+    depthwise: np.ndarray
+    pointwise: np.ndarray
 
     @classmethod
-    def of(cls, tables: dict[str, np.ndarray], network: Network) -> _Scales:
+    def of(cls, tables: dict[str, np.ndarray], network: QuantizedSeparableNetwork) -> _Scales:
         """The finest scales that hold the calibrated ranges and keep every factor below one, but for 0.2 %.
 
         Raises:
@@ -107,22 +104,22 @@ class _Scales:
         tiny = np.finfo(np.float32).tiny
         stream = np.maximum(stream_range, tiny) / _STREAM
         hidden = np.maximum(hidden_range, tiny) / _HIDDEN
-        absolute = np.abs(tables["depth"]).sum(axis=2).astype(np.float64)
-        largest_field = np.abs(tables["fields"]).max(axis=(1, 2, 4))
+        absolute = np.abs(tables["depthwise"]).sum(axis=2).astype(np.float64)
+        largest_bias = np.abs(tables["position_bias"]).max(axis=(1, 2, 4))
         for _ in range(_MOST_PASSES):
-            stencil = np.maximum(np.maximum(absolute, tiny), largest_field / (stream * _STREAM))
+            stencil = np.maximum(np.maximum(absolute, tiny), largest_bias / (stream * _STREAM))
             wanted_hidden = np.maximum(hidden, 1.0001 * stream * stencil)
-            mix = _mix_scale(tables["mix"] * wanted_hidden[:, None, :])
-            wanted_stream = np.maximum(stream, 1.0001 * mix.max(axis=0))
+            pointwise = _pointwise_scale(tables["pointwise"] * wanted_hidden[:, None, :])
+            wanted_stream = np.maximum(stream, 1.0001 * pointwise.max(axis=0))
             if np.array_equal(wanted_hidden, hidden) and np.array_equal(wanted_stream, stream):
-                return cls(stream, hidden, stencil, mix)
+                return cls(stream, hidden, stencil, pointwise)
             hidden, stream = wanted_hidden, wanted_stream
         raise QuantizationError(
             "the network's weights are too large, or no numbers, for int8; use precision 'float32'"
         )
 
 
-def _mix_scale(weights: np.ndarray) -> np.ndarray:
+def _pointwise_scale(weights: np.ndarray) -> np.ndarray:
     """Units `(blocks, o)` in which float64 weights `(blocks, o, C)` fit 8 bits and their chunks' sums 16."""
     scale = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny) / _WEIGHT
     scale = np.maximum(scale, _largest_sum(weights) / _CHUNK_SUM)
@@ -142,7 +139,7 @@ def _largest_sum(weights: np.ndarray) -> np.ndarray:
 
 def _integer_tables(tables: dict[str, np.ndarray], scales: _Scales) -> dict[str, np.ndarray]:
     """Tables of integers in the order in which the engine reads them."""
-    stencil_unit = scales.stream * scales.stencil * (2**15 / _WHOLE)
+    stencil_unit = scales.stream * scales.depthwise * (2**15 / _WHOLE)
     head = tables["head"] * scales.stream
     absolute = np.abs(head)
     bounds = (
@@ -151,17 +148,17 @@ def _integer_tables(tables: dict[str, np.ndarray], scales: _Scales) -> dict[str,
         np.abs(tables["head_bias"]) / _HEAD_BIAS,
     )
     head_scale = np.maximum(np.max(bounds, axis=0), np.finfo(np.float32).tiny)
-    mix = np.rint(tables["mix"] * scales.hidden[:, None, :] / scales.mix[:, :, None])
-    pairs = np.ascontiguousarray(mix.astype(np.int8)).view(np.int16)
+    pointwise = np.rint(tables["pointwise"] * scales.hidden[:, None, :] / scales.pointwise[:, :, None])
+    pairs = np.ascontiguousarray(pointwise.astype(np.int8)).view(np.int16)
     return {
         "embed": _rounded(tables["embed"] / scales.stream),
-        "start": _rounded(tables["start"] / scales.stream),
-        "depth": _rounded(tables["depth"] / scales.stencil[:, :, None] * _WHOLE),
-        "fields": _rounded(tables["fields"] / stencil_unit[:, None, None, :, None]),
+        "first_layer_bias": _rounded(tables["first_layer_bias"] / scales.stream),
+        "depthwise": _rounded(tables["depthwise"] / scales.depthwise[:, :, None] * _WHOLE),
+        "position_bias": _rounded(tables["position_bias"] / stencil_unit[:, None, None, :, None]),
         "gain": _rounded(stencil_unit / scales.hidden * 2**15),
-        "mix": _tiled(np.stack([pairs, pairs], axis=-1).view(np.int32)[..., 0], _MIX_TILE),
-        "mix_gain": _rounded(scales.mix / scales.stream * 2**15),
-        "mix_bias": _rounded(tables["mix_bias"] / scales.stream),
+        "pointwise": _tiled(np.stack([pairs, pairs], axis=-1).view(np.int32)[..., 0], _POINTWISE_TILE),
+        "pointwise_gain": _rounded(scales.pointwise / scales.stream * 2**15),
+        "pointwise_bias": _rounded(tables["pointwise_bias"] / scales.stream),
         "head": _tiled(_rounded(head / head_scale[:, None]).view(np.int32), _HEAD_TILE),
         "head_scale": head_scale.astype(np.float32),
         "head_bias": np.rint(tables["head_bias"] / head_scale).astype(np.int32),

@@ -4,12 +4,12 @@
 // lane idles whatever the patch. Shape legend: T layers, I rows and J columns of cells of 2 x 2 ancillas, C
 // channels, L lanes (shots). The stream of activations is [T][I][C][J][L]: a row of one channel is a few
 // vectors, which a depthwise convolution combines with those of eight neighbours, and the rows of all
-// channels follow each other, so that a mixing of channels is a matrix product over consecutive memory.
+// channels follow each other, so that a pointwise convolution is a matrix product over consecutive memory.
 // Only the first convolution works shot by shot: its input is a few detections, whose weights it adds up.
 //
 // An arithmetic A tells the type of a Number in the stream, of a Vector of kLanes of them, of the Network
-// with its tables, hidden_planes(channels) of a row of hidden activations, how many kMixedCells are best mixed
-// at a time, and add, relu, interleave, stencils, mix and head_row.
+// with its tables, hidden_planes(channels) of a row of hidden activations, how many kPointwiseCells are best mixed
+// at a time, and add, relu, interleave, stencils, pointwise and head_row.
 #pragma once
 
 #include <algorithm>
@@ -163,7 +163,7 @@ public:
         embed(packed, row_bytes, shots);
         for (int block = 0; block < net_.sizes.blocks; ++block) {
             for (int i = 0; i < v_.rows; ++i) depthwise(block, 0, i);
-            for (int t = 0; t < v_.layers; ++t) mix_behind(block, t);
+            for (int t = 0; t < v_.layers; ++t) pointwise_behind(block, t);
         }
         for (int t = 0; t < v_.layers; ++t)
             for (int i = 0; i < v_.rows; ++i) {
@@ -192,7 +192,7 @@ private:
     void sum_events(int t, int i, int s) {
         const int64_t channels = net_.sizes.channels, size = v_.columns * channels;
         Number *sums = sums_ + s * size;
-        std::copy_n(net_.start + at(t, i) * size, size, sums);
+        std::copy_n(net_.first_layer_bias + at(t, i) * size, size, sums);
         for (int near = 0; near < 9; ++near) {
             const int from_t = t + near / 3 - 1, from_i = i + near % 3 - 1;
             if (from_t < 0 || from_t >= v_.layers || from_i < 0 || from_i >= v_.rows) continue;
@@ -233,13 +233,13 @@ private:
 
     // Ends a block in layer t. A row changes in place once the next layer's stencils have read it, and soon
     // after, while it is in the cache.
-    void mix_behind(int block, int t) {
+    void pointwise_behind(int block, int t) {
         int mixed = 0;
         for (int i = 0; i <= v_.rows; ++i) {
             const bool last = i == v_.rows;
             if (!last && t + 1 < v_.layers) depthwise(block, t + 1, i);
-            const int read = i * v_.columns, until = last ? read : read - (read - mixed) % A::kMixedCells;
-            A::mix(net_, block, stream(t, 0), hidden(t, 0), mixed, until, v_);
+            const int read = i * v_.columns, until = last ? read : read - (read - mixed) % A::kPointwiseCells;
+            A::pointwise(net_, block, stream(t, 0), hidden(t, 0), mixed, until, v_);
             mixed = until;
         }
     }
@@ -248,7 +248,7 @@ private:
     void depthwise(int block, int t, int i) {
         const int kind = net_.sizes.kind[t];
         const int64_t first = (static_cast<int64_t>(block) * net_.sizes.kinds + kind) * v_.rows + i;
-        const Number *fields = net_.fields + first * net_.sizes.channels * v_.columns;
+        const Number *fields = net_.position_bias + first * net_.sizes.channels * v_.columns;
         Rows<Vector> near{{}, v_.columns};
         for (int k = 0; k < 9; ++k) {
             const int from_t = t + k / 3 - 1, from_i = i + k % 3 - 1;

@@ -1,7 +1,7 @@
 // The separable network in integers, sixteen shots side by side.
 //
 // The stream of activations has 16 bits; hidden activations, never negative, have 7, two channels to a plane;
-// weights have 16 bits in the stencils and 8 in the mixing of channels. Sums wrap nowhere: whoever makes the
+// weights have 16 bits in the stencils and 8 in the pointwise convolution. Sums wrap nowhere: whoever makes the
 // tables (quantized_tables.py) scales them so that a stencil's absolute weights, and the weights of either
 // sign of kChunk inputs, cannot leave 16 bits whatever the activations; all other sums saturate.
 #include "engine.h"
@@ -16,7 +16,7 @@ using engine::kMoves;
 using engine::kTaps;
 using engine::Volume;
 
-constexpr int kOutputs = 4;  // side by side in the table of a mixing's weights
+constexpr int kOutputs = 4;  // side by side in the table of a pointwise convolution's weights
 constexpr int kChunk = 32;   // CHUNK of quantized_tables.py: inputs whose products are added up without saturation
 constexpr int kHidden = 127;
 
@@ -88,7 +88,7 @@ struct Cell {
 // stream[o] += gain[o] times the sum over k of weights[o / 4][k / 2][o % 4][k % 2] hidden[k / 2][k % 2], plus bias[o],
 // of some cells and 4 kGroups outputs from `first` on.
 template <int kCells, int kGroups>
-inline void mix_tile(const Cell (&cells)[kCells], int first, const int32_t *weights, const int16_t *gain,
+inline void pointwise_tile(const Cell (&cells)[kCells], int first, const int32_t *weights, const int16_t *gain,
                      const int16_t *bias, int inputs, int stride) {
     constexpr int kSums = kOutputs * kGroups;
     const Lanes *hidden[kCells];
@@ -123,17 +123,17 @@ extern "C" {
 
 struct QecpipeIntegerNetwork {
     engine::Sizes sizes;
-    const int16_t *embed;     // [4][27][C]
-    const int16_t *start;     // [T][I][J][C]: bias, presence and noise
-    const int16_t *depth;     // [blocks][C][27]
-    const int16_t *fields;    // [blocks][kinds][I][C][J]: bias and geometry, for every kind of layer
-    const int16_t *gain;      // [blocks][C]: of hidden activations
-    const int32_t *mix;       // [blocks][C / 4][C / 2][4]: two weights of 8 bits, twice
-    const int16_t *mix_gain;  // [blocks][C]
-    const int16_t *mix_bias;  // [blocks][C]
-    const int32_t *head;      // [2][C / 2][6]: two weights of 16 bits
-    const float *head_scale;  // [12]
-    const int32_t *head_bias; // [12]
+    const int16_t *embed;             // [4][27][C]
+    const int16_t *first_layer_bias;  // [T][I][J][C]: bias, presence and noise
+    const int16_t *depthwise;         // [blocks][C][27]
+    const int16_t *position_bias;     // [blocks][kinds][I][C][J]: biases and the patch embedding, for every kind of layer
+    const int16_t *gain;              // [blocks][C]: of hidden activations
+    const int32_t *pointwise;         // [blocks][C / 4][C / 2][4]: two weights of 8 bits, twice
+    const int16_t *pointwise_gain;    // [blocks][C]
+    const int16_t *pointwise_bias;    // [blocks][C]
+    const int32_t *head;              // [2][C / 2][6]: two weights of 16 bits
+    const float *head_scale;          // [12]
+    const int32_t *head_bias;         // [12]
 };
 }
 
@@ -143,7 +143,7 @@ struct Integer {
     using Number = int16_t;
     using Vector = Lanes;
     using Network = QecpipeIntegerNetwork;
-    static constexpr int kLanes = 16, kMixedCells = 2;
+    static constexpr int kLanes = 16, kPointwiseCells = 2;
 
     static int hidden_planes(int channels) { return channels / 2; }
 
@@ -176,7 +176,7 @@ struct Integer {
             tiles.for_each([&](int first, auto width) {
                 constexpr int kColumns = decltype(width)::value;
                 Lanes sum[kColumns] = {}, *out = hidden + c / 2 * v.stride() + first;
-                engine::add_stencil<kColumns>(sum, near, c * v.stride(), first, net.depth + at * kTaps, broadcast,
+                engine::add_stencil<kColumns>(sum, near, c * v.stride(), first, net.depthwise + at * kTaps, broadcast,
                                               scaled);
                 for (int j = 0; j < kColumns; ++j) {
                     const Lanes raw = add_saturated(sum[j], broadcast(field[first + j]));
@@ -187,7 +187,7 @@ struct Integer {
         }
     }
 
-    static void mix(const Network &net, int block, Lanes *stream, const Lanes *hidden, int cell, int end,
+    static void pointwise(const Network &net, int block, Lanes *stream, const Lanes *hidden, int cell, int end,
                     const Volume &v) {
         const int channels = net.sizes.channels, stride = v.stride();
         const int64_t offset = static_cast<int64_t>(block) * channels, row = static_cast<int64_t>(channels) * stride;
@@ -195,18 +195,18 @@ struct Integer {
             const int64_t i = cell / v.columns, j = cell % v.columns;
             return Cell{stream + i * row + j, hidden + i * row / 2 + j};
         };
-        const auto weights_to = [&](int o) { return net.mix + (offset + o) * channels / 2; };
-        const int16_t *gain = net.mix_gain + offset, *bias = net.mix_bias + offset;
+        const auto weights_to = [&](int o) { return net.pointwise + (offset + o) * channels / 2; };
+        const int16_t *gain = net.pointwise_gain + offset, *bias = net.pointwise_bias + offset;
         // All outputs of two cells, so that these are read from the first-level cache but once.
         for (; cell + 1 < end; cell += 2) {
             const Cell two[] = {cell_at(cell), cell_at(cell + 1)};
             for (int o = 0; o < channels; o += kOutputs)
-                mix_tile<2, 1>(two, o, weights_to(o), gain + o, bias + o, channels, stride);
+                pointwise_tile<2, 1>(two, o, weights_to(o), gain + o, bias + o, channels, stride);
         }
         if (cell < end) {
             const Cell one[] = {cell_at(cell)};
             for (int o = 0; o < channels; o += 2 * kOutputs)
-                mix_tile<1, 2>(one, o, weights_to(o), gain + o, bias + o, channels, stride);
+                pointwise_tile<1, 2>(one, o, weights_to(o), gain + o, bias + o, channels, stride);
         }
     }
 

@@ -68,14 +68,14 @@ extern "C" {
 
 struct QecpipeNetwork {
     engine::Sizes sizes;
-    const float *embed;      // [4][27][C]
-    const float *start;      // [T][I][J][C]: bias, presence and noise
-    const float *depth;      // [blocks][C][27]
-    const float *fields;     // [blocks][kinds][I][C][J]: bias and geometry, for every kind of layer
-    const float *mix;        // [blocks][C / 4][C][4]
-    const float *mix_bias;   // [blocks][C]
-    const float *head;       // [3][C][4]
-    const float *head_bias;  // [12]
+    const float *embed;             // [4][27][C]
+    const float *first_layer_bias;  // [T][I][J][C]: bias, presence and noise
+    const float *depthwise;         // [blocks][C][27]
+    const float *position_bias;     // [blocks][kinds][I][C][J]: biases and the patch embedding, for every kind of layer
+    const float *pointwise;         // [blocks][C / 4][C][4]
+    const float *pointwise_bias;    // [blocks][C]
+    const float *head;              // [3][C][4]
+    const float *head_bias;         // [12]
 };
 }
 
@@ -85,7 +85,7 @@ struct Float {
     using Number = float;
     using Vector = Lanes;
     using Network = QecpipeNetwork;
-    static constexpr int kLanes = 8, kMixedCells = 3;
+    static constexpr int kLanes = 8, kPointwiseCells = 3;
 
     static int hidden_planes(int channels) { return channels; }
 
@@ -106,7 +106,7 @@ struct Float {
         const engine::Tiles tiles(v.columns);
         for (int64_t c = 0; c < channels; ++c) {
             const int64_t at = c * v.stride();
-            const float *taps = net.depth + (block * channels + c) * kTaps, *field = fields + c * v.columns;
+            const float *taps = net.depthwise + (block * channels + c) * kTaps, *field = fields + c * v.columns;
             tiles.for_each([&](int first, auto width) {
                 constexpr int kColumns = decltype(width)::value;
                 Lanes sum[kColumns];
@@ -118,10 +118,10 @@ struct Float {
         }
     }
 
-    static void mix(const Network &net, int block, Lanes *stream, const Lanes *hidden, int begin, int end,
+    static void pointwise(const Network &net, int block, Lanes *stream, const Lanes *hidden, int begin, int end,
                     const Volume &v) {
         const int64_t channels = net.sizes.channels;
-        product<true>(stream, hidden, net.mix + block * channels * channels, net.mix_bias + block * channels,
+        product<true>(stream, hidden, net.pointwise + block * channels * channels, net.pointwise_bias + block * channels,
                       net.sizes.channels, net.sizes.channels, begin, end, v);
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from predecoder.correction import Policies
-from predecoder.network import NetworkConfig
+from predecoder.network import DenseConfig, NetworkConfig
 from predecoder.training.tasks import TaskConfig
 
 __all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "TrainConfig"]
@@ -117,7 +117,8 @@ class StageConfig:
         name: of the stage; its work folder has it.
         seed: of the initial weights and of every batch.
         init: weights to start from, a shipped name or a file; by default those of the stage before. They may
-            have fewer residual blocks than `network`, no geometry and no rates: what is new then begins
+            have fewer residual blocks than `network`, no patch embedding, no noise features and no ranges for
+            int8: what is new then begins
             without effect.
         loss: 'marginal', the cross-entropy of every move to its label; or 'logical-class', the cost of the
             true logical class over the other's (`logical_class`), beside a little of the first.
@@ -131,7 +132,7 @@ class StageConfig:
     init: str | None = None
     loss: Loss = "marginal"
     checkpoint_seconds: float = 120.0
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = field(default_factory=DenseConfig)
     policies: Policies = field(default_factory=Policies)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

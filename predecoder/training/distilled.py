@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from predecoder.engines import make_engine
+from predecoder.inference import make_engine
 from predecoder.network import Network
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
 from qec import DecodingProblem

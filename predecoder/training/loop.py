@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from predecoder.calibration import calibrate
-from predecoder.network import Network
+from predecoder.network import Network, QuantizedSeparableNetwork, calibrate
 from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.config import StageConfig, TrainConfig
 from predecoder.training.losses import BatchLoss, StageLoss
@@ -127,10 +126,13 @@ def train_stage(
     processes.require_same(run.step)  # none returns, to train on, before the checkpoint is there
     run.network.load_state_dict(run.ema)
     network = run.network.eval()
-    if stage.network.integers:
+    if isinstance(network, QuantizedSeparableNetwork):
         whole = [stream for stream in streams if stream.task.shots == "all"]
         samples = sample_inputs(whole or streams, stage.data.blocks_per_batch, seed=stage.seed)
-        calibrate(network, ((inputs, rates if stage.network.rates else None) for inputs, rates in samples))
+        calibrate(
+            network,
+            ((inputs, rates if stage.network.noise_conditioned else None) for inputs, rates in samples),
+        )
     return network
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from predecoder.engines import Engine, make_engine
+from predecoder.inference import Engine, make_engine
 from predecoder.network import Network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import DistilledLabels

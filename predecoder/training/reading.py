@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from predecoder.correction import Policies
-from predecoder.network import NetworkConfig
+from predecoder.network import network_config
 from predecoder.training.config import ClassLossConfig, DataConfig, OptimizerConfig, StageConfig, TrainConfig
 from predecoder.training.tasks import TaskConfig
 
 __all__ = ["load_config"]
 
 _TABLES = {
-    "network": NetworkConfig,
     "policies": Policies,
     "optimizer": OptimizerConfig,
     "data": DataConfig,
@@ -57,6 +56,12 @@ def _stage(table: dict[str, Any], *, shared: dict[str, Any], path: Path) -> Stag
     """One stage, of a table with its own keys over the shared ones."""
     where = f"{path}, stage {table['name']!r}"
     values = dict(table)
+    if "network" in values:
+        merged = _table(shared, "network", where) | _table(values, "network", where)
+        try:
+            values["network"] = network_config(merged)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     for name, kind in _TABLES.items():
         if name in values:
             merged = _table(shared, name, where) | _table(values, name, where)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from predecoder.network import Network, NetworkConfig
+from predecoder.network import Network, NetworkConfig, make_network, network_config
 from predecoder.training.batches import Batch
 from predecoder.training.config import ClassLossConfig, DataConfig, StageConfig
 from predecoder.training.losses import BatchLoss, StageLoss
@@ -28,7 +28,7 @@ class TrainingRun:
     def __init__(self, stage: StageConfig, *, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(stage.seed)
         self.stage, self.device, self.processes = stage, device, processes
-        self.network = Network(stage.network).to(device)
+        self.network = make_network(stage.network).to(device)
         if stage.init:
             _begin_from(self.network, stage.init)
         self.optimizers = _optimizers(self.network, stage)
@@ -94,7 +94,7 @@ class TrainingRun:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
-        arrays = [batch.inputs, batch.rates] if self.stage.network.rates else [batch.inputs]
+        arrays = [batch.inputs, batch.rates] if self.stage.network.noise_conditioned else [batch.inputs]
         given = [torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3) for a in arrays]
         losses = loss_of(self.network(*given), batch)
         losses.total.backward()
@@ -132,7 +132,7 @@ def _optimizers(network: Network, stage: StageConfig) -> tuple[torch.optim.Optim
 def _completed(made: dict[str, Any]) -> dict[str, Any]:
     """A stage as it was saved; what configurations did not have yet is as it is by default."""
     return made | {
-        "network": dataclasses.asdict(NetworkConfig(**made["network"])),
+        "network": dataclasses.asdict(network_config(made["network"])),
         "tasks": tuple(dataclasses.asdict(TaskConfig(**task)) for task in made["tasks"]),
         "data": dataclasses.asdict(DataConfig(**made["data"])),
         "class_loss": dataclasses.asdict(ClassLossConfig(**made["class_loss"])),
@@ -140,23 +140,23 @@ def _completed(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _begin_from(network: Network, init: str) -> None:
-    """Load weights that may lack the last residual blocks, a geometry or rates: those have no effect yet."""
-    given = load_network(init)
-    wanted = network.config
-    geometry = given.config.geometry or wanted.geometry
-    grown = dataclasses.replace(
-        given.config,
-        residual_blocks=wanted.residual_blocks,
-        geometry=geometry,
-        rates=given.config.rates or wanted.rates,
-        integers=wanted.integers,
-    )
-    if given.config.residual_blocks > wanted.residual_blocks or grown != wanted:
+    """Load weights that may lack what has no effect yet: see `_grows_to`."""
+    given, wanted = load_network(init), network.config
+    if not _grows_to(given.config, wanted):
         raise ValueError(
-            f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual "
-            "blocks, a geometry, rates and integers can be added"
+            f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual blocks, "
+            "noise features, a patch embedding and the ranges of 'quantized-separable' can be added"
         )
-    state = network.state_dict()
     ranges = ("stream_range", "hidden_range")  # measured anew when training ends
     kept = {name: value for name, value in given.state_dict().items() if name not in ranges}
-    network.load_state_dict(state | kept)
+    network.load_state_dict(network.state_dict() | kept)
+
+
+def _grows_to(given: NetworkConfig, wanted: NetworkConfig) -> bool:
+    """Whether a network can begin as another one does, by more blocks that are the identity and by zeros."""
+    have, want = dataclasses.asdict(given), dataclasses.asdict(wanted)
+    dense = [table.pop("family") == "dense" for table in (have, want)]
+    if dense[0] != dense[1] or have.pop("residual_blocks") > want.pop("residual_blocks"):
+        return False
+    added = {name for name in ("noise_conditioned", "patch_embedding") if not have.get(name)}
+    return all(have[name] == want[name] for name in have if name not in added)

@@ -9,8 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import stim
 
-from predecoder.blocking import blocked_places
-from predecoder.rates import blocked_rates
+from predecoder.blocking import blocked_noise_features, blocked_places
 from predecoder.training.randomized_noise import randomized_noise
 from qec import (
     CircuitNoise,
@@ -166,7 +165,7 @@ class Stream:
     @cached_property
     def rates(self) -> np.ndarray:
         """float32 `(1, t, i, j, 64)`."""
-        return blocked_rates(self.problem)
+        return blocked_noise_features(self.problem)
 
     def batch_shots(self, blocks_per_batch: int) -> int:
         """Number of shots of a batch."""

@@ -53,7 +53,6 @@ def place_on_grid(t: np.ndarray, positions: np.ndarray, tables: DemTables) -> Pl
         LayoutError: the positions are not those of a rotated patch, or the stabilizers of the first
             layer are not those that see the observables' flips.
     """
-    _check_unique(t, positions)
     try:
         return _both_types(t, positions, tables)
     except LayoutError as error:
@@ -140,17 +139,6 @@ def _reflected(ij: np.ndarray, parity: int, last: np.ndarray, *, axes: np.ndarra
     ij = ij.copy()
     ij[:, axes] = last[axes] - ij[:, axes]
     return ij, int((parity + last[axes].sum()) % 2)
-
-
-def _check_unique(t: np.ndarray, positions: np.ndarray) -> None:
-    """Two detectors on one voxel cannot be laid out."""
-    _, index, counts = np.unique(
-        np.column_stack([t, positions]), axis=0, return_index=True, return_counts=True
-    )
-    if counts.max() > 1:
-        raise LayoutError(
-            f"detector D{index[np.argmax(counts)]} shares its coordinates with another detector"
-        )
 
 
 def _check_patch(placed: PlacedPatch, *, types: tuple[int, ...]) -> None:

@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.spatial import cKDTree
 
-__all__ = ["LayoutError", "ancilla_lattice", "layers_of_times", "patch_ancillas", "space_time_coordinates"]
+__all__ = ["LayoutError", "ancilla_lattice", "patch_ancillas"]
 
 _TOLERANCE = 1e-6
 
 
 class LayoutError(ValueError):
     """The detectors do not form a rotated-surface-code memory experiment; the message says why."""
-
-
-def space_time_coordinates(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
-    """Checks that every detector has coordinates and returns them as float64 `(n, 3)`: x, y, t.
-
-    Raises:
-        LayoutError: no detectors, or one without exactly three finite coordinates.
-    """
-    if not coordinates:
-        raise LayoutError("the model has no detectors, so there is nothing to lay out")
-    for k, c in enumerate(coordinates):
-        if len(c) != 3 or not np.all(np.isfinite(c)):
-            raise LayoutError(
-                f"detector D{k} has coordinates {list(c)}, expected (x, y, t); "
-                "add DETECTOR(x, y, t) coordinates to the circuit"
-            )
-    return np.array(coordinates, dtype=np.float64)
-
-
-def layers_of_times(times: np.ndarray) -> np.ndarray:
-    """Maps time coordinates `(n,)` to layers 0, 1, ...; int64 `(n,)`.
-
-    The spacing of the layers is the smallest difference between two times.
-
-    Raises:
-        LayoutError: the times are not equally spaced.
-    """
-    distinct = np.unique(times)
-    step = np.diff(distinct).min() if len(distinct) > 1 else 1.0
-    layers = (times - distinct[0]) / step
-    rounded = np.rint(layers)
-    worst = int(np.argmax(np.abs(layers - rounded)))
-    if abs(layers[worst] - rounded[worst]) > _TOLERANCE:
-        raise LayoutError(
-            f"detector D{worst} has time {times[worst]:g}, which is not a whole number of layers "
-            f"of {step:g} after {distinct[0]:g}"
-        )
-    return rounded.astype(np.int64)
 
 
 def ancilla_lattice(positions: np.ndarray, *, single_type: bool) -> np.ndarray:

@@ -16,7 +16,8 @@ import stim
 
 from qec.dem import DemTables, detector_coordinates
 from qec.patch.grid import MEMORY, OTHER, place_on_grid
-from qec.patch.lattice import LayoutError, layers_of_times, space_time_coordinates
+from qec.patch.lattice import LayoutError
+from qec.patch.layers import layers_of_detectors, space_time_coordinates
 from qec.patch.observable_masks import infer_observable_masks
 
 __all__ = ["GRID_REVISION", "MEMORY", "OTHER", "DetectorLayout", "LayoutError"]
@@ -63,14 +64,14 @@ class DetectorLayout:
         """Find the layout of any rotated-surface-code memory DEM with detector coordinates.
 
         Args:
-            dem: decomposed DEM whose detectors have coordinates (x, y, t).
+            dem: decomposed DEM whose detectors have coordinates (x, y, t, ...).
             tables: of that DEM.
 
         Raises:
             LayoutError: the detectors do not form such an experiment; the message says why.
         """
         coordinates = space_time_coordinates(detector_coordinates(dem))
-        t = layers_of_times(coordinates[:, 2])
+        t = layers_of_detectors(coordinates[:, 2], coordinates[:, :2])
         patch = place_on_grid(t, coordinates[:, :2], tables)
         voxels = np.column_stack([t, patch.ij])
         support = infer_observable_masks(voxels, tables, patch.ancillas)

@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     import torch
 
     from predecoder import save_weights
-    from predecoder.device import select_device
+    from predecoder.inference import select_device
     from predecoder.training import load_config
     from sims.cli.torchrun import joined_processes
 

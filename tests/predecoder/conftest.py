@@ -3,15 +3,21 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import stim
 import torch
 
 import qec
-from predecoder.calibration import calibrate
-from predecoder.network import Network, NetworkConfig
+from predecoder.network import (
+    DenseConfig,
+    Network,
+    NetworkConfig,
+    QuantizedSeparableConfig,
+    SeparableConfig,
+    calibrate,
+    make_network,
+)
 from qec import NOISE_FEATURES, DecodingProblem, DetectorLayout, MoveSet
 
 
@@ -60,51 +66,50 @@ def model() -> Callable[..., Model]:
 
 @pytest.fixture(scope="session")
 def random_network() -> Callable[..., Network]:
-    """`random_network(seed)`: a small network with random weights that proposes about half of all moves."""
+    """`random_network(seed)`: a small dense network with random weights that proposes half of all moves."""
 
-    def make(seed: int = 0, *, channels: int = 8, rates: bool = False) -> Network:
-        return _randomized(NetworkConfig(channels=channels, residual_blocks=1, rates=rates), seed)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def separable_network() -> Callable[..., Network]:
-    """`separable_network(seed)`: like `random_network`, of the kind that the engine in C++ runs."""
-
-    def make(seed: int = 0, *, channels: int = 16, geometry: int = 6, rates: bool = False) -> Network:
-        config = _separable(channels=channels, geometry=geometry, rates=rates)
+    def make(seed: int = 0, *, channels: int = 8, noise_conditioned: bool = False) -> Network:
+        config = DenseConfig(channels=channels, residual_blocks=1, noise_conditioned=noise_conditioned)
         return _randomized(config, seed)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def integer_network() -> Callable[..., Network]:
-    """`integer_network(seed)`: like `separable_network`, calibrated for the engine in integers."""
+def separable_network() -> Callable[..., Network]:
+    """`separable_network(seed)`: like `random_network`, of the family that the native engine runs."""
 
-    def make(seed: int = 0, *, channels: int = 48, geometry: int = 6, rates: bool = False) -> Network:
-        config = _separable(channels=channels, geometry=geometry, rates=rates, integers=True)
-        network = _randomized(config, seed)
+    def make(
+        seed: int = 0, *, channels: int = 16, patch_embedding: int = 6, noise_conditioned: bool = False
+    ) -> Network:
+        return _randomized(SeparableConfig(channels, 2, noise_conditioned, patch_embedding), seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quantized_network() -> Callable[..., Network]:
+    """`quantized_network(seed)`: like `separable_network`, calibrated for int8."""
+
+    def make(
+        seed: int = 0, *, channels: int = 48, patch_embedding: int = 6, noise_conditioned: bool = False
+    ) -> Network:
+        network = _randomized(QuantizedSeparableConfig(channels, 2, noise_conditioned, patch_embedding), seed)
         # Mostly alike everywhere, as trained networks are: otherwise one channel would fill all ranges.
         with torch.no_grad():
             for block in network.trunk:
-                block.mix.weight /= channels**0.5  # pyright: ignore
-        told = torch.randn(1, 8 * NOISE_FEATURES, 3, 3, 3) if rates else None
-        calibrate(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), told)])
-        network.stream_range *= 4  # no shot saturates it
+                block.pointwise.weight /= channels**0.5  # pyright: ignore
+        features = torch.randn(1, 8 * NOISE_FEATURES, 3, 3, 3) if noise_conditioned else None
+        calibrate(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), features)])  # pyright: ignore
+        network.stream_range *= 4  # no shot saturates it # pyright: ignore
         return network
 
     return make
 
 
-def _separable(**options: Any) -> NetworkConfig:
-    return NetworkConfig(residual_blocks=2, time_fold=1, separable=True, **options)
-
-
 def _randomized(config: NetworkConfig, seed: int) -> Network:
     torch.manual_seed(seed)
-    network = Network(config)
+    network = make_network(config)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter))

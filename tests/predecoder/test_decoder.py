@@ -14,8 +14,8 @@ import qec
 from global_decoders import make_decoder
 from predecoder import CompiledPredecoded, PredecodedDecoder, WeightsError
 from predecoder.correction import ClusterDecision, ThresholdPolicy
-from predecoder.device import select_device
-from predecoder.network import NetworkConfig
+from predecoder.inference import select_device
+from predecoder.network import DenseConfig
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +79,20 @@ def test_a_volume_cut_into_tiles_decodes_to_the_same_bits(model, weights, monkey
     packed = _shots(m.circuit, 30)
     decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights)
     whole = _compiled(decoder, m.dem).propose(packed)
-    monkeypatch.setattr("predecoder.engines._BLOCKS_PER_TILE", 9)
+    monkeypatch.setattr("predecoder.inference.torch_engine._BLOCKS_PER_TILE", 9)
     assert np.array_equal(_compiled(decoder, m.dem).propose(packed), whole)
 
 
 class _Constant(torch.nn.Module):
     """Outputs the same logit everywhere."""
 
-    config = NetworkConfig()
+    config = DenseConfig()
 
     def __init__(self, logit: float) -> None:
         super().__init__()
         self.logit = logit
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def logits(self, x: torch.Tensor, noise_bias: None = None) -> torch.Tensor:
         return torch.full((len(x), 24, *x.shape[2:]), self.logit)
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from predecoder import WeightsError, load_bundle, load_network, resolve_weights, save_weights, shipped_weights
 from predecoder.correction import AbstainPolicy, Policies, ThresholdPolicy
-from predecoder.network import Network, NetworkConfig
+from predecoder.network import DenseConfig
 from qec import GRID_REVISION
 
 
@@ -58,7 +58,7 @@ def test_foreign_and_misfitting_files(tmp_path):
 def test_weights_of_another_grid_are_refused(tmp_path, random_network, monkeypatch):
     """Trained on another canonical grid, a network would load and decode badly."""
     file = save_weights(random_network(), tmp_path / "w.safetensors", {})
-    monkeypatch.setattr("predecoder.weights.GRID_REVISION", GRID_REVISION + 1)
+    monkeypatch.setattr("predecoder.weights.bundle.GRID_REVISION", GRID_REVISION + 1)
     with pytest.raises(WeightsError, match=f"revision {GRID_REVISION} of the detector grid"):
         load_network(file.path)
 
@@ -88,21 +88,9 @@ def test_shipped_policies_are_told_apart(name):
 def test_expected_size_is_checked(tmp_path, random_network):
     file = save_weights(random_network(), tmp_path / "w.safetensors", {})
     with pytest.raises(WeightsError, match="the configuration asks for"):
-        load_network(file.path, expect=NetworkConfig(channels=16, residual_blocks=1))
+        load_network(file.path, expect=DenseConfig(channels=16, residual_blocks=1))
 
 
 def test_unknown_name_lists_what_is_shipped():
     with pytest.raises(WeightsError, match="'best' are neither a file nor a shipped name; shipped are:"):
         resolve_weights("best")
-
-
-@pytest.mark.parametrize("value", [0, -3, 2.5, 100_000])
-def test_network_sizes_are_checked(value):
-    with pytest.raises(ValueError, match=f"channels={value}"):
-        NetworkConfig(channels=value)
-
-
-def test_operation_count_is_what_the_network_has():
-    config = NetworkConfig(channels=8, residual_blocks=3)
-    weights = sum(p.numel() for p in Network(config).parameters() if p.ndim > 1)
-    assert config.macs_per_block == weights

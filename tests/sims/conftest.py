@@ -68,13 +68,13 @@ def two_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     import torch
 
     from predecoder import save_weights
-    from predecoder.network import Network, NetworkConfig
+    from predecoder.network import DenseConfig, make_network
 
     folder = tmp_path_factory.mktemp("weights")
     paths = (folder / "one.safetensors", folder / "two.safetensors")
     for seed, path in enumerate(paths):
         torch.manual_seed(seed)
-        network = Network(NetworkConfig(channels=8, residual_blocks=1))
+        network = make_network(DenseConfig(channels=8, residual_blocks=1))
         with torch.no_grad():
             network.head.bias.sub_(10.0)  # type: ignore[union-attr]
         save_weights(network, path, {})

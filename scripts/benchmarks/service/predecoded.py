@@ -22,7 +22,7 @@ from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
 from predecoder import CompiledPredecoded, PredecodedDecoder, load_bundle
 from predecoder.correction import automatic_policy, make_decision
-from predecoder.device import select_device
+from predecoder.inference import select_device
 from qec import DecodingProblem
 from scripts.benchmarks.service.kit import memory
 

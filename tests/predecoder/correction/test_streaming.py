@@ -74,11 +74,11 @@ def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile
 
 
 @pytest.mark.parametrize(("distance", "rounds"), [(3, 2), (3, 24), (5, 9)])
-@pytest.mark.parametrize("geometry", [0, 6])
+@pytest.mark.parametrize("patch_embedding", [0, 6])
 def test_a_stream_through_a_separable_network_is_the_whole_volume(
-    model, separable_network, distance, rounds, geometry
+    model, separable_network, distance, rounds, patch_embedding
 ) -> None:
-    m, network = model(distance, rounds, "x"), separable_network(rounds, geometry=geometry)
+    m, network = model(distance, rounds, "x"), separable_network(rounds, patch_embedding=patch_embedding)
     policy = ThresholdPolicy(-3.0, 3.0)
     random = np.random.default_rng(rounds)
     shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
@@ -98,7 +98,10 @@ def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(
     model, random_network, separable_network, rounds, read, tile, policy, separable
 ) -> None:
     """Also where the layers were read from an experiment of another length."""
-    m, network = model(3, rounds, "z"), (separable_network if separable else random_network)(3, rates=True)
+    m, network = (
+        model(3, rounds, "z"),
+        (separable_network if separable else random_network)(3, noise_conditioned=True),
+    )
     random = np.random.default_rng(rounds)
     shots = (random.random((3, m.layout.num_detectors)) < 0.1).astype(np.uint8)
     left, flips = _whole(m, network, policy, shots)

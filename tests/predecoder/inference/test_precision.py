@@ -12,9 +12,7 @@ from global_decoders import make_decoder
 from global_decoders.windows import LayeredDem
 from predecoder import PredecodedDecoder, StreamPredecoder
 from predecoder.correction import ThresholdPolicy
-from predecoder.device import running
-from predecoder.engines import TorchEngine, make_engine
-from predecoder.inference import choose_precision
+from predecoder.inference import TorchEngine, choose_precision, make_engine, running
 
 CPU = torch.device("cpu")
 
@@ -145,8 +143,8 @@ _OTHER_MACHINE = """
 import sys
 import numpy as np
 import torch
-from predecoder.engines import make_engine
-from predecoder.network import Network, NetworkConfig
+from predecoder.inference import make_engine
+
 from predecoder import load_network
 from qec import DecodingProblem, depolarizing, memory_circuit
 

@@ -12,7 +12,7 @@ from predecoder.training.tasks import expand_tasks
     ("text", "reason"),
     [
         ("steps = [", "not a TOML file"),
-        ("[network]\nwidth = 3", "unknown key 'width'; known keys are channels"),
+        ("[network]\nwidth = 3", "unknown key 'width' of family='dense'; known keys are channels"),
         ("[network]\nchannels = 0", "channels=0"),
         ("[optimizer]\nsteps = 'many'", "steps='many' is not a number"),
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),

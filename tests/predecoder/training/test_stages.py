@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from predecoder.network import NetworkConfig
+from predecoder.network import QuantizedSeparableConfig, QuantizedSeparableNetwork, SeparableConfig
 from predecoder.training import ClassLossConfig, OptimizerConfig, TaskConfig, TrainConfig, train, train_stage
 from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.run import TrainingRun
@@ -82,7 +82,7 @@ def test_added_residual_blocks_begin_as_the_identity(stage, model, random_networ
     with torch.no_grad():
         assert torch.equal(run.network(x), given(x))
     other = dataclasses.replace(longer, channels=16)
-    with pytest.raises(ValueError, match="only residual blocks, a geometry, rates and integers can be added"):
+    with pytest.raises(ValueError, match="only residual blocks, noise features, a patch embedding"):
         TrainingRun(dataclasses.replace(run.stage, network=other), device=torch.device("cpu"))
 
 
@@ -92,7 +92,7 @@ def test_a_network_that_is_told_of_the_noise_begins_as_one_that_is_not(
 ):
     given = (separable_network if separable else random_network)(1)
     save_weights(given, tmp_path / "given.safetensors", {})
-    told = dataclasses.replace(given.config, rates=True)
+    told = dataclasses.replace(given.config, noise_conditioned=True)
     run = TrainingRun(
         dataclasses.replace(stage, network=told, init=str(tmp_path / "given.safetensors")),
         device=torch.device("cpu"),
@@ -104,13 +104,14 @@ def test_a_network_that_is_told_of_the_noise_begins_as_one_that_is_not(
 
 @pytest.mark.slow
 def test_rates_are_learnt_and_reach_the_ranges_of_integers(stage, tmp_path):
-    size = NetworkConfig(16, 1, 1, separable=True, rates=True, integers=True)
+    size = QuantizedSeparableConfig(16, 1, noise_conditioned=True)
     tasks = (TaskConfig(3, 3, p=0.02, noise="randomized", variants=2, perfect_last_round=True),)
     network = train_stage(
         dataclasses.replace(stage, network=size, tasks=tasks), tmp_path, device=torch.device("cpu")
     )
-    assert network.noise is not None
-    assert network.noise.weight.abs().sum() > 0
+    assert isinstance(network, QuantizedSeparableNetwork)
+    assert network.noise_embedding is not None
+    assert network.noise_embedding.weight.abs().sum() > 0
     assert (network.stream_range > 0).any()
     for inputs, rates in sample_inputs(expand_tasks(tasks)[0], 64, seed=1):
         logits = network(inputs, rates)
@@ -124,7 +125,7 @@ def test_a_checkpoint_from_before_tasks_had_all_their_fields_resumes(stage, tmp_
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     for task in state["stage"]["tasks"]:
         del task["variants"], task["perfect_last_round"]
-    del state["stage"]["network"]["rates"]
+    del state["stage"]["network"]["noise_conditioned"]
     torch.save(state, tmp_path / "checkpoint.pt")
     again = TrainingRun(stage, device=torch.device("cpu"))
     again.restore(tmp_path / "checkpoint.pt")
@@ -133,17 +134,19 @@ def test_a_checkpoint_from_before_tasks_had_all_their_fields_resumes(stage, tmp_
 
 def test_training_ends_with_the_ranges_that_the_integers_need(stage, model, tmp_path):
     """They do not change what is learnt, come with the weights, and can be left behind."""
-    size = dataclasses.replace(stage.network, channels=16, separable=True, time_fold=1)
-    whole = dataclasses.replace(stage, network=dataclasses.replace(size, integers=True))
+    size = SeparableConfig(16, stage.network.residual_blocks)
+    whole = dataclasses.replace(stage, network=QuantizedSeparableConfig(16, size.residual_blocks))
     network = train_stage(whole, tmp_path / "integers", device=torch.device("cpu"))
     plain = train_stage(
         dataclasses.replace(stage, network=size), tmp_path / "plain", device=torch.device("cpu")
     )
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in plain.state_dict().items())
+    assert isinstance(network, QuantizedSeparableNetwork)
     assert (network.stream_range > 0).any()
     assert (network.hidden_range > 0).any()
     save_weights(network, tmp_path / "w.safetensors", {})
     again = load_network(tmp_path / "w.safetensors")
+    assert isinstance(again, QuantizedSeparableNetwork)
     assert torch.equal(again.hidden_range, network.hidden_range)
     grown = dataclasses.replace(whole.network, residual_blocks=2)
     for wanted in (size, whole.network, grown):

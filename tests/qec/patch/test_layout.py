@@ -152,20 +152,6 @@ def test_what_is_not_a_rotated_surface_code_is_refused_with_a_reason(circuit, re
         _layout_of(circuit().detector_error_model())
 
 
-def test_detectors_that_share_coordinates_are_refused():
-    dem = stim.DetectorErrorModel("error(0.1) D0 D1\ndetector(0, 0, 0) D0\ndetector(0, 0, 0) D1")
-    with pytest.raises(LayoutError, match="D0 shares its coordinates"):
-        _layout_of(dem)
-
-
-def test_uneven_times_are_refused():
-    dem = stim.DetectorErrorModel(
-        "error(0.1) D0 D1\ndetector(0, 0, 0) D0\ndetector(0, 0, 1) D1\ndetector(0, 0, 2.5) D2"
-    )
-    with pytest.raises(LayoutError, match=r"D2 has time 2.5"):
-        _layout_of(dem)
-
-
 def test_a_contradictory_observable_is_refused():
     """One data site alone flips the observable: the stabilizers around it would flip it too."""
     dem = _circuit(3, 3).detector_error_model(decompose_errors=True)

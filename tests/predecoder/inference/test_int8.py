@@ -8,14 +8,18 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import find_compiler
-from predecoder.calibration import calibrate
-from predecoder.engines import make_engine
-from predecoder.inference.int8_reference import ReferenceIntegerNetwork
-from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
-from predecoder.native import NativeIntegerNetwork, NativeNetwork, NativeUnavailableError
+from predecoder.inference import (
+    NativeNetwork,
+    NativeQuantizedNetwork,
+    QuantizationError,
+    QuantizedTables,
+    ReferenceQuantizedNetwork,
+    make_engine,
+)
+from predecoder.inference.table_layout import cells
+from predecoder.native import NativeUnavailableError
 from predecoder.native import library as native_library
-from predecoder.native.placement import cells
-from predecoder.network import NetworkConfig
+from predecoder.network import calibrate
 
 CPU = torch.device("cpu")
 CHUNK = 32
@@ -61,18 +65,18 @@ class _Wide:
         detections = np.unpackbits(packed, axis=1, count=self.layout.num_detectors, bitorder="little")
         grid = cells(self.layout.detector_grid)
         fired = np.where(grid >= 0, detections[:, grid], 0).transpose(0, 1, 3, 4, 2).astype(np.int64)
-        x = np.broadcast_to(t["start"], (len(packed), *t["start"].shape))
+        x = np.broadcast_to(t["first_layer_bias"], (len(packed), *t["first_layer_bias"].shape))
         for row, detector, dj in itertools.product(range(9), range(4), range(3)):
             seen = self._around(fired[..., detector : detector + 1], 3 * row + dj)
             x = _saturated(x + seen * t["embed"][detector, 3 * row + dj])
         x = np.maximum(x, 0)
-        mix = _pairs(self.raw["mix"], np.int8)
+        mix = _pairs(self.raw["pointwise"], np.int8)
         for block in range(len(mix)):
             total = np.zeros_like(x)
             for tap in range(27):
-                total += _scaled(self._around(x, tap), t["depth"][block, :, tap])
+                total += _scaled(self._around(x, tap), t["depthwise"][block, :, tap])
             assert np.abs(total).max() < 2**15
-            field = t["fields"][block][self.raw["kind"]].transpose(0, 1, 3, 2)
+            field = t["position_bias"][block][self.raw["kind"]].transpose(0, 1, 3, 2)
             hidden = np.clip(_scaled(_saturated(total + field), t["gain"][block]), 0, 127)
             total = np.zeros_like(x)
             for first in range(0, x.shape[-1], CHUNK):
@@ -80,7 +84,7 @@ class _Wide:
                 sums = hidden[..., part] @ mix[block][:, part].T
                 assert np.abs(sums).max() < 2**15
                 total = _saturated(total + sums)
-            step = _saturated(_scaled(total, t["mix_gain"][block]) + t["mix_bias"][block])
+            step = _saturated(_scaled(total, t["pointwise_gain"][block]) + t["pointwise_bias"][block])
             x = _saturated(x + step)
         sums = x @ _pairs(self.raw["head"], np.int16).T + self.raw["head_bias"]
         assert np.abs(sums).max() < 2**31
@@ -99,102 +103,102 @@ class _Wide:
     ],
 )
 def test_every_bit_is_that_of_the_arithmetic(
-    model, integer_network, distance, rounds, basis, orientation, shots, channels
+    model, quantized_network, distance, rounds, basis, orientation, shots, channels
 ):
-    m, network = model(distance, rounds, basis, orientation), integer_network(distance, channels=channels)
+    m, network = model(distance, rounds, basis, orientation), quantized_network(distance, channels=channels)
     packed = _shots(m, shots)
     tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
     assert expected.std() > 0.1
-    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
-    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(NativeQuantizedNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceQuantizedNetwork(tables)(packed), expected)
 
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
-def test_nothing_wraps_far_outside_the_calibrated_ranges(model, integer_network, factor):
+def test_nothing_wraps_far_outside_the_calibrated_ranges(model, quantized_network, factor):
     """Shots of random bits, through a network calibrated for activations that are much smaller or larger."""
-    m, network = model(5, 3), integer_network(3)
+    m, network = model(5, 3), quantized_network(3)
     network.stream_range *= factor
     network.hidden_range *= factor
     packed = np.random.default_rng(1).integers(0, 256, (20, -(-m.layout.num_detectors // 8)), dtype=np.uint8)
     tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
-    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
-    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(NativeQuantizedNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceQuantizedNetwork(tables)(packed), expected)
 
 
 @pytest.mark.slow
-def test_the_same_bits_without_vector_instructions(model, integer_network, tmp_path, monkeypatch):
-    m, network = model(5, 3), integer_network(5)
+def test_the_same_bits_without_vector_instructions(model, quantized_network, tmp_path, monkeypatch):
+    m, network = model(5, 3), quantized_network(5)
     packed = _shots(m, 20)
-    here = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
+    here = NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed)
     path = native_library.SOURCES / "integer_network.cpp"
     flags = (*native_library._FLAGS, "-Wno-psabi")
     native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
     plain = ctypes.CDLL(str(tmp_path / "plain.so"))
-    monkeypatch.setattr("predecoder.native.volumes.load_library", lambda _: plain)
-    assert np.array_equal(NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed), here)
+    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", lambda _: plain)
+    assert np.array_equal(NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed), here)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_logits_are_near_those_in_floating_point(model, integer_network, told):
-    m, network = model(5, 4, "z", "ZH"), integer_network(4, rates=told)
+@pytest.mark.parametrize("noise_conditioned", [False, True])
+def test_logits_are_near_those_in_floating_point(model, quantized_network, noise_conditioned):
+    m, network = model(5, 4, "z", "ZH"), quantized_network(4, noise_conditioned=noise_conditioned)
     packed = _shots(m, 200)
     exact = NativeNetwork(m.problem, network)(packed)
-    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
+    got = NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     assert not np.array_equal(got, exact)
 
 
 @pytest.mark.parametrize("layers", [1, 3, 10])
-def test_tiles_and_batches_have_the_same_bits(model, integer_network, monkeypatch, layers):
-    m, network = model(3, 24, "z", "XH"), integer_network(5)
+def test_tiles_and_batches_have_the_same_bits(model, quantized_network, monkeypatch, layers):
+    m, network = model(3, 24, "z", "XH"), quantized_network(5)
     packed = _shots(m, 33)
-    whole = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
-    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * 4)
-    tiled = NativeIntegerNetwork(QuantizedTables(m.problem, network))
+    whole = NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed)
+    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * 4)
+    tiled = NativeQuantizedNetwork(QuantizedTables(m.problem, network))
     assert np.array_equal(tiled(packed), whole)
     assert np.array_equal(np.concatenate([tiled(packed[:15]), tiled(packed[15:])]), whole)
 
 
 @pytest.mark.slow
-def test_a_patch_wider_than_a_tile_of_columns(model, integer_network):
-    m, network = model(21, 2), integer_network(3, channels=16)
+def test_a_patch_wider_than_a_tile_of_columns(model, quantized_network):
+    m, network = model(21, 2), quantized_network(3, channels=16)
     packed = _shots(m, 2)
     tables = QuantizedTables(m.problem, network)
     expected = _Wide(tables)(packed)
-    assert np.array_equal(NativeIntegerNetwork(tables)(packed), expected)
-    assert np.array_equal(ReferenceIntegerNetwork(tables)(packed), expected)
+    assert np.array_equal(NativeQuantizedNetwork(tables)(packed), expected)
+    assert np.array_equal(ReferenceQuantizedNetwork(tables)(packed), expected)
 
 
-def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model, integer_network):
-    m, network = model(), integer_network(1, channels=16)
+def test_a_channel_that_never_fires_and_a_network_of_zeros_are_no_trouble(model, quantized_network):
+    m, network = model(), quantized_network(1, channels=16)
     with torch.no_grad():
         for block in network.trunk:
-            block.spatial.weight[3] = 0
-            block.spatial.bias[3] = -1
+            block.depthwise.weight[3] = 0
+            block.depthwise.bias[3] = -1
         calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
     packed = _shots(m, 40)
     exact = NativeNetwork(m.problem, network)(packed)
-    got = NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed)
+    got = NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed)
     assert np.sqrt(np.mean((got - exact) ** 2)) < 0.1 * exact.std()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
     calibrate(network, [(torch.ones(4, 16, 2, 2, 2), None)])
-    assert not NativeIntegerNetwork(QuantizedTables(m.problem, network))(packed).any()
+    assert not NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed).any()
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda n: n.stream_range.zero_(), "was never calibrated for int8"),
-        (lambda n: n.trunk[0].mix.weight.data.mul_(1e6), "are too large, or no numbers"),
-        (lambda n: n.trunk[1].mix.weight.data.fill_(float("nan")), "are too large, or no numbers"),
+        (lambda n: n.trunk[0].pointwise.weight.data.mul_(1e6), "are too large, or no numbers"),
+        (lambda n: n.trunk[1].pointwise.weight.data.fill_(float("nan")), "are too large, or no numbers"),
     ],
 )
-def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, integer_network, spoil, reason):
-    m, network = model(), integer_network(8, channels=16)
+def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, quantized_network, spoil, reason):
+    m, network = model(), quantized_network(8, channels=16)
     spoil(network)
     for precision in ("auto", "int8"):
         with pytest.raises(QuantizationError, match=reason + ".*use precision 'float32'"):
@@ -203,32 +207,28 @@ def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, integer_ne
     assert isinstance(engine, NativeNetwork)
 
 
-def test_who_runs_it(model, integer_network, separable_network):
-    m, network = model(), integer_network()
+def test_who_runs_it(model, quantized_network, separable_network):
+    m, network = model(), quantized_network()
     packed = _shots(m, 20)
     native = make_engine(m.problem, network, device=CPU)
     plain = make_engine(m.problem, network, device=CPU, native=False)
-    assert isinstance(native, NativeIntegerNetwork)
-    assert isinstance(plain, ReferenceIntegerNetwork)
+    assert isinstance(native, NativeQuantizedNetwork)
+    assert isinstance(plain, ReferenceQuantizedNetwork)
     assert native.precision == plain.precision == "int8"
     assert np.array_equal(native(packed), plain(packed))
-    with pytest.raises(ValueError, match="run calibrated separable networks, not NetworkConfig"):
+    with pytest.raises(ValueError, match="family 'quantized-separable', not SeparableConfig"):
         QuantizedTables(m.problem, separable_network())
-    fitting = {"channels": 32, "separable": True, "time_fold": 1}
-    for other in ({"channels": 24}, {"channels": 272}, {"separable": False}, {"time_fold": 2}):
-        with pytest.raises(ValueError, match="integers=true needs separable=true, time_fold=1 and channels"):
-            NetworkConfig(**fitting | other, integers=True)
 
 
-def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, integer_network, monkeypatch):
-    m, network = model(5, 4), integer_network(2)
+def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, quantized_network, monkeypatch):
+    m, network = model(5, 4), quantized_network(2)
     packed = _shots(m, 9)
     expected = make_engine(m.problem, network, device=CPU)(packed)
 
     def missing(_: str) -> None:
         raise NativeUnavailableError("no C++ compiler (here)")
 
-    monkeypatch.setattr("predecoder.native.volumes.load_library", missing)
+    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", missing)
     engine = make_engine(m.problem, network, device=CPU, precision="int8")
-    assert isinstance(engine, ReferenceIntegerNetwork)
+    assert isinstance(engine, ReferenceQuantizedNetwork)
     assert np.array_equal(engine(packed), expected)

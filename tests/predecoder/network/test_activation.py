@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from predecoder.activation import gelu
+from predecoder.network.activation import gelu
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from cuda.qecpipe.cpu_build import COMPILERS
-from predecoder.engines import TorchEngine, make_engine
-from predecoder.native import NativeNetwork
-from predecoder.network import NetworkConfig
+from predecoder.inference import NativeNetwork, TorchEngine, make_engine
+from predecoder.network import SeparableConfig
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
 CPU = torch.device("cpu")
@@ -30,12 +29,12 @@ def _shots(model, shots: int, *, seed: int = 1) -> np.ndarray:
         (9, 2, "x", "XV", 3),
     ],
 )
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("noise_conditioned", [False, True])
 def test_logits_are_those_of_torch(
-    model, separable_network, distance, rounds, basis, orientation, shots, told
+    model, separable_network, distance, rounds, basis, orientation, shots, noise_conditioned
 ):
     m = model(distance, rounds, basis, orientation)
-    network = separable_network(distance, rates=told)
+    network = separable_network(distance, noise_conditioned=noise_conditioned)
     packed = _shots(m, shots)
     expected = TorchEngine(m.problem, network, device=CPU)(packed)
     got = NativeNetwork(m.problem, network)(packed)
@@ -65,15 +64,15 @@ def test_a_shot_has_the_same_bits_in_any_batch_and_thread(model, separable_netwo
 
 
 @pytest.mark.parametrize("layers", [1, 3, 10, 22])
-@pytest.mark.parametrize("geometry", [0, 6])
+@pytest.mark.parametrize("patch_embedding", [0, 6])
 def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
-    model, separable_network, monkeypatch, layers, geometry
+    model, separable_network, monkeypatch, layers, patch_embedding
 ):
-    m, network = model(3, 24, "z", "XH"), separable_network(5, geometry=geometry)
+    m, network = model(3, 24, "z", "XH"), separable_network(5, patch_embedding=patch_embedding)
     packed = _shots(m, 9)
     whole = NativeNetwork(m.problem, network)
     cells = m.layout.shape[1] * m.layout.shape[2] // 4
-    monkeypatch.setattr("predecoder.native.volumes._CELLS_PER_TILE", layers * cells)
+    monkeypatch.setattr("predecoder.inference.native_volumes._CELLS_PER_TILE", layers * cells)
     tiled = NativeNetwork(m.problem, network)
     assert np.array_equal(tiled(packed), whole(packed))
     seen = min(1.0, (layers + 2 * network.config.halo[0]) / m.layout.shape[0])
@@ -84,13 +83,12 @@ def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_netwo
     m = model()
     dense = random_network()
     assert isinstance(make_engine(m.problem, dense, device=CPU), TorchEngine)
-    with pytest.raises(ValueError, match="runs separable networks with time_fold=1, not NetworkConfig"):
+    with pytest.raises(ValueError, match=r"separable networks of 8, 16, .* channels, not DenseConfig"):
         NativeNetwork(m.problem, dense)
     separable = separable_network()
     assert isinstance(make_engine(m.problem, separable, device=CPU), NativeNetwork)
     assert isinstance(make_engine(m.problem, separable, device=CPU, native=False), TorchEngine)
-    assert not NativeNetwork.runs(NetworkConfig(channels=12, separable=True, time_fold=1))
-    assert not NativeNetwork.runs(NetworkConfig(channels=8, separable=True, time_fold=2))
+    assert not NativeNetwork.runs(SeparableConfig(channels=12))
 
 
 def test_shots_of_another_size_are_refused(model, separable_network):

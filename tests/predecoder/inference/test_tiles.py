@@ -6,22 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predecoder.network import Network, NetworkConfig
-from predecoder.tiles import halo_blocks, infer_tiled, tiles
+from predecoder.inference import halo_blocks, infer_tiled, tiles
+from predecoder.network import DenseConfig, Network, NetworkConfig, SeparableConfig, make_network
 from qec import NOISE_FEATURES
 
 
 def _network(config: NetworkConfig) -> Network:
     """Weights without zeros, so that every voxel of the receptive field matters."""
     generator = torch.Generator().manual_seed(7)
-    network = Network(config).eval()
+    network = make_network(config).eval()
     for parameter in network.parameters():
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
     return network
 
 
-def _rates(*shape: int) -> torch.Tensor:
+def _noise_features(*shape: int) -> torch.Tensor:
     return torch.randn(1, 8 * NOISE_FEATURES, *shape, generator=torch.Generator().manual_seed(8))
 
 
@@ -51,30 +51,35 @@ def test_every_block_is_in_one_core_and_its_halo_in_the_source(shape, size, halo
 @pytest.mark.parametrize(
     "config",
     [
-        NetworkConfig(8, 2, 1),
-        NetworkConfig(16, 1, 2),
-        NetworkConfig(8, 1, 1),
-        NetworkConfig(8, 1, 1, rates=True),
+        DenseConfig(8, 2, time_fold=1),
+        DenseConfig(16, 1, time_fold=2),
+        DenseConfig(8, 1, time_fold=1),
+        DenseConfig(8, 1, time_fold=1, noise_conditioned=True),
+        DenseConfig(8, 1, time_fold=2, noise_conditioned=True),
+        SeparableConfig(8, 2),
+        SeparableConfig(16, 1, patch_embedding=4, noise_conditioned=True),
     ],
 )
 @settings(max_examples=8, deadline=None)
 @given(size=st.tuples(*[st.integers(1, 6)] * 3), batch=st.integers(1, 3), replicas=st.integers(1, 3))
 def test_tiled_inference_equals_the_whole_volume_bit_for_bit(config, size, batch, replicas):
     network, x = _network(config), _syndromes(batch, 9, 5, 6)
-    given = [x, _rates(9, 5, 6)] if config.rates else [x]
+    x[:, 8:] = x[:1, 8:]  # one patch
     with torch.inference_mode():
-        assert torch.equal(infer_tiled([network] * replicas, *given, size=size), network(*given))
+        bias = network.noise_bias(_noise_features(9, 5, 6)) if config.noise_conditioned else None
+        tiled = infer_tiled([network] * replicas, x, bias, size=size)
+        assert torch.equal(tiled, network.logits(x, bias))
 
 
 def test_a_shot_alone_equals_the_shot_in_a_batch_bit_for_bit():
-    network, x = _network(NetworkConfig(8, 2, 1)), _syndromes(5, 6, 4, 4)
+    network, x = _network(DenseConfig(8, 2, time_fold=1)), _syndromes(5, 6, 4, 4)
     with torch.inference_mode():
         whole = network(x)
         for k in range(5):
             assert torch.equal(network(x[k : k + 1]), whole[k : k + 1])
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(8, 2, 1), NetworkConfig(16, 1, 2)])
+@pytest.mark.parametrize("config", [DenseConfig(8, 2, time_fold=1), DenseConfig(16, 1, time_fold=2)])
 def test_the_halo_is_the_receptive_field(config):
     """A flip in the farthest block of the halo is seen; one block further is not."""
     network = _network(config)

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from predecoder.blocking import MOVE_CHANNELS
 
 if TYPE_CHECKING:
+    import torch
+
     from predecoder.network import Network
 
 __all__ = ["Tile", "halo_blocks", "infer_tiled", "tiles", "with_halo"]
@@ -88,7 +88,7 @@ def with_halo(start: int, stop: int, halo: int, *, end: int | None) -> tuple[int
 def infer_tiled(
     replicas: Sequence[Network],
     x_BCtij: torch.Tensor,
-    rates_1Rtij: torch.Tensor | None = None,
+    noise_bias_1CTij: torch.Tensor | None = None,
     *,
     size: Sequence[int],
 ) -> torch.Tensor:
@@ -97,7 +97,7 @@ def infer_tiled(
     Args:
         replicas: the network, once for each device; tiles go to them in turn.
         x_BCtij: float32, on any device.
-        rates_1Rtij: `(1, 64, t, i, j)` of networks that are told of the noise.
+        noise_bias_1CTij: `Network.noise_bias` of noise-conditioned networks, of the whole volume's cells.
         size: blocks (t, i, j) of a tile's core.
 
     Returns:
@@ -105,24 +105,30 @@ def infer_tiled(
     """
     batch, _, *shape = x_BCtij.shape
     logits = x_BCtij.new_empty((batch, MOVE_CHANNELS, *shape))
-    everything = slice(None)
     parts = []
     for k, tile in enumerate(tiles(shape, size, halo_blocks(replicas[0]))):
         replica = replicas[k % len(replicas)]
         device = next(replica.parameters()).device
-        # Channels last, as in a whole volume, whatever the slice left of the strides.
-        given = [
-            x[(everything, everything, *tile.source)]
-            .to(device, non_blocking=True)
-            .contiguous(memory_format=torch.channels_last_3d)
-            for x in (x_BCtij, rates_1Rtij)
-            if x is not None
-        ]
-        parts.append((tile, replica(*given)))
+        noise_bias = None
+        if noise_bias_1CTij is not None:
+            time, rows, columns = tile.source
+            fold = noise_bias_1CTij.shape[2] // shape[0]
+            cells = slice(fold * time.start, fold * time.stop), rows, columns
+            noise_bias = _cut(noise_bias_1CTij, cells, device)
+        parts.append((tile, replica.logits(_cut(x_BCtij, tile.source, device), noise_bias)))
         if len(parts) == len(replicas):  # every device has one tile under way
             _collect(logits, parts)
     _collect(logits, parts)
     return logits
+
+
+def _cut(x: torch.Tensor, source: Slices, device: torch.device) -> torch.Tensor:
+    """A part of a volume on a device, channels last whatever the slice left of the strides."""
+    import torch
+
+    everything = slice(None)
+    part = x[(everything, everything, *source)].to(device, non_blocking=True)
+    return part.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _collect(logits: torch.Tensor, parts: list[tuple[Tile, torch.Tensor]]) -> None:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from predecoder.inference.native_volumes import NativeVolumes, struct_of
 from predecoder.inference.precision import Precision
-from predecoder.native.volumes import NativeVolumes, described
 
 if TYPE_CHECKING:
     from predecoder.inference.quantized_tables import QuantizedTables
 
-__all__ = ["NativeIntegerNetwork"]
+__all__ = ["NativeQuantizedNetwork"]
 
-_Description = described(
-    *("embed", "start", "depth", "fields", "gain", "mix", "mix_gain", "mix_bias"),
+_Struct = struct_of(
+    *(
+        "embed",
+        "first_layer_bias",
+        "depthwise",
+        "position_bias",
+        "gain",
+        "pointwise",
+        "pointwise_gain",
+        "pointwise_bias",
+    ),
     *("head", "head_scale", "head_bias"),
 )
 
 
-class NativeIntegerNetwork(NativeVolumes):
+class NativeQuantizedNetwork(NativeVolumes):
     """Logits of a quantized network, rounded, at half the time of float32 or less: same tables, same bits."""
 
     lanes = 16
@@ -31,7 +40,7 @@ class NativeIntegerNetwork(NativeVolumes):
             NativeUnavailableError: see `load_library`.
         """
         super().__init__(
-            *("integer_network", _Description, tables.arrays, tables.layout, tables.moves),
+            *("integer_network", _Struct, tables.arrays, tables.layout, tables.moves),
             channels=tables.channels,
             reach=tables.reach,
         )

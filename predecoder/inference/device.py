@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+from predecoder.inference.precision import Precision
 
-from predecoder.inference import Precision
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["SMALL_WORK", "running", "select_device"]
 
@@ -29,6 +31,8 @@ def select_device(name: str = "auto") -> torch.device:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device {name!r} is unknown; use 'auto', 'cpu' or 'cuda'")
+    import torch
+
     usable = torch.cuda.is_available()
     if name == "cuda" and not usable:
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA support"
@@ -50,6 +54,8 @@ def running(
         work: multiply-accumulates of the run; below `SMALL_WORK` it gets one thread.
         threads: of torch, for larger work; by default those that torch has. Restored afterwards.
     """
+    import torch
+
     with (
         torch.inference_mode(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
@@ -65,6 +71,8 @@ def _exact_products(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    import torch
+
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -75,6 +83,8 @@ def _exact_products(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     if count is None or count == before:
         yield

@@ -1,0 +1,82 @@
+"""What turns shots into logits: an engine in C++ where there is one, torch everywhere.
+
+Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
+`MoveSet`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from predecoder.inference.native_float32 import NativeNetwork
+from predecoder.inference.native_int8 import NativeQuantizedNetwork
+from predecoder.inference.precision import Precision, PrecisionChoice, choose_precision
+from predecoder.inference.quantized_tables import QuantizedTables
+from predecoder.inference.reference_int8 import ReferenceQuantizedNetwork
+from predecoder.inference.torch_engine import TorchEngine
+from predecoder.native import native_or_none
+from qec import DecodingProblem
+
+if TYPE_CHECKING:
+    import torch
+
+    from predecoder.network import Network
+
+__all__ = ["Engine", "make_engine"]
+
+
+class Engine(Protocol):
+    """A network on one decoding problem.
+
+    Attributes:
+        lanes: shots that are computed side by side: fewer take as long.
+        precision: what it computes in (`predecoder.inference.precision`).
+    """
+
+    lanes: int
+    precision: Precision
+
+    def __call__(self, packed: np.ndarray) -> np.ndarray:
+        """The network's logits of all moves: float32 `(B, M)`."""
+        ...
+
+
+def make_engine(
+    problem: DecodingProblem,
+    network: Network,
+    *,
+    device: torch.device,
+    precision: PrecisionChoice = "auto",
+    batch_shots: int | None = None,
+    threads: int | None = None,
+    native: bool = True,
+) -> Engine:
+    """Return the fastest engine for a network, a device and a precision.
+
+    Args:
+        precision: see `choose_precision`.
+        batch_shots: shots that torch computes at a time; by default, what fits the cache.
+        threads: that torch uses for large batches; by default those it has.
+        native: whether an engine in C++ may be used, for separable networks on a CPU. In int8 the logits are
+            the same bits without; in float32 they differ by rounding.
+
+    Raises:
+        ValueError: the network or the device does not have this precision.
+        QuantizationError: int8 cannot hold this network; also a ValueError.
+    """
+    config = network.config
+    chosen = choose_precision(precision, quantized=config.quantized, device_type=device.type)
+    if chosen == "int8":
+        tables = QuantizedTables(problem, network)
+        engine = native_or_none(partial(NativeQuantizedNetwork, tables)) if native else None
+        return engine or ReferenceQuantizedNetwork(tables)
+    if chosen == "float32" and native and device.type == "cpu" and NativeNetwork.runs(config):
+        engine = native_or_none(partial(NativeNetwork, problem, network))
+        if engine is not None:
+            return engine
+    return TorchEngine(
+        problem, network, device=device, precision=chosen, batch_shots=batch_shots, threads=threads
+    )

@@ -1,0 +1,34 @@
+"""Networks that give every elementary move a logit: three families and their configurations.
+
+`make_network` builds the network of a configuration: `DenseConfig` (the most accurate), `SeparableConfig` (a
+tenth of the operations) or `QuantizedSeparableConfig` (the same, also in int8 once it is calibrated by
+`calibrate`). `network_config` reads any of them from a table, as in TOML.
+
+Their inputs and outputs are blocked tensors (`predecoder.blocking`); shots go to logits by an engine
+(`predecoder.inference`). This package imports torch.
+"""
+
+from predecoder.network.base import Network
+from predecoder.network.config import (
+    DenseConfig,
+    NetworkConfig,
+    QuantizedSeparableConfig,
+    SeparableConfig,
+    network_config,
+)
+from predecoder.network.families import make_network
+from predecoder.network.quantized import QuantizedSeparableNetwork, calibrate
+from predecoder.network.separable import SeparableNetwork
+
+__all__ = [
+    "DenseConfig",
+    "Network",
+    "NetworkConfig",
+    "QuantizedSeparableConfig",
+    "QuantizedSeparableNetwork",
+    "SeparableConfig",
+    "SeparableNetwork",
+    "calibrate",
+    "make_network",
+    "network_config",
+]
