@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from predecoder import load_network, shipped_weights
 from predecoder.training import load_config
 from predecoder.training.tasks import expand_tasks
 
@@ -91,3 +92,10 @@ def test_shipped_configurations_are_read(path):
     config = load_config(path)
     assert config.name == path.stem
     assert all(stage.init is None for stage in config.stages[1:])
+
+
+def test_every_shipped_weights_file_has_its_configuration():
+    """And holds the network that it describes."""
+    assert sorted(path.stem for path in Path("configs").glob("*.toml")) == list(shipped_weights())
+    for name in shipped_weights():
+        assert load_network(name).config == load_config(f"configs/{name}.toml").stages[-1].network
