@@ -78,8 +78,7 @@ def half_probable_sets(
     """Detector sets that happen in half of the shots: what they turn an odd number of has no moment.
 
     The likeliest ones that explain all vanishing moments of the random detectors. None where all other
-    mechanisms of a detector, at the prior's rates times `scale`, leave so small a moment that many rates would
-    fit.
+    mechanisms of a detector, at the prior's rates times `scale`, leave so small a moment that many rates fit.
     """
     random = np.zeros(structure.num_detectors, dtype=np.float32)
     random[list(detectors.random)] = 1
