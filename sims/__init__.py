@@ -2,6 +2,7 @@
 
 Public:
     sinter_decoders   every decoder of ours by the names the command line uses, for `sinter.collect`
+    make_decoder      one of them
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     import sinter
 
-__all__ = ["sinter_decoders"]
+    from sims.decoders import Device, Policy, Precision
+
+__all__ = ["make_decoder", "sinter_decoders"]
 
 
 def sinter_decoders(weights: str | Path = "default") -> dict[str, sinter.Decoder]:
@@ -31,3 +34,41 @@ def sinter_decoders(weights: str | Path = "default") -> dict[str, sinter.Decoder
     from sims.decoders import all_decoders
 
     return all_decoders(weights=weights)
+
+
+def make_decoder(
+    name: str,
+    *,
+    weights: str | Path = "default",
+    device: Device = "auto",
+    policy: Policy = "auto",
+    precision: Precision = "auto",
+    threads: int | None = None,
+) -> sinter.Decoder:
+    """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`, or `neural-matching`.
+
+    Args:
+        weights: of the network: a shipped name, or a path of a .safetensors file.
+        device: where the network runs: 'auto', 'cpu' or 'cuda'.
+        policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'abstain', 'complete', or 'auto' for
+            the one that suits NAME.
+        precision: what the network computes in: 'float32', 'bfloat16', 'int8', or 'auto' for the weights'
+            own.
+        threads: of the network on a CPU; None for torch's choice.
+
+    Raises:
+        ValueError: an unknown name, weights that are none, or a precision that weights or device do not have.
+        ImportError: the decoder's package is not installed.
+    """
+    from sims.decoders import build_decoder
+
+    named = build_decoder(
+        name,
+        weights=weights,
+        device=device,
+        policy=policy,
+        precision=precision,
+        threads=threads,
+        on_mismatch="warn",
+    )
+    return named.decoder

@@ -1,4 +1,4 @@
-"""The server: a front end that listens, workers that decode, journals that remember.
+"""The server: a front end that listens, workers that decode, journals that are replayed.
 
     ServerFrontEnd(ServerConfig(worker=WorkerConfig(state=...)))   a running server, `async with`
     TcpAddress, TlsFiles                                           where it listens besides a Unix socket

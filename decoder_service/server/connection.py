@@ -15,7 +15,7 @@ class Connection:
     """Non-blocking stream socket with a parser and an output buffer.
 
     Args:
-        sock: connected; owned by this object from now on.
+        sock: connected; closed by this object from now on.
         number: the front end's name for it.
     """
 

@@ -19,8 +19,8 @@ from decoder_service.streaming import Flag as CommitFlag
 from global_decoders.windows import time_of
 
 LISTED_ROUNDS = 4096
-"""Widths of this many rounds are asked for; a longer shot must have settled to one width by then."""
-SETTLED_ROUNDS = 64
+"""Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
+STEADY_ROUNDS = 64
 _COUNTED_DETECTORS = 1_000_000
 
 
@@ -225,7 +225,7 @@ def _layers(decoder: StreamDecoder, rounds: int) -> tuple[tuple[int, int], ...]:
     widths = [decoder.width(round) for round in range(min(rounds, LISTED_ROUNDS))]
     runs = [(len(list(run)), bits) for bits, run in groupby(widths)]
     more = rounds - len(widths)
-    if more and runs[-1][0] < SETTLED_ROUNDS:
+    if more and runs[-1][0] < STEADY_ROUNDS:
         raise ValueError(f"shots of {rounds} rounds need rounds of one width; the last have {widths[-4:]}")
     runs[-1] = (runs[-1][0] + more, runs[-1][1])
     return tuple(runs)

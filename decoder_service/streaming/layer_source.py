@@ -37,8 +37,15 @@ class LayerSource:
         Raises:
             ValueError: it cannot end there.
         """
+        layers = self.layers
+        if layers.certain_observables and last + 1 != layers.num_layers:
+            raise ValueError(
+                f"the experiment cannot end with round {last}: errors above 1/2 flip observables "
+                f"{list(layers.certain_observables)} and no detector, so they belong to no round, and only "
+                f"the {layers.num_layers} rounds of the model that was read can be decoded"
+            )
         try:
-            return self.layers.with_layers(last + 1)
+            return layers.with_layers(last + 1)
         except ValueError as error:
             raise ValueError(f"the experiment cannot end with round {last}: {error}") from None
 

@@ -41,6 +41,11 @@ def _check_explains(
     """Raises ValueError unless the new model explains in this window what the old one does."""
     before = old.graphs.matcher(ours, window)
     after = new.graphs.matcher(theirs, window)
+    if not _explains(after, before.certain_inputs[None]):
+        raise ValueError(
+            f"the DEM cannot explain what always happens in layers {window.start} to {window.stop - 1} of "
+            "the stream's model; keep small probabilities above 0, and large ones below 1"
+        )
     lost = np.flatnonzero(_explained(before) & ~_explained(after))
     if len(lost):
         layer, site = before.places.inputs[lost[0]]
@@ -79,11 +84,11 @@ class ModelSchedule:
 
 
 def _explained(matcher: WindowMatcher) -> np.ndarray:
-    """bool (inputs,): which detections, each alone, some set of edges explains.
+    """bool (inputs,): which detections, each besides what always happens, some set of edges explains.
 
     Sums of explained syndromes are explained.
     """
-    single = np.eye(len(matcher.places.inputs), dtype=np.uint8)
+    single = np.eye(len(matcher.places.inputs), dtype=np.uint8) ^ matcher.certain_inputs
     try:
         matcher.decode(single)
     except ValueError:

@@ -39,6 +39,7 @@ class ShotState:
         shot: its number.
         windows: of a shot whose end is not known, in decoding order.
         num_observables: of the experiment.
+        certain_observables: flipped from the beginning; see `LayeredDem`.
         stream: the pre-decoder's part of the shot, or None.
         pushed: rounds that arrived, 0 to pushed - 1.
         received: layers that windows can read: those that arrived, or that the pre-decoder is done with.
@@ -53,6 +54,7 @@ class ShotState:
     shot: int
     windows: Iterator[Window]
     num_observables: int
+    certain_observables: tuple[int, ...] = ()
     stream: ResidualStream | None = None
     pushed: int = 0
     received: int = 0
@@ -63,9 +65,12 @@ class ShotState:
 
     def __post_init__(self) -> None:
         self.frame = np.zeros(self.num_observables, dtype=np.uint8)
+        self.frame[list(self.certain_observables)] = 1
         self.window = next(self.windows)
         self._syndrome = Syndrome.empty(1)
         self._flips: dict[int, np.ndarray] = {}
+        self._certain: dict[int, np.ndarray] = {}
+        """By layer, detections of what always happens, which the pre-decoder does not see."""
         self._decoded = 0
         self._ahead = 0
 
@@ -80,14 +85,16 @@ class ShotState:
             layers: of the experiment, as far as it is known.
             final: it is the last layer.
         """
-        self.pushed += 1
+        layer, self.pushed = self.pushed, self.pushed + 1
         if self.stream is None:
             self._receive(detections, layers)
             return
         assert cells is not None
-        for done in (self.stream.end if final else self.stream.add)(detections, cells):
+        certain = self._certain[layer] = layers.certain_flips(layer)
+        for done in (self.stream.end if final else self.stream.add)(detections ^ certain, cells):
             self._flips[self.received] = done.flips
-            self._receive(done.bits, layers)
+            # Windows are given what always happens, too: each model has its own.
+            self._receive(done.bits ^ self._certain.pop(self.received), layers)
 
     def replan(self, windows: Iterator[Window]) -> None:
         """The windows are these from now on; those decoded already come first among them."""

@@ -145,6 +145,7 @@ class StreamDecoder:
             shot=shot,
             windows=self.sizes.windows(self._source.open_layers.num_layers),
             num_observables=self._source.layers.num_observables,
+            certain_observables=self._models.current.layers.certain_observables,
             stream=None if self._predecoder_stage is None else self._predecoder_stage.begin(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,11 +42,15 @@ class WindowPlaces:
         inputs: detectors that the window reads.
         artificial_defects: detectors outside the commit region that committed components flip.
         num_observables: of the experiment.
+        certain_inputs: numbers of the inputs that what always happens flips.
+        certain_flips: fault ids that what always happens flips, where this window commits it.
     """
 
     inputs: tuple[Place, ...]
     artificial_defects: tuple[Place, ...]
     num_observables: int
+    certain_inputs: tuple[int, ...]
+    certain_flips: tuple[int, ...]
 
     @property
     def num_fault_ids(self) -> int:
@@ -68,7 +73,13 @@ class WindowDem(WindowPlaces):
     @property
     def places(self) -> WindowPlaces:
         """All but the text."""
-        return WindowPlaces(self.inputs, self.artificial_defects, self.num_observables)
+        return WindowPlaces(
+            self.inputs,
+            self.artificial_defects,
+            self.num_observables,
+            self.certain_inputs,
+            self.certain_flips,
+        )
 
 
 CutKey = tuple[tuple[int, int, int], tuple[bool, bool], tuple[int, ...]]
@@ -105,12 +116,14 @@ class WindowEdges:
         num_observables: of the experiment.
         fired: probability that exactly these edges fire together.
         labels: per edge, likelihood of each label that its components give it.
+        certain: edges and labels of what always happens.
     """
 
     inputs: tuple[Place, ...]
     num_observables: int
     fired: dict[tuple[Edge, ...], float]
     labels: dict[Edge, dict[Label, float]]
+    certain: tuple[tuple[Edge, Label], ...] = ()
 
     @classmethod
     def of(cls, layers: LayeredDem, window: Window) -> WindowEdges:
@@ -118,9 +131,16 @@ class WindowEdges:
         inputs = tuple(
             (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
         )
-        edges = cls(inputs, layers.num_observables, {}, {})
         number = {place: k for k, place in enumerate(inputs)}
-        for t in range(max(0, window.start - layers.reach), window.stop):
+        reaching = range(max(0, window.start - layers.reach), window.stop)
+        always = (
+            seen_in(window, component, t, number=number)
+            for t in reaching
+            for component in layers.kind(t).certain
+        )
+        certain = tuple(found for found in always if found is not None)
+        edges = cls(inputs, layers.num_observables, {}, {}, certain)
+        for t in reaching:
             components, mechanisms = layers.kind(t).by_component
             seen = [seen_in(window, component, t, number=number) for component in components]
             for probability, members in mechanisms:
@@ -131,7 +151,7 @@ class WindowEdges:
         """The same window with more mechanisms, each with its layer; `self` stays as it is."""
         number = {place: k for k, place in enumerate(self.inputs)}
         labels = {edge: dict(choices) for edge, choices in self.labels.items()}
-        edges = WindowEdges(self.inputs, self.num_observables, dict(self.fired), labels)
+        edges = WindowEdges(self.inputs, self.num_observables, dict(self.fired), labels, self.certain)
         for t, mechanism in more:
             seen = [seen_in(window, c, t, number=number) for c in mechanism.components]
             edges._add(mechanism.probability, [found for found in seen if found is not None])
@@ -140,7 +160,8 @@ class WindowEdges:
     def window_dem(self) -> WindowDem:
         """As a DEM, every edge with its likeliest label."""
         chosen = {edge: max(choices, key=choices.__getitem__) for edge, choices in self.labels.items()}
-        artificial_defects = tuple(sorted({place for _, places in chosen.values() for place in places}))
+        used = [*chosen.values(), *(label for _, label in self.certain)]
+        artificial_defects = tuple(sorted({place for _, places in used for place in places}))
         fault_id = {place: self.num_observables + k for k, place in enumerate(artificial_defects)}
         targets = {
             edge: _targets(edge, [*observables, *(fault_id[place] for place in places)])
@@ -155,7 +176,19 @@ class WindowEdges:
         ends = [f"detector D{len(self.inputs) - 1}"] if self.inputs else []
         if self.num_observables + len(artificial_defects):
             ends.append(f"logical_observable L{self.num_observables + len(artificial_defects) - 1}")
-        return WindowDem(self.inputs, artificial_defects, self.num_observables, "\n".join([*lines, *ends]))
+        flips = [
+            flip
+            for _, (observables, places) in self.certain
+            for flip in [*observables, *(fault_id[place] for place in places)]
+        ]
+        return WindowDem(
+            inputs=self.inputs,
+            artificial_defects=artificial_defects,
+            num_observables=self.num_observables,
+            certain_inputs=_odd_times(detector for edge, _ in self.certain for detector in edge),
+            certain_flips=_odd_times(flips),
+            text="\n".join([*lines, *ends]),
+        )
 
     def _add(self, probability: float, seen: Sequence[tuple[Edge, Label]]) -> None:
         """A mechanism of which these components are seen."""
@@ -193,6 +226,11 @@ def seen_in(
 
 def _targets(edge: Edge, flips: Sequence[int]) -> str:
     return " ".join([*(f"D{k}" for k in edge), *(f"L{k}" for k in flips)])
+
+
+def _odd_times(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Those that occur an odd number of times, ascending."""
+    return tuple(sorted(number for number, times in Counter(numbers).items() if times % 2))
 
 
 def _odd(p: float, q: float) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import sinter
+import stim
 
 from global_decoders.compiling import NormalFormDecoder
 from global_decoders.packed_shots import checked_packed
@@ -63,14 +64,22 @@ class WindowedDecoder(NormalFormDecoder):
         """Whether edges count as independent, as in `PyMatchingDecoder`."""
         return self.inner == "pymatching"
 
-    def compile_normal_form(self, normal: NormalForm) -> CompiledWindows:
+    def compile_decoder_for_dem(self, *, dem: stim.DetectorErrorModel) -> CompiledWindows:
         """Cuts the windows and builds their graphs, warm; every component is committed exactly once.
+
+        What always happens is known to each window, as in a stream.
 
         Raises:
             ValueError: a detector has no coordinates, a mechanism is not decomposed into edges, or
                 a component spans more rounds than a window commits.
         """
-        layers = LayeredDem.from_dem(normal.exact_dem, correlated=not self.independent_edges)
+        return self._compiled(LayeredDem.from_dem(dem, correlated=not self.independent_edges))
+
+    def compile_normal_form(self, normal: NormalForm) -> CompiledWindows:
+        """As `compile_decoder_for_dem`, for shots without what always happens."""
+        return self._compiled(LayeredDem.from_dem(normal.exact_dem, correlated=not self.independent_edges))
+
+    def _compiled(self, layers: LayeredDem) -> CompiledWindows:
         check_windows(layers, self.sizes)
         windows = [*self.sizes.windows(layers.num_layers)]
         return CompiledWindows(layers=layers, windows=windows, graphs=WindowGraphs(inner=self.inner))
@@ -98,6 +107,7 @@ class CompiledWindows(sinter.CompiledDecoder):
         self.windows = windows
         self.graphs = graphs
         self.num_observables = layers.num_observables
+        self._certain_observables = list(layers.certain_observables)
         order = layers.detector_order()
         self.num_detectors = len(order)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order
@@ -127,6 +137,7 @@ class CompiledWindows(sinter.CompiledDecoder):
         """uint8 0/1 (S, N) in order of layers, overwritten -> uint8 0/1 (S, num_observables)."""
         syndrome = Syndrome(bits, self._columns)
         flips = np.zeros((len(bits), self.num_observables), dtype=np.uint8)
+        flips[:, self._certain_observables] = 1
         for step in self._steps:
             flips ^= syndrome.commit(step)
         return flips

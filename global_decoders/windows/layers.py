@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ import stim
 
 from global_decoders.compiling import require_edges
 from global_decoders.windows.repeats import shortened
+from qec import Mechanism as DemMechanism
 from qec import detector_coordinates, mechanisms, normal_form
 
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "time_of"]
@@ -38,11 +40,17 @@ class Mechanism:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """What a layer holds: its sites, in the order of their detectors, and the mechanisms whose
-    earliest detector it has; None in a skeleton."""
+    """What a layer holds.
+
+    Attributes:
+        sites: in the order of their detectors.
+        mechanisms: those whose earliest detector it has; none is likelier than 1/2. None in a skeleton.
+        certain: what always happens besides: components whose earliest detector it has.
+    """
 
     sites: tuple[int, ...]
     mechanisms: tuple[Mechanism, ...] | None
+    certain: tuple[Component, ...] = ()
 
     @property
     def known_mechanisms(self) -> tuple[Mechanism, ...]:
@@ -59,10 +67,10 @@ class LayerKind:
     @cached_property
     def footprints(self) -> frozenset[tuple[int, ...]]:
         """The distinct sets of relative layers that components touch."""
+        components = [component for m in self.known_mechanisms for component in m.components]
         return frozenset(
             tuple(sorted({layer for layer, _ in component.detectors}))
-            for mechanism in self.known_mechanisms
-            for component in mechanism.components
+            for component in [*components, *self.certain]
         )
 
     @cached_property
@@ -86,6 +94,8 @@ class LayeredDem:
         source: kind of each layer of the DEM that was read.
         source_detectors: per layer of that DEM its detectors, in the order of the kind's sites.
         num_observables: as the DEM counts them.
+        certain_observables: those that errors without detectors flip in the DEM that was read, at even odds
+            or worse: which rounds they belong to is not to be seen.
         cut, cycle: layers [cut - cycle, cut) repeat; cycle is 0 where nothing does.
         num_layers: of this experiment: len(source) plus or minus a multiple of `cycle`.
         span: the largest number of layers from a component's first detector to its last.
@@ -97,6 +107,7 @@ class LayeredDem:
     source: tuple[int, ...]
     source_detectors: tuple[np.ndarray, ...]
     num_observables: int
+    certain_observables: tuple[int, ...]
     cut: int
     cycle: int
     num_layers: int
@@ -184,6 +195,17 @@ class LayeredDem:
     def kind(self, layer: int) -> LayerKind:
         return self.kinds[self.kind_id(layer)]
 
+    def certain_flips(self, layer: int) -> np.ndarray:
+        """uint8 0/1 (detectors of the layer,): detections of what always happens."""
+        index = self.kind(layer).index_of
+        bits = np.zeros(len(index), dtype=np.uint8)
+        for t in range(max(0, layer - self.reach), layer + 1):
+            for component in self.kind(t).certain:
+                for offset, site in component.detectors:
+                    if t + offset == layer:
+                        bits[index[site]] ^= 1
+        return bits
+
     def sites_at(self, layer: int) -> list[tuple[float, ...]]:
         """Positions of the layer's detectors, in their order."""
         return [self.positions[site] for site in self.kind(layer).sites]
@@ -214,25 +236,39 @@ def time_of(coordinates: Sequence[float]) -> float:
 def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     # Flat: equal layers look equal only if what iterations share is merged everywhere.
     normal = normal_form(dem.flattened())
-    dem = normal.correlated_dem if correlated else normal.matching_dem
     times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
     num_layers = int(layer_of.max(initial=-1)) + 1
-    mechanisms = _mechanisms_by_layer(dem, layer_of, sites, num_layers)
+    matched = normal.correlated_dem if correlated else normal.matching_dem
+    found = _mechanisms_by_layer(mechanisms(matched), layer_of, sites, num_layers)
+    # Certain errors stand alone: what else their mechanism flips always happens too.
+    always = [whole for m in mechanisms(normal.certain) for whole in m.whole().components]
+    certain = _mechanisms_by_layer(
+        (DemMechanism(1.0, (part,)) for part in always), layer_of, sites, num_layers
+    )
     detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
     index: dict[LayerKind, int] = {}
     source = tuple(
-        index.setdefault(LayerKind(tuple(sites[here].tolist()), tuple(found)), len(index))
-        for here, found in zip(detectors, mechanisms, strict=True)
+        index.setdefault(
+            LayerKind(
+                tuple(sites[detectors[layer]].tolist()),
+                tuple(found[layer]),
+                tuple(component for m in certain[layer] for component in m.components),
+            ),
+            len(index),
+        )
+        for layer in range(num_layers)
     )
     cut, cycle = _repetition(source)
     footprints = [footprint for kind in index for footprint in kind.footprints]
+    placeless = Counter(flip for flipped, flips in always if not flipped for flip in flips)
     return LayeredDem(
         positions=positions,
         kinds=tuple(index),
         source=source,
         source_detectors=detectors,
         num_observables=dem.num_observables,
+        certain_observables=tuple(sorted(flip for flip, times in placeless.items() if times % 2)),
         cut=cut,
         cycle=cycle,
         num_layers=num_layers,
@@ -261,32 +297,24 @@ def _times_and_sites(
 
 
 def _mechanisms_by_layer(
-    dem: stim.DetectorErrorModel, layer_of: np.ndarray, sites: np.ndarray, num_layers: int
+    errors: Iterable[DemMechanism], layer_of: np.ndarray, sites: np.ndarray, num_layers: int
 ) -> list[list[Mechanism]]:
     """Mechanisms that can be seen, at their earliest layer."""
     found: list[list[Mechanism]] = [[] for _ in range(num_layers)]
-    for mechanism in mechanisms(dem):
-        parts = [(list(detectors), flips) for detectors, flips in mechanism.components if detectors]
+    for error in errors:
+        parts = [(list(detectors), flips) for detectors, flips in error.components if detectors]
         if parts:
             first = min(int(layer_of[detectors].min()) for detectors, _ in parts)
-            components = tuple(
-                Component(
-                    tuple(
-                        sorted(
-                            zip(
-                                (layer_of[detectors] - first).tolist(), sites[detectors].tolist(), strict=True
-                            )
-                        )
-                    ),
-                    flips,
-                )
-                for detectors, flips in parts
-            )
-            found[first].append(Mechanism(mechanism.probability, components))
+            components = tuple(_component(layer_of[at] - first, sites[at], flips) for at, flips in parts)
+            found[first].append(Mechanism(error.probability, components))
     # Stim orders mechanisms by detector number, which differs at the ends; equal layers must look equal.
     for group in found:
         group.sort(key=lambda m: ([c.detectors for c in m.components], m.probability))
     return found
+
+
+def _component(layers: np.ndarray, sites: np.ndarray, flips: tuple[int, ...]) -> Component:
+    return Component(tuple(sorted(zip(layers.tolist(), sites.tolist(), strict=True))), flips)
 
 
 def _repetition(source: tuple[int, ...]) -> tuple[int, int]:

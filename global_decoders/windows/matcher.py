@@ -47,14 +47,16 @@ class WindowMatcher:
         self.places = places
         self.input_index = {place: k for k, place in enumerate(places.inputs)}
         self._graph = graph
+        self._certain = bool(places.certain_inputs or places.certain_flips)
+        self._certain_inputs = _ones(places.certain_inputs, len(places.inputs))
+        self._certain_flips = _ones(places.certain_flips, places.num_fault_ids)
         self._compiled = CompiledPyMatching(
             matching=matching, correlated=correlated, num_detectors=len(places.inputs)
         )
         # Not a method: a matcher that is let go of must be free at once, graph and all.
         self._decode = functools.partial(_decode, self._compiled, places.num_fault_ids)
         size = -(-len(places.inputs) // 8)
-        # Not all zero where a mechanism is likelier than not. Warms the graph.
-        self._trivial = self._decode(np.zeros((1, size), dtype=np.uint8))
+        self._trivial = self._decode(np.zeros((1, size), dtype=np.uint8))  # warms the graph
         fits = cached and 0 < size <= MOST_BYTES
         self._cache = SyndromeCache(self._decode, size=size) if fits else None
 
@@ -88,6 +90,11 @@ class WindowMatcher:
         return WindowGraph.of_matching(self._compiled.matching, self.places)
 
     @property
+    def certain_inputs(self) -> np.ndarray:
+        """uint8 0/1 (inputs,): detections of what always happens."""
+        return self._certain_inputs
+
+    @property
     def num_bytes(self) -> int:
         """Of memory that it takes, rather too many than too few."""
         table = 0 if self._cache is None else self._cache.num_bytes
@@ -99,6 +106,12 @@ class WindowMatcher:
         Raises:
             ValueError: a syndrome that no set of edges explains.
         """
+        if not self._certain:
+            return self._decode_uncertain(detections)
+        return self._decode_uncertain(detections ^ self._certain_inputs) ^ self._certain_flips
+
+    def _decode_uncertain(self, detections: np.ndarray) -> np.ndarray:
+        """As `decode`, of detections without those of what always happens."""
         packed = np.packbits(detections, axis=1, bitorder="little")
         if len(packed) == 1:  # a stream's: looking an answer up takes longer than to match so little
             return self._decode(packed)
@@ -111,6 +124,13 @@ class WindowMatcher:
         if busy.any():
             flips[busy] = self._decode(packed[busy])
         return flips
+
+
+def _ones(where: tuple[int, ...], size: int) -> np.ndarray:
+    """uint8 0/1 (size,)."""
+    found = np.zeros(size, dtype=np.uint8)
+    found[list(where)] = 1
+    return found
 
 
 def _decode(compiled: CompiledPyMatching, num_fault_ids: int, packed: np.ndarray) -> np.ndarray:

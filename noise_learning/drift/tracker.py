@@ -46,7 +46,8 @@ def shared_parameter_predictor(model: SharedParameterModel) -> Predictor:
     """Predicts the moments of the model's parameters, from a quick linear fit, for shared-parameter fits.
 
     Unlike `fit_shared_parameters` it weights equations by their variances only and may find negative rates,
-    which costs a prediction little and keeps a ladder of windows cheap.
+    which costs a prediction little and keeps a ladder of windows cheap. Detectors from which nothing is
+    learned are predicted to stay as they were.
     """
 
     def predict(moments: Moments) -> np.ndarray:
@@ -56,7 +57,8 @@ def shared_parameter_predictor(model: SharedParameterModel) -> Predictor:
         weight = np.where(equations.valid, 1 / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
         weighted = model.equations * weight[:, None]
         theta = np.linalg.lstsq(weighted, equations.b * weight, rcond=1e-6)[0]
-        return detectors.signs(moments.subsets) * np.exp(-(model.equations @ theta))
+        predicted = detectors.signs(moments.subsets) * np.exp(-(model.equations @ theta))
+        return np.where(detectors.used(moments.subsets), predicted, moments.means)
 
     return predict
 

@@ -216,7 +216,7 @@ def chi_squared(structure: Structure, equations: Equations, set_attenuation: np.
 
 def _combination(names: tuple[str, ...], row: np.ndarray) -> str:
     terms = [
-        name if abs(value - 1) < 1e-6 else f"{value:.4g} {name}"
+        f"{'-' if value < 0 else ''}{name}" if abs(abs(value) - 1) < 1e-6 else f"{value:.4g} {name}"
         for name, value in zip(names, row, strict=True)
         if abs(value) > 1e-6
     ]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from noise_learning.estimators.attenuations import clipped
-from noise_learning.estimators.certain_errors import CertainErrors, coin_sets, explain
+from noise_learning.estimators.certain_errors import CertainErrors, explain, half_probable_sets
+from noise_learning.estimators.data_notes import dropped_notes, mechanism_notes
 from noise_learning.estimators.detectors import DetectorStates, fewest_shots
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.raw_attenuations import RawAttenuations
 from noise_learning.models.structure import Structure, attenuation
 from noise_learning.moments.moments import Moments
-
-_SOME = 5  # how many of a list notes name
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +28,7 @@ class LearningData:
         detectors: what detectors do.
         equations: of `structure.subsets`.
         certain: bool (mechanisms,), those whose probability is above 1/2.
-        coins: bool (mechanisms,), those that happen in half of the shots.
+        at_half: bool (mechanisms,), those that happen in half of the shots.
         dropped: sets of detectors of `whole` whose equations are not used.
         notes: what to tell of all that.
     """
@@ -39,7 +38,7 @@ class LearningData:
     detectors: DetectorStates
     equations: Equations
     certain: np.ndarray
-    coins: np.ndarray
+    at_half: np.ndarray
     dropped: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
@@ -63,10 +62,10 @@ class LearningData:
             detectors = detectors.leaving_out(errors.unexplained)
             used, equations = _equations(moments, structure, detectors)
         certain = structure.certain ^ _likeliest(used, errors.sets)
-        coins = np.zeros(len(certain), dtype=bool)
-        if detectors.coins:
+        at_half = np.zeros(len(certain), dtype=bool)
+        if detectors.random:
             scale = RawAttenuations.of(equations, used).scale
-            coins = _likeliest(structure, coin_sets(structure, moments, detectors, scale=scale))
+            at_half = _likeliest(structure, half_probable_sets(structure, moments, detectors, scale=scale))
         dropped = _dropped(structure, used, equations)
         return cls(
             whole=structure,
@@ -74,12 +73,12 @@ class LearningData:
             detectors=detectors,
             equations=equations,
             certain=certain,
-            coins=coins,
+            at_half=at_half,
             dropped=dropped,
             notes=(
                 *detectors.notes(structure),
-                *_mechanism_notes(structure, used, errors, coins),
-                *_dropped_notes(structure, dropped),
+                *mechanism_notes(structure, used, errors, at_half),
+                *dropped_notes(structure, dropped),
             ),
         )
 
@@ -96,23 +95,23 @@ class LearningData:
     def probabilities(self, below: np.ndarray) -> np.ndarray:
         """float64 (mechanisms,): what was fitted with all mechanisms below 1/2, with those that are not.
 
-        A coin is within one standard error of 1/2, the largest rate that so many shots tell from it.
+        One at 1/2 is within one standard error of 1/2, the largest rate that so many shots tell from it.
         """
         p = np.where(self.certain, 1 - below, below)
-        return np.where(self.coins, (1 - 1 / np.sqrt(self.shots)) / 2, p)
+        return np.where(self.at_half, (1 - 1 / np.sqrt(self.shots)) / 2, p)
 
     def errors(self, sigma: np.ndarray, p: np.ndarray) -> np.ndarray:
         """float64 (mechanisms,): standard errors of `probabilities`."""
-        if not self.coins.any():
+        if not self.at_half.any():
             return sigma
         sigma = sigma.copy()
-        for j in np.flatnonzero(self.coins):
+        for j in np.flatnonzero(self.at_half):
             # 1 - 2 p is the moment of one of its detectors over that of all else that flips it.
             detector = self.whole.mechanisms[j].detectors[0]
             others = [
                 k
                 for k, m in enumerate(self.whole.mechanisms)
-                if detector in m.detectors and not self.coins[k]
+                if detector in m.detectors and not self.at_half[k]
             ]
             sigma[j] = min(np.exp(attenuation(p[others]).sum()) / np.sqrt(self.shots), 1) / 2
         return sigma
@@ -136,7 +135,7 @@ def _equations(
     if not used.detector_sets:
         raise ValueError(
             f"nothing can be learned from {detectors.shots:,.0f} shots: no detector tells anything, "
-            f"{len(detectors.coins):,} fire in half of the shots, {len(detectors.always):,} always and "
+            f"{len(detectors.random):,} fire in half of the shots, {len(detectors.always):,} always and "
             f"{len(detectors.never):,} never; are these the shots of this circuit, in the right format?"
         )
     return used, Equations.of(moments.restricted_to(used.subsets), detectors)
@@ -162,37 +161,6 @@ def _likeliest(structure: Structure, sets: Sequence[tuple[int, ...]]) -> np.ndar
     return chosen
 
 
-def _mechanism_notes(
-    structure: Structure, used: Structure, errors: CertainErrors, coins: np.ndarray
-) -> Iterator[str]:
-    whole = sum(any(len(part[0]) > 2 for part in m.components) for m in structure.mechanisms)
-    if whole:
-        yield f"{_mechanisms(whole)} not decomposed into edges: decoders that match edges do not see them"
-    unseen = int(np.count_nonzero((used.set_of < 0) & (structure.set_of >= 0)))
-    if unseen:
-        yield f"{_mechanisms(unseen)} of no other detectors not learned: the model's rates are kept"
-    sizes = np.bincount(used.set_of[used.set_of >= 0], minlength=len(used.merged))
-    shared = int(sizes[used.merged & (sizes > 1)].sum())
-    if shared:
-        yield (
-            f"{_mechanisms(shared)} with no other difference than such detectors: what was learned of them "
-            "together is divided as the circuit's rates are"
-        )
-    if errors.sets:
-        text = (
-            f"{_mechanisms(len(errors.sets))} above 1/2 where the circuit says below, or the converse: "
-            f"{_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
-        )
-        yield f"{text}; nearly as likely: {_names(errors.rivals)}" if errors.rivals else text
-    if coins.any():
-        sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(coins)]
-        yield f"{_mechanisms(len(sets))} that happen in half of the shots: {_names(sets)}"
-
-
-def _mechanisms(count: int) -> str:
-    return f"{count} mechanism" if count == 1 else f"{count} mechanisms"
-
-
 def _dropped(structure: Structure, used: Structure, equations: Equations) -> tuple[tuple[int, ...], ...]:
     """The sets of the structure that are not used, or whose moment is within its error of zero."""
     if used is structure:
@@ -200,19 +168,3 @@ def _dropped(structure: Structure, used: Structure, equations: Equations) -> tup
     kept = {used.subsets.detectors(int(k)) for k in np.flatnonzero(equations.valid)}
     every = map(structure.subsets.detectors, range(len(structure.subsets)))
     return tuple(detectors for detectors in every if detectors not in kept)
-
-
-def _dropped_notes(structure: Structure, dropped: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-    """How many equations were dropped, and the first few."""
-    if not dropped:
-        return ()
-    return (
-        f"{len(dropped)} of {len(structure.subsets)} equations dropped, of detectors from which nothing is "
-        f"learned or with a moment not above its error: {_names(dropped)}",
-    )
-
-
-def _names(sets: Sequence[tuple[int, ...]]) -> str:
-    """Such as 'D1*D2, D3', the first few."""
-    some = ", ".join("D" + "*D".join(map(str, members)) for members in sets[:_SOME])
-    return f"{some}, ..." if len(sets) > _SOME else some

@@ -3,14 +3,13 @@
 from noise_learning.models.location_classes import KINDS, Kind, has_coordinates, location_keys
 from noise_learning.models.noise_locations import Location, by_gate_type, by_location
 from noise_learning.models.shared_parameters import SharedParameterModel
-from noise_learning.models.structure import Mechanism, Structure, attenuation, probability
+from noise_learning.models.structure import Structure, attenuation, probability
 from noise_learning.models.time_translations import time_translation_classes
 
 __all__ = [
     "KINDS",
     "Kind",
     "Location",
-    "Mechanism",
     "SharedParameterModel",
     "Structure",
     "attenuation",

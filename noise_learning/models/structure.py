@@ -11,16 +11,15 @@ import scipy.sparse as sp
 import stim
 
 from noise_learning.moments.subsets import Subsets, incidence
-
-Component = tuple[tuple[int, ...], tuple[int, ...]]  # detectors, observables
+from qec.dem import Component, detector_coordinates, mechanisms
 
 # A circuit's DEM is only a first guess: a probability (or 1 - p, above 1/2) outside this range says nothing.
 _PRIOR_RANGE = (1e-9, 0.45)
 
 
 @dataclass(frozen=True)
-class Mechanism:
-    """One `error` instruction: its net symptoms, and the components that the DEM suggests for it."""
+class MechanismSymptoms:
+    """What one `error` instruction flips, and the components that the DEM suggests for it."""
 
     detectors: tuple[int, ...]
     observables: tuple[int, ...]
@@ -45,7 +44,7 @@ class Structure:
         left_out: detectors that are not looked at; they are in no detector set.
     """
 
-    mechanisms: tuple[Mechanism, ...]
+    mechanisms: tuple[MechanismSymptoms, ...]
     prior: np.ndarray
     certain: np.ndarray
     detector_sets: tuple[tuple[int, ...], ...]
@@ -62,13 +61,11 @@ class Structure:
         Raises:
             ValueError: the DEM has no mechanism that a detector sees.
         """
-        rates: dict[Mechanism, float] = {}
-        for instruction in dem.flattened():
-            if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
-                (p,) = instruction.args_copy()
-                mechanism = _mechanism(instruction.target_groups())
-                before = rates.get(mechanism, 0.0)
-                rates[mechanism] = before * (1 - p) + p * (1 - before)
+        rates: dict[MechanismSymptoms, float] = {}
+        for read in (mechanism for mechanism in mechanisms(dem) if mechanism.components):
+            found = MechanismSymptoms(*read.symptoms, read.components)
+            before = rates.get(found, 0.0)
+            rates[found] = before * (1 - read.probability) + read.probability * (1 - before)
         detector_sets, set_of = _detector_sets([m.detectors for m in rates])
         if not detector_sets:
             raise ValueError(
@@ -77,7 +74,6 @@ class Structure:
             )
         probabilities = np.fromiter(rates.values(), dtype=np.float64)
         certain = probabilities > 0.5
-        known = dem.get_detector_coordinates()
         return cls(
             mechanisms=tuple(rates),
             prior=np.clip(np.where(certain, 1 - probabilities, probabilities), *_PRIOR_RANGE),
@@ -86,7 +82,7 @@ class Structure:
             set_of=set_of,
             num_detectors=dem.num_detectors,
             num_observables=dem.num_observables,
-            coordinates=tuple(tuple(known.get(k, ())) for k in range(dem.num_detectors)),
+            coordinates=tuple(map(tuple, detector_coordinates(dem))),
         )
 
     def simplified(self) -> Structure:
@@ -243,23 +239,3 @@ def _odd(rows: sp.csr_matrix, columns: sp.csr_matrix) -> sp.csr_matrix:
     product.data %= 2
     product.eliminate_zeros()
     return product.astype(np.float64)
-
-
-def _mechanism(groups: Iterable[Sequence[stim.DemTarget]]) -> Mechanism:
-    components = tuple(_symptoms(group) for group in groups)
-    detectors, observables = set[int](), set[int]()
-    for some, others in components:
-        detectors.symmetric_difference_update(some)
-        observables.symmetric_difference_update(others)
-    return Mechanism(tuple(sorted(detectors)), tuple(sorted(observables)), components)
-
-
-def _symptoms(targets: Sequence[stim.DemTarget]) -> Component:
-    """Detectors and observables that a component flips an odd number of times, ascending."""
-    detectors, observables = set[int](), set[int]()
-    for target in targets:
-        if target.is_relative_detector_id():
-            detectors ^= {target.val}
-        elif target.is_logical_observable_id():
-            observables ^= {target.val}
-    return tuple(sorted(detectors)), tuple(sorted(observables))

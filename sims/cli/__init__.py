@@ -7,6 +7,7 @@ imported only when it is called, so that `qecpipe --help` needs neither numpy no
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,13 +30,14 @@ _SERVICE_PACKAGES = ("hdrh", "msgspec", "prometheus_client", "structlog")
 RUN_FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `qecpipe` command line and return its exit code.
 
     0 is success, 1 a run that broke or a check that failed, 2 an error in what the user gave (both in one
-    line on stderr, no traceback), 130 Ctrl-C.
+    line on stderr, no traceback), 130 Ctrl-C, 141 a closed pipe.
     `qecpipe --traceback VERB ...` shows the traceback of such an error instead.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -59,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nqecpipe {verb}: interrupted; {hint}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (ValueError, OSError, ImportError) as error:
         if show_traceback:
             raise

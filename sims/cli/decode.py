@@ -12,8 +12,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import about, check_output_file, first_sentence, parse_stim, shot_format
+from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
-from sims.decoders import Device, Policy, build_decoder
 from sims.paired.decode_file import DecodeCounts, decode_file
 from sims.shot_files.source import ShotSource
 from sims.statistics import INTERVAL_NAME, error_rate
@@ -22,8 +22,8 @@ from sims.sweeps.tasks import decoder_dem
 RESUME_HINT = "no predictions were written; run the same command again"
 
 
-@dataclass(frozen=True)
-class DecodeConfig:
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig(NetworkFlags):
     """Decode shots from anywhere: detection events or raw measurements, in any of Stim's formats.
 
     Formats that are left out are taken from the file's suffix. With --obs, --append-observables or
@@ -55,15 +55,6 @@ class DecodeConfig:
     neural-matching matches on the network's logits."""
     versus: str | None = None
     """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
-    device: Device = "auto"
-    """Where the network runs."""
-    policy: Policy = "auto"
-    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
-    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
-    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
-    weights: str = "default"
-    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path | None = None
     """File for the predicted observable flips; appears when it is complete."""
     out_format: ShotFormat | None = None
@@ -81,11 +72,7 @@ def run(arguments: list[str]) -> int:
     circuit, dem = _model(config)
     _require_a_question(dem, config.dem or config.circuit)
     compiled = {
-        name: build_decoder(
-            name, weights=config.weights, device=config.device, policy=config.policy
-        ).compiled(dem)
-        for name in (config.decoder, config.versus)
-        if name is not None
+        name: config.build(name).compiled(dem) for name in (config.decoder, config.versus) if name is not None
     }
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
     with (

@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import stim
 import tyro
 from rich.progress import track
 
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder
+from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
-from sims.decoders import PREDECODER_PREFIX, Device, Policy, build_decoder
-from sims.latency.measure import LatencyPlan, measure
+from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX, NamedDecoder
+from sims.latency.measure import DEFAULT_BATCH_SHOTS, Contender, LatencyPlan, contenders, measure
 from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
 from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
 
@@ -24,12 +26,12 @@ DEFAULT_P = (0.003, 0.006)
 """The rates of the paper's tables."""
 
 
-@dataclass(frozen=True)
-class LatencyConfig(CircuitFamily):
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(NetworkFlags, CircuitFamily):
     """Time per round of pre-decoder, residual and global decoder, one shot at a time and in batches.
 
-    Each global decoder runs with and without the pre-decoder on the same shots, interleaved and warm,
-    in one process.
+    Each global decoder runs with and without the pre-decoder, and neural-matching by itself, all on the same
+    shots, interleaved and warm, in one process.
     """
 
     distance: tuple[int, ...] = (5, 9, 13)
@@ -38,8 +40,8 @@ class LatencyConfig(CircuitFamily):
     """Physical error rates in [0, 0.5); left out: 0.003 0.006."""
     basis: tuple[Basis, ...] = ("x",)
     """Bases of the logical qubit that is kept."""
-    decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated")
-    """Global decoders; each is measured alone and as predecoder+NAME."""
+    decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching")
+    """neural-matching, and global decoders, each of which is measured alone and as predecoder+NAME."""
     single_shots: int = 1000
     """Shots decoded one at a time; p99.9 needs 1000."""
     batched_shots: int = 4096
@@ -47,18 +49,9 @@ class LatencyConfig(CircuitFamily):
     batch_shots: int | None = None
     """Shots in a batch; left out: as many as fit the cache, fewer at larger distances."""
     seconds: float = 15.0
-    """Stops either mode of a circuit and decoder after this long, with the samples it has."""
+    """Stops either mode of a circuit after this long a decoder, with the samples it has."""
     threads: int | None = None
     """CPU threads of the network; left out: torch's choice."""
-    device: Device = "auto"
-    """Where the network runs."""
-    policy: Policy = "auto"
-    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
-    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
-    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
-    weights: str = "default"
-    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     seed: int = 1
     """Seed of the shots."""
     out: Path = Path("out/latency")
@@ -82,28 +75,40 @@ def run(arguments: list[str]) -> int:
         seconds=config.seconds,
         seed=config.seed,
     )
-    names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
-    decoders = {
-        name: build_decoder(
-            PREDECODER_PREFIX + name,
-            weights=config.weights,
-            device=config.device,
-            policy=config.policy,
-            threads=config.threads,
-        )
-        for name in dict.fromkeys(names)
-    }
-    work = [(*circuit, name) for circuit in config.circuits() for name in decoders]
+    decoders = _decoders(config)
     points: list[LatencyPoint] = []
-    for metadata, circuit, name in track(
-        work, "measuring", console=console, transient=True, disable=not console.is_terminal
+    for metadata, circuit in track(
+        list(config.circuits()), "measuring", console=console, transient=True, disable=not console.is_terminal
     ):
-        compiled: Any = decoders[name].compiled(decoder_dem(circuit))
-        described = {**metadata, **decoders[name].identity}
-        points += [
-            LatencyPoint(described, result) for result in measure(circuit, compiled, name=name, plan=plan)
-        ]
+        points += _measure(metadata, circuit, decoders, plan)
     paths = write_report(points, config.out)
     console.print(latency_table(summary_frame(points)))
     console.print(f"written: {', '.join(map(str, paths))}")
     return 0
+
+
+def _decoders(config: LatencyConfig) -> list[NamedDecoder]:
+    """Every decoder of the flags once, with the network before it where it has room for one."""
+    names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
+    return [
+        config.build(name if name == NEURAL_MATCHING else PREDECODER_PREFIX + name, threads=config.threads)
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _measure(
+    metadata: dict[str, Any], circuit: stim.Circuit, decoders: list[NamedDecoder], plan: LatencyPlan
+) -> list[LatencyPoint]:
+    """All decoders on one circuit, on the same shots."""
+    dem = decoder_dem(circuit)
+    timed: dict[str, Contender] = {}
+    identities: dict[str, dict[str, str]] = {}
+    batches = []
+    for named in decoders:
+        compiled: Any = named.compiled(dem)
+        batches.append(getattr(compiled, "batch_shots", DEFAULT_BATCH_SHOTS))
+        for contender in contenders(named.name, compiled):
+            timed.setdefault(contender.name, contender)
+            identities[contender.name] = named.identity if contender.name == named.name else {}
+    results = measure(circuit, list(timed.values()), plan=plan, batch_shots=min(batches))
+    return [LatencyPoint({**metadata, **identities[one.decoder]}, one) for one in results]

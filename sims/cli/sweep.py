@@ -10,8 +10,8 @@ import tyro
 
 from sims.cli.console import make_console
 from sims.cli.files import check_output_folder
+from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
-from sims.decoders import Device, Policy, build_decoder
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
 from sims.sweeps.progress import SweepProgress
@@ -23,8 +23,8 @@ RESULTS = "results.csv"
 """Name of the sinter CSV in --out."""
 
 
-@dataclass(frozen=True)
-class SweepConfig(CircuitFamily):
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(NetworkFlags, CircuitFamily):
     """Logical error rates over distances, physical error rates, bases and decoders.
 
     Kill it at any time and run the same command again: what is in the CSV stays, and nothing is
@@ -46,15 +46,6 @@ class SweepConfig(CircuitFamily):
     """Ends a task early, at this many logical errors."""
     workers: int | None = None
     """Processes that sample and decode; left out: one per core."""
-    device: Device = "auto"
-    """Where the network runs."""
-    policy: Policy = "auto"
-    """How predecoder+NAME makes corrections of the network's logits: threshold commits clusters of moves that
-    are sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
-    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
-    weights: str = "default"
-    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
     out: Path = Path("out/sweep")
     """Folder for results.csv and the plots."""
     resume: bool = True
@@ -79,13 +70,7 @@ def run(arguments: list[str]) -> int:
             "or leave --no-resume out to add to it"
         )
     decoders = [
-        build_decoder(
-            name,
-            weights=config.weights,
-            device=config.device,
-            policy=config.policy,
-            threads=1 if workers > 1 else None,
-        )
+        config.build(name, threads=1 if workers > 1 else None)
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))
     ]
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():

@@ -18,10 +18,9 @@ from sims.cli.options import at_most_cores
 from sims.run_failed import RunFailedError
 
 if TYPE_CHECKING:
-    from predecoder import Policies
+    from predecoder import Policies, WeightsFile
     from predecoder.network import Network
     from predecoder.training import Processes, StepReport, TrainConfig
-    from predecoder.weights import WeightsFile
 
 RESUME_HINT = "run the same command again and it goes on from the last checkpoint"
 _SMOOTHING_STEPS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 import stim
 
 WARM_UP_SHOTS = 20
+DEFAULT_BATCH_SHOTS = 256
+"""Of decoders that have no batch of their own."""
 STAGES = ("predecoder", "residual", "global", "total")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
@@ -50,7 +52,8 @@ class DecoderLatency:
 class LatencyPlan:
     """How much to measure: shots one at a time, shots in batches, and a limit in seconds for each.
 
-    `batch_shots` None takes the compiled decoder's own, which fits the cache.
+    The limit is for each decoder, of all of them together. `batch_shots` None leaves it to the decoders,
+    whose own fits the cache.
     """
 
     single_shots: int
@@ -68,18 +71,49 @@ class LatencyPlan:
             raise ValueError(f"seconds is {self.seconds}; it must be positive")
 
 
-def measure(
-    circuit: stim.Circuit, compiled: Any, *, name: str, plan: LatencyPlan
-) -> tuple[DecoderLatency, DecoderLatency]:
-    """Latency of `compiled`'s global decoder alone and behind its pre-decoder, in that order.
+Sample = tuple[tuple[int, ...], np.ndarray]
+"""Nanoseconds of every stage, the total last, and predictions."""
 
-    `compiled` is a compiled pre-decoded decoder (`propose`, `apply`, `global_decoder`,
-    `batch_shots`), `name` that of its global decoder. Both decode every shot, one right after the
-    other and in alternating order, so that whatever else the machine does hits both alike. Warm:
-    graphs and kernels exist before. Python's garbage collector rests meanwhile: a full collection
-    visits all of torch's objects (0.1 s and more) and would be the maximum of whatever it fell into.
+
+@dataclass(frozen=True)
+class Contender:
+    """A decoder to be timed: its name, its stages, and one timed call on bit-packed shots."""
+
+    name: str
+    stages: tuple[str, ...]
+    run: Callable[[np.ndarray], Sample]
+
+
+def contenders(name: str, compiled: Any) -> list[Contender]:
+    """What there is to time of a compiled decoder called `name`.
+
+    One with a pre-decoder (`propose`, `apply`, `global_decoder`) gives its global decoder alone, and itself
+    by stages; any other gives itself.
     """
-    batch = plan.batch_shots or compiled.batch_shots
+    plain_name = name.removeprefix("predecoder+")
+    if not hasattr(compiled, "propose"):  # without a network, or one that the experiment is too short for
+        return [Contender(plain_name, STAGES[3:], lambda chunk: _time_whole(compiled, chunk))]
+    plain = compiled.global_decoder
+    return [
+        Contender(plain_name, STAGES[3:], lambda chunk: _time_whole(plain, chunk)),
+        Contender(name, STAGES, lambda chunk: _time_predecoded(compiled, chunk)),
+    ]
+
+
+def measure(
+    circuit: stim.Circuit, all_contenders: Sequence[Contender], *, plan: LatencyPlan, batch_shots: int
+) -> list[DecoderLatency]:
+    """Latency of every contender, in their order.
+
+    All of them decode every shot, one right after the other and in an order that rotates, so that whatever
+    else the machine does hits all alike. Warm: graphs and kernels exist before. Python's garbage collector
+    rests meanwhile: a full collection visits all of torch's objects (0.1 s and more) and would be the
+    maximum of whatever it fell into.
+
+    Args:
+        batch_shots: shots in a batch where the plan leaves it open.
+    """
+    batch = plan.batch_shots or batch_shots
     batches = -(-plan.batched_shots // batch)
     sampler = circuit.compile_detector_sampler(seed=plan.seed)
     detections, observables = sampler.sample(
@@ -90,28 +124,32 @@ def measure(
         *_chunks(warm_up, 1),
         *_chunks(np.resize(detections, (2 * batch, detections.shape[1])), batch),
     ):
-        _time_both(compiled, chunk, predecoded_first=False)
+        for contender in all_contenders:
+            contender.run(chunk)
+    seconds = plan.seconds * len(all_contenders)
     with _no_garbage_collection():
-        single = _run(compiled, detections[: plan.single_shots], size=1, seconds=plan.seconds)
-        batched = _run(compiled, detections[: batches * batch], size=batch, seconds=plan.seconds)
+        single = _run(all_contenders, detections[: plan.single_shots], size=1, seconds=seconds)
+        batched = _run(all_contenders, detections[: batches * batch], size=batch, seconds=seconds)
     results = []
-    for index, (decoder, stages) in enumerate(((name, STAGES[2:]), (f"predecoder+{name}", STAGES))):
-        predictions = batched.predictions[index]
+    for index, contender in enumerate(all_contenders):
+        predictions = batched[index].predictions
         wrong = (predictions != observables[: len(predictions)]).any(axis=1)
         times = tuple(
-            StageTimes(mode, size, stages, run.ns[index])
-            for mode, size, run in (("single", 1, single), ("batched", batch, batched))
+            StageTimes(mode, size, contender.stages, runs[index].ns)
+            for mode, size, runs in (("single", 1, single), ("batched", batch, batched))
         )
-        results.append(DecoderLatency(decoder, (times[0], times[1]), len(predictions), int(wrong.sum())))
-    return results[0], results[1]
+        results.append(
+            DecoderLatency(contender.name, (times[0], times[1]), len(predictions), int(wrong.sum()))
+        )
+    return results
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Times (samples, stages) and predictions of the plain (0) and the pre-decoded (1) decoder."""
+    """One contender's times, int64 (samples, stages), and predictions."""
 
-    ns: tuple[np.ndarray, np.ndarray]
-    predictions: tuple[np.ndarray, np.ndarray]
+    ns: np.ndarray
+    predictions: np.ndarray
 
 
 @contextlib.contextmanager
@@ -126,18 +164,24 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _run(compiled: Any, detections: np.ndarray, *, size: int, seconds: float) -> _Run:
+def _run(
+    all_contenders: Sequence[Contender], detections: np.ndarray, *, size: int, seconds: float
+) -> list[_Run]:
     deadline = time.monotonic() + seconds
-    samples = []
+    samples: list[list[Sample]] = [[] for _ in all_contenders]
     for index, chunk in enumerate(_chunks(detections, size)):
-        if samples and time.monotonic() > deadline:
+        if index and time.monotonic() > deadline:
             break
-        samples.append(_time_both(compiled, chunk, predecoded_first=bool(index % 2)))
-    plain, predecoded = zip(*samples, strict=True)
-    return _Run(
-        ns=(np.array([s[0] for s in plain], np.int64), np.array([s[0] for s in predecoded], np.int64)),
-        predictions=(np.concatenate([s[1] for s in plain]), np.concatenate([s[1] for s in predecoded])),
-    )
+        first = index % len(all_contenders)
+        for k in (*range(first, len(all_contenders)), *range(first)):
+            samples[k].append(all_contenders[k].run(chunk))
+    return [
+        _Run(
+            np.array([nanoseconds for nanoseconds, _ in of], np.int64),
+            np.concatenate([predictions for _, predictions in of]),
+        )
+        for of in samples
+    ]
 
 
 def _chunks(detections: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -145,24 +189,13 @@ def _chunks(detections: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield detections[start : start + size]
 
 
-_Sample = tuple[tuple[int, ...], np.ndarray]
-
-
-def _time_both(compiled: Any, chunk: np.ndarray, *, predecoded_first: bool) -> tuple[_Sample, _Sample]:
-    if predecoded_first:
-        predecoded = _time_predecoded(compiled, chunk)
-        return _time_plain(compiled, chunk), predecoded
-    return _time_plain(compiled, chunk), _time_predecoded(compiled, chunk)
-
-
-def _time_plain(compiled: Any, chunk: np.ndarray) -> _Sample:
+def _time_whole(compiled: Any, chunk: np.ndarray) -> Sample:
     start = time.perf_counter_ns()
-    predictions = compiled.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=chunk)
-    spent = time.perf_counter_ns() - start
-    return (spent, spent), predictions
+    predictions = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=chunk)
+    return (time.perf_counter_ns() - start,), predictions
 
 
-def _time_predecoded(compiled: Any, chunk: np.ndarray) -> _Sample:
+def _time_predecoded(compiled: Any, chunk: np.ndarray) -> Sample:
     start = time.perf_counter_ns()
     moves = compiled.propose(chunk)
     proposed = time.perf_counter_ns()

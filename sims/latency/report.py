@@ -24,7 +24,7 @@ OUTPUTS = (SUMMARY_FILE, SAMPLES_FILE, PLOT_FILE)
 
 @dataclass(frozen=True)
 class LatencyPoint:
-    """Latency of one decoder on one circuit; `metadata` describes the circuit (d, rounds, p, ...)."""
+    """Latency of one decoder on one circuit; `metadata` describes circuit and network (d, p, weights...)."""
 
     metadata: dict[str, Any]
     latency: DecoderLatency
@@ -116,11 +116,8 @@ def latency_table(summary: pl.DataFrame) -> Table:
     columns = [f"{name}_us_per_round" for name in (*QUANTILES, "max")]
     for heading in (*QUANTILES, "max", "LER/round"):
         table.add_column(heading, justify="right", no_wrap=True)
-    behind_network = summary.filter(pl.col("stage") == "predecoder")["decoder"].unique()
     previous = None
     for row in summary.iter_rows(named=True):
-        if row["stage"] == "global" and row["decoder"] not in behind_network:
-            continue
         group = (row["d"], row["p"], row["basis"], row["decoder"], row["mode"])
         if previous is not None and group[:4] != previous[:4]:
             table.add_section()

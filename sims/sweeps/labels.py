@@ -9,9 +9,10 @@ from typing import Any
 import sinter
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "policy")
+DECODER_DETAILS = ("weights", "device", "policy", "precision")
+_ALWAYS_SHOWN = {"precision": "bfloat16"}
+"""Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
-
 
 _REQUIRED = {
     "d": (int, "a whole number of at least 1"),
@@ -61,7 +62,7 @@ def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[
     """Those of the metadata `names` that tell rows apart.
 
     A detail of the circuit does if it takes more than one value, one of the decoder if it does so
-    for one decoder's name; rows without a network have no weights.
+    for one decoder's name; rows without a network have no weights. bfloat16 is shown wherever there is any.
     """
     values: dict[tuple[str, str], set[Any]] = {}
     for one in stats:
@@ -70,7 +71,12 @@ def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[
                 group = one.decoder if name in DECODER_DETAILS else ""
                 values.setdefault((name, group), set()).add(one.json_metadata.get(name))
     several = {name for (name, _), found in values.items() if len(found) > 1}
-    return tuple(name for name in names if name in several)
+    return tuple(name for name in names if name in several or _always_shown(name, stats))
+
+
+def _always_shown(name: str, stats: Sequence[sinter.TaskStats]) -> bool:
+    wanted = _ALWAYS_SHOWN.get(name)
+    return wanted is not None and any(one.json_metadata.get(name) == wanted for one in stats)
 
 
 def details(metadata: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import stim
 
 from global_decoders import decoder_names, is_available
 from predecoder import shipped_weights
-from sims import sinter_decoders
+from sims import make_decoder, sinter_decoders
 from sims.decoders import build_decoder
 
 CIRCUIT = stim.Circuit.generated(
@@ -58,9 +58,20 @@ def test_a_predecoded_decoder_knows_its_weights_and_device(two_weights: tuple[Pa
     )
     assert one.identity["device"] == "cpu"
     assert one.identity["weights"] != two.identity["weights"]
-    assert one.identity["policy"] == "threshold"
+    assert (one.identity["policy"], one.identity["precision"]) == ("threshold", "float32")
+    half = build_decoder("neural-matching", weights=two_weights[0], device="cpu", precision="bfloat16")
+    assert half.identity["precision"] == "bfloat16"
+    with pytest.raises(ValueError, match="needs a quantized network"):
+        build_decoder("neural-matching", weights=two_weights[0], precision="int8")
     assert "policy" not in build_decoder("neural-matching", weights=two_weights[0]).identity
     assert build_decoder("pymatching").identity == {}
+
+
+def test_a_decoder_by_name_is_that_of_the_door(two_weights: tuple[Path, Path]) -> None:
+    decoder = make_decoder("predecoder+pymatching", weights=two_weights[0], policy="complete")
+    assert (decoder.weights_path, decoder.policy) == (two_weights[0], "complete")  # pyright: ignore
+    with pytest.raises(ValueError, match=r"unknown decoder 'neural'.*neural-matching, and predecoder\+NAME"):
+        make_decoder("neural")
 
 
 def test_the_weights_of_all_decoders_can_be_chosen(two_weights: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A session's streams without a front: what is built beside them, and a client that does not read."""
+"""A session's streams without a front end: what is built beside them, and a client that does not read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Bench:
         )
         self.session = ClientSession("0" * 32, services)
         self.event_loop = EventLoop(output_bytes=1 << 20, busy_poll=0, lost=lambda connection: None)
-        self.turns = Scheduler(
+        self.scheduler = Scheduler(
             config,
             self.event_loop,
             WorkerMetrics(),
@@ -87,7 +87,7 @@ def test_a_row_is_finished_though_its_client_does_not_read(bench: Bench, kit) ->
         assert server_stream.decode_now(Frame(FrameType.ROUND, 0, payload=row), 1) is not None
         assert server_stream.session.ordering.decoded == 0
         connection.stalled_since = 1
-        bench.turns.work(bench.session)
+        bench.scheduler.work(bench.session)
         assert server_stream.session.ordering.decoded == 1
         connection.close()
 

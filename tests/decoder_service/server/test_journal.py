@@ -23,7 +23,7 @@ _OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
 
 class Bench:
-    """A hosted stream without a worker, and frames to feed it."""
+    """A server stream without a worker, and frames to feed it."""
 
     def __init__(
         self, folder: Path, kit, *, segment_bytes: int = 1 << 30, on_gap: Literal["erase", "fail"] = "erase"

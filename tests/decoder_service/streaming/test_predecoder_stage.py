@@ -86,3 +86,30 @@ def test_erased_rounds_and_a_reload_go_through(kit) -> None:
     assert upto == sorted(set(upto))
     assert upto[-1] == result.rounds == 41
     assert np.frombuffer(result.frame, np.uint8)[0] in (0, 1)
+
+
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_what_always_happens_is_hidden_from_the_network(kit, inner: str) -> None:
+    """Errors of 1 - p in place of p change every shot in one way, and every answer."""
+    rounds = 15
+    experiment = kit.experiment(rounds, shots=8)
+    turned, certain = stim.DetectorErrorModel(), []
+    for k, op in enumerate(experiment.dem.flattened()):
+        assert isinstance(op, stim.DemInstruction)
+        if op.type == "error" and k % 40 == 7:
+            certain.append(op)
+            targets = [t for t in op.targets_copy() if isinstance(t, stim.DemTarget)]
+            op = stim.DemInstruction("error", [1 - op.args_copy()[0]], targets)
+        turned.append(op)
+    always, answer = np.zeros(experiment.dem.num_detectors, dtype=np.uint8), 0
+    for target in (t for op in certain for t in op.targets_copy() if isinstance(t, stim.DemTarget)):
+        if target.is_relative_detector_id():
+            always[target.val] ^= 1
+        answer ^= target.is_logical_observable_id()
+    assert len(certain) > 10
+    assert always.any()
+    options = {"commit": 3, "buffer": 3, "predecoder": "default", "decoder": inner}
+    plain, other = (StreamDecoder(dem, **options) for dem in (experiment.dem, turned))
+    for bits in experiment.detections.astype(np.uint8):
+        (expected, _), (found, _) = kit.stream(plain, bits, rounds), kit.stream(other, bits ^ always, rounds)
+        assert found.frame[0] == expected.frame[0] ^ answer

@@ -37,7 +37,7 @@ def test_a_model_from_its_serialized_form_gives_the_same_answers(kit, mode, inne
 
 
 def test_a_serialized_model_holds_every_window_of_its_shots(kit) -> None:
-    """Nothing can be cut from an outline, so a window that is missing would fail the shot."""
+    """Nothing can be cut from a skeleton, so a window that is missing would fail the shot."""
     circuit = kit.circuit(30)
     for rounds in (8, 9, 14, 16, 17, 39, 200):
         decoder = StreamDecoder(circuit, commit=3, buffer=2)

@@ -4,20 +4,19 @@ import stim
 
 from global_decoders.windows import LayeredDem, Window, cut
 
-# One site, layers 0 to 5, a time edge between neighbours a boundary edge that flips L0,
-# and a rarer error that cannot be told from the time edge.
+# One site, layers 0 to 5, a time edge between neighbours, a boundary edge that flips L0, and both at once.
 CHAIN = stim.DetectorErrorModel(
     "\n".join(
         [f"detector(0, 0, {t}) D{t}" for t in range(6)]
         + [f"error(0.01) D{t} D{t + 1}" for t in range(5)]
         + [f"error(0.02) D{t} L0" for t in range(6)]
-        + [f"error(0.003) D{t} ^ D{t + 1} L0" for t in range(5)]
+        + [f"error(0.03) D{t} D{t + 1} ^ D{t + 2} L0" for t in range(4)]
     )
 )
 
 
 def _lines(window: Window) -> set[str]:
-    """Components of a window's DEM with their labels; L1, L2... are the seam."""
+    """Components of a window's DEM with their labels; L1, L2... are the artificial defects."""
     dem = stim.DetectorErrorModel(cut(LayeredDem.from_dem(CHAIN), window).text)
     return {
         " ".join(str(t) for t in group)
@@ -40,14 +39,14 @@ def test_last_window_commits_all() -> None:
     assert cut(LayeredDem.from_dem(CHAIN), window).artificial_defects == ()
 
 
-def test_window_open_on_both_sides_hands_on_both_seams() -> None:
+def test_window_open_on_both_sides_hands_defects_on_to_both_sides() -> None:
     window = Window(start=1, lo=2, hi=4, stop=5, past_closed=False)
     # Layer 0-1 becomes a boundary edge at layer 1, as 4-5 does at layer 4; neither is committed.
     assert _lines(window) == {"D0", "D0 D1 L1", "D1 D2", "D2 D3 L2", "D1 L0", "D2 L0", "D3"}
     assert cut(LayeredDem.from_dem(CHAIN), window).artificial_defects == ((0, 0), (3, 0))
 
 
-def test_window_between_two_owners_is_closed_on_both_sides() -> None:
+def test_window_between_two_neighbours_is_closed_on_both_sides() -> None:
     window = Window(start=2, lo=2, hi=4, stop=4, future_closed=True, after_neighbours=True)
     assert _lines(window) == {"D0 D1", "D0 L0", "D1 L0"}
 

@@ -53,7 +53,7 @@ def test_a_graph_that_could_not_be_built_can_be_tried_again(memory, monkeypatch)
 
 @pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
 def test_shots_alone_have_the_answers_of_a_batch(memory, inner) -> None:
-    """Of a window that remembers, of one that does not, and of no detections at all."""
+    """Of a window with a cache, of one without, and of no detections at all."""
     layers = LayeredDem.from_dem(memory(distance=3, rounds=40, p=0.004))
     for window in (Window(start=9, lo=9, hi=12, stop=15), Window(start=0, lo=0, hi=20, stop=30)):
         matcher = WindowGraphs(inner=inner).matcher(layers, window)

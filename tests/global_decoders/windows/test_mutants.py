@@ -74,7 +74,7 @@ def test_past_left_open_is_caught(shots) -> None:
     assert windowed > 1.15 * whole
 
 
-def test_double_ownership_is_caught(shots) -> None:
+def test_committing_twice_is_caught(shots) -> None:
     layers = LayeredDem.from_dem(shots.dem)
     mutant = _committed_twice(_windows(layers, Window, commit=1, buffer=5))
     whole, windowed = _errors(shots, mutant)
@@ -83,15 +83,15 @@ def test_double_ownership_is_caught(shots) -> None:
         assert_committed_once(layers.footprints(), mutant)
 
 
-def test_seam_not_handed_on_is_caught(shots, monkeypatch) -> None:
+def test_artificial_defects_not_handed_on_are_caught(shots, monkeypatch) -> None:
     decode = WindowMatcher.decode
 
-    def without_seam(self: WindowMatcher, detections: np.ndarray) -> np.ndarray:
+    def without_defects(self: WindowMatcher, detections: np.ndarray) -> np.ndarray:
         flips = decode(self, detections)
         flips[:, self.places.num_observables :] = 0
         return flips
 
-    monkeypatch.setattr(WindowMatcher, "decode", without_seam)
+    monkeypatch.setattr(WindowMatcher, "decode", without_defects)
     whole, windowed = _counts(shots, Window, commit=1, buffer=5)
     assert windowed > 1.15 * whole
 

@@ -1,4 +1,4 @@
-"""Plans tile the experiment, and every component has one owner."""
+"""Plans tile the experiment, and every component is committed by one window."""
 
 import pytest
 from hypothesis import given
@@ -26,12 +26,12 @@ def test_windows_before_the_last_do_not_depend_on_the_end(layers, commit, buffer
 
 
 @given(layers=st.integers(1, 120), commit=st.integers(1, 9), buffer=st.integers(1, 9), mode=MODES)
-def test_neighbouring_layers_have_one_owner(layers, commit, buffer, mode) -> None:
+def test_neighbouring_layers_are_committed_once(layers, commit, buffer, mode) -> None:
     footprints = [(t,) for t in range(layers)] + [(t, t + 1) for t in range(layers - 1)]
     assert_committed_once(footprints, windows_of(layers, commit=commit, buffer=buffer, mode=mode))
 
 
-def test_double_ownership_is_refused() -> None:
+def test_committing_twice_is_refused() -> None:
     """The mutant: a window that also commits what its predecessor commits."""
     windows = [
         Window(start=0, lo=0, hi=3, stop=6),
@@ -41,7 +41,7 @@ def test_double_ownership_is_refused() -> None:
         assert_committed_once([(2, 3)], windows)
 
 
-def test_a_component_without_owner_is_refused() -> None:
+def test_a_component_that_no_window_commits_is_refused() -> None:
     windows = [Window(start=0, lo=0, hi=3, stop=3, future_closed=True), Window(start=3, lo=3, hi=9, stop=9)]
     with pytest.raises(ValueError, match="committed by 0 windows"):
         assert_committed_once([(2, 3)], windows)

@@ -111,6 +111,26 @@ def test_blocks_of_fifty_shots_and_odd_detectors_give_valid_models(
     assert all(math.isfinite(loss) for loss in tracked.losses.values())
 
 
+def test_a_random_and_an_inverted_detector_do_not_hide_the_drift(model: SharedParameterModel) -> None:
+    """Window and rates are those of the shots as they were."""
+    chosen, totals = [], []
+    for strange in (False, True):
+        tracker = _tracker(model)
+        for block in range(8):
+            detections = _shots(depolarizing(0.002 * 1.2**block), 10_000, block).copy()
+            if strange:
+                bits = np.random.default_rng(block).integers(0, 2, len(detections), dtype=np.uint8)
+                detections[:, 0] = (detections[:, 0] & ~np.uint8(1)) | bits
+                detections[:, 0] ^= np.uint8(2)
+            tracked = tracker.update(detections)
+        chosen.append(tracked.window_shots)
+        p = tracked.fit.p
+        totals.append(p[p < 0.4].sum())
+    assert chosen[0] == chosen[1] <= 10_000
+    assert totals[1] == pytest.approx(totals[0], rel=0.1)
+    assert (tracked.fit.p > 0.9).sum() == 1
+
+
 def test_a_right_prediction_costs_one_per_moment(model: SharedParameterModel) -> None:
     past = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 400_000, 1))
     block = Moments.from_shots(model.structure.subsets, _shots(depolarizing(0.01), 2000, 2))

@@ -160,7 +160,7 @@ def test_what_cannot_be_decomposed_stays_whole_and_is_named() -> None:
     shots = circuit.compile_detector_sampler(seed=1).sample(20_000, bit_packed=True)
     fit = learn(Moments.from_shots(model.structure.subsets, shots), model)
     assert abs(fit.p[0] - 0.02) < 4 * fit.sigma[0]
-    assert "1 mechanism not decomposed into edges" in fit.notes[0]
+    assert "1 mechanism is not decomposed into edges" in fit.notes[0]
 
 
 @pytest.mark.parametrize(

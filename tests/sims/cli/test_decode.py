@@ -1,4 +1,4 @@
-"""`qecpipe decode` against Stim, PyMatching and Google's files."""
+"""`qecpipe decode` against Stim, the decoders by themselves, and Google's files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pymatching
 import pytest
 import stim
 
+from global_decoders import make_decoder
 from qec.shots import ShotFormat
 
 from ..conftest import RunCli
@@ -55,11 +55,14 @@ def _expected(circuit: stim.Circuit, folder: Path) -> np.ndarray:
     shots = stim.read_shot_data_file(
         path=folder / "shots.b8", format="b8", num_detectors=circuit.num_detectors
     )
-    return pymatching.Matching.from_stim_circuit(circuit).decode_batch(shots)
+    dem = circuit.detector_error_model(decompose_errors=True)
+    decoder = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
+    packed = np.packbits(shots, axis=1, bitorder="little")
+    return decoder.decode_shots_bit_packed(bit_packed_detection_event_data=packed).astype(bool)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_gives_pymatchings_predictions(
+def test_every_format_gives_the_decoders_predictions(
     name: str, run_folder: Path, circuit: stim.Circuit, run_cli: RunCli
 ) -> None:
     out = run_folder / "predictions.01"
@@ -142,25 +145,24 @@ def test_a_model_given_by_file_is_used(run_folder: Path, circuit: stim.Circuit, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rounds", ["r05", "r11"])
-def test_google_measurements_give_googles_predictions(
+def test_google_measurements_are_decoded_as_well_as_google_did(
     rounds: str, sycamore: Path, tmp_path: Path, run_cli: RunCli
 ) -> None:
+    """Google let PyMatching read the DEM; ours has it in normal form, so some predictions differ."""
     data, out = sycamore / rounds, tmp_path / "predictions.01"
     code, text, _ = run_cli(
         *("decode", "--circuit", data / "circuit_noisy.stim", "--shots", data / "measurements.b8"),
-        *(
-            "--measurements",
-            "--sweep",
-            data / "sweep.b8",
-            "--obs",
-            data / "obs_flips_actual.01",
-            "--out",
-            out,
-        ),
+        *("--measurements", "--sweep", data / "sweep.b8", "--obs", data / "obs_flips_actual.01"),
+        *("--out", out),
     )
     assert code == 0
-    assert out.read_bytes() == (data / "obs_flips_predicted_by_pymatching.01").read_bytes()
-    assert {"r05": "LER 0.1565", "r11": "LER 0.2957"}[rounds] in text
+    actual, googles, ours = (
+        np.array(path.read_text().split())
+        for path in (data / "obs_flips_actual.01", data / "obs_flips_predicted_by_pymatching.01", out)
+    )
+    assert (ours == googles).mean() > 0.85
+    assert (ours != actual).sum() <= 1.005 * (googles != actual).sum()
+    assert f"({(ours != actual).sum():,} of 50,000, " in text
 
 
 COLOR_CODE = stim.Circuit.generated(

@@ -117,6 +117,15 @@ def test_without_the_services_packages_its_verbs_say_what_to_install(
     assert "pip install 'qecpipe[service]'" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_enough_ends_the_verb_quietly() -> None:
+    script = "import sys; from sims.cli import main; sys.exit(main(['decode', '--help']))"
+    run = subprocess.run(
+        ["/bin/sh", "-c", f'"{sys.executable}" -u -c "{script}" | head -n 1'], capture_output=True, text=True
+    )
+    assert run.stdout.startswith("usage: qecpipe decode")
+    assert run.stderr == ""
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(arguments: list[str]) -> int:
         raise KeyError("bug")

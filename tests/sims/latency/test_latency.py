@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pymatching
 import pytest
 import sinter
 import stim
 
-from sims.latency.measure import STAGES, LatencyPlan, StageTimes, measure
+from global_decoders import make_decoder
+from sims.latency.measure import STAGES, DecoderLatency, LatencyPlan, StageTimes, contenders, measure
 from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
 
 from ..conftest import RunCli
@@ -29,25 +29,51 @@ def _compiled(predecoded: sinter.Decoder) -> Any:
     return predecoded.compile_decoder_for_dem(dem=CIRCUIT.detector_error_model(decompose_errors=True))
 
 
+def _measure(compiled: Any, plan: LatencyPlan) -> list[DecoderLatency]:
+    both = contenders("predecoder+pymatching", compiled)
+    return measure(CIRCUIT, both, plan=plan, batch_shots=compiled.batch_shots)
+
+
+def test_decoders_without_a_predecoder_are_timed_whole(predecoded: sinter.Decoder) -> None:
+    compiled = _compiled(predecoded)
+    timed = [*contenders("predecoder+pymatching", compiled), *contenders("other", compiled.global_decoder)]
+    assert [(one.name, one.stages) for one in timed] == [
+        ("pymatching", ("total",)),
+        ("predecoder+pymatching", STAGES),
+        ("other", ("total",)),
+    ]
+    plain, _, other = measure(CIRCUIT, timed, plan=PLAN, batch_shots=64)
+    assert (plain.errors, plain.shots) == (other.errors, other.shots)
+    assert len(other.times[0].ns) == 40
+
+
 def test_counts_are_those_of_the_seeded_shots(predecoded: sinter.Decoder) -> None:
-    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    plain, ours = _measure(_compiled(predecoded), PLAN)
     shots, observables = CIRCUIT.compile_detector_sampler(seed=5).sample(1024, separate_observables=True)
-    matching = pymatching.Matching.from_stim_circuit(CIRCUIT)
+    dem = CIRCUIT.detector_error_model(decompose_errors=True)
+    decoder = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
+
+    def errors(of: np.ndarray) -> int:
+        packed = np.packbits(of, axis=1, bitorder="little")
+        predicted = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+        return int((predicted != observables).sum())
+
     cleared = shots.copy()
     cleared[:, 0] = False
     assert (plain.shots, plain.decoder, ours.decoder) == (1024, "pymatching", "predecoder+pymatching")
-    assert plain.errors == int((matching.decode_batch(shots) != observables).sum())
-    assert ours.errors == int((matching.decode_batch(cleared) != observables).sum())
+    assert plain.errors == errors(shots)
+    assert ours.errors == errors(cleared)
 
 
 def test_samples_and_stages(predecoded: sinter.Decoder) -> None:
-    plain, ours = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
-    for latency, stages in ((plain, STAGES[2:]), (ours, STAGES)):
+    plain, ours = _measure(_compiled(predecoded), PLAN)
+    for latency, stages in ((plain, STAGES[3:]), (ours, STAGES)):
         single, batched = latency.times
         assert (single.mode, single.batch_shots, single.ns.shape) == ("single", 1, (40, len(stages)))
         assert (batched.mode, batched.batch_shots, batched.ns.shape) == ("batched", 64, (16, len(stages)))
         for times in latency.times:
-            np.testing.assert_array_equal(times.ns[:, :-1].sum(axis=1), times.ns[:, -1])
+            parts = times.ns[:, :-1].sum(axis=1)
+            np.testing.assert_array_equal(parts, times.ns[:, -1] if len(stages) > 1 else 0)
             assert (times.ns >= 0).all()
 
 
@@ -61,14 +87,14 @@ def test_garbage_is_not_collected_in_a_timed_call(predecoded: sinter.Decoder) ->
         return propose(packed)
 
     compiled.propose = watched
-    measure(CIRCUIT, compiled, name="pymatching", plan=PLAN)
+    _measure(compiled, PLAN)
     assert gc.isenabled()
     assert not any(states[-40 - 16 :])
 
 
 def test_seconds_end_a_run_that_has_a_sample(predecoded: sinter.Decoder) -> None:
     plan = LatencyPlan(single_shots=1000, batched_shots=1000, batch_shots=10, seconds=1e-9, seed=5)
-    plain, _ = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=plan)
+    plain, _ = _measure(_compiled(predecoded), plan)
     assert [len(times.ns) for times in plain.times] == [1, 1]
     assert plain.shots == 10
 
@@ -90,7 +116,7 @@ def test_a_plan_that_measures_nothing_is_refused(change: dict[str, Any]) -> None
 
 
 def test_report_has_quantiles_where_samples_suffice(predecoded: sinter.Decoder, tmp_path: Path) -> None:
-    results = measure(CIRCUIT, _compiled(predecoded), name="pymatching", plan=PLAN)
+    results = _measure(_compiled(predecoded), PLAN)
     points = [LatencyPoint(META, result) for result in results]
     paths = write_report(points, tmp_path)
     assert [path.name for path in paths] == [
@@ -100,12 +126,12 @@ def test_report_has_quantiles_where_samples_suffice(predecoded: sinter.Decoder, 
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     summary = pl.read_parquet(paths[0])
-    assert summary.height == 2 * (2 + 4)
+    assert summary.height == 2 * (1 + 4)
     assert summary["p99.9_us_per_round"].null_count() == summary.height
     single = summary.filter(pl.col("mode") == "single")
     assert single["p90_us_per_round"].null_count() == 0
     samples = pl.read_parquet(paths[1])
-    assert samples.height == (40 + 16) * (2 + 4)
+    assert samples.height == (40 + 16) * (1 + 4)
     total = (
         samples.filter((pl.col("stage") == "total") & (pl.col("mode") == "single"))
         .filter(pl.col("decoder") == "pymatching")["ns"]
@@ -121,12 +147,19 @@ def test_cli_measures_with_a_real_network(
     tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
 ) -> None:
     code, out, err = run_cli(
-        *("latency", "--distance", 3, "--p", 0.006, "--decoder", "pymatching", "--weights", two_weights[0]),
+        *("latency", "--distance", 3, "--p", 0.006, "--weights", two_weights[0]),
+        *("--decoder", "pymatching", "neural-matching"),
         *("--single-shots", 20, "--batched-shots", 200, "--out", tmp_path),
     )
     assert (code, err) == (0, "")
     assert "predecoder+pymatching" in out
-    assert pl.read_parquet(tmp_path / "latency.parquet")["weights"].n_unique() == 1
+    totals = pl.read_parquet(tmp_path / "latency.parquet").filter(
+        (pl.col("stage") == "total") & (pl.col("mode") == "single")
+    )
+    assert totals["decoder"].to_list() == ["pymatching", "predecoder+pymatching", "neural-matching"]
+    assert totals["weights"].is_null().to_list() == [True, False, False]
+    assert totals["precision"].to_list() == [None, "float32", "float32"]
+    assert totals["samples"].to_list() == [20, 20, 20]
 
 
 def test_bad_distance_is_one_line_and_leaves_no_file(

@@ -111,6 +111,19 @@ def test_rows_that_differ_can_be_told_apart() -> None:
     ]
 
 
+def test_a_precision_that_no_engine_chooses_is_named_in_every_row() -> None:
+    def rows(precision: str) -> list[str]:
+        stats = _stats("neural-matching", errors=100)
+        described = {**stats.json_metadata, "precision": precision}
+        return [
+            row.decoder_label
+            for row in summarize([sinter.TaskStats(**{**vars(stats), "json_metadata": described})])
+        ]
+
+    assert rows("float32") == ["neural-matching"]
+    assert rows("bfloat16") == ["neural-matching, precision bfloat16"]
+
+
 @pytest.mark.parametrize(
     ("estimate", "text"),
     [

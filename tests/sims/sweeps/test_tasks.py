@@ -76,7 +76,7 @@ def test_an_edited_noise_file_is_another_noise(tmp_path: Path) -> None:
     assert names[0] == names[2] != names[1]
 
 
-@pytest.mark.parametrize("key", ["weights", "device"])
+@pytest.mark.parametrize("key", ["weights", "device", "policy", "precision"])
 def test_what_identifies_a_network_identifies_its_tasks(key: str) -> None:
     named = NamedDecoder("predecoder+any", make_decoder("pymatching"), weights="a" * 64, device="cpu")
     family = replace(FAMILY, distance=(3,), p=(0.01,), basis=("x",))

@@ -1,0 +1,36 @@
+"""The flags of verbs that run a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sims.decoders import Device, NamedDecoder, Policy, Precision, build_decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFlags:
+    """The network, where and how it runs, and what becomes of its logits."""
+
+    weights: str = "default"
+    """The network's weights: a name that ships with qecpipe, or a safetensors file."""
+    policy: Policy = "auto"
+    """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
+    sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
+    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
+    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
+    precision: Precision = "auto"
+    """What the network computes in; auto is the weights' own: int8 for quantized weights on a CPU, float32
+    otherwise. bfloat16 runs only where it is asked for; results say so."""
+    device: Device = "auto"
+    """Where the network runs."""
+
+    def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:
+        """The decoder called `name`, with this network where it has one."""
+        return build_decoder(
+            name,
+            weights=self.weights,
+            device=self.device,
+            policy=self.policy,
+            precision=self.precision,
+            threads=threads,
+        )
