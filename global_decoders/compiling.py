@@ -15,6 +15,7 @@ __all__ = [
     "NormalFormDecoder",
     "WithCertainFlips",
     "compile_normal_form",
+    "detectable",
     "require_edges",
     "with_certain_flips",
 ]
@@ -63,6 +64,21 @@ class WithCertainFlips(sinter.CompiledDecoder):
         uncertain = np.bitwise_xor(packed, self.detector_flips)
         predictions = self.compiled.decode_shots_bit_packed(bit_packed_detection_event_data=uncertain)
         return np.bitwise_xor(predictions, self.observable_flips)
+
+
+def detectable(dem: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
+    """The DEM, flat, without errors that flip observables alone, which some libraries cannot take."""
+    seen = stim.DetectorErrorModel()
+    for instruction in dem.flattened():
+        if isinstance(instruction, stim.DemInstruction) and (
+            instruction.type != "error"
+            or any(t.is_relative_detector_id() for group in instruction.target_groups() for t in group)
+        ):
+            seen.append(instruction)
+    if seen.num_observables < dem.num_observables:
+        last = stim.target_logical_observable_id(dem.num_observables - 1)
+        seen.append("logical_observable", [], [last])
+    return seen
 
 
 def require_edges(dem: stim.DetectorErrorModel, *, decoder: str) -> None:

@@ -4,10 +4,9 @@ import dataclasses
 import warnings
 
 import numpy as np
-import stim
 from beliefmatching import BeliefMatching
 
-from global_decoders.compiling import NormalFormDecoder, require_edges
+from global_decoders.compiling import NormalFormDecoder, detectable, require_edges
 from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
 from qec import Faults, NormalForm, gf2
 
@@ -33,22 +32,10 @@ class BeliefMatchingDecoder(NormalFormDecoder):
         with warnings.catch_warnings():
             # beliefmatching 0.1 (the last release without a numpy cap) calls ldpc by its old name.
             warnings.filterwarnings("ignore", message="This is the old syntax for the `bp_decoder`")
-            matcher = BeliefMatching(_seen(normal.dem), max_bp_iters=self.max_bp_iters)
+            matcher = BeliefMatching(detectable(normal.dem), max_bp_iters=self.max_bp_iters)
         if normal.matching_dem is not normal.dem:
             _relabel(matcher, normal.edges)
         return ShotByShotDecoder(matcher.decode, shot_format=shot_format)
-
-
-def _seen(dem: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
-    """The DEM, flat, without errors that no detector sees: BP cannot take an empty column."""
-    seen = stim.DetectorErrorModel()
-    for instruction in dem.flattened():
-        if isinstance(instruction, stim.DemInstruction) and (
-            instruction.type != "error"
-            or any(t.is_relative_detector_id() for group in instruction.target_groups() for t in group)
-        ):
-            seen.append(instruction)
-    return seen
 
 
 def _relabel(matcher: BeliefMatching, edges: Faults) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import sinter
 import tesseract_decoder
 
-from global_decoders.compiling import NormalFormDecoder
+from global_decoders.compiling import NormalFormDecoder, detectable
 from global_decoders.packed_shots import ShotFormat
 from qec import NormalForm
 
@@ -40,7 +40,7 @@ class TesseractDecoder(NormalFormDecoder):
             seed=self.seed,
         )
         return CompiledTesseract(
-            search.compile_decoder_for_dem(dem=normal.dem),
+            search.compile_decoder_for_dem(dem=detectable(normal.dem)),
             shot_format=ShotFormat.of_faults(normal.hyperedges),
         )
 
