@@ -6,7 +6,7 @@ import numpy as np
 
 from noise_learning.models.structure import Structure, attenuation, probability
 
-# Above this a mechanism is as good as a coin, unless so many shots were taken that they tell it from one.
+# Above this a mechanism is as good as random, unless so many shots were taken that they tell the difference.
 _MAX_PROBABILITY = 0.49
 # Not below this fraction of the (scaled) prior: an estimate of 0 or less means "small", not "never".
 _SHRUNK = 0.1

@@ -25,7 +25,7 @@ _SECONDS = 10.0  # for one search; an experiment whose noise is below 1/2 needs 
 # An explanation is in doubt where another one is at least this likely in comparison.
 _DOUBT = 0.05
 # A mechanism happens in half of the shots where 1 - 2 p is known to be below this.
-_COIN_WIDTH = 0.25
+_HALF_WIDTH = 0.25
 _MOST_USUAL = 1.0  # no mechanism has a larger attenuation as a rule (p = 0.32)
 
 
@@ -35,12 +35,12 @@ class CertainErrors:
 
     Attributes:
         sets: their detector sets.
-        rivals: those of another explanation that is nearly as likely, empty where there is none.
+        alternatives: those of another explanation that is nearly as likely, empty where there is none.
         unexplained: bool (detectors,), those that no errors explain.
     """
 
     sets: tuple[tuple[int, ...], ...]
-    rivals: tuple[tuple[int, ...], ...]
+    alternatives: tuple[tuple[int, ...], ...]
     unexplained: np.ndarray
 
 
@@ -56,7 +56,7 @@ def explain(structure: Structure, flipped: np.ndarray, a: np.ndarray) -> Certain
     class_of = time_translation_classes(structure, ends_apart=False)
     _, part_of = scipy.sparse.csgraph.connected_components(sets.T @ sets, directed=False)
     found: list[int] = []
-    rivals: list[int] = []
+    alternatives: list[int] = []
     unexplained = np.zeros(len(flipped), dtype=bool)
     for part in np.unique(part_of[flipped]):
         inside = part_of == part
@@ -67,21 +67,21 @@ def explain(structure: Structure, flipped: np.ndarray, a: np.ndarray) -> Certain
             unexplained |= inside & flipped
             continue
         found += here[best].tolist()
-        rivals += [] if second is None else here[second].tolist()
-    named = [tuple(structure.detector_sets[k] for k in some) for some in (found, rivals)]
+        alternatives += [] if second is None else here[second].tolist()
+    named = [tuple(structure.detector_sets[k] for k in some) for some in (found, alternatives)]
     return CertainErrors(named[0], named[1], unexplained)
 
 
-def coin_sets(
+def half_probable_sets(
     structure: Structure, moments: Moments, detectors: DetectorStates, *, scale: float
 ) -> tuple[tuple[int, ...], ...]:
     """Detector sets that happen in half of the shots: what they turn an odd number of has no moment.
 
-    The likeliest ones that explain all vanishing moments of the coins. None where all other mechanisms of a
-    detector, at the prior's rates times `scale`, leave so small a moment that many rates would fit.
+    The likeliest ones that explain all vanishing moments of the random detectors. None where all other
+    mechanisms of a detector, at the prior's rates times `scale`, leave so small a moment that many rates fit.
     """
-    coins = np.zeros(structure.num_detectors, dtype=np.float32)
-    coins[list(detectors.coins)] = 1
+    random = np.zeros(structure.num_detectors, dtype=np.float32)
+    random[list(detectors.random)] = 1
     a = np.minimum(scale * structure.prior_attenuation, _MOST_USUAL)
     sets = incidence(structure.detector_sets, columns=structure.num_detectors)
     single = sets.T @ a  # what is left of each detector's moment
@@ -91,11 +91,11 @@ def coin_sets(
     usable = np.asarray(subsets @ broken == 0)
     noise = significant(len(usable)) / np.sqrt(detectors.shots)
     seen = usable & (np.abs(moments.means) >= noise)
-    odd_seen = structure.parity.T @ seen.astype(np.float64)  # significant moments that a coin would not leave
-    inside = np.asarray(sets @ (1 - coins) == 0) & (odd_seen == 0)
+    odd_seen = structure.parity.T @ seen.astype(np.float64)  # significant moments that it would not leave
+    inside = np.asarray(sets @ (1 - random) == 0) & (odd_seen == 0)
     known = np.array([np.exp(a[k] - single[list(s)].min()) for k, s in enumerate(structure.detector_sets)])
-    candidates = np.flatnonzero(inside & (noise <= _COIN_WIDTH * known))
-    vanishing = np.flatnonzero(usable & ~seen & np.asarray(subsets @ coins > 0))
+    candidates = np.flatnonzero(inside & (noise <= _HALF_WIDTH * known))
+    vanishing = np.flatnonzero(usable & ~seen & np.asarray(subsets @ random > 0))
     cover = structure.parity[vanishing][:, candidates]
     class_of = time_translation_classes(structure, ends_apart=False)[candidates]
     of_sets, cost = _with_classes(_cost(a[candidates]), class_of)

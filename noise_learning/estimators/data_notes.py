@@ -13,9 +13,9 @@ _SOME = 5  # how many of a list are named
 
 
 def mechanism_notes(
-    structure: Structure, used: Structure, errors: CertainErrors, coins: np.ndarray
+    structure: Structure, used: Structure, errors: CertainErrors, at_half: np.ndarray
 ) -> Iterator[str]:
-    """What is told apart by the circuit only, not learned, above 1/2, or a coin; one sentence each."""
+    """What is told apart by the circuit only, not learned, above 1/2, or at 1/2; one sentence each."""
     whole = sum(any(len(part[0]) > 2 for part in m.components) for m in structure.mechanisms)
     if whole:
         yield (
@@ -38,9 +38,9 @@ def mechanism_notes(
             f"{_mechanisms(len(errors.sets), 'is', 'are')} above 1/2 where the circuit says below, or the "
             f"converse: {_names(errors.sets)}; which observables they flip is the circuit's word, not learned"
         )
-        yield f"{text}; nearly as likely: {_names(errors.rivals)}" if errors.rivals else text
-    if coins.any():
-        sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(coins)]
+        yield f"{text}; nearly as likely: {_names(errors.alternatives)}" if errors.alternatives else text
+    if at_half.any():
+        sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(at_half)]
         yield f"{_mechanisms(len(sets), 'happens', 'happen')} in half of the shots: {_names(sets)}"
 
 

@@ -21,7 +21,7 @@ from noise_learning.moments.subsets import Subsets
 # events, or where it always fires in so many shots.
 _USUAL_EVENTS = 20.0
 _USUAL_SHARE = 0.1
-# With this probability some coin of the whole experiment is taken for a detector that is none.
+# With this probability some detector that fires at random is taken for one that does not.
 _MISTAKEN = 0.01
 
 
@@ -32,7 +32,7 @@ class DetectorStates:
     Attributes:
         rate: float64 (detectors,), share of the shots in which each fires; NaN where no mechanism flips it.
         never, always: detectors that look broken, ascending.
-        coins: detectors whose rate cannot be told from one half.
+        random: detectors whose rate cannot be told from one half.
         unexplained: detectors that fire more often than not, though no mechanism can be the reason.
         inverted: bool (detectors,), those of the others that fire more often than not.
         shots: effective number.
@@ -41,7 +41,7 @@ class DetectorStates:
     rate: np.ndarray
     never: tuple[int, ...]
     always: tuple[int, ...]
-    coins: tuple[int, ...]
+    random: tuple[int, ...]
     inverted: np.ndarray
     shots: float
     unexplained: tuple[int, ...] = ()
@@ -58,21 +58,21 @@ class DetectorStates:
         never, always = _broken(rate, shots)
         always &= ~structure.certain_flips  # the circuit may ask for it
         mean = np.where(never | always, np.nan, 1 - 2 * rate)
-        coins = _coins(mean, shots)
+        random = _random(mean, shots)
         noise = significant(int(np.isfinite(mean).sum())) / np.sqrt(shots)
         return cls(
             rate=rate,
             never=_numbers(never),
             always=_numbers(always),
-            coins=_numbers(coins),
-            inverted=(mean < -noise) & ~coins,
+            random=_numbers(random),
+            inverted=(mean < -noise) & ~random,
             shots=shots,
         )
 
     @property
     def left_out(self) -> tuple[int, ...]:
         """Detectors from which nothing is learned, ascending."""
-        return tuple(sorted((*self.never, *self.always, *self.coins, *self.unexplained)))
+        return tuple(sorted((*self.never, *self.always, *self.random, *self.unexplained)))
 
     def leaving_out(self, unexplained: np.ndarray) -> DetectorStates:
         """The same, but some inverted detectors, bool (detectors,), are `unexplained`."""
@@ -97,7 +97,7 @@ class DetectorStates:
         does = {
             **dict.fromkeys(self.never, f"never fires in {self.shots:,.0f} shots and looks broken{usual}"),
             **dict.fromkeys(self.always, f"always fires in {self.shots:,.0f} shots and looks broken"),
-            **dict.fromkeys(self.coins, "of {shots} shots, which cannot be told from one half"),
+            **dict.fromkeys(self.random, "of {shots} shots, which cannot be told from one half"),
             **dict.fromkeys(
                 self.unexplained,
                 "of {shots} shots, more than half, which no mechanism of the circuit explains",
@@ -123,7 +123,7 @@ def fewest_shots(num_detectors: int) -> int:
 
 
 def significant(num_detectors: int) -> float:
-    """Standard errors by which a moment must differ from 0, so that hardly any of so many coins does."""
+    """Standard errors from 0 that moments of so many random detectors hardly ever reach."""
     return float(norm.isf(_MISTAKEN / (2 * max(num_detectors, 1))))
 
 
@@ -135,11 +135,11 @@ def _broken(rate: np.ndarray, shots: float) -> tuple[np.ndarray, np.ndarray]:
     return never, (rate == 1) & (shots > _USUAL_EVENTS)
 
 
-def _coins(mean: np.ndarray, shots: float) -> np.ndarray:
+def _random(mean: np.ndarray, shots: float) -> np.ndarray:
     """bool (detectors,): moments within noise of zero, where a usual one is twice as far from it.
 
     At few shots, or if all detectors fire often, a moment within noise of zero is nothing special. All are
-    coins where together they are within noise of zero: then their squares add up to chi^2.
+    random where together they are within noise of zero: then their squares add up to chi^2.
 
     Args:
         mean: float64 (detectors,), moments of single detectors; NaN for those that are not looked at.
@@ -151,9 +151,9 @@ def _coins(mean: np.ndarray, shots: float) -> np.ndarray:
     if excess <= 3 * np.sqrt(2 * len(size)):
         return known
     far = size[size >= noise]
-    coins = known.copy()
-    coins[known] = (size < noise) & (len(far) > 0) & (float(np.median(far) if len(far) else 0) >= 2 * noise)
-    return coins
+    random = known.copy()
+    random[known] = (size < noise) & (len(far) > 0) & (float(np.median(far) if len(far) else 0) >= 2 * noise)
+    return random
 
 
 def _numbers(detectors: np.ndarray) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from noise_learning.estimators.attenuations import clipped
-from noise_learning.estimators.certain_errors import CertainErrors, coin_sets, explain
+from noise_learning.estimators.certain_errors import CertainErrors, explain, half_probable_sets
 from noise_learning.estimators.data_notes import dropped_notes, mechanism_notes
 from noise_learning.estimators.detectors import DetectorStates, fewest_shots
 from noise_learning.estimators.equations import Equations
@@ -28,7 +28,7 @@ class LearningData:
         detectors: what detectors do.
         equations: of `structure.subsets`.
         certain: bool (mechanisms,), those whose probability is above 1/2.
-        coins: bool (mechanisms,), those that happen in half of the shots.
+        at_half: bool (mechanisms,), those that happen in half of the shots.
         dropped: sets of detectors of `whole` whose equations are not used.
         notes: what to tell of all that.
     """
@@ -38,7 +38,7 @@ class LearningData:
     detectors: DetectorStates
     equations: Equations
     certain: np.ndarray
-    coins: np.ndarray
+    at_half: np.ndarray
     dropped: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
@@ -62,10 +62,10 @@ class LearningData:
             detectors = detectors.leaving_out(errors.unexplained)
             used, equations = _equations(moments, structure, detectors)
         certain = structure.certain ^ _likeliest(used, errors.sets)
-        coins = np.zeros(len(certain), dtype=bool)
-        if detectors.coins:
+        at_half = np.zeros(len(certain), dtype=bool)
+        if detectors.random:
             scale = RawAttenuations.of(equations, used).scale
-            coins = _likeliest(structure, coin_sets(structure, moments, detectors, scale=scale))
+            at_half = _likeliest(structure, half_probable_sets(structure, moments, detectors, scale=scale))
         dropped = _dropped(structure, used, equations)
         return cls(
             whole=structure,
@@ -73,11 +73,11 @@ class LearningData:
             detectors=detectors,
             equations=equations,
             certain=certain,
-            coins=coins,
+            at_half=at_half,
             dropped=dropped,
             notes=(
                 *detectors.notes(structure),
-                *mechanism_notes(structure, used, errors, coins),
+                *mechanism_notes(structure, used, errors, at_half),
                 *dropped_notes(structure, dropped),
             ),
         )
@@ -95,23 +95,23 @@ class LearningData:
     def probabilities(self, below: np.ndarray) -> np.ndarray:
         """float64 (mechanisms,): what was fitted with all mechanisms below 1/2, with those that are not.
 
-        A coin is within one standard error of 1/2, the largest rate that so many shots tell from it.
+        One at 1/2 is within one standard error of 1/2, the largest rate that so many shots tell from it.
         """
         p = np.where(self.certain, 1 - below, below)
-        return np.where(self.coins, (1 - 1 / np.sqrt(self.shots)) / 2, p)
+        return np.where(self.at_half, (1 - 1 / np.sqrt(self.shots)) / 2, p)
 
     def errors(self, sigma: np.ndarray, p: np.ndarray) -> np.ndarray:
         """float64 (mechanisms,): standard errors of `probabilities`."""
-        if not self.coins.any():
+        if not self.at_half.any():
             return sigma
         sigma = sigma.copy()
-        for j in np.flatnonzero(self.coins):
+        for j in np.flatnonzero(self.at_half):
             # 1 - 2 p is the moment of one of its detectors over that of all else that flips it.
             detector = self.whole.mechanisms[j].detectors[0]
             others = [
                 k
                 for k, m in enumerate(self.whole.mechanisms)
-                if detector in m.detectors and not self.coins[k]
+                if detector in m.detectors and not self.at_half[k]
             ]
             sigma[j] = min(np.exp(attenuation(p[others]).sum()) / np.sqrt(self.shots), 1) / 2
         return sigma
@@ -135,7 +135,7 @@ def _equations(
     if not used.detector_sets:
         raise ValueError(
             f"nothing can be learned from {detectors.shots:,.0f} shots: no detector tells anything, "
-            f"{len(detectors.coins):,} fire in half of the shots, {len(detectors.always):,} always and "
+            f"{len(detectors.random):,} fire in half of the shots, {len(detectors.always):,} always and "
             f"{len(detectors.never):,} never; are these the shots of this circuit, in the right format?"
         )
     return used, Equations.of(moments.restricted_to(used.subsets), detectors)

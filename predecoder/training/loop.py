@@ -80,7 +80,8 @@ def train(
         )
         made = folder / "weights.safetensors"
         if processes.rank == 0:
-            save_weights(network, made, {"name": config.name, "stage": dataclasses.asdict(begun)})
+            card = {"name": config.name, "stage": dataclasses.asdict(begun)}
+            save_weights(network, made, card, policies=stage.policies)
         processes.require_same(0)  # none goes on before the weights are there
     assert network is not None  # a configuration has stages
     return network

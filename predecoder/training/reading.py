@@ -2,6 +2,7 @@
 
 A file describes the stages of one set of weights. What stands at its top is shared; every `[[stages]]` adds
 to it or changes it, key by key; a file without any is one stage. `[task]` holds what a file's tasks share.
+`init` at the top is where the first stage begins.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def load_config(path: str | Path) -> TrainConfig:
         raise ValueError(f"{path}: stages={own!r} is not an array of tables, as in [[stages]]")
     else:
         stages = [{"name": f"stage-{k}", **stage} for k, stage in enumerate(own, 1)]
+    if "init" in table:
+        stages[0] = {"init": table.pop("init"), **stages[0]}
     return TrainConfig(name, tuple(_stage(table | stage, shared=table, path=path) for stage in stages))
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qec
+from global_decoders import make_decoder
 from noise_learning import (
     Moments,
     NoiseFit,
@@ -246,9 +247,9 @@ def test_another_explanation_that_is_nearly_as_likely_is_named() -> None:
     structure = Structure.from_dem(dem)
     found = explain(structure, np.array([True, True]), attenuation(structure.prior)[[1, 2, 0]])
     assert found.sets == ((0,), (1,))
-    assert found.rivals == ((0, 1),)
+    assert found.alternatives == ((0, 1),)
     clear = explain(structure, np.array([True, True]), attenuation(np.array([0.01, 0.01, 0.3])))
-    assert (clear.sets, clear.rivals) == (((0, 1),), ())
+    assert (clear.sets, clear.alternatives) == (((0, 1),), ())
 
 
 def test_states_of_few_shots_are_left_in_doubt(model: SharedParameterModel) -> None:
@@ -258,3 +259,27 @@ def test_states_of_few_shots_are_left_in_doubt(model: SharedParameterModel) -> N
         few = circuit.compile_detector_sampler(seed=2).sample(shots, bit_packed=True)
         moments = Moments.from_shots(model.structure.subsets, few)
         assert DetectorStates.of(moments, model.structure).left_out == ()
+
+
+def test_decoders_take_learned_rates_above_one_half() -> None:
+    """An ancilla that is mostly wrong costs no more than one that is as often right, once that is learned."""
+    clean = qec.memory_circuit(distance=3, rounds=5, noise=qec.depolarizing(0.01))
+    model = SharedParameterModel.of_circuit(clean)
+    index = {c: k for k, c in enumerate(model.structure.coordinates)}
+    x, y, _ = next(c for c in index if c[2] == 2)
+    column = sorted((d for c, d in index.items() if c[:2] == (x, y)))
+    detections, flips = clean.compile_detector_sampler(seed=3).sample(40_000, separate_observables=True)
+    wrong = {}
+    for rate in (0.1, 0.9):
+        bits = np.array(detections)
+        random = np.random.default_rng(1).random((len(bits), len(column) - 1))
+        turned = random < 0.1 if rate < 0.5 else random >= 0.1
+        for k in range(len(column) - 1):
+            bits[:, column[k : k + 2]] ^= turned[:, [k]]
+        fit = learn(moments_of(model.structure, bits[:20_000]), model)
+        decoder = make_decoder("pymatching").compile_decoder_for_dem(dem=fit.dem())
+        packed = np.packbits(bits[20_000:], axis=1, bitorder="little")
+        answers = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+        wrong[rate] = int((answers[:, 0] != flips[20_000:, 0]).sum())
+        assert (fit.p > 0.5).sum() == (len(column) - 1 if rate > 0.5 else 0)
+    assert 0 < wrong[0.9] < 1.1 * wrong[0.1] + 10

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from predecoder import load_network, shipped_weights
 from predecoder.training import load_config
 from predecoder.training.tasks import expand_tasks
 
@@ -54,6 +55,7 @@ def test_stages_share_what_stands_at_the_top_and_change_it_key_by_key(tmp_path):
     path = tmp_path / "two.toml"
     path.write_text("""
 seed = 7
+init = "fast"
 [network]
 channels = 8
 [optimizer]
@@ -76,6 +78,7 @@ tasks = [{ distance = 5, rounds = [2, 5] }, { distance = 3, shots = "all" }]
     first, second = config.stages
     assert (first.name, second.name) == ("first", "stage-2")
     assert (first.seed, second.seed) == (7, 7)
+    assert (first.init, second.init) == ("fast", None)
     assert (first.loss, second.loss) == ("marginal", "logical-class")
     assert (first.optimizer.steps, second.optimizer.steps, second.optimizer.learning_rate) == (10, 20, 1e-3)
     assert (first.network.channels, second.network.channels, second.network.residual_blocks) == (8, 8, 2)
@@ -88,4 +91,11 @@ tasks = [{ distance = 5, rounds = [2, 5] }, { distance = 3, shots = "all" }]
 def test_shipped_configurations_are_read(path):
     config = load_config(path)
     assert config.name == path.stem
-    assert len(config.stages) > 1
+    assert all(stage.init is None for stage in config.stages[1:])
+
+
+def test_every_shipped_weights_file_has_its_configuration():
+    """And holds the network that it describes."""
+    assert sorted(path.stem for path in Path("configs").glob("*.toml")) == list(shipped_weights())
+    for name in shipped_weights():
+        assert load_network(name).config == load_config(f"configs/{name}.toml").stages[-1].network
