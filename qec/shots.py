@@ -197,40 +197,76 @@ class _Record:
 def _decoded_pieces(path: Path, record: _Record) -> Iterator[np.ndarray]:
     shots = 0
     with tempfile.TemporaryDirectory() as folder, path.open("rb") as file:
+        scratch = Path(folder) / "piece"
         status = os.fstat(file.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else None
         try:
             for piece in _pieces(file, record, size):
-                decoded = record.decode(piece, Path(folder) / "piece")
+                try:
+                    decoded = record.decode(piece, scratch)
+                except ValueError:
+                    if record.format not in ("01", "dets", "hits"):
+                        raise
+                    good, line = _first_bad_line(piece, record, scratch)
+                    shots += good
+                    record.decode(line, scratch)
+                    raise
                 shots += len(decoded)
                 yield decoded
         except ValueError as error:
             raise ShotFileError(
                 f"{path} ({'a stream' if size is None else f'{size} bytes'}) does not hold shots of "
                 f"{record.bits} bits in format {record.format!r}: {' '.join(str(error).split())} "
-                f"(after shot {shots}); check the format and that the file belongs to this circuit"
+                f"(in shot {shots}, counted from 0); check the format and that the file is of this circuit"
             ) from error
 
 
+def _first_bad_line(piece: bytes, record: _Record, scratch: Path) -> tuple[int, bytes]:
+    """How many lines Stim reads before one that it does not, and that line; a shot is a line."""
+    lines = [line + b"\n" for line in piece.split(b"\n")[:-1]]
+    good, bad = 0, len(lines)  # the first `good` lines can be read, the first `bad` cannot
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            record.decode(b"".join(lines[good:middle]), scratch)
+        except ValueError:
+            bad = middle
+        else:
+            good = middle
+    return good, lines[good]
+
+
 def _pieces(file: BinaryIO, record: _Record, size: int | None) -> Iterator[bytes]:
-    """Cut a file between shots, into pieces of bounded memory."""
+    """Cut a file between shots, into pieces of bounded memory; what is whole comes before what is not."""
     if record.format == "r8":
         return _r8_pieces(file, record.bits)
     if record.format in ("b8", "ptb64"):
         group, unit = (
             (_PTB64_GROUP, 8 * record.bits) if record.format == "ptb64" else (1, record.packed_bytes)
         )
+        reason = f"the size is not a multiple of {unit} bytes, which hold {group} shot(s)"
         if size is not None and size % unit:
-            raise ValueError(f"the size is not a multiple of {unit} bytes, which hold {group} shot(s)")
-        return iter(lambda: file.read(record.piece_shots // group * unit), b"")
+            raise ValueError(reason)
+        return _fixed_pieces(file, record.piece_shots // group * unit, unit, reason)
     return _line_pieces(file, record.piece_shots)
 
 
+def _fixed_pieces(file: BinaryIO, length: int, unit: int, reason: str) -> Iterator[bytes]:
+    while piece := file.read(length):
+        rest = len(piece) % unit
+        if len(piece) > rest:
+            yield piece[: len(piece) - rest]
+        if rest:
+            raise ValueError(reason)
+
+
 def _line_pieces(file: BinaryIO, lines: int) -> Iterator[bytes]:
-    while piece := b"".join(islice(file, lines)):
-        if not piece.endswith(b"\n"):  # Stim would read 'shot D1', cut off from 'shot D12', as it stands
+    while piece := list(islice(file, lines)):
+        if not piece[-1].endswith(b"\n"):  # Stim would read 'shot D1', cut off from 'shot D12', as it stands
+            if piece[:-1]:
+                yield b"".join(piece[:-1])
             raise ValueError("the last line has no end, as if the file had been cut off")
-        yield piece
+        yield b"".join(piece)
 
 
 def _r8_pieces(file: BinaryIO, bits: int) -> Iterator[bytes]:
@@ -243,14 +279,16 @@ def _r8_pieces(file: BinaryIO, bits: int) -> Iterator[bytes]:
     while block := file.read(_PIECE_BYTES // 8):
         steps = np.frombuffer(block, dtype=np.uint8).astype(np.int64)
         reached = position + np.cumsum(steps + (steps != 255))
-        ends = np.flatnonzero(reached % (bits + 1) == 0)
-        if len(ends) != reached[-1] // (bits + 1):
-            raise ValueError("r8 data jumps past the end of a shot")
-        position = int(reached[-1] % (bits + 1))
+        ended = reached % (bits + 1) == 0
+        jumps = np.flatnonzero(np.cumsum(ended) != reached // (bits + 1))
+        ends = np.flatnonzero(ended[: jumps[0]] if len(jumps) else ended)
         cut = int(ends[-1]) + 1 if len(ends) else 0
         if cut:
             yield begun + block[:cut]
             begun = b""
+        if len(jumps):
+            raise ValueError("r8 data jumps past the end of a shot")
+        position = int(reached[-1] % (bits + 1))
         begun += block[cut:]
     if begun:
         raise ValueError(f"r8 data ends {bits + 1 - position} positions before the end of a shot")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from predecoder.inference.network_tables import first_layer_bias, float_tables, position_bias
+from predecoder.inference.exact_tables import exact_first_layer_bias, exact_position_bias
+from predecoder.inference.network_tables import float_tables
 from predecoder.inference.table_layout import cells
 from qec import DecodingProblem
 
@@ -41,7 +42,7 @@ class QuantizationError(ValueError):
 
 
 class QuantizedTables:
-    """A quantized network, scaled to its calibrated ranges, on one decoding problem.
+    """A quantized network, scaled to its calibrated ranges, on one decoding problem: alike on every machine.
 
     Attributes:
         layout, moves: of the problem.
@@ -63,8 +64,8 @@ class QuantizedTables:
         quantized = cast("QuantizedSeparableNetwork", network)
         self.layout, self.moves = problem.layout, problem.moves
         self.channels, self.reach = config.channels, config.halo[0]
-        added, kind = position_bias(quantized, cells(problem.layout.detector_grid) >= 0)
-        bias = first_layer_bias(quantized, problem)
+        added, kind = exact_position_bias(quantized, cells(problem.layout.detector_grid) >= 0)
+        bias = exact_first_layer_bias(quantized, problem)
         tables = float_tables(quantized) | {"first_layer_bias": bias, "position_bias": added}
         self.arrays = _integer_tables(tables, _Scales.of(tables, quantized)) | {"kind": kind}
 

@@ -1,5 +1,7 @@
 """Shot files: each format against Stim's reader and writer, chunks, device data, files that do not fit."""
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,39 @@ def test_file_of_another_circuit_names_both_numbers(tmp_path: Path) -> None:
         list(iter_shots(path, format="b8", num_detectors=24))
     with pytest.raises(ShotFileError, match=r"24 bits.*multiple of 192 bytes, which hold 64"):
         list(iter_shots(path, format="ptb64", num_detectors=24))
+
+
+@pytest.mark.parametrize("good", [0, 5, 70_000])
+@pytest.mark.parametrize(
+    ("format", "shot", "bad", "why"),
+    [
+        ("01", b"010110\n", b"01x110\n", "Unexpected character"),
+        ("01", b"010110\n", b"01011\n", "ended in middle of record at byte position 5"),
+        ("hits", b"1,3\n", b"1,6\n", "hit index is too large"),
+        ("dets", b"shot D1\n", b"shot D1 D6\n", "Got D6"),
+        ("dets", b"shot D1\n", b"shot D1", "the last line has no end"),
+        ("r8", b"\x01\x04", b"\x01\x05", "jumps past the end"),
+        ("r8", b"\x01\x04", b"\x01", "5 positions before the end"),
+    ],
+)
+def test_the_bad_shot_is_counted_from_the_beginning_of_the_file(
+    tmp_path: Path, good: int, format: ShotFormat, shot: bytes, bad: bytes, why: str
+) -> None:
+    """Files are read in pieces of 2^20 packed bytes, but for r8, where they are smaller."""
+    path = tmp_path / "shots"
+    path.write_bytes(good * shot + bad)
+    with pytest.raises(ShotFileError, match=rf"{why}.*\(in shot {good}, counted from 0\)"):
+        list(iter_shots(path, format=format, num_detectors=6, chunk_shots=1000))
+
+
+def test_a_pipe_that_ends_within_a_shot_says_in_which(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(bytes(3 * 7 + 2),))
+    writer.start()
+    with pytest.raises(ShotFileError, match=r"a stream.*\(in shot 7, counted from 0\)"):
+        list(iter_shots(pipe, format="b8", num_detectors=24))
+    writer.join()
 
 
 def test_empty_file_has_no_shots(tmp_path: Path) -> None:
