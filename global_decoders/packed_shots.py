@@ -26,7 +26,7 @@ def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShotFormat:
+class PackedShotFormat:
     """What shots of a DEM look like, and which of their bits can be set at all.
 
     Attributes:
@@ -40,10 +40,10 @@ class ShotFormat:
     possible: np.ndarray
 
     @staticmethod
-    def of_faults(faults: Faults) -> "ShotFormat":
+    def of_faults(faults: Faults) -> "PackedShotFormat":
         possible = np.zeros(faults.num_detectors, dtype=bool)
         possible[[d for fault in faults.detectors for d in fault]] = True
-        return ShotFormat(
+        return PackedShotFormat(
             num_detectors=faults.num_detectors,
             num_observables=faults.observable_flips.shape[1],
             possible=np.packbits(possible, bitorder="little"),
@@ -61,7 +61,8 @@ class ShotFormat:
             shot = np.flatnonzero(unexplained.any(axis=1))[0]
             detector = np.flatnonzero(np.unpackbits(unexplained[shot], bitorder="little"))[0]
             raise ValueError(
-                f"detector D{detector} fired in shot {shot}, but no mechanism of the DEM flips it"
+                f"D{detector} fired in shot {shot}, or did not although it always does: "
+                "no mechanism of the DEM explains that"
             )
         return packed
 
@@ -79,7 +80,9 @@ class ShotByShotDecoder(sinter.CompiledDecoder):
         shot_format: of the DEM that `decode_shot` was made for.
     """
 
-    def __init__(self, decode_shot: Callable[[np.ndarray], np.ndarray], *, shot_format: ShotFormat) -> None:
+    def __init__(
+        self, decode_shot: Callable[[np.ndarray], np.ndarray], *, shot_format: PackedShotFormat
+    ) -> None:
         self.decode_shot = decode_shot
         self.shot_format = shot_format
 

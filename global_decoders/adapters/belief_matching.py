@@ -7,7 +7,7 @@ import numpy as np
 from beliefmatching import BeliefMatching
 
 from global_decoders.compiling import NormalFormDecoder, detectable, require_edges
-from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from qec import Faults, NormalForm, gf2
 
 
@@ -24,7 +24,7 @@ class BeliefMatchingDecoder(NormalFormDecoder):
     def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
         """Raises ValueError if a mechanism is not decomposed into edges."""
         require_edges(normal.dem, decoder="belief-matching")
-        shot_format = ShotFormat.of_faults(normal.hyperedges)
+        shot_format = PackedShotFormat.of_faults(normal.hyperedges)
         if not shot_format.possible.any():  # a noiseless circuit; BP needs a mechanism
             return ShotByShotDecoder(
                 lambda bits: np.zeros(normal.num_observables, dtype=np.uint8), shot_format=shot_format

@@ -6,7 +6,7 @@ import fusion_blossom
 import numpy as np
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
-from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from qec import Faults, NormalForm
 
 # Fusion Blossom takes even 32-bit weights. PyMatching rounds to 2^14 steps; this is finer, and a
@@ -27,7 +27,7 @@ class FusionBlossomDecoder(NormalFormDecoder):
         """Raises ValueError if a mechanism is not decomposed into edges."""
         require_edges(normal.dem, decoder="fusion-blossom")
         matcher = FusionBlossomMatcher(normal.edges)
-        return ShotByShotDecoder(matcher.decode, shot_format=ShotFormat.of_faults(normal.edges))
+        return ShotByShotDecoder(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.edges))
 
 
 class FusionBlossomMatcher:

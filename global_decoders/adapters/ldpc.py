@@ -11,7 +11,7 @@ from ldpc.bplsd_decoder import BpLsdDecoder as LdpcLsd
 from ldpc.bposd_decoder import BpOsdDecoder as LdpcOsd
 
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from qec import Faults, NormalForm
 
 
@@ -82,5 +82,5 @@ def _compile(
     )
     return ShotByShotDecoder(
         lambda bits: faults.flips_of(decoder.decode(bits).nonzero()[0]),
-        shot_format=ShotFormat.of_faults(faults),
+        shot_format=PackedShotFormat.of_faults(faults),
     )

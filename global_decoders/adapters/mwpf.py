@@ -6,7 +6,7 @@ import mwpf
 import numpy as np
 
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import ShotByShotDecoder, ShotFormat
+from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from qec import Faults, NormalForm
 
 
@@ -25,7 +25,7 @@ class MwpfDecoder(NormalFormDecoder):
         """Components of a mechanism fire together."""
         faults = normal.hyperedges
         solver = ParityFactorSolver(faults, cluster_node_limit=self.cluster_node_limit)
-        return ShotByShotDecoder(solver.decode, shot_format=ShotFormat.of_faults(faults))
+        return ShotByShotDecoder(solver.decode, shot_format=PackedShotFormat.of_faults(faults))
 
 
 class ParityFactorSolver:

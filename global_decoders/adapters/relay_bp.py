@@ -8,7 +8,7 @@ import sinter
 from scipy.sparse import csc_matrix
 
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import ShotFormat
+from global_decoders.packed_shots import PackedShotFormat
 from qec import NormalForm
 
 
@@ -54,13 +54,13 @@ class RelayBpDecoder(NormalFormDecoder):
         runner = relay_bp.ObservableDecoderRunner(
             decoder, csc_matrix(faults.observable_flips.T).tocsr(), include_decode_result=False
         )
-        return CompiledRelayBp(runner, shot_format=ShotFormat.of_faults(faults))
+        return CompiledRelayBp(runner, shot_format=PackedShotFormat.of_faults(faults))
 
 
 class CompiledRelayBp(sinter.CompiledDecoder):
     """Decodes a batch at once on one thread (parallel work is sinter's, over processes)."""
 
-    def __init__(self, runner: relay_bp.ObservableDecoderRunner, *, shot_format: ShotFormat) -> None:
+    def __init__(self, runner: relay_bp.ObservableDecoderRunner, *, shot_format: PackedShotFormat) -> None:
         self.runner = runner
         self.shot_format = shot_format
 

@@ -7,7 +7,7 @@ import sinter
 import tesseract_decoder
 
 from global_decoders.compiling import NormalFormDecoder, detectable
-from global_decoders.packed_shots import ShotFormat
+from global_decoders.packed_shots import PackedShotFormat
 from qec import NormalForm
 
 
@@ -41,14 +41,14 @@ class TesseractDecoder(NormalFormDecoder):
         )
         return CompiledTesseract(
             search.compile_decoder_for_dem(dem=detectable(normal.dem)),
-            shot_format=ShotFormat.of_faults(normal.hyperedges),
+            shot_format=PackedShotFormat.of_faults(normal.hyperedges),
         )
 
 
 class CompiledTesseract(sinter.CompiledDecoder):
     """The library's own bit-packed decoder, with its input checked."""
 
-    def __init__(self, search: sinter.CompiledDecoder, *, shot_format: ShotFormat) -> None:
+    def __init__(self, search: sinter.CompiledDecoder, *, shot_format: PackedShotFormat) -> None:
         self.search = search
         self.shot_format = shot_format
 

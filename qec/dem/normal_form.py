@@ -93,8 +93,8 @@ class NormalForm:
         """`matching_dem` for a matcher that learns from each edge what the others of its mechanism do.
 
         An error of two detectors, of different stabilizer types say, then tells more by the two edges that
-        Stim suggests for it than by an edge of its own. It stays decomposed where each of the two also
-        happens alone, and it does not. Flat if anything differs from `matching_dem`.
+        Stim suggests for it than by an edge of its own. It stays decomposed where it never happens
+        alone and is rarer than each of the two alone. Flat if anything differs from `matching_dem`.
         """
         exact = read(self.exact_dem.flattened())
         edges = edges_whole_unless_told_apart(exact)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
-from qec.dem.mechanisms import Block, Component, Line, Mechanism
+from qec.dem.mechanisms import Block, Component, Line, Mechanism, odd
 from qec.dem.merging import Observables, likeliest, odd_of_all
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "relabeled",
     "without_certain",
 ]
+
+_LEAST = sys.float_info.min
+"""A probability below has lost digits, and its logarithm is more than some libraries take: as good as 0."""
 
 
 def without_certain(block: Block) -> Block:
@@ -27,7 +31,7 @@ def without_certain(block: Block) -> Block:
             lines.append(line)
         else:
             p = min(line.mechanism.probability, 1 - line.mechanism.probability)
-            if p > 0 and line.mechanism.components:
+            if p >= _LEAST and line.mechanism.components:
                 lines.append(line.with_mechanism(Mechanism(p, line.mechanism.components)))
     return block.with_lines(lines)
 
@@ -38,17 +42,21 @@ def edges_whole(block: Block) -> Block:
 
 
 def edges_whole_unless_told_apart(block: Block) -> Block:
-    """As `edges_whole`, but for edges whose parts also happen alone while they themselves do not.
+    """As `edges_whole`, but for edges that never happen alone and are rarer than each of their parts alone.
 
     Args:
         block: without blocks in it.
     """
-    errors = [line.mechanism for line in block.lines if isinstance(line, Line) and line.mechanism]
-    alone = {m.components[0] for m in errors if len(m.components) == 1}
+    alone: dict[Component, float] = {}
+    for line in block.lines:
+        if isinstance(line, Line) and line.mechanism is not None and len(line.mechanism.components) == 1:
+            part = line.mechanism.components[0]
+            alone[part] = odd(alone.get(part, 0.0), line.mechanism.probability)
 
     def whole(mechanism: Mechanism) -> Mechanism:
         edge = mechanism.whole()
-        told_apart = alone.issuperset(mechanism.components) and edge.components[0] not in alone
+        rarest = min(alone.get(part, 0.0) for part in mechanism.components)
+        told_apart = mechanism.probability < rarest and edge.components[0] not in alone
         return mechanism if told_apart else edge
 
     return _each(block, whole)

@@ -13,7 +13,6 @@ from global_decoders import decoder_names, is_available, make_decoder
 DETECTORS, OBSERVABLES = 4, 2
 BOUNDS = "detector D3\nlogical_observable L1\n"
 MATCHERS = ("pymatching", "pymatching-correlated", "fusion-blossom")
-SEARCHES = ("mwpf", "tesseract")
 
 
 def joint(dem: stim.DetectorErrorModel) -> np.ndarray:
@@ -112,6 +111,32 @@ def test_edges_that_stim_takes_apart(name, pauli):
     assert error_rates(available(name), dem)[0] == pytest.approx(0, abs=1e-9)
 
 
+HERALDS = stim.Circuit("""
+    R 0 1
+    HERALDED_ERASE(0.1) 0
+    DETECTOR rec[-1]
+    HERALDED_PAULI_CHANNEL_1(0.02, 0.1, 0.03, 0.04) 1
+    DETECTOR rec[-1]
+    DEPOLARIZE1(0.05) 0 1
+    CX 0 2 1 2
+    X_ERROR(0.02) 2
+    MR 2
+    DETECTOR rec[-1]
+    X_ERROR(0.03) 0 1
+    M 0 1
+    DETECTOR rec[-1] rec[-2] rec[-3]
+    OBSERVABLE_INCLUDE(0) rec[-1]
+""")
+
+
+@pytest.mark.parametrize("name", decoder_names())
+def test_heralds_are_detectors_like_others(name):
+    """Without what they tell, 11 % of the shots are wrong, where 6.9 % is the least."""
+    dem = HERALDS.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+    found, best = error_rates(available(name), dem)
+    assert found < 1.15 * best
+
+
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
 EDGES = st.lists(
     st.tuples(
@@ -161,9 +186,12 @@ def least_weights(dem: stim.DetectorErrorModel) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(EDGES)
-@pytest.mark.parametrize("name", [*MATCHERS, *SEARCHES])
+@pytest.mark.parametrize("name", [*MATCHERS, "mwpf"])
 def test_exact_decoders_find_the_likeliest_edges(name, edges):
-    """On errors of at most two detectors, all probabilities from 0 to 1."""
+    """On errors of at most two detectors, all probabilities from 0 to 1.
+
+    Not so Tesseract, whose search may stop early: by its beam it misses some at probabilities near 1/2.
+    """
     text = BOUNDS + "\n".join(
         f"error({p}) " + " ".join([*(f"D{d}" for d in detectors), *(f"L{o}" for o in flips)])
         for p, detectors, flips in edges
@@ -179,7 +207,7 @@ def test_exact_decoders_find_the_likeliest_edges(name, edges):
 
 @settings(max_examples=30, deadline=None)
 @given(EDGES, st.randoms(use_true_random=False))
-@pytest.mark.parametrize("name", [n for n in decoder_names() if n != "tesseract"])
+@pytest.mark.parametrize("name", decoder_names())
 def test_another_way_to_write_a_dem_changes_no_prediction(name, edges, random):
     """Errors above 1/2 for those below and a certain one, in several pieces, with targets that cancel."""
     plain, other = stim.DetectorErrorModel(BOUNDS), stim.DetectorErrorModel(BOUNDS)
