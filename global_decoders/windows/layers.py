@@ -127,7 +127,6 @@ class LayeredDem:
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
         """
-        require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
         if short is not dem:
             layers = _read(short, correlated=correlated)
@@ -236,10 +235,11 @@ def time_of(coordinates: Sequence[float]) -> float:
 def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     # Flat: equal layers look equal only if what iterations share is merged everywhere.
     normal = normal_form(dem.flattened())
+    matched = normal.correlated_dem if correlated else normal.matching_dem
+    require_edges(matched, decoder="windowed decoding")
     times, sites, positions = _times_and_sites(detector_coordinates(dem))
     _, layer_of = np.unique(times, return_inverse=True)
     num_layers = int(layer_of.max(initial=-1)) + 1
-    matched = normal.correlated_dem if correlated else normal.matching_dem
     found = _mechanisms_by_layer(mechanisms(matched), layer_of, sites, num_layers)
     # Certain errors stand alone: what else their mechanism flips always happens too.
     always = [whole for m in mechanisms(normal.certain) for whole in m.whole().components]
