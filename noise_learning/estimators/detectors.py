@@ -100,7 +100,7 @@ class DetectorStates:
             **dict.fromkeys(self.random, "of {shots} shots, which cannot be told from one half"),
             **dict.fromkeys(
                 self.unexplained,
-                "of {shots} shots, more than half, which no mechanism of the circuit explains",
+                "of {shots} shots, more than half, and no explanation by the circuit's noise was found",
             ),
         }
         notes = []

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from predecoder.inference import Engine, make_engine
-from predecoder.network import Network
+from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
@@ -133,7 +133,7 @@ class _Miner:
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)
-            network = Network(self._stage.network)
+            network = make_network(self._stage.network)
             network.load_state_dict(state)
             self._network, self._source_step, self._engines = network.eval(), source, {}
         return self._network

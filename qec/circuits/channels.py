@@ -15,7 +15,7 @@ _DEPOLARIZE = {_PAULI_1: "DEPOLARIZE1", _PAULI_2: "DEPOLARIZE2"}
 
 
 class NoiseChannels:
-    """Appends the noise of a patch's locations to circuits.
+    """Append the noise of a patch's locations to circuits.
 
     Without variation a group of locations is one instruction; with it, one instruction a location.
     """
@@ -31,29 +31,29 @@ class NoiseChannels:
             self._factors = dict(zip(locations, variation.factors(len(locations)).tolist(), strict=True))
 
     def preparation(self, circuit: stim.Circuit, basis: Basis, qubits: Iterable[Point]) -> None:
-        """Flips of qubits that have just been prepared in the basis."""
+        """Append flips of qubits that have just been prepared in the basis."""
         rate = self._noise.prep_x if basis == "x" else self._noise.prep_z
         self._append(circuit, _FLIP[basis], (rate,), [("prep", 0, (q,)) for q in qubits])
 
     def measurement(self, circuit: stim.Circuit, basis: Basis, qubits: Iterable[Point]) -> None:
-        """Flips of qubits that are about to be measured in the basis."""
+        """Append flips of qubits that are about to be measured in the basis."""
         rate = self._noise.meas_x if basis == "x" else self._noise.meas_z
         self._append(circuit, _FLIP[basis], (rate,), [("meas", 0, (q,)) for q in qubits])
 
     def idle_in_preparation(self, circuit: stim.Circuit, qubits: Iterable[Point]) -> None:
-        """Data qubits wait while ancillas are prepared."""
+        """Append the noise of data qubits that wait while ancillas are prepared."""
         self._append(circuit, _PAULI_1, self._noise.idle_spam, [("idle_prep", 0, (q,)) for q in qubits])
 
     def idle_in_measurement(self, circuit: stim.Circuit, qubits: Iterable[Point]) -> None:
-        """Data qubits wait while ancillas are measured."""
+        """Append the noise of data qubits that wait while ancillas are measured."""
         self._append(circuit, _PAULI_1, self._noise.idle_spam, [("idle_meas", 0, (q,)) for q in qubits])
 
     def cnots(self, circuit: stim.Circuit, layer: int, pairs: Iterable[tuple[Point, Point]]) -> None:
-        """CNOTs of a layer that have just been applied."""
+        """Append the noise of the CNOTs of a layer that have just been applied."""
         self._append(circuit, _PAULI_2, self._noise.cnot, [("cnot", layer, pair) for pair in pairs])
 
     def idle_in_cnots(self, circuit: stim.Circuit, layer: int, qubits: Iterable[Point]) -> None:
-        """Qubits wait while others take part in the layer's CNOTs."""
+        """Append the noise of qubits that wait while others take part in the layer's CNOTs."""
         self._append(circuit, _PAULI_1, self._noise.idle_cnot, [("idle_cnot", layer, (q,)) for q in qubits])
 
     def _append(

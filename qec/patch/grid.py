@@ -1,4 +1,4 @@
-"""Places the ancillas of a rotated patch on the canonical grid.
+"""Place the ancillas of a rotated patch on the canonical grid.
 
 Ancilla (i, j) is a lattice point. The grid's symmetries are those of a rectangle; which of them is used is
 decided by the types of the stabilizers on the patch's edges and by the syndrome-extraction schedule.

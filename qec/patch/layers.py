@@ -1,4 +1,4 @@
-"""Reads space and time off detector coordinates: (x, y), and the layer in time."""
+"""Read space and time off detector coordinates: (x, y), and the layer in time."""
 
 from __future__ import annotations
 

@@ -149,8 +149,8 @@ class DetectorLayout:
         exist.
         """
         present = self.detector_grid >= 0
-        silent = np.zeros(self.shape, dtype=bool)
-        silent.ravel()[self.flat_voxels] = self.deterministic
+        never = np.zeros(self.shape, dtype=bool)
+        never.ravel()[self.flat_voxels] = self.deterministic
         mask = np.zeros((3, *self.shape), dtype=bool)
         parity = np.indices(self.shape[1:]).sum(axis=0) % 2
         for kind in (MEMORY, OTHER):
@@ -161,15 +161,15 @@ class DetectorLayout:
             mask[kind, :, self.rows - 1 :] = False
             mask[kind, :, :, : self.first_column] = False
             mask[kind, :, :, self.first_column + self.columns - 1 :] = False
-            mute = silent & (parity == kind)
+            barred = never & (parity == kind)
             mask[kind, :, :-1, :-1] &= ~(
-                mute[:, :-1, :-1] | mute[:, 1:, :-1] | mute[:, :-1, 1:] | mute[:, 1:, 1:]
+                barred[:, :-1, :-1] | barred[:, 1:, :-1] | barred[:, :-1, 1:] | barred[:, 1:, 1:]
             )
         last = self.layers - 1
         now, later = present[:last], present[1 : last + 1]
         ends_open = (parity == OTHER) & (not self.observable_masks[:, OTHER].any())
         mask[2, :last] = (now & later) | (ends_open & (now | later))
-        mask[2, :last] &= ~(silent[:last] | silent[1 : last + 1])
+        mask[2, :last] &= ~(never[:last] | never[1 : last + 1])
         return mask
 
 

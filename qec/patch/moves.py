@@ -35,7 +35,7 @@ class MoveSet:
 
     @classmethod
     def from_layout(cls, layout: DetectorLayout) -> MoveSet:
-        """Enumerates the moves of `layout.move_mask`, in the order of the flattened grid."""
+        """Enumerate the moves of `layout.move_mask`, in the order of the flattened grid."""
         positions = np.flatnonzero(layout.move_mask)
         kind, t, i, j = np.unravel_index(positions, layout.move_mask.shape)
         grid = np.pad(layout.detector_grid, ((0, 1), (0, 1), (0, 1)), constant_values=-1)

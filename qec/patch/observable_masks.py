@@ -11,7 +11,7 @@ __all__ = ["infer_observable_masks"]
 
 
 def infer_observable_masks(voxels: np.ndarray, tables: DemTables, ancillas: np.ndarray) -> np.ndarray:
-    """Finds the observables' support on the data sites.
+    """Find the observables' support on the data sites.
 
     A component that flips two diagonal neighbours of one stabilizer type is a flip of the data
     site between them (and perhaps of measurements, which flip no observable); one that flips a

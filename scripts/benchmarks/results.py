@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["with_table", "write_table"]
+from qec import output_file
+from sims.doctor.machine import cpu_info
+
+__all__ = ["about_run", "markdown_table", "update_results", "with_table", "write_table"]
 
 
 def with_table(text: str, table: str) -> str:
@@ -24,3 +34,53 @@ def write_table(page: Path, table: str) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     page.write_text(with_table(text, table), encoding="utf-8")
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table of a header and rows."""
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def about_run() -> dict[str, Any]:
+    """Where and when numbers are measured: processor, cores, date, revision of the sources."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        revision = "unknown"
+    return {
+        "processor": cpu_info().get("model name") or platform.machine(),
+        "cores": os.cpu_count(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "revision": revision,
+    }
+
+
+def update_results(
+    folder: Path,
+    name: str,
+    new: Iterable[dict[str, Any]],
+    *,
+    key: Sequence[str],
+    render: Callable[[list[dict[str, Any]]], str],
+) -> list[Path]:
+    """Put rows into NAME.json of a folder, and the table of all its rows into NAME.md; returns both paths.
+
+    Args:
+        new: rows, each of which takes the place of the one with the same values of `key`.
+        render: the Markdown table of all rows.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data, page = folder / f"{name}.json", folder / f"{name}.md"
+    rows = json.loads(data.read_text(encoding="utf-8")) if data.exists() else []
+    by_key = {tuple(row[column] for column in key): row for row in rows}
+    about = about_run()
+    for row in new:
+        by_key[tuple(row[column] for column in key)] = row | {"measured": about}
+    rows = [by_key[values] for values in sorted(by_key, key=str)]
+    with output_file(data) as unfinished:
+        unfinished.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_table(page, render(rows))
+    return [data, page]

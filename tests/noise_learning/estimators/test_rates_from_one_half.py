@@ -236,7 +236,7 @@ def test_detectors_that_nothing_explains_are_named(model: SharedParameterModel) 
     bits = np.array(dem.compile_sampler(seed=1).sample(20_000)[0])
     bits[:, 0] ^= True
     fit = fit_closed_form(moments_of(structure, bits), structure)
-    assert any(note.startswith("D0 fires in 97.9%") and "no mechanism" in note for note in fit.notes)
+    assert any(note.startswith("D0 fires in 97.9%") and "no explanation" in note for note in fit.notes)
     learned = rates(fit)
     assert abs(learned[1, 2][0] - 0.03) < 4 * learned[1, 2][1]
     assert all(p < 0.5 for p in fit.p)

@@ -14,7 +14,9 @@ from predecoder.training import StageConfig, TaskConfig
 from predecoder.training.batches import batches
 from predecoder.training.making import BatchMaker
 from predecoder.training.reuse import Reuse
+from predecoder.training.run import TrainingRun
 from predecoder.training.shot_selection import DisagreementShots
+from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import expand_tasks
 from predecoder.weights import save_weights
 
@@ -186,3 +188,18 @@ def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, star
         made = maker(reuse.batch_of(step))
         assert made.stream == batch.stream
         assert np.array_equal(made.packed, batch.packed)
+
+
+def test_a_mined_batch_depends_on_its_number_and_on_the_snapshot(stage, tmp_path):
+    """In process: as many shots as any other batch, the same again, others with other weights."""
+    tasks = (dataclasses.replace(stage.tasks[0], shots="mined", bases=("x",), orientations=("XV",)),)
+    mined = dataclasses.replace(stage, tasks=tasks)
+    state = TrainingRun(mined, device=torch.device("cpu")).ema
+    made = []
+    for folder, scale in (("a", 1.0), ("b", 1.0), ("c", 0.1)):
+        snapshots = Snapshots(tmp_path / folder, every=10)
+        snapshots.save(0, {name: scale * value for name, value in state.items()})
+        made.append(BatchMaker(mined, snapshots=snapshots)(3).packed)
+    assert len(made[0]) == expand_tasks(tasks)[0][0].batch_shots(stage.data.blocks_per_batch)
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])

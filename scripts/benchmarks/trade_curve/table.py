@@ -1,18 +1,22 @@
 """The decision as a dial: LER against SDR against decoding time, on the same shots, as a Markdown table.
 
-    .venv/bin/python scripts/trade_curve.py --weights accurate --distance 9 --p 0.006 --shots 20000
+    python -m scripts.benchmarks.trade_curve.table --weights accurate --distance 9 --p 0.006 --shots 20000
 
 One run of the network, then every pair of thresholds of both policies by clusters: `threshold` in front of
 PyMatching, `complete` (clusters joined along hyperedges that leave no residual) in front of correlated
 PyMatching; and, in place of both, the matching of the logits. A threshold of proposing below 0 refuses
-clusters that touch an alternative of such a logit. Shots are other than those of accuracy_table.py, so that a
-threshold picked here is not picked on the table's shots.
+clusters that touch an alternative of such a logit. Shots are other than those of the benchmark `accuracy`, so
+that a threshold picked here is not picked on the table's shots. With --results, the rows go into
+trade_curve.json and trade_curve.md of that folder.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sinter
@@ -25,8 +29,10 @@ from predecoder.correction import ClusterDecision, MatchingDecision, ResidualNet
 from predecoder.inference import select_device
 from predecoder.training import EvaluationCase, PairedCounts
 from qec import DecodingProblem
+from scripts.benchmarks.results import markdown_table, update_results
 
 SEED = 3_000_000
+KEY = ("weights", "p", "d", "basis", "decoder", "propose", "commit")
 DECODERS = ("pymatching", "pymatching-correlated")
 
 
@@ -44,6 +50,8 @@ class Flags:
     chunk_shots: int = 4096
     device: str = "auto"
     threads: int | None = None
+    results: Path | None = None
+    """Folder for trade_curve.json and trade_curve.md; left out: only printed."""
 
 
 def main() -> None:
@@ -82,7 +90,10 @@ def main() -> None:
                 counts[k][n] += PairedCounts.of_shots(
                     plain, pre, packed=packed, residual=residual, detectors=problem.layout.num_detectors
                 )
-    _print(flags, file.sha256, labels, counts, plain_seconds[:, None] / seconds)
+    rows = list(_rows(flags, file.sha256, labels, counts, plain_seconds[:, None] / seconds))
+    print(f"\nweights {file.sha256[:12]}, perfect last round, {flags.shots} shots\n\n{render(rows)}")
+    if flags.results is not None:
+        print("written:", *update_results(flags.results, "trade_curve", rows, key=KEY, render=render))
 
 
 def _wrong(
@@ -94,27 +105,46 @@ def _wrong(
     return (predicted != truth).any(axis=1), time.perf_counter() - started
 
 
-def _print(
+def _rows(
     flags: Flags,
     sha256: str,
     labels: list[tuple[str, str]],
     counts: list[list[PairedCounts]],
     speed_up: np.ndarray,
-) -> None:
-    where = f"d = {flags.distance}, p = {flags.p:g}, basis {flags.basis}, perfect last round"
-    print(f"\nweights {sha256[:12]}, {where}, {flags.shots} shots\n")
-    pairs = ("errors plain / pre", "only plain / only pre", "ratio (95 %)")
-    columns = ("decoder", "propose above", "commit at logit", *pairs, "SDR", "faster")
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+) -> Iterator[dict[str, Any]]:
+    """One row a decoder and pair of thresholds."""
+    cell = {"weights": flags.weights, "p": flags.p, "d": flags.distance, "basis": flags.basis}
     for k, name in enumerate(DECODERS):
         for n, (propose, commit) in enumerate(labels):
-            c = counts[k][n]
-            low, high = c.ratio_interval
-            print(
-                f"| {name} | {propose} | {commit} | {c.errors_plain} / {c.errors_predecoded} "
-                f"| {c.only_plain} / {c.only_predecoded} | {c.ratio:.3f} [{low:.3f}, {high:.3f}] "
-                f"| {c.sdr:.2f} | {speed_up[k, n]:.2f} |"
-            )
+            yield cell | {
+                "decoder": name,
+                "propose": propose,
+                "commit": commit,
+                "sha256": sha256,
+                "counts": asdict(counts[k][n]),
+                "times_faster": round(float(speed_up[k, n]), 3),
+            }
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    pairs = ("errors plain / with network", "only plain / only with network", "ratio (95 %)")
+    columns = ("weights", "p", "d", "basis", "decoder", "propose above", "commit at logit")
+    return markdown_table((*columns, "shots", *pairs, "SDR", "matcher faster"), map(_cells, rows))
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    c = PairedCounts(**row["counts"])
+    low, high = c.ratio_interval
+    return (
+        *(row[name] for name in ("weights", "p", "d", "basis", "decoder", "propose", "commit")),
+        c.shots,
+        f"{c.errors_plain} / {c.errors_predecoded}",
+        f"{c.only_plain} / {c.only_predecoded}",
+        f"{c.ratio:.3f} [{low:.3f}, {high:.3f}]",
+        f"{c.sdr:.2f}",
+        f"{row['times_faster']:.2f}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Time per round of pre-decoded and plain matching, all on the same shots in one run, as a Markdown table.
 
-    .venv/bin/python scripts/speed_table.py --distance 13 21 31 --weights fast
+    python -m scripts.benchmarks.speed.table --distance 13 21 31 --weights fast [--results docs/results]
 
 One core: every decoder takes each batch in turn, in an order that rotates, after a warm-up, so that whatever
 else the machine does hits all alike. Ratios are of one batch's times, given as their median and the
-quartiles over the batches. Noise and rounds as in accuracy_table.py. Nothing else may run meanwhile.
+quartiles over the batches. Noise and rounds as in the benchmark `accuracy`. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sinter
@@ -21,9 +23,11 @@ import tyro
 from global_decoders import make_decoder
 from predecoder import CompiledPredecoded, NeuralMatchingDecoder, PredecodedDecoder
 from predecoder.training import EvaluationCase
+from scripts.benchmarks.results import markdown_table, update_results
 
 SEED = 8_000_000
 WARM_UP = 2
+KEY = ("weights", "p", "d", "basis", "decoder")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Flags:
     """Batches that are timed."""
     rounds_per_batch: int = 2_000
     """Shots of a batch times their rounds, about."""
+    results: Path | None = None
+    """Folder for speed.json and speed.md; left out: only printed."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,14 @@ def main() -> None:
     """Times every cell and prints the table."""
     flags = tyro.cli(Flags)
     torch.set_num_threads(1)
-    columns = ("p", "d", "decoder", "us/round", "/ correlated", "/ plain", "errors", "shots")
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    rows = []
     for p in flags.p:
         for distance in flags.distance:
-            _print(flags, distance, p, _measure(flags, distance, p))
+            new = _rows(flags, distance, p, _measure(flags, distance, p))
+            print(render(new), flush=True)
+            rows += new
+    if flags.results is not None:
+        print("written:", *update_results(flags.results, "speed", rows, key=KEY, render=render))
 
 
 def _measure(flags: Flags, distance: int, p: float) -> Times:
@@ -73,7 +82,8 @@ def _measure(flags: Flags, distance: int, p: float) -> Times:
     for name in ("pymatching", "pymatching-correlated"):
         before = PredecodedDecoder(make_decoder(name), **options)
         compiled = before.compile_decoder_for_dem(dem=dem)
-        assert isinstance(compiled, CompiledPredecoded)
+        if not isinstance(compiled, CompiledPredecoded):
+            raise ValueError(f"d={distance} is decoded without the network; give larger distances")
         decoders[f"predecoder+{name}"] = compiled
         decoders[f"{name} on its residual"] = _Residual(compiled)
     shots = max(8, flags.rounds_per_batch // distance // 8 * 8)
@@ -113,17 +123,44 @@ class _Residual(sinter.CompiledDecoder):
         return decode(bit_packed_detection_event_data=self._residual) ^ self._flips
 
 
-def _print(flags: Flags, distance: int, p: float, times: Times) -> None:
+def _rows(flags: Flags, distance: int, p: float, times: Times) -> list[dict[str, Any]]:
+    """One row a decoder: quartiles of µs a round, and of its ratios to both plain decoders."""
     us = times.seconds * 1e6
     plain, correlated = (us[times.names.index(n)] for n in ("pymatching", "pymatching-correlated"))
-    for name, row, errors in zip(times.names, us, times.errors, strict=True):
-        cells = (_spread(row, 1), _spread(row / correlated, 3), _spread(row / plain, 3))
-        print(f"| {p:g} | {distance} | {name} | {' | '.join(cells)} | {errors} | {times.shots} |", flush=True)
+    cell = {"weights": flags.weights, "p": p, "d": distance, "basis": flags.basis}
+    return [
+        cell
+        | {
+            "decoder": name,
+            "us_per_round": _quartiles(of),
+            "over_correlated": _quartiles(of / correlated),
+            "over_plain": _quartiles(of / plain),
+            "errors": errors,
+            "shots": times.shots,
+        }
+        for name, of, errors in zip(times.names, us, times.errors, strict=True)
+    ]
 
 
-def _spread(values: np.ndarray, digits: int) -> str:
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _quartiles(values: np.ndarray) -> list[float]:
+    return [round(float(value), 4) for value in np.percentile(values, (25, 50, 75))]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table; the processor is said of rows that have been written."""
+    columns = ("weights", "p", "d", "decoder", "µs/round", "/ correlated", "/ plain", "errors", "shots")
+    return markdown_table((*columns, "processor"), map(_cells, rows))
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    spreads = ((row["us_per_round"], 1), (row["over_correlated"], 3), (row["over_plain"], 3))
+    return (
+        *(row[name] for name in ("weights", "p", "d", "decoder")),
+        *(f"{middle:.{n}f} [{low:.{n}f}, {high:.{n}f}]" for (low, middle, high), n in spreads),
+        row["errors"],
+        row["shots"],
+        row.get("measured", {}).get("processor", ""),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A pre-decoder fine-tuned on noise that was learned from a device's own syndromes, as a Markdown table.
 
-    .venv/bin/python scripts/device_finetune.py --out out/device --data ../shared/data/google_sycamore_d3
+    python -m scripts.benchmarks.device_finetune.table --out out/device --data FOLDER [--results docs/results]
 
 Google's distance-3 memory, each file by halves: learn a DEM from the detection events of one half (no
 labels), sample that DEM to fine-tune the shipped network, decode the other half. All decoders use the
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import stim
@@ -33,7 +34,9 @@ from predecoder.training import (
     train_stage,
 )
 from qec import iter_shots
+from scripts.benchmarks.results import markdown_table, update_results
 
+KEY = ("weights", "steps", "file", "network", "decoder")
 HALVES = ("even", "odd")
 DECODERS = ("neural-matching", "predecoder+pymatching-correlated")
 LABELS = {"shipped": "as shipped", "tuned": "fine-tuned"}
@@ -51,6 +54,7 @@ class Flags:
     learning_rate: float = 1e-3
     blocks_per_batch: int = 4000
     threads: int | None = None
+    results: Path | None = None
 
 
 def main() -> None:
@@ -69,7 +73,10 @@ def main() -> None:
         with log.open("a") as lines:
             lines.writelines(json.dumps(row) + "\n" for row in new)
         rows += new
-    _print(rows, flags)
+    table = list(_table(rows, flags))
+    print(f"\n{render(table)}")
+    if flags.results is not None:
+        print("written:", *update_results(flags.results, "device_finetune", table, key=KEY, render=render))
 
 
 def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
@@ -114,23 +121,35 @@ def _progress(name: str, step: int) -> None:
         print(f"{name}: step {step}", flush=True)
 
 
-def _print(rows: list[dict], flags: Flags) -> None:
-    print(
-        f"\nweights {resolve_weights(flags.weights).sha256[:12]}, {flags.steps} steps of fine-tuning a half\n"
-    )
-    pairs = ("errors plain / pre", "only plain / only pre", "LER plain / pre", "ratio (95 %)")
-    columns = ("file", "network", "decoder", "shots", *pairs, "SDR")
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+def _table(rows: list[dict], flags: Flags) -> Iterator[dict[str, Any]]:
+    """Both halves of a file together; one row a network and global decoder."""
     fields = list(asdict(PairedCounts()))
+    what = {"weights": flags.weights, "sha256": resolve_weights(flags.weights).sha256, "steps": flags.steps}
     for name, (label, title), decoder in product(flags.files, LABELS.items(), DECODERS):
         of = [r for r in rows if (r["file"], r["network"], r["decoder"]) == (name, label, decoder)]
-        c = sum((PairedCounts(**{k: r[k] for k in fields}) for r in of), PairedCounts())
-        low, high = c.ratio_interval
-        print(
-            f"| {name} | {title} | {decoder} | {c.shots} | {c.errors_plain} / {c.errors_predecoded} "
-            f"| {c.only_plain} / {c.only_predecoded} | {c.errors_plain / c.shots:.4f} / "
-            f"{c.errors_predecoded / c.shots:.4f} | {c.ratio:.3f} [{low:.3f}, {high:.3f}] | {c.sdr:.1f} |"
-        )
+        counts = sum((PairedCounts(**{k: r[k] for k in fields}) for r in of), PairedCounts())
+        yield what | {"file": name, "network": title, "decoder": decoder, "counts": asdict(counts)}
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    pairs = ("errors plain / with network", "only plain / only with network", "LER plain / with network")
+    columns = ("weights", "file", "network", "decoder", "steps", "shots", *pairs, "ratio (95 %)", "SDR")
+    return markdown_table(columns, map(_cells, rows))
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    c = PairedCounts(**row["counts"])
+    low, high = c.ratio_interval
+    return (
+        *(row[name] for name in ("weights", "file", "network", "decoder", "steps")),
+        c.shots,
+        f"{c.errors_plain} / {c.errors_predecoded}",
+        f"{c.only_plain} / {c.only_predecoded}",
+        f"{c.errors_plain / c.shots:.4f} / {c.errors_predecoded / c.shots:.4f}",
+        f"{c.ratio:.3f} [{low:.3f}, {high:.3f}]",
+        f"{c.sdr:.1f}",
+    )
 
 
 if __name__ == "__main__":

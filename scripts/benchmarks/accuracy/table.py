@@ -1,23 +1,25 @@
 """LER(PyMatching) / LER(pre-decoded PyMatching) from the shipped weights, paired, as a Markdown table.
 
-    .venv/bin/python scripts/accuracy_table.py --out out/accuracy [--distance 5 9 13] [--p 0.006 0.003]
-    .venv/bin/python scripts/accuracy_table.py --out out/accuracy --distance 9 --noise si1000
+    python -m scripts.benchmarks.accuracy.table --out out/accuracy [--distance 5 9 13] [--p 0.006 0.003]
+    python -m scripts.benchmarks.accuracy.table --out out/accuracy --distance 9 --noise si1000
+    python -m scripts.benchmarks.accuracy.table --out out/accuracy --results docs/results
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
 the same shots; `predecoder+X` is compared with X, `neural-matching` with PyMatching. Unless --policy says
 otherwise, each `predecoder+X` has the policy that suits X. A cell runs in chunks until both sides have
 --min-errors errors or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run
-goes on where it was.
+goes on where it was. With --results, the rows go into accuracy.json and accuracy.md of that folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -31,8 +33,11 @@ from predecoder.training import (
     PairedCounts,
     PairedEvaluator,
 )
+from scripts.benchmarks.results import markdown_table, update_results
 
 SEED = 7_000_000
+ENOUGH_ERRORS = 100
+KEY = ("weights", "policy", "noise", "p", "d", "basis", "decoder")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Flags:
     chunk_shots: int = 4096
     device: str = "auto"
     threads: int | None = None
+    results: Path | None = None
 
 
 def main() -> None:
@@ -85,7 +91,11 @@ def main() -> None:
                 f"{noise} d={distance} p={p:g} {basis}: {plain.shots} shots, ratio {plain.ratio:.3f}",
                 flush=True,
             )
-    _print(done, flags, weights.sha256)
+    rows = list(_rows(done, flags, weights.sha256))
+    print(f"\nweights sha256 {weights.sha256[:12]}; paired, perfect last round, 95 % intervals\n")
+    print(f"{render(rows)}\n\n\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result.")
+    if flags.results is not None:
+        print("written:", *update_results(flags.results, "accuracy", rows, key=KEY, render=render))
 
 
 def _key(row: dict) -> tuple:
@@ -113,25 +123,35 @@ def _finished(done: dict[tuple, list[PairedCounts]], case: EvaluationCase, flags
     return enough or total.shots >= flags.max_shots
 
 
-def _print(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> None:
-    print(
-        f"\nweights sha256 {sha256[:12]}, policy {flags.policy}; paired, perfect last round, 95 % intervals\n"
-    )
-    pairs = ("errors plain / pre", "only plain / only pre")
-    columns = ("noise", "p", "d", "basis", "decoder", "shots", *pairs, "ratio", "SDR")
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+def _rows(done: dict[tuple, list[PairedCounts]], flags: Flags, sha256: str) -> Iterator[dict[str, Any]]:
+    """One row a cell and decoder, with all its counts."""
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
         for decoder in DEFAULT_DECODERS:
-            c = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
-            low, high = c.ratio_interval
-            sdr = f"{c.sdr:.1f}" if c.residual_events else "all"
-            few = "*" if min(c.errors_plain, c.errors_predecoded) < 100 else ""
-            print(
-                f"| {noise} | {p:g} | {distance} | {basis} | {decoder} | {c.shots} "
-                f"| {c.errors_plain} / {c.errors_predecoded} | {c.only_plain} / {c.only_predecoded} "
-                f"| {c.ratio:.2f} [{low:.2f}, {high:.2f}]{few} | {sdr} |"
-            )
-    print("\n\\* fewer than 100 errors on a side: not a result.")
+            counts = sum(done[(noise, distance, p, basis, decoder)], PairedCounts())
+            cell = {"noise": noise, "p": p, "d": distance, "basis": basis, "decoder": decoder}
+            what = {"weights": flags.weights, "policy": flags.policy, "sha256": sha256}
+            yield what | cell | {"counts": dataclasses.asdict(counts)}
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    pairs = ("errors plain / with network", "only plain / only with network")
+    columns = ("weights", "policy", "noise", "p", "d", "basis", "decoder", "shots", *pairs)
+    return markdown_table((*columns, "ratio (95 %)", "SDR"), map(_cells, rows))
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    c = PairedCounts(**row["counts"])
+    low, high = c.ratio_interval
+    few = "*" if min(c.errors_plain, c.errors_predecoded) < ENOUGH_ERRORS else ""
+    return (
+        *(row[name] for name in ("weights", "policy", "noise", "p", "d", "basis", "decoder")),
+        f"{c.shots:,}",
+        f"{c.errors_plain} / {c.errors_predecoded}",
+        f"{c.only_plain} / {c.only_predecoded}",
+        f"{c.ratio:.2f} [{low:.2f}, {high:.2f}]{few}",
+        f"{c.sdr:.1f}" if c.residual_events else "all",
+    )
 
 
 if __name__ == "__main__":
