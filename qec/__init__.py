@@ -26,7 +26,15 @@ from qec.dem import (
     normal_form,
 )
 from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
-from qec.patch import GRID_REVISION, NOISE_FEATURES, DecodingProblem, DetectorLayout, LayoutError, MoveSet
+from qec.patch import (
+    GRID_REVISION,
+    NOISE_FEATURES,
+    DecodingProblem,
+    DetectorLayout,
+    LayoutError,
+    MoveSet,
+    layers_of_detectors,
+)
 from qec.shots import (
     SHOT_FORMATS,
     ShotFileError,
@@ -64,6 +72,7 @@ __all__ = [
     "dump_noise",
     "gf2",
     "iter_shots",
+    "layers_of_detectors",
     "load_noise",
     "mechanisms",
     "memory_circuit",

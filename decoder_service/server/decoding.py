@@ -16,7 +16,7 @@ from decoder_service.server.build_process import BuildProcess, Kind, Model, Requ
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
-from global_decoders.windows import time_of
+from global_decoders.windows import layers_of
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
@@ -217,7 +217,8 @@ def _layers_in(model: stim.Circuit | stim.DetectorErrorModel) -> int:
             f"the model has {model.num_detectors} detectors; say how many rounds a shot has, "
             "and let the model itself be short: its rounds repeat"
         )
-    return len({time_of(where) for where in model.get_detector_coordinates().values() if where})
+    coordinates = model.get_detector_coordinates()
+    return int(layers_of([coordinates[k] for k in range(model.num_detectors)]).max(initial=-1)) + 1
 
 
 def _layers(decoder: StreamDecoder, rounds: int) -> tuple[tuple[int, int], ...]:

@@ -20,7 +20,7 @@ from global_decoders.windows.cut import CutKey, WindowDem, WindowEdges, WindowPl
 from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_windows
 from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
 from global_decoders.windows.graphs import MOST_ERASED_BYTES, WindowGraphs
-from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism, time_of
+from global_decoders.windows.layers import Component, LayeredDem, LayerKind, Mechanism, layers_of
 from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import (
     Mode,
@@ -62,9 +62,9 @@ __all__ = [
     "check_windows",
     "cut",
     "cut_key",
+    "layers_of",
     "parallel_windows",
     "shortened",
     "sliding_windows",
-    "time_of",
     "windows_of",
 ]

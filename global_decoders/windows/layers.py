@@ -13,10 +13,10 @@ import stim
 
 from global_decoders.compiling import require_edges
 from global_decoders.windows.repeats import shortened
+from qec import LayoutError, detector_coordinates, layers_of_detectors, mechanisms, normal_form
 from qec import Mechanism as DemMechanism
-from qec import detector_coordinates, mechanisms, normal_form
 
-__all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "time_of"]
+__all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "layers_of"]
 
 _MAX_PERIOD = 8
 _ENDLESS = 1 << 40
@@ -118,8 +118,7 @@ class LayeredDem:
     def from_dem(cls, dem: stim.DetectorErrorModel, *, correlated: bool = False) -> LayeredDem:
         """Reads a DEM, in normal form for matching; of a long REPEAT block only a few iterations.
 
-        Layers are the distinct values of the detectors' third coordinate, which is time (the last one, where
-        there are fewer); coordinates after it are annotations, which nothing looks at.
+        Layers are as `layers_of` says.
 
         Args:
             correlated: whether the windows' matching uses correlations.
@@ -127,7 +126,6 @@ class LayeredDem:
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
         """
-        require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
         if short is not dem:
             layers = _read(short, correlated=correlated)
@@ -228,18 +226,38 @@ class LayeredDem:
                 yield tuple(layer + offset for offset in footprint)
 
 
-def time_of(coordinates: Sequence[float]) -> float:
-    """When a detector is: its third coordinate, or the last one, where there are fewer; at least one."""
-    return coordinates[min(2, len(coordinates) - 1)]
+def layers_of(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
+    """Layers of detectors in time, 0, 1, ...; int64 (n,).
+
+    Time is the third coordinate (the last one, where there are fewer); coordinates after it are annotations,
+    which nothing looks at. Where every place has one detector a layer, layers are those of
+    `qec.layers_of_detectors`, several of which may share a time; otherwise they are the distinct times.
+
+    Raises:
+        ValueError: a detector has no coordinates.
+    """
+    for detector, where in enumerate(coordinates):
+        if not where:
+            raise ValueError(f"detector D{detector} has no coordinates, so its round is unknown")
+    times = np.array([where[:3][-1] for where in coordinates], dtype=np.float64)
+    places = np.zeros((len(coordinates), 2))
+    for detector, where in enumerate(coordinates):
+        places[detector, : len(where[:3]) - 1] = where[:3][:-1]
+    try:
+        return layers_of_detectors(times, places)
+    except LayoutError:
+        return np.unique(times, return_inverse=True)[1].reshape(-1)
 
 
 def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     # Flat: equal layers look equal only if what iterations share is merged everywhere.
     normal = normal_form(dem.flattened())
-    times, sites, positions = _times_and_sites(detector_coordinates(dem))
-    _, layer_of = np.unique(times, return_inverse=True)
-    num_layers = int(layer_of.max(initial=-1)) + 1
     matched = normal.correlated_dem if correlated else normal.matching_dem
+    require_edges(matched, decoder="windowed decoding")
+    coordinates = detector_coordinates(dem)
+    layer_of = layers_of(coordinates)
+    sites, positions = _sites(coordinates, layer_of)
+    num_layers = int(layer_of.max(initial=-1)) + 1
     found = _mechanisms_by_layer(mechanisms(matched), layer_of, sites, num_layers)
     # Certain errors stand alone: what else their mechanism flips always happens too.
     always = [whole for m in mechanisms(normal.certain) for whole in m.whole().components]
@@ -277,23 +295,19 @@ def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     )
 
 
-def _times_and_sites(
-    coordinates: list[list[float]],
-) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, ...], ...]]:
-    """float64 and int64 (num_detectors,), time and a number for the position in space; positions."""
-    times = np.empty(len(coordinates))
+def _sites(
+    coordinates: Sequence[Sequence[float]], layer_of: np.ndarray
+) -> tuple[np.ndarray, tuple[tuple[float, ...], ...]]:
+    """int64 (num_detectors,), a number for the position in space; positions."""
     sites = np.empty(len(coordinates), dtype=np.int64)
     index: dict[tuple[float, ...], int] = {}
     seen: dict[tuple[float, ...], int] = {}
-    for detector, where in enumerate(coordinates):
-        if not where:
-            raise ValueError(f"detector D{detector} has no coordinates, so its round is unknown")
-        times[detector] = time_of(where)
-        # Detectors at one point of space-time are told apart by their order.
-        point = tuple(where[:3])
-        twin = seen[point] = seen.get(point, -1) + 1
-        sites[detector] = index.setdefault((*point[:-1], twin), len(index))
-    return times, sites, tuple(index)
+    for detector, (where, layer) in enumerate(zip(coordinates, layer_of.tolist(), strict=True)):
+        # Detectors at one place in one layer are told apart by their order.
+        place = tuple(where[:3][:-1])
+        twin = seen[(*place, layer)] = seen.get((*place, layer), -1) + 1
+        sites[detector] = index.setdefault((*place, twin), len(index))
+    return sites, tuple(index)
 
 
 def _mechanisms_by_layer(

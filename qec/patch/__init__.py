@@ -1,6 +1,7 @@
 """A rotated patch as decoders see it: detectors on a grid, elementary moves, the decoding problem."""
 
 from qec.patch.lattice import LayoutError
+from qec.patch.layers import layers_of_detectors
 from qec.patch.layout import GRID_REVISION, MEMORY, OTHER, DetectorLayout
 from qec.patch.moves import MoveSet
 from qec.patch.noise_features import NOISE_FEATURES
@@ -15,4 +16,5 @@ __all__ = [
     "DetectorLayout",
     "LayoutError",
     "MoveSet",
+    "layers_of_detectors",
 ]

@@ -130,14 +130,37 @@ def test_an_iteration_may_hold_several_layers() -> None:
         assert _streamed(decoder, bits) == answer.tobytes()
 
 
+def test_layers_may_share_a_time() -> None:
+    """Without the last SHIFT_COORDS the last two layers have one time: they are two all the same."""
+    circuit = _circuit(12)
+    where = circuit.get_detector_coordinates()
+    shared = stim.Circuit()
+    count = 0
+    for op in circuit.flattened():
+        assert isinstance(op, stim.CircuitInstruction)
+        if op.name == "DETECTOR":
+            x, y, t = where[count]
+            shared.append("DETECTOR", op.targets_copy(), [x, y, min(t, 11)])
+            count += 1
+        else:
+            shared.append(op)
+    dems = [c.detector_error_model(decompose_errors=True) for c in (circuit, shared)]
+    assert [LayeredDem.from_dem(dem).num_layers for dem in dems] == [13, 13]
+    measured = circuit.compile_sampler(seed=2).sample(10)
+    decoders = [StreamDecoder(c, commit=3, buffer=3) for c in (circuit, shared)]
+    for bits in measured:
+        assert len({_streamed(decoder, bits, rounds=12) for decoder in decoders}) == 1
+
+
 def test_detectors_of_one_place_and_time_are_told_apart_by_their_order() -> None:
+    """Where places have one detector or two at a time, layers are the times."""
     lines = [f"detector(0, 0, {t}, {k}) D{2 * t + k}" for t in range(12) for k in (0, 1)]
+    lines += ["detector(1, 0, 5) D24", "error(0.1) D24"]
     lines += [f"error(0.1) D{2 * t + k} D{2 * t + k + 2} L{k}" for t in range(11) for k in (0, 1)]
     lines += [f"error(0.1) D{k}\nerror(0.1) D{22 + k}" for k in (0, 1)]
     layers = LayeredDem.from_dem(stim.DetectorErrorModel("\n".join(lines)))
     assert layers.num_layers == 12
-    assert layers.positions == ((0.0, 0.0, 0), (0.0, 0.0, 1))
-    assert layers.cycle == 1
+    assert layers.positions == ((0.0, 0.0, 0), (0.0, 0.0, 1), (1.0, 0.0, 0))
 
 
 def _streamed(decoder: StreamDecoder, bits: np.ndarray, *, rounds: int = ROUNDS) -> bytes:
