@@ -36,7 +36,7 @@ def test_not_safetensors(tmp_path):
         load_network(path)
 
 
-def test_foreign_and_misfitting_files(tmp_path):
+def test_files_of_other_origin_or_shapes_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(WeightsError, match="no 'qecpipe' metadata"):
