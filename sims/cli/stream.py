@@ -122,7 +122,7 @@ def report_table(report: LoadReport) -> Table:
     """Counts and latency percentiles in µs."""
     table = Table(
         title=f"{report.rounds} rounds in {report.seconds:.2f} s, {report.outputs} outputs, "
-        f"{report.late} rounds late, as the service had no room for them",
+        f"{report.late} rounds held back by the service",
         caption="commit: from the time when a window's last round was due until its corrections are here; "
         "result: the same for the end of a shot; service: the part inside the service",
     )
