@@ -6,7 +6,7 @@ Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatch
 Torch is imported where a network is built or run, not by importing this package.
 """
 
-from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning
+from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_sides
 from predecoder.correction import (
     Policies,
     PolicyName,
@@ -45,6 +45,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "automatic_policy",
+    "check_sides",
     "load_bundle",
     "load_network",
     "resolve_weights",

@@ -14,6 +14,7 @@ __all__ = [
     "OnMismatch",
     "ShortExperimentWarning",
     "applicable_problem",
+    "check_sides",
     "noisy_rounds",
     "short_experiment",
 ]
@@ -30,20 +31,23 @@ class ShortExperimentWarning(UserWarning):
 
 
 def applicable_problem(
-    normal: NormalForm, *, min_rounds: int, on_mismatch: OnMismatch
+    normal: NormalForm, *, min_rounds: int, even_sides: bool, on_mismatch: OnMismatch
 ) -> DecodingProblem | None:
     """The decoding problem of a DEM that the network can be used on; None, with a warning, of others.
 
     Args:
         normal: of a decomposed DEM.
         min_rounds: of the shortest experiment that the network is used for.
-        on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn', or 'fail'.
+        even_sides: whether it is used on patches with an even side.
+        on_mismatch: for a DEM that is not a rotated-surface-code memory experiment, or has a patch that the
+            network is not used on: 'warn', or 'fail'.
 
     Raises:
         LayoutError: the DEM does not fit and `on_mismatch` is 'fail'.
     """
     try:
         problem = DecodingProblem.from_normal_form(normal)
+        check_sides(problem.layout, even_sides=even_sides)
     except LayoutError as error:
         if on_mismatch == "fail":
             raise
@@ -55,6 +59,20 @@ def applicable_problem(
         return problem
     warnings.warn(short_experiment(rounds, min_rounds), ShortExperimentWarning, stacklevel=3)
     return None
+
+
+def check_sides(layout: DetectorLayout, *, even_sides: bool) -> None:
+    """Refuse a patch with an even side for a network that is not used on those.
+
+    Raises:
+        LayoutError: naming the sides.
+    """
+    sides = (layout.rows - 1, layout.columns - 1)
+    if not even_sides and any(side % 2 == 0 for side in sides):
+        raise LayoutError(
+            f"the patch has {sides[0]} x {sides[1]} data qubits, and these weights make matching worse where "
+            "a side is even; other weights are good there (accurate, fast)"
+        )
 
 
 def noisy_rounds(layout: DetectorLayout) -> int:

@@ -80,7 +80,10 @@ class NetworkDecoder(NormalFormDecoder):
         """
         bundle = self._bundle()
         problem = applicable_problem(
-            normal, min_rounds=bundle.policies.min_rounds, on_mismatch=self.on_mismatch
+            normal,
+            min_rounds=bundle.policies.min_rounds,
+            even_sides=bundle.policies.even_sides,
+            on_mismatch=self.on_mismatch,
         )
         if problem is None:
             return compile_normal_form(self._without_network, normal)

@@ -21,7 +21,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from global_decoders import make_decoder
 from noise_learning import learn_noise
 from predecoder import CompiledPredecoded, PredecodedDecoder
-from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit
+from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, normal_form
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 INK, PAPER, BLUE, ORANGE, GREY = "#222222", "#ffffff", "#3b5bdb", "#e8590c", "#adb5bd"
@@ -95,7 +95,7 @@ def moves() -> Figure:
     """Detections of a shot, layer by layer, before and after a pre-decoder's moves."""
     circuit = memory_circuit(distance=7, rounds=5, basis="z", noise=depolarizing(0.006))
     problem = DecodingProblem.from_circuit(circuit)
-    shots = circuit.compile_detector_sampler(seed=3).sample(1, bit_packed=True)
+    shots = np.asarray(circuit.compile_detector_sampler(seed=3).sample(1, bit_packed=True))
     decoder = PredecodedDecoder(make_decoder("pymatching"), weights="fast", policy="threshold")
     compiled = decoder.compile_decoder_for_dem(dem=problem.dem)
     assert isinstance(compiled, CompiledPredecoded)
@@ -131,19 +131,9 @@ def noise_learning() -> Figure:
 
 def _common(*dems: stim.DetectorErrorModel) -> tuple[np.ndarray, ...]:
     """Probabilities of the mechanisms that all DEMs have, by the detectors they flip."""
-    tables = []
-    for dem in dems:
-        table: dict[frozenset[int], float] = {}
-        for error in dem.flattened():
-            if error.type == "error":
-                flipped: set[int] = set()
-                for target in error.targets_copy():
-                    if target.is_relative_detector_id():
-                        flipped ^= {target.val}
-                p, q = error.args_copy()[0], table.get(frozenset(flipped), 0.0)
-                table[frozenset(flipped)] = p + q - 2 * p * q  # an odd number of them
-        tables.append(table)
-    common = set.intersection(*map(set, tables))
+    faults = [normal_form(dem).hyperedges for dem in dems]
+    tables = [dict(zip(f.detectors, f.probabilities, strict=True)) for f in faults]
+    common = sorted(set.intersection(*map(set, tables)))
     return tuple(np.array([table[key] for key in common]) for table in tables)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import stim
 
 from global_decoders.windows import LayeredDem, shortened
-from predecoder import PolicyName, load_bundle, stream_policy
+from predecoder import PolicyName, check_sides, load_bundle, stream_policy
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class PredecoderStage:
         layout = problem.layout
         flat = layout.flat_voxels % int(np.prod(layout.shape[1:]))
         bundle = load_bundle(weights)
+        check_sides(layout, even_sides=bundle.policies.even_sides)
         predecoder = StreamPredecoder(
             problem,
             bundle.network,

@@ -126,7 +126,6 @@ class LayeredDem:
         Raises:
             ValueError: a mechanism is not decomposed into edges, or a detector has no coordinates.
         """
-        require_edges(dem, decoder="windowed decoding")
         short = shortened(dem)
         if short is not dem:
             layers = _read(short, correlated=correlated)
@@ -253,11 +252,12 @@ def layers_of(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
 def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     # Flat: equal layers look equal only if what iterations share is merged everywhere.
     normal = normal_form(dem.flattened())
+    matched = normal.correlated_dem if correlated else normal.matching_dem
+    require_edges(matched, decoder="windowed decoding")
     coordinates = detector_coordinates(dem)
     layer_of = layers_of(coordinates)
     sites, positions = _sites(coordinates, layer_of)
     num_layers = int(layer_of.max(initial=-1)) + 1
-    matched = normal.correlated_dem if correlated else normal.matching_dem
     found = _mechanisms_by_layer(mechanisms(matched), layer_of, sites, num_layers)
     # Certain errors stand alone: what else their mechanism flips always happens too.
     always = [whole for m in mechanisms(normal.certain) for whole in m.whole().components]

@@ -127,6 +127,7 @@ class Policies:
         abstain: before decoders that use correlations, on whole shots.
         min_rounds: of the shortest experiment that the network is used for; shorter ones are decoded
             without it.
+        even_sides: whether the network is used on patches of which a side has an even number of data qubits.
     """
 
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)
@@ -136,6 +137,7 @@ class Policies:
     )
     abstain: AbstainPolicy = field(default_factory=AbstainPolicy)
     min_rounds: int = 1
+    even_sides: bool = True
 
     def __post_init__(self) -> None:
         if self.complete.residual != "empty":

@@ -9,6 +9,7 @@ from predecoder.training.config import (
     TrainConfig,
 )
 from predecoder.training.evaluation import (
+    AGAINST_CORRELATED,
     DEFAULT_CASES,
     DEFAULT_DECODERS,
     EvaluationCase,
@@ -23,6 +24,7 @@ from predecoder.training.reading import load_config
 from predecoder.training.tasks import TaskConfig
 
 __all__ = [
+    "AGAINST_CORRELATED",
     "DEFAULT_CASES",
     "DEFAULT_DECODERS",
     "BatchWorkerDiedError",

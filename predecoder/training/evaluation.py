@@ -25,6 +25,7 @@ from predecoder.network import Network
 from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
 __all__ = [
+    "AGAINST_CORRELATED",
     "DEFAULT_CASES",
     "DEFAULT_DECODERS",
     "EvaluationCase",
@@ -34,7 +35,14 @@ __all__ = [
     "PairedEvaluator",
 ]
 
-DEFAULT_DECODERS = ("neural-matching", "predecoder+pymatching", "predecoder+pymatching-correlated")
+AGAINST_CORRELATED = "neural-matching against pymatching-correlated"
+DEFAULT_DECODERS = (
+    "neural-matching",
+    AGAINST_CORRELATED,
+    "predecoder+pymatching",
+    "predecoder+pymatching-correlated",
+)
+_NEURAL_MATCHING = "neural-matching"
 _CHUNK_SHOTS = 4096
 _VARIATION_SEED = 5
 Noise = Literal["depolarizing", "si1000", "measurement-3x", "log-normal-0.5"]
@@ -160,7 +168,8 @@ class PairedCounts:
 class PairedDecoders:
     """Decoders with the network, each beside the one it takes the place of, on the same shots.
 
-    `predecoder+X` is compared with X, and `neural-matching` with PyMatching.
+    `predecoder+X` is compared with X, and `neural-matching` with PyMatching; as `AGAINST_CORRELATED`, with
+    correlated PyMatching.
     """
 
     def __init__(
@@ -180,27 +189,25 @@ class PairedDecoders:
             policies: its own.
             dem: of a memory experiment.
             device: where the network runs.
-            decoders: `neural-matching` and names of `predecoder+X`.
+            decoders: `neural-matching`, `AGAINST_CORRELATED` and names of `predecoder+X`.
             policy: of all `predecoder+X`; by default, each has the one that suits X.
         """
         problem = DecodingProblem.from_dem(dem)
         self._num_detectors = problem.layout.num_detectors
         self._residual = ResidualNetwork(problem, network, device=device)
         self._plain: dict[str, sinter.CompiledDecoder] = {}
-        self._decisions: list[Decision] = []
+        self._decisions: dict[str, Decision] = {}
         compiled: dict[str, sinter.CompiledDecoder] = {}
         for name in decoders:
-            matches = name == "neural-matching"
-            plain = "pymatching" if matches else name.removeprefix("predecoder+")
+            plain = _plain_decoder(name)
             maker = make_decoder(plain)
             if plain not in compiled:
                 compiled[plain] = maker.compile_decoder_for_dem(dem=dem)
             self._plain[name] = compiled[plain]
-            self._decisions.append(
-                MatchingDecision(problem)
-                if matches
-                else make_decision(policies, policy or automatic_policy(maker), problem)
-            )
+            if not name.startswith(_NEURAL_MATCHING):
+                self._decisions[name] = make_decision(policies, policy or automatic_policy(maker), problem)
+            elif _NEURAL_MATCHING not in self._decisions:
+                self._decisions[_NEURAL_MATCHING] = MatchingDecision(problem)
 
     def count(self, packed: np.ndarray, truth: np.ndarray) -> dict[str, PairedCounts]:
         """Counts by decoder.
@@ -209,9 +216,11 @@ class PairedDecoders:
             packed: detections, bit-packed uint8 `(shots, ceil(num_detectors / 8))` LSB first.
             truth: observable flips, bit-packed uint8 `(shots, ceil(num_observables / 8))` LSB first.
         """
-        left = self._residual.residuals(packed, self._decisions)
+        residuals = self._residual.residuals(packed, list(self._decisions.values()))
+        left = dict(zip(self._decisions, residuals, strict=True))
         counts = {}
-        for (name, decoder), (residual, flips) in zip(self._plain.items(), left, strict=True):
+        for name, decoder in self._plain.items():
+            residual, flips = left[_NEURAL_MATCHING if name == AGAINST_CORRELATED else name]
             counts[name] = PairedCounts.of_shots(
                 _wrong(decoder, packed, truth),
                 _wrong(decoder, residual, truth ^ flips),
@@ -249,6 +258,13 @@ class PairedEvaluator:
             for name, counts in self._decoders.count(packed, truth).items():
                 totals[name] = totals.get(name, PairedCounts()) + counts
         return totals
+
+
+def _plain_decoder(name: str) -> str:
+    """Name of the decoder that one with the network is compared with."""
+    if name == AGAINST_CORRELATED:
+        return "pymatching-correlated"
+    return "pymatching" if name == _NEURAL_MATCHING else name.removeprefix("predecoder+")
 
 
 def _wrong(decoder: sinter.CompiledDecoder, packed: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_without_a_compiler_the_answers_are_the_same(model, separable_network):
         _decoded(CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"), native=n), packed)
         for n in (True, False)
     ]
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])
 
 
 def test_one_shot_is_decoded_as_in_a_batch(model, weights):

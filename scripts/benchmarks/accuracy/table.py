@@ -5,7 +5,8 @@
     python -m scripts.benchmarks.accuracy.table --out out/accuracy --results docs/results
 
 Rounds and noise as the paper's reference counts them (a last round without noise). Every decoder sees
-the same shots; `predecoder+X` is compared with X, `neural-matching` with PyMatching. Unless --policy says
+the same shots; `predecoder+X` is compared with X, `neural-matching` with PyMatching and with correlated
+PyMatching. Unless --policy says
 otherwise, each `predecoder+X` has the policy that suits X. A cell runs in chunks until both sides have
 --min-errors errors or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run
 goes on where it was. With --results, the rows go into accuracy.json and accuracy.md of that folder.

@@ -9,7 +9,7 @@ import qec
 from global_decoders import make_decoder
 from predecoder import CompiledPredecoded
 from predecoder.correction import ClusterDecision, MatchingDecision, Policies, ThresholdPolicy
-from predecoder.training import EvaluationCase, PairedCounts, PairedEvaluator
+from predecoder.training import AGAINST_CORRELATED, EvaluationCase, PairedCounts, PairedEvaluator
 
 
 def test_counts_equal_decoding_by_hand(random_network):
@@ -30,6 +30,7 @@ def test_counts_equal_decoding_by_hand(random_network):
         ("predecoder+pymatching", threshold, "pymatching"),
         ("predecoder+pymatching-correlated", MatchingDecision(problem, abstain_above=0), None),
         ("neural-matching", MatchingDecision(problem), "pymatching"),
+        (AGAINST_CORRELATED, MatchingDecision(problem), None),
     ):
         plain = make_decoder(plain or "pymatching-correlated").compile_decoder_for_dem(dem=problem.dem)
         both = CompiledPredecoded(problem, network, plain, device=cpu, decision=decision)
