@@ -1,7 +1,9 @@
 """From a network's logits to committed moves, and to what these leave of the syndrome.
 
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
-`make_decision` carries one out on whole shots, `StreamPredecoder` on streams.
+`make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
+`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams.
+`make_residual` applies the moves that were committed.
 """
 
 from predecoder.correction.clusters import ClusterDecision

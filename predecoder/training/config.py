@@ -118,8 +118,7 @@ class StageConfig:
         seed: of the initial weights and of every batch.
         init: weights to start from, a shipped name or a file; by default those of the stage before. They may
             have fewer residual blocks than `network`, no patch embedding, no noise features and no ranges for
-            int8: what is new then begins
-            without effect.
+            int8: what is new then begins without effect.
         loss: 'marginal', the cross-entropy of every move to its label; or 'logical-class', the cost of the
             true logical class over the other's (`logical_class`), beside a little of the first.
         checkpoint_seconds: time between checkpoints.

@@ -1,7 +1,7 @@
 """The one reader of detector error models, and their normal form.
 
 normal_form(dem)     NormalForm: what decoders see of a DEM, and what always happens besides
-mechanisms(dem)      every `error` instruction as it stands, components taken apart, loops unrolled
+mechanisms(dem)      the reader: every `error` instruction as it stands, in components, loops unrolled
 DemTables            the mechanisms as sparse matrices
 Faults               one fault for each set of detectors, as decoders for hypergraphs and matchers see it
 gf2                  sparse matrices mod 2

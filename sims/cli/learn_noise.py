@@ -55,7 +55,8 @@ class LearnConfig:
     estimator: Literal["auto", "shared-parameters", "closed-form", "hybrid"] = "auto"
     """shared-parameters: few parameters for all noise locations; closed-form: every mechanism by itself;
     hybrid: every mechanism, shrunk to the shared-parameter fit; auto: the shared-parameter fit, or, where
-    locations differ in their rates, a fit of every mechanism."""
+    locations differ in their rates, the hybrid; or, where detectors are correlated as no mechanism does it,
+    as from leakage, the stationary one: every mechanism by itself, shrunk to its mean over rounds."""
     share: Literal["gate-type", "location"] = "gate-type"
     """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that
     rates are equal over time only."""

@@ -95,7 +95,8 @@ def run(arguments: list[str]) -> int:
     console.print(f"written: {', '.join(map(str, paths))}")
     if report.overloaded:
         console.print(
-            f"overloaded: rounds waited more than {config.max_lag} s for credit at {config.rate:g} a second"
+            f"overloaded: at {config.rate:g} a second, rounds waited more than {config.max_lag} s until the "
+            "service took them"
         )
     return int(report.overloaded)
 
@@ -121,7 +122,9 @@ def report_table(report: LoadReport) -> Table:
     """Counts and latency percentiles in µs."""
     table = Table(
         title=f"{report.rounds} rounds in {report.seconds:.2f} s, {report.outputs} outputs, "
-        f"{report.late} rounds late for want of credit"
+        f"{report.late} rounds held back by the service",
+        caption="commit: from the time when a window's last round was due until its corrections are here; "
+        "result: the same for the end of a shot; service: the part inside the service",
     )
     for name in ("latency, µs", "count", *(f"p{q:g}" if q < 100 else "max" for q in QUANTILES)):
         table.add_column(name, justify="left" if name.startswith("latency") else "right")
