@@ -16,7 +16,7 @@ class StreamLayers:
     """
 
     def __init__(self, layout: DetectorLayout, layers: LayeredDem) -> None:
-        """Both are of one DEM.
+        """Check that layout and layers are of one DEM.
 
         Raises:
             ValueError: `layers` were read from a DEM of another number of layers.
