@@ -238,8 +238,8 @@ def layers_of(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
     """Layers of detectors in time, 0, 1, ...; int64 (n,).
 
     Time is the third coordinate (`qec.time_of`); nothing looks at the annotations after it. Where every place
-    has one detector a layer, layers are those of
-    `qec.layers_of_detectors`, several of which may share a time; otherwise they are the distinct times.
+    has one detector a layer, layers are those of `qec.layers_of_detectors`, which may share times;
+    otherwise they are the distinct times.
 
     Raises:
         ValueError: a detector has no coordinates.

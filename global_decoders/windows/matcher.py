@@ -18,7 +18,7 @@ from global_decoders.windows.syndrome_cache import MOST_BYTES, SyndromeCache
 __all__ = ["WindowMatcher"]
 
 _BYTES_PER_EDGE = {False: 640, True: 2000}
-"""Bytes of a warm graph with all that belongs to it, plain and correlated: the most of d = 3 to 13, measured."""
+"""Of a warm graph, plain and correlated, with all that belongs to it: the most of d = 3 to 13, measured."""
 
 
 class WindowMatcher:
