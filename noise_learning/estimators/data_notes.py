@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +42,16 @@ def mechanism_notes(
     if at_half.any():
         sets = [structure.mechanisms[j].detectors for j in np.flatnonzero(at_half)]
         yield f"{_mechanisms(len(sets), 'happens', 'happen')} in half of the shots: {_names(sets)}"
+
+
+def near_notes(near_half: Mapping[int, int]) -> Iterator[str]:
+    """Whose rate is what makes detectors fire as often as they do."""
+    if near_half:
+        is_are = _mechanisms(len(near_half), "is", "are")
+        yield (
+            f"{is_are} as likely as how often the detector fires asks for, all others that flip it being as "
+            f"the circuit's rates say: {_names([(d,) for d in near_half])}"
+        )
 
 
 def _mechanisms(count: int, one: str, several: str) -> str:

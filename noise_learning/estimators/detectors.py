@@ -21,6 +21,13 @@ from noise_learning.moments.subsets import Subsets
 # events, or where it always fires in so many shots.
 _USUAL_EVENTS = 20.0
 _USUAL_SHARE = 0.1
+# A detector is too near half the time where its moment is below this share of the usual one (one detector
+# with an extra flip of 0.35 or more), what it has in common with one other detector is below this share of
+# its attenuation (else a mechanism is that likely, which pairs tell), and its attenuation is known worse
+# than to this share of the usual one.
+_NEAR = 0.3
+_COMMON = 0.25
+_KNOWN = 0.01
 # With this probability some detector that fires at random is taken for one that does not.
 _MISTAKEN = 0.01
 
@@ -33,6 +40,8 @@ class DetectorStates:
         rate: float64 (detectors,), share of the shots in which each fires; NaN where no mechanism flips it.
         never, always: detectors that look broken, ascending.
         random: detectors whose rate cannot be told from one half.
+        near: detectors that can be told from random ones, but whose moments are so uncertain, compared with
+            what is usual, that nothing is learned from them but how often they fire.
         unexplained: detectors that fire more often than not, though no mechanism can be the reason.
         inverted: bool (detectors,), those of the others that fire more often than not.
         shots: effective number.
@@ -45,6 +54,7 @@ class DetectorStates:
     inverted: np.ndarray
     shots: float
     unexplained: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, moments: Moments, structure: Structure) -> DetectorStates:
@@ -59,20 +69,22 @@ class DetectorStates:
         always &= ~structure.certain_flips  # the circuit may ask for it
         mean = np.where(never | always, np.nan, 1 - 2 * rate)
         random = _random(mean, shots)
+        near = _near(mean, moments) & ~random
         noise = significant(int(np.isfinite(mean).sum())) / np.sqrt(shots)
         return cls(
             rate=rate,
             never=_numbers(never),
             always=_numbers(always),
             random=_numbers(random),
-            inverted=(mean < -noise) & ~random,
+            inverted=(mean < -noise) & ~random & ~near,
             shots=shots,
+            near=_numbers(near),
         )
 
     @property
     def left_out(self) -> tuple[int, ...]:
         """Detectors from which nothing is learned, ascending."""
-        return tuple(sorted((*self.never, *self.always, *self.random, *self.unexplained)))
+        return tuple(sorted((*self.never, *self.always, *self.random, *self.near, *self.unexplained)))
 
     def leaving_out(self, unexplained: np.ndarray) -> DetectorStates:
         """The same, but some inverted detectors, bool (detectors,), are `unexplained`."""
@@ -98,6 +110,7 @@ class DetectorStates:
             **dict.fromkeys(self.never, f"never fires in {self.shots:,.0f} shots and looks broken{usual}"),
             **dict.fromkeys(self.always, f"always fires in {self.shots:,.0f} shots and looks broken"),
             **dict.fromkeys(self.random, "of {shots} shots, which cannot be told from one half"),
+            **dict.fromkeys(self.near, "of {shots} shots, too near half the time for so many"),
             **dict.fromkeys(
                 self.unexplained,
                 "of {shots} shots, more than half, and no explanation by the circuit's noise was found",
@@ -154,6 +167,37 @@ def _random(mean: np.ndarray, shots: float) -> np.ndarray:
     random = known.copy()
     random[known] = (size < noise) & (len(far) > 0) & (float(np.median(far) if len(far) else 0) >= 2 * noise)
     return random
+
+
+def _near(mean: np.ndarray, moments: Moments) -> np.ndarray:
+    """bool (detectors,): unusually close to random, and alone in that.
+
+    All moments with such a detector have errors many times the others'. A fit of few parameters has none for
+    one detector, and what one of every mechanism learns of its neighbours depends on the uncertain moments.
+
+    Args:
+        mean: float64 (detectors,), moments of single detectors; NaN for those that are not looked at.
+    """
+    shots, near = moments.effective_shots, np.zeros(len(mean), dtype=bool)
+    size = np.abs(mean)
+    known = np.isfinite(size)
+    if not known.any():
+        return near
+    usual = float(np.median(size[known]))
+    noise = significant(int(known.sum())) / np.sqrt(shots)
+    error = 1 / (np.maximum(size, noise) * np.sqrt(shots))
+    near[known] = (size[known] + noise < _NEAR * usual) & (error[known] > -_KNOWN * np.log(usual))
+    if not near.any():
+        return near
+    rows = np.flatnonzero(moments.subsets.sizes == 2)
+    pairs, product = moments.subsets.members[rows, :2], np.abs(moments.means[rows])
+    # Attenuation of what flips both, -ln(m_1 m_2 / m_12) / 2, where all three moments tell.
+    tells = (product > noise) & (size[pairs] > noise).all(axis=1)
+    pairs, product = pairs[tells], product[tells]
+    common = np.log(product / size[pairs].prod(axis=1)) / 2
+    for detectors in pairs.T:
+        near[detectors[common > -_COMMON * np.log(size[detectors])]] = False
+    return near
 
 
 def _numbers(detectors: np.ndarray) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from noise_learning.estimators.attenuations import clipped
 from noise_learning.estimators.certain_errors import CertainErrors, explain, half_probable_sets
-from noise_learning.estimators.data_notes import dropped_notes, mechanism_notes
+from noise_learning.estimators.data_notes import dropped_notes, mechanism_notes, near_notes
 from noise_learning.estimators.detectors import DetectorStates, fewest_shots
 from noise_learning.estimators.equations import Equations
 from noise_learning.estimators.raw_attenuations import RawAttenuations
-from noise_learning.models.structure import Structure, attenuation
+from noise_learning.models.structure import Structure
 from noise_learning.moments.moments import Moments
 
 
@@ -29,6 +29,8 @@ class LearningData:
         equations: of `structure.subsets`.
         certain: bool (mechanisms,), those whose probability is above 1/2.
         at_half: bool (mechanisms,), those that happen in half of the shots.
+        near_half: by detector that fires too near half the time, the mechanism that flips it alone: as likely
+            as makes the detector fire as often as it does.
         dropped: sets of detectors of `whole` whose equations are not used.
         notes: what to tell of all that.
     """
@@ -39,6 +41,7 @@ class LearningData:
     equations: Equations
     certain: np.ndarray
     at_half: np.ndarray
+    near_half: dict[int, int]
     dropped: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
@@ -66,6 +69,7 @@ class LearningData:
         if detectors.random:
             scale = RawAttenuations.of(equations, used).scale
             at_half = _likeliest(structure, half_probable_sets(structure, moments, detectors, scale=scale))
+        near_half = _near_half(structure, detectors)
         dropped = _dropped(structure, used, equations)
         return cls(
             whole=structure,
@@ -74,10 +78,12 @@ class LearningData:
             equations=equations,
             certain=certain,
             at_half=at_half,
+            near_half=near_half,
             dropped=dropped,
             notes=(
                 *detectors.notes(structure),
                 *mechanism_notes(structure, used, errors, at_half),
+                *near_notes(near_half),
                 *dropped_notes(structure, dropped),
             ),
         )
@@ -98,23 +104,30 @@ class LearningData:
         One at 1/2 is within one standard error of 1/2, the largest rate that so many shots tell from it.
         """
         p = np.where(self.certain, 1 - below, below)
-        return np.where(self.at_half, (1 - 1 / np.sqrt(self.shots)) / 2, p)
+        p = np.where(self.at_half, (1 - 1 / np.sqrt(self.shots)) / 2, p)
+        for detector, j in self.near_half.items():
+            moment = (1 - 2 * self.detectors.rate[detector]) / self._others_moment(detector, j, p)
+            p[j] = np.clip((1 - moment) / 2, 1e-12, 1 - 1e-12)
+        return p
 
     def errors(self, sigma: np.ndarray, p: np.ndarray) -> np.ndarray:
         """float64 (mechanisms,): standard errors of `probabilities`."""
-        if not self.at_half.any():
-            return sigma
         sigma = sigma.copy()
-        for j in np.flatnonzero(self.at_half):
+        at_half = [(self.whole.mechanisms[j].detectors[0], int(j)) for j in np.flatnonzero(self.at_half)]
+        for detector, j in (*at_half, *self.near_half.items()):
             # 1 - 2 p is the moment of one of its detectors over that of all else that flips it.
-            detector = self.whole.mechanisms[j].detectors[0]
-            others = [
-                k
-                for k, m in enumerate(self.whole.mechanisms)
-                if detector in m.detectors and not self.at_half[k]
-            ]
-            sigma[j] = min(np.exp(attenuation(p[others]).sum()) / np.sqrt(self.shots), 1) / 2
+            left = self._others_moment(detector, j, p)
+            sigma[j] = min(1 / (abs(left) * np.sqrt(self.shots)), 1) / 2
         return sigma
+
+    def _others_moment(self, detector: int, mechanism: int, p: np.ndarray) -> float:
+        """The moment of a detector if one mechanism, and all at 1/2, did not happen."""
+        others = [
+            k
+            for k, m in enumerate(self.whole.mechanisms)
+            if detector in m.detectors and k != mechanism and not self.at_half[k]
+        ]
+        return float(np.prod(1 - 2 * p[others]))
 
 
 def _check_shots(detectors: DetectorStates) -> None:
@@ -159,6 +172,13 @@ def _likeliest(structure: Structure, sets: Sequence[tuple[int, ...]]) -> np.ndar
         here = np.flatnonzero(structure.set_of == numbers[members])
         chosen[here[np.argmax(structure.prior[here])]] = True
     return chosen
+
+
+def _near_half(structure: Structure, detectors: DetectorStates) -> dict[int, int]:
+    """By detector that fires too near half the time, the likeliest mechanism that flips it alone, if any."""
+    sets = set(structure.detector_sets)
+    alone = {d: _likeliest(structure, [(d,)]) for d in detectors.near if (d,) in sets}
+    return {d: int(np.flatnonzero(chosen)[0]) for d, chosen in alone.items()}
 
 
 def _dropped(structure: Structure, used: Structure, equations: Equations) -> tuple[tuple[int, ...], ...]:

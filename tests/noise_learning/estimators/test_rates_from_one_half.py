@@ -134,6 +134,64 @@ def test_a_random_detector_is_learned_as_such(model: SharedParameterModel, bits:
     assert 0.48 < firing(fit)[detector] < 0.5
 
 
+@pytest.mark.parametrize("rate", [0.4, 0.45, 0.48, 0.5, 0.52, 0.55])
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+def test_a_detector_near_half_the_time_leaves_the_others_as_if_it_were_not_there(
+    estimator: str, rate: float, model: SharedParameterModel, bits: np.ndarray
+) -> None:
+    """Its moments can be told from zero, but have errors many times the others'."""
+    structure = model.structure
+    detector = next(s[0] for s in structure.detector_sets if len(s) == 1)
+    before = ESTIMATORS[estimator](moments_of(structure, bits), model)
+    bits = bits.copy()
+    bits[:, detector] ^= np.random.default_rng(1).random(len(bits)) < rate
+    fit = ESTIMATORS[estimator](moments_of(structure, bits), model)
+    told = "cannot be told from one half" if rate == 0.5 else "too near half the time for so many"
+    assert any(note.startswith(f"D{detector} ") and told in note for note in fit.notes)
+    assert (detector,) in fit.dropped
+
+    without = structure.without([detector])
+    expected = ESTIMATORS[estimator](moments_of(without, bits), model.on(without))
+    others = np.array([detector not in m.detectors for m in structure.mechanisms])
+    same = others & (without.set_of >= 0)
+    np.testing.assert_allclose(fit.p[same], expected.p[same], rtol=1e-9)
+    errors = np.hypot(fit.sigma, before.sigma)[others]
+    assert (np.abs(fit.p - before.p)[others] < 4 * errors).all()
+    assert (np.abs(np.log(fit.p / before.p))[others] > np.log(1.6)).mean() < 0.02
+
+    # The mechanism that flips it alone makes it fire as often as it does.
+    alone = np.array([m.detectors == (detector,) for m in structure.mechanisms])
+    true_moment = np.prod(1 - 2 * structure.given[alone]) * (1 - 2 * rate)
+    assert abs(np.prod(1 - 2 * fit.p[alone]) - true_moment) < 2 * 4 * fit.sigma[alone].max() + 1e-3
+    assert abs(firing(fit)[detector] - bits[:, detector].mean()) < 0.005
+
+
+def test_a_mechanism_of_two_detectors_near_half_the_time_is_learned(
+    model: SharedParameterModel, bits: np.ndarray
+) -> None:
+    """Their product fires no more often than before: the pair says what flips both."""
+    structure = model.structure
+    pair = next(
+        s for s in structure.detector_sets if _is("measurement", [structure.coordinates[d] for d in s])
+    )
+    bits = bits.copy()
+    bits[:, pair] ^= (np.random.default_rng(1).random(len(bits)) < 0.4)[:, None]
+    fit = fit_closed_form(moments_of(structure, bits), structure)
+    assert fit.detectors is not None
+    assert fit.detectors.left_out == ()
+    index = [m.detectors == pair for m in structure.mechanisms]
+    assert abs(np.sum(fit.p[index]) - 0.4) < 4 * np.max(fit.sigma[index]) + 0.01
+
+
+def test_ordinary_detectors_are_never_near_half_the_time() -> None:
+    for distance, rate in ((3, 0.002), (3, 0.02), (5, 0.02), (3, 0.05)):
+        circuit = qec.memory_circuit(distance=distance, rounds=distance, noise=qec.depolarizing(rate))
+        structure = SharedParameterModel.of_circuit(circuit).structure
+        for shots in (100, 1_000, 10_000):
+            sampled = circuit.compile_detector_sampler(seed=2).sample(shots, bit_packed=True)
+            assert DetectorStates.of(Moments.from_shots(structure.subsets, sampled), structure).near == ()
+
+
 def fit_attenuation(fit: NoiseFit, members: tuple[int, ...]) -> np.ndarray:
     """Of all mechanisms with these detectors together."""
     same = [m.detectors == members for m in fit.structure.mechanisms]
