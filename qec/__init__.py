@@ -34,6 +34,8 @@ from qec.patch import (
     LayoutError,
     MoveSet,
     layers_of_detectors,
+    position_of,
+    time_of,
 )
 from qec.shots import (
     SHOT_FORMATS,
@@ -79,8 +81,10 @@ __all__ = [
     "naming",
     "normal_form",
     "output_file",
+    "position_of",
     "refuse_inputs",
     "si1000",
     "stim_memory_circuit",
+    "time_of",
     "write_shots",
 ]

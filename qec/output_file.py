@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_MOST_LINKS = 40
+"""As many as Linux follows in one path."""
 
 
 class OutputFileError(ValueError):
@@ -63,6 +68,12 @@ def output_file(path: str | Path, *, inputs: Iterable[str | Path | None] = ()) -
         if _is_device(asked):
             yield asked
             return
+        if (descriptor := _descriptor(asked)) is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                unfinished = Path(folder) / asked.name
+                yield unfinished
+                _send(unfinished, descriptor)
+            return
         target = Path(os.path.realpath(asked))
         if target.is_symlink():
             raise OutputFileError(f"the output {asked} is a symbolic link that leads back to itself")
@@ -86,6 +97,27 @@ def naming(path: str | Path) -> Iterator[None]:
         if error.errno is None or (error.filename is not None and not unfinished):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _descriptor(path: Path) -> int | None:
+    """The descriptor of this process that a path means, as `/dev/stdout` and `/dev/fd/3` do."""
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder in (f"/proc/{os.getpid()}/fd", "/dev/fd") and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder) / path.readlink()
+    return None
+
+
+def _send(content: Path, descriptor: int) -> None:
+    """Write a file to an open descriptor, after what Python still holds for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    with content.open("rb") as source, os.fdopen(os.dup(descriptor), "wb") as sink:
+        shutil.copyfileobj(source, sink)
 
 
 def _is_device(path: Path) -> bool:

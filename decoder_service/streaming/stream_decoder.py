@@ -237,7 +237,7 @@ class StreamDecoder:
     ) -> StreamModel:
         """Builds and warms the model of another DEM of the same detectors; nothing here changes.
 
-        It is the windows' model: the pre-decoder stays with the noise that it was told of.
+        It is the windows' model: the pre-decoder keeps the noise features that it has.
 
         May run in another thread than the one that decodes.
 

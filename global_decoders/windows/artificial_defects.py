@@ -25,7 +25,7 @@ __all__ = ["LayerColumns", "Syndrome", "WindowColumns", "WindowStep"]
 
 @dataclass(frozen=True, eq=False)
 class WindowColumns:
-    """Where a window reads and hands on.
+    """Columns of detectors that a window reads, and of those that it hands artificial defects on to.
 
     Attributes:
         inputs: of the detectors that it reads.
@@ -39,7 +39,7 @@ class WindowColumns:
 
 
 class LayerColumns:
-    """Which column has which detector: those of layers [first, stop), one layer after the other."""
+    """Map of detectors to columns: those of layers [first, stop), one layer after the other."""
 
     def __init__(self) -> None:
         self.first = self.stop = 0
@@ -48,14 +48,14 @@ class LayerColumns:
 
     @classmethod
     def of_layers(cls, layers: LayeredDem) -> LayerColumns:
-        """Those of a whole experiment."""
+        """Return the columns of a whole experiment."""
         columns = cls()
         for layer in range(layers.num_layers):
             columns.add(layers.kind(layer))
         return columns
 
     def add(self, kind: LayerKind) -> None:
-        """The next layer is of this kind."""
+        """Add the columns of the next layer, which is of this kind."""
         self._kinds.append(kind)
         self._starts.append(self._starts[-1] + len(kind.sites))
         self.stop += 1
@@ -70,7 +70,7 @@ class LayerColumns:
         return dropped
 
     def of(self, window: Window, places: WindowPlaces) -> WindowColumns:
-        """Those of a window whose layers are here."""
+        """Return the columns of a window whose layers are here."""
         defects = [(window.start + layer, site) for layer, site in places.artificial_defects]
         here = [self.column(place) for place in defects if place[0] < self.stop]
         later = tuple((k, place) for k, place in enumerate(defects) if place[0] >= self.stop)
@@ -78,7 +78,7 @@ class LayerColumns:
         return WindowColumns(inputs, _as_slice(np.array(here, dtype=np.int64)), later)
 
     def column(self, place: Place) -> int:
-        """Of the detector at (layer, site)."""
+        """Return the column of the detector at (layer, site)."""
         layer = place[0] - self.first
         return self._starts[layer] + self._kinds[layer].index_of[place[1]]
 

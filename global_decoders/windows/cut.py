@@ -127,7 +127,7 @@ class WindowEdges:
 
     @classmethod
     def of(cls, layers: LayeredDem, window: Window) -> WindowEdges:
-        """Those of a window of the experiment."""
+        """Cut a window out of an experiment: the edges that it keeps."""
         inputs = tuple(
             (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
         )
@@ -148,7 +148,7 @@ class WindowEdges:
         return edges
 
     def plus(self, more: Iterable[tuple[int, Mechanism]], window: Window) -> WindowEdges:
-        """The same window with more mechanisms, each with its layer; `self` stays as it is."""
+        """Return the same window with more mechanisms, each with its layer; `self` stays as it is."""
         number = {place: k for k, place in enumerate(self.inputs)}
         labels = {edge: dict(choices) for edge, choices in self.labels.items()}
         edges = WindowEdges(self.inputs, self.num_observables, dict(self.fired), labels, self.certain)
@@ -158,7 +158,7 @@ class WindowEdges:
         return edges
 
     def window_dem(self) -> WindowDem:
-        """As a DEM, every edge with its likeliest label."""
+        """Return the window as a DEM, every edge with its likeliest label."""
         chosen = {edge: max(choices, key=choices.__getitem__) for edge, choices in self.labels.items()}
         used = [*chosen.values(), *(label for _, label in self.certain)]
         artificial_defects = tuple(sorted({place for _, places in used for place in places}))
@@ -229,7 +229,7 @@ def _targets(edge: Edge, flips: Sequence[int]) -> str:
 
 
 def _odd_times(numbers: Iterable[int]) -> tuple[int, ...]:
-    """Those that occur an odd number of times, ascending."""
+    """Return the numbers that occur an odd number of times, ascending."""
     return tuple(sorted(number for number, times in Counter(numbers).items() if times % 2))
 
 

@@ -45,7 +45,7 @@ class WindowGraph:
 
     @classmethod
     def of_dem(cls, dem: WindowDem) -> WindowGraph:
-        """As correlated matching needs it."""
+        """Keep the window's DEM as text, which correlated matching reads."""
         return cls(dem.places, *_arrays([]), text=dem.text)
 
     @classmethod

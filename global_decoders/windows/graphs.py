@@ -16,7 +16,7 @@ from global_decoders.windows.plan import Window
 __all__ = ["MOST_ERASED_BYTES", "WindowGraphs"]
 
 MOST_ERASED_BYTES = 600 << 20
-"""Of memory, in all, for the graphs with erased rounds that are kept: there is no end of them."""
+"""Bytes of memory, in all, for the graphs with erased rounds that are kept: there is no end of them."""
 
 _Lost = tuple[tuple[int, Component], ...]
 """Components, each with its layer relative to the window's first."""

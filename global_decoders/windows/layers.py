@@ -13,7 +13,15 @@ import stim
 
 from global_decoders.compiling import require_edges
 from global_decoders.windows.repeats import shortened
-from qec import LayoutError, detector_coordinates, layers_of_detectors, mechanisms, normal_form
+from qec import (
+    LayoutError,
+    detector_coordinates,
+    layers_of_detectors,
+    mechanisms,
+    normal_form,
+    position_of,
+    time_of,
+)
 from qec import Mechanism as DemMechanism
 
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "layers_of"]
@@ -229,9 +237,9 @@ class LayeredDem:
 def layers_of(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
     """Layers of detectors in time, 0, 1, ...; int64 (n,).
 
-    Time is the third coordinate (the last one, where there are fewer); coordinates after it are annotations,
-    which nothing looks at. Where every place has one detector a layer, layers are those of
-    `qec.layers_of_detectors`, several of which may share a time; otherwise they are the distinct times.
+    Time is the third coordinate (`qec.time_of`); nothing looks at the annotations after it. Where every place
+    has one detector a layer, layers are those of `qec.layers_of_detectors`, which may share times;
+    otherwise they are the distinct times.
 
     Raises:
         ValueError: a detector has no coordinates.
@@ -239,10 +247,11 @@ def layers_of(coordinates: Sequence[Sequence[float]]) -> np.ndarray:
     for detector, where in enumerate(coordinates):
         if not where:
             raise ValueError(f"detector D{detector} has no coordinates, so its round is unknown")
-    times = np.array([where[:3][-1] for where in coordinates], dtype=np.float64)
+    times = np.array([time_of(where) for where in coordinates], dtype=np.float64)
     places = np.zeros((len(coordinates), 2))
     for detector, where in enumerate(coordinates):
-        places[detector, : len(where[:3]) - 1] = where[:3][:-1]
+        position = position_of(where)
+        places[detector, : len(position)] = position
     try:
         return layers_of_detectors(times, places)
     except LayoutError:
@@ -304,7 +313,7 @@ def _sites(
     seen: dict[tuple[float, ...], int] = {}
     for detector, (where, layer) in enumerate(zip(coordinates, layer_of.tolist(), strict=True)):
         # Detectors at one place in one layer are told apart by their order.
-        place = tuple(where[:3][:-1])
+        place = position_of(where)
         twin = seen[(*place, layer)] = seen.get((*place, layer), -1) + 1
         sites[detector] = index.setdefault((*place, twin), len(index))
     return sites, tuple(index)

@@ -18,7 +18,7 @@ from global_decoders.windows.syndrome_cache import MOST_BYTES, SyndromeCache
 __all__ = ["WindowMatcher"]
 
 _BYTES_PER_EDGE = {False: 640, True: 2000}
-"""Of a warm graph with all that belongs to it, plain and correlated: the most of d = 3 to 13, measured."""
+"""Of a warm graph, plain and correlated, with all that belongs to it: the most of d = 3 to 13, measured."""
 
 
 class WindowMatcher:
@@ -96,7 +96,7 @@ class WindowMatcher:
 
     @property
     def num_bytes(self) -> int:
-        """Of memory that it takes, rather too many than too few."""
+        """Memory that it takes, rather too much than too little."""
         table = 0 if self._cache is None else self._cache.num_bytes
         return self._compiled.matching.num_edges * _BYTES_PER_EDGE[self._compiled.correlated] + table
 

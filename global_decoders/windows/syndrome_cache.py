@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["MOST_BYTES", "SyndromeCache"]
 
 MOST_BYTES = 16
-"""Of a packed syndrome; those of larger windows hardly recur."""
+"""Size of the largest packed syndrome that is cached; those of larger windows hardly recur."""
 
 _SLOTS_LOG2 = 14
 """A table of less than half a megabyte stays in the cache."""
@@ -60,7 +60,7 @@ class SyndromeCache:
 
     @property
     def num_bytes(self) -> int:
-        """Of the table, once all of it was touched."""
+        """Size of the table, once all of it was touched."""
         return self._keys.nbytes + self._answers.nbytes + self._claims.nbytes
 
     def _holds(self, slots: np.ndarray, words: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ Predictor = Callable[[Moments], np.ndarray]
 _LADDER_BLOCKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 """Windows in units of the first block's shots."""
 _LOSS_BLOCKS = 20.0
-"""Losses are remembered over about this many blocks, so that the window follows a change of pace."""
+"""Losses are averaged over about this many blocks, so that the window follows a change of pace."""
 
 
 def measured_means(moments: Moments) -> np.ndarray:

@@ -176,7 +176,7 @@ class Structure:
 
     @cached_property
     def other_parity(self) -> sp.csr_matrix:
-        """As `parity`, (subsets, other subsets): for the subsets that are no mechanism's detector set."""
+        """Like `parity`, of the subsets that are no mechanism's detector set: (subsets, other subsets)."""
         known = set(self.detector_sets)
         others = [k for k in range(len(self.subsets)) if self.subsets.detectors(k) not in known]
         return _odd(self.subsets.incidence, self.subsets.incidence[others])

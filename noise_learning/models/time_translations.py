@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from noise_learning.models.coordinates import position_of, time_of
 from noise_learning.models.structure import Structure
+from qec import position_of, time_of
 
 _TIME_DIGITS = 6  # times that agree to so many digits are equal
 

@@ -41,7 +41,7 @@ class Moments:
 
     @classmethod
     def zero(cls, subsets: Subsets) -> Moments:
-        """Of no shots at all."""
+        """Return the moments of no shots at all."""
         return cls(subsets, np.zeros(len(subsets)), 0.0, 0.0)
 
     @classmethod

@@ -43,7 +43,7 @@ class Hyperedges:
 
     @classmethod
     def of_problem(cls, problem: DecodingProblem) -> Hyperedges:
-        """Those of a whole experiment; nodes are its detectors."""
+        """Return the hyperedges of a whole experiment; nodes are its detectors."""
         detectors = problem.tables.detectors
         other = sp.csr_matrix(problem.layout.voxels[:, 1:].sum(axis=1) % 2)
         weight = np.diff(detectors.indptr)
@@ -108,6 +108,6 @@ class StreamHyperedges:
         return hyperedges.fired(bits.reshape(1, -1)) + start * self._area
 
     def _make(self, sources: tuple[int, ...]) -> Hyperedges:
-        """Those that begin in consecutive layers, which look like `sources`."""
+        """Return the hyperedges that begin in consecutive layers, which look like `sources`."""
         nodes = np.concatenate([self._starting[s] + k * self._area for k, s in enumerate(sources)])
         return Hyperedges(nodes, num_nodes=(len(sources) + self.reach) * self._area)

@@ -7,8 +7,6 @@ from qec import DetectorLayout
 
 __all__ = ["StreamLayers"]
 
-_ENDLESS = 1 << 40
-
 
 class StreamLayers:
     """Experiments of any length that look like the one that was read.
@@ -18,7 +16,7 @@ class StreamLayers:
     """
 
     def __init__(self, layout: DetectorLayout, layers: LayeredDem) -> None:
-        """Both are of one DEM.
+        """Check that layout and layers are of one DEM.
 
         Raises:
             ValueError: `layers` were read from a DEM of another number of layers.
@@ -28,13 +26,10 @@ class StreamLayers:
                 f"the layers were read from a DEM of {len(layers.source)} layers but the layout has "
                 f"{layout.layers}; read both from one DEM"
             )
-        self._layers = self._endless = layers
-        self.ending = 0
+        self._layers = layers
         # The last layers of an experiment, which are those of the source from `cut` on, differ.
-        if layers.cycle:
-            self._endless = layers.with_layers(len(layers.source) + _ENDLESS * layers.cycle)
-            self.ending = len(layers.source) - layers.cut
+        self.ending = len(layers.source) - layers.cut if layers.cycle else 0
 
     def experiment(self, num_layers: int | None) -> LayeredDem:
         """The one of `num_layers`, or one that does not end."""
-        return self._endless if num_layers is None else self._layers.with_layers(num_layers)
+        return self._layers.endless if num_layers is None else self._layers.with_layers(num_layers)

@@ -26,7 +26,7 @@ _POINTWISE_TILE, _HEAD_TILE = 4, 6
 _HIDDEN, _WEIGHT = 127, 127
 """The largest hidden activation, and weight of a pointwise convolution."""
 _STREAM = 28_000
-"""Of 32,767: what the calibrated range of the stream becomes."""
+"""Integer, of at most 32,767, that the end of the stream's calibrated range becomes."""
 _WHOLE = 32_700
 """Sum of a stencil's absolute weights, of the 32,768 that divide their products: 27 roundings fit above."""
 _CHUNK_SUM = 32_767 // _HIDDEN
@@ -34,7 +34,7 @@ _CHUNK_SUM = 32_767 // _HIDDEN
 _HEAD_SUM, _HEAD_BIAS = 65_000, 10_000_000
 """Bounds on an output's absolute weights and bias: their sum fits 32 bits, with 256 channels rounded."""
 _MOST_PASSES = 20
-"""In search of scales, of which a few are enough where there are any."""
+"""Passes in search of scales; a few are enough where there are any."""
 
 
 class QuantizationError(ValueError):

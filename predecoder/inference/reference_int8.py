@@ -96,7 +96,7 @@ class ReferenceQuantizedNetwork:
 
 
 def _seen(x: np.ndarray, tap: int) -> np.ndarray:
-    """Of every cell `(B, T, I, J, n)` the one that a tap of a stencil sees; zeros outside the volume."""
+    """Return for each cell `(B, T, I, J, n)`, the one a stencil's tap sees; zeros outside the volume."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
     dt, di, dj = tap // 9, tap // 3 % 3, tap % 3
     _, layers, rows, columns, _ = x.shape

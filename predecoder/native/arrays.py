@@ -8,7 +8,7 @@ __all__ = ["address", "checked"]
 
 
 def address(array: np.ndarray) -> int:
-    """Of the first element; the caller keeps the array."""
+    """Return the address of the first element; the caller keeps the array alive."""
     return array.ctypes.data
 
 

@@ -57,10 +57,6 @@ class _Trunk:
         """Multiply-accumulates for one block of every shot."""
         raise NotImplementedError
 
-    def macs_per_round(self, distance: int) -> float:
-        """Multiply-accumulates per round at odd `distance`."""
-        return self.macs_per_block * ((distance + 1) // 2) ** 2 / 2
-
 
 @dataclass(frozen=True)
 class DenseConfig(_Trunk):

@@ -41,7 +41,7 @@ class Batch:
         inputs: float32 `(B, t, i, j, 16)`.
         labels: float32 `(B, t, i, j, 24)`.
         mask: float32 `(1, t, i, j, 24)`: which moves exist.
-        rates: float32 `(1, t, i, j, 64)`: the noise features.
+        noise_features: float32 `(1, t, i, j, 64)`: the noise features.
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
         observables: the true flips, uint8 0/1 `(B, num_observables)`.
     """
@@ -50,7 +50,7 @@ class Batch:
     inputs: np.ndarray
     labels: np.ndarray
     mask: np.ndarray
-    rates: np.ndarray
+    noise_features: np.ndarray
     packed: np.ndarray
     observables: np.ndarray
 
@@ -62,9 +62,9 @@ def sample_inputs(
     for stream in streams:
         sampler = stream.dem.compile_sampler(seed=seed)
         packed, _, _ = sampler.sample(stream.batch_shots(blocks), bit_packed=True)
-        arrays = NetworkInput(stream.problem.layout)(packed), stream.rates
-        inputs, rates = (torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in arrays)
-        yield inputs, rates
+        arrays = NetworkInput(stream.problem.layout)(packed), stream.noise_features
+        inputs, features = (torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in arrays)
+        yield inputs, features
 
 
 def batches(
@@ -181,7 +181,7 @@ class _Unpacker:
         self._places = stream.places
         self._shape = block(stream.problem.layout.move_mask[None]).shape[1:]
         self._mask = self._blocked(np.ones((1, self._num_moves)))
-        self._rates = stream.rates
+        self._noise_features = stream.noise_features
 
     def __call__(self, made: Made) -> Batch:
         labels = made.labels
@@ -192,7 +192,7 @@ class _Unpacker:
             self._input(made.packed),
             self._blocked(labels),
             self._mask,
-            self._rates,
+            self._noise_features,
             made.packed,
             np.unpackbits(made.observables, axis=1, count=self._num_observables, bitorder="little"),
         )

@@ -89,7 +89,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ClassLossConfig:
-    """Of stages that train on the logical class.
+    """Settings of stages that train on the logical class.
 
     Attributes:
         marginal_weight: of the cross-entropy to the labels, in nats per shot, beside the class's.
@@ -161,7 +161,7 @@ class TrainConfig:
 
     @property
     def policies(self) -> Policies:
-        """Those of the weights that the last stage makes."""
+        """Policies of the weights that the last stage makes."""
         return self.stages[-1].policies
 
     def __post_init__(self) -> None:

@@ -131,7 +131,7 @@ def train_stage(
         samples = sample_inputs(whole or streams, stage.data.blocks_per_batch, seed=stage.seed)
         calibrate(
             network,
-            ((inputs, rates if stage.network.noise_conditioned else None) for inputs, rates in samples),
+            ((inputs, features if stage.network.noise_conditioned else None) for inputs, features in samples),
         )
     return network
 

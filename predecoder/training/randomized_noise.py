@@ -1,4 +1,4 @@
-"""Noise of many kinds, for a network that is told which one it sees."""
+"""Noise of many kinds, for a noise-conditioned network."""
 
 from __future__ import annotations
 

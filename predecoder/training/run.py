@@ -94,7 +94,8 @@ class TrainingRun:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
-        arrays = [batch.inputs, batch.rates] if self.stage.network.noise_conditioned else [batch.inputs]
+        conditioned = self.stage.network.noise_conditioned
+        arrays = [batch.inputs, batch.noise_features] if conditioned else [batch.inputs]
         given = [torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3) for a in arrays]
         losses = loss_of(self.network(*given), batch)
         losses.total.backward()

@@ -1,4 +1,4 @@
-"""Shots that a decoder can win or lose: the matchers disagree about them, or the network is in doubt.
+"""Shots that a decoder can win or lose: the matchers disagree about them, or the network is unsure.
 
 Which shots these are is a function of the syndrome alone. Shape legend: B shots, D detectors, M moves.
 """

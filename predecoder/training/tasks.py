@@ -163,7 +163,7 @@ class Stream:
         return blocked_places(self.problem.layout, self.problem.moves)
 
     @cached_property
-    def rates(self) -> np.ndarray:
+    def noise_features(self) -> np.ndarray:
         """float32 `(1, t, i, j, 64)`."""
         return blocked_noise_features(self.problem)
 

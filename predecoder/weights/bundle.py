@@ -17,7 +17,7 @@ from predecoder.weights.files import (
     resolve_weights,
     shipped_weights,
 )
-from qec import GRID_REVISION
+from qec import GRID_REVISION, output_file
 
 if TYPE_CHECKING:
     from predecoder.network import Network, NetworkConfig
@@ -47,16 +47,16 @@ def save_weights(
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    partial = path.with_suffix(".partial")
     described = {
         "network": dataclasses.asdict(network.config),
         "policies": (policies or Policies()).to_dict(),
         "grid": GRID_REVISION,
     }
-    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(described)})
-    partial.chmod(0o644)  # safetensors writes files that only their owner can read
-    partial.replace(path)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    with output_file(path) as unfinished:
+        save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(described)})
+        unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
+    with output_file(path.with_suffix(".json")) as unfinished:
+        unfinished.write_text(json.dumps(card, indent=2) + "\n")
     return resolve_weights(path)
 
 

@@ -1,7 +1,7 @@
 """A rotated patch as decoders see it: detectors on a grid, elementary moves, the decoding problem."""
 
 from qec.patch.lattice import LayoutError
-from qec.patch.layers import layers_of_detectors
+from qec.patch.layers import layers_of_detectors, position_of, time_of
 from qec.patch.layout import GRID_REVISION, MEMORY, OTHER, DetectorLayout
 from qec.patch.moves import MoveSet
 from qec.patch.noise_features import NOISE_FEATURES
@@ -17,4 +17,6 @@ __all__ = [
     "LayoutError",
     "MoveSet",
     "layers_of_detectors",
+    "position_of",
+    "time_of",
 ]

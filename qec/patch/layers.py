@@ -1,4 +1,4 @@
-"""Read space and time off detector coordinates: (x, y), and the layer in time."""
+"""Read space and time off detector coordinates (x, y, t, annotations ...), and layers in time off these."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ import numpy as np
 
 from qec.patch.lattice import LayoutError
 
-__all__ = ["layers_of_detectors", "space_time_coordinates"]
+__all__ = ["layers_of_detectors", "position_of", "space_time_coordinates", "time_of"]
 
 _TOLERANCE = 1e-6
+
+
+def time_of(coordinates: Sequence[float]) -> float:
+    """Return the third coordinate; of fewer than three, as of a repetition code's (x, t), the last."""
+    return coordinates[min(2, len(coordinates) - 1)]
+
+
+def position_of(coordinates: Sequence[float]) -> tuple[float, ...]:
+    """Return the coordinates before time; those after it, such as a colour or a basis, are annotations."""
+    return tuple(coordinates[: min(2, len(coordinates) - 1)])
 
 
 def space_time_coordinates(coordinates: Sequence[Sequence[float]]) -> np.ndarray:

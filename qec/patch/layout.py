@@ -113,7 +113,7 @@ class DetectorLayout:
 
     @property
     def distance(self) -> int:
-        """Of the patch: the smaller of its two, where they differ."""
+        """Code distance of the patch: the smaller of its two, where they differ."""
         return min(self.rows, self.columns) - 1
 
     @property

@@ -74,7 +74,7 @@ class DecodingProblem:
 
     @property
     def distance(self) -> int:
-        """Of the patch: the smaller of its two, where they differ."""
+        """Code distance of the patch: the smaller of its two, where they differ."""
         return self.layout.distance
 
     @cached_property

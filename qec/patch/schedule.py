@@ -9,7 +9,7 @@ from qec.dem import DemTables
 __all__ = ["CANONICAL_STEP", "schedule_direction"]
 
 CANONICAL_STEP = np.array([1, -1])
-"""From a detector to one of the next layer, on the canonical grid: rows and columns."""
+"""Step from a detector to one of the next layer, on the canonical grid: rows and columns."""
 _DIRECTIONS = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
 
 

@@ -63,7 +63,7 @@ def _description(flags: type) -> str:
 def _field_helps(flags: type) -> dict[str, str]:
     """Field name -> its docstring, of the first class in the order of inheritance that has one."""
     helps: dict[str, str] = {}
-    for one in filter(dataclasses.is_dataclass, flags.__mro__):
+    for one in (base for base in flags.__mro__ if dataclasses.is_dataclass(base)):
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
         assert isinstance(tree, ast.ClassDef)
         for field, text in itertools.pairwise(tree.body):

@@ -29,6 +29,19 @@ def test_hash_is_of_the_bytes(tmp_path, random_network):
     assert one.sha256 == same.sha256 != other.sha256
 
 
+def test_links_to_weights_and_cards_stay(tmp_path, random_network):
+    """As of a training run whose --out is a link to a larger disk."""
+    (tmp_path / "disk").mkdir()
+    for suffix in (".safetensors", ".json"):
+        (tmp_path / f"w{suffix}").symlink_to(tmp_path / "disk" / f"real{suffix}")
+    path = tmp_path / "w.safetensors"
+    save_weights(random_network(1), path, {"seed": 1})
+    assert path.is_symlink()
+    assert path.with_suffix(".json").is_symlink()
+    assert sorted(file.name for file in (tmp_path / "disk").iterdir()) == ["real.json", "real.safetensors"]
+    assert resolve_weights(path).card == {"seed": 1}
+
+
 def test_not_safetensors(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"not weights at all")
@@ -36,7 +49,7 @@ def test_not_safetensors(tmp_path):
         load_network(path)
 
 
-def test_foreign_and_misfitting_files(tmp_path):
+def test_files_of_other_origin_or_shapes_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(WeightsError, match="no 'qecpipe' metadata"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,6 +47,30 @@ def test_links_are_followed_and_stay(tmp_path: Path, there: bool) -> None:
     write_shots(link, np.array([[1]], np.uint8), format="b8", num_detectors=3)
     assert link.is_symlink()
     assert target.read_bytes() == b"\x01"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors have no names here")
+def test_a_file_behind_stdout_goes_on_where_it_stands(tmp_path: Path) -> None:
+    """As in `qecpipe decode --out /dev/stdout >> log`: the log stays, and what is printed follows."""
+    log = tmp_path / "log"
+    log.write_text("header\n")
+    code = (
+        "from qec import output_file\n"
+        "print('before')\n"
+        "with output_file('/dev/stdout') as path: path.write_text('rows\\n')\n"
+        "print('after')\n"
+    )
+    with log.open("ab") as stdout:
+        subprocess.run([sys.executable, "-c", code], stdout=stdout, check=True)
+    assert log.read_text() == "header\nbefore\nrows\nafter\n"
+    link = tmp_path / "link"
+    link.symlink_to("/dev/stdout")
+    linked = code.replace("/dev/stdout", str(link))
+    with log.open("wb") as stdout:
+        subprocess.run([sys.executable, "-c", linked], stdout=stdout, check=True)
+    assert log.read_text() == "before\nrows\nafter\n"
+    assert link.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "link"}
 
 
 def test_devices_are_written_through(tmp_path: Path) -> None:

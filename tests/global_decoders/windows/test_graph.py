@@ -7,7 +7,7 @@ from global_decoders.windows import Component, LayeredDem, Mechanism, Window, Wi
 
 WINDOW = Window(start=9, lo=9, hi=12, stop=15)
 OPEN = Window(start=6, lo=9, hi=12, stop=15, past_closed=False)
-LAST = Window(start=9, lo=9, hi=12, stop=12)  # no look-ahead: an erased round's edge ends at the seam
+LAST = Window(start=9, lo=9, hi=12, stop=12)  # no look-ahead: an erased round's edge ends at the border
 
 
 def _lost(layers: LayeredDem, layer: int) -> list[tuple[int, Component]]:

@@ -252,7 +252,7 @@ def test_another_explanation_that_is_nearly_as_likely_is_named() -> None:
     assert (clear.sets, clear.alternatives) == (((0, 1),), ())
 
 
-def test_states_of_few_shots_are_left_in_doubt(model: SharedParameterModel) -> None:
+def test_few_shots_leave_the_states_undecided(model: SharedParameterModel) -> None:
     """A moment within noise of zero is nothing special where all of them are small or shots are few."""
     circuit = qec.memory_circuit(distance=3, rounds=6, noise=qec.depolarizing(0.03))
     for shots in (30, 100, 300):

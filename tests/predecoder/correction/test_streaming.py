@@ -94,7 +94,7 @@ def test_a_stream_through_a_separable_network_is_the_whole_volume(
     ("tile", "policy"), [(1, ThresholdPolicy()), (3, ThresholdPolicy(3.0, 5.0, "empty", "hyperedges"))]
 )
 @pytest.mark.parametrize("separable", [False, True])
-def test_a_stream_that_is_told_of_the_noise_is_the_whole_volume(
+def test_a_noise_conditioned_stream_is_the_whole_volume(
     model, random_network, separable_network, rounds, read, tile, policy, separable
 ) -> None:
     """Also where the layers were read from an experiment of another length."""
@@ -125,7 +125,7 @@ def test_short_experiments_are_left_as_they_are(model, random_network, rounds, m
         warnings.simplefilter("always")
         streamed = [_streamed(predecoder, m.layout, shot) for shot in shots]
     short = rounds < min_rounds
-    assert [w.category for w in caught] == [ShortExperimentWarning] * short  # told once
+    assert [w.category for w in caught] == [ShortExperimentWarning] * short  # warned once
     assert {w.filename for w in caught} <= {__file__}
     for shot, layers, bits, flipped in zip(shots, streamed, left, flips, strict=True):
         assert np.array_equal(

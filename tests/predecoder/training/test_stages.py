@@ -87,7 +87,7 @@ def test_added_residual_blocks_begin_as_the_identity(stage, model, random_networ
 
 
 @pytest.mark.parametrize("separable", [False, True])
-def test_a_network_that_is_told_of_the_noise_begins_as_one_that_is_not(
+def test_a_noise_conditioned_network_begins_as_the_one_without(
     stage, random_network, separable_network, tmp_path, separable
 ):
     given = (separable_network if separable else random_network)(1)
@@ -97,13 +97,13 @@ def test_a_network_that_is_told_of_the_noise_begins_as_one_that_is_not(
         dataclasses.replace(stage, network=told, init=str(tmp_path / "given.safetensors")),
         device=torch.device("cpu"),
     )
-    x, rates = torch.randn(2, 16, 3, 4, 4), torch.randn(1, 64, 3, 4, 4)
+    x, features = torch.randn(2, 16, 3, 4, 4), torch.randn(1, 64, 3, 4, 4)
     with torch.no_grad():
-        assert torch.equal(run.network(x, rates), given(x))
+        assert torch.equal(run.network(x, features), given(x))
 
 
 @pytest.mark.slow
-def test_rates_are_learnt_and_reach_the_ranges_of_integers(stage, tmp_path):
+def test_noise_features_are_learnt_and_reach_the_quantized_ranges(stage, tmp_path):
     size = QuantizedSeparableConfig(16, 1, noise_conditioned=True)
     tasks = (TaskConfig(3, 3, p=0.02, noise="randomized", variants=2, perfect_last_round=True),)
     network = train_stage(
@@ -113,9 +113,9 @@ def test_rates_are_learnt_and_reach_the_ranges_of_integers(stage, tmp_path):
     assert network.noise_embedding is not None
     assert network.noise_embedding.weight.abs().sum() > 0
     assert (network.stream_range > 0).any()
-    for inputs, rates in sample_inputs(expand_tasks(tasks)[0], 64, seed=1):
-        logits = network(inputs, rates)
-        assert not torch.equal(logits, network(inputs, torch.zeros_like(rates)))
+    for inputs, features in sample_inputs(expand_tasks(tasks)[0], 64, seed=1):
+        logits = network(inputs, features)
+        assert not torch.equal(logits, network(inputs, torch.zeros_like(features)))
 
 
 def test_a_checkpoint_from_before_tasks_had_all_their_fields_resumes(stage, tmp_path):
@@ -132,7 +132,7 @@ def test_a_checkpoint_from_before_tasks_had_all_their_fields_resumes(stage, tmp_
     assert again.step == 2
 
 
-def test_training_ends_with_the_ranges_that_the_integers_need(stage, model, tmp_path):
+def test_training_ends_with_the_ranges_that_int8_needs(stage, model, tmp_path):
     """They do not change what is learnt, come with the weights, and can be left behind."""
     size = SeparableConfig(16, stage.network.residual_blocks)
     whole = dataclasses.replace(stage, network=QuantizedSeparableConfig(16, size.residual_blocks))

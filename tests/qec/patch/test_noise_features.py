@@ -64,7 +64,7 @@ def test_features_are_those_counted_by_hand(basis):
     assert all(features[kind].std() > 0.1 for kind in range(NOISE_FEATURES))
 
 
-def test_the_bulk_is_log_odd_alike_in_both_bases_and_all_orientations():
+def test_the_bulk_has_equal_features_in_both_bases_and_all_orientations():
     cells = []
     for basis, orientation in (("x", "XV"), ("z", "XH"), ("x", "ZV"), ("z", "ZH")):
         cells.append(_read(9, 3, basis, orientation=orientation).noise_features[:, 2, 4:6, 4:6])

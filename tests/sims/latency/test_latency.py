@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pymatching
 import pytest
 import sinter
 import stim
 
-from global_decoders import make_decoder
+from qec import normal_form
 from sims.latency.measure import STAGES, DecoderLatency, LatencyPlan, StageTimes, contenders, measure
 from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
 
@@ -50,19 +51,13 @@ def test_decoders_without_a_predecoder_are_timed_whole(predecoded: sinter.Decode
 def test_counts_are_those_of_the_seeded_shots(predecoded: sinter.Decoder) -> None:
     plain, ours = _measure(_compiled(predecoded), PLAN)
     shots, observables = CIRCUIT.compile_detector_sampler(seed=5).sample(1024, separate_observables=True)
-    dem = CIRCUIT.detector_error_model(decompose_errors=True)
-    decoder = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
-
-    def errors(of: np.ndarray) -> int:
-        packed = np.packbits(of, axis=1, bitorder="little")
-        predicted = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
-        return int((predicted != observables).sum())
-
+    dem = normal_form(CIRCUIT.detector_error_model(decompose_errors=True)).dem
+    matching = pymatching.Matching.from_detector_error_model(dem)
     cleared = shots.copy()
     cleared[:, 0] = False
     assert (plain.shots, plain.decoder, ours.decoder) == (1024, "pymatching", "predecoder+pymatching")
-    assert plain.errors == errors(shots)
-    assert ours.errors == errors(cleared)
+    assert plain.errors == int((matching.decode_batch(shots) != observables).sum())
+    assert ours.errors == int((matching.decode_batch(cleared) != observables).sum())
 
 
 def test_samples_and_stages(predecoded: sinter.Decoder) -> None:
