@@ -89,6 +89,7 @@ def test_short_experiments_are_decoded_without_the_network(weights, rounds, perf
             compiled = decoder.compile_decoder_for_dem(dem=dem)
         told = [w for w in caught if w.category is ShortExperimentWarning]
         if rounds < 3:
+            assert [w.filename for w in told] == [__file__]  # where it was compiled
             assert [str(w.message) for w in told] == [
                 f"decoding without the network: it helps from 3 noisy rounds on, and here are {rounds}"
             ]
