@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
-from sims.cli.files import check_output_folder, read_text
+from sims.cli.files import check_inputs, check_output_folder, read_text
 from sims.cli.options import above_zero, at_most_cores, not_negative, positive
 from sims.cli.parse_flags import parse_flags
 
@@ -67,6 +67,7 @@ class ServeConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(ServeConfig, "serve", arguments)
+    check_inputs(config.tls_certificate, config.tls_key, config.token_file)
     if config.state is not None:
         check_output_folder(config.state, flag="--state")
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as temporary:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder
+from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
 from sims.cli.parse_flags import parse_flags
@@ -55,6 +55,7 @@ class SweepConfig(NetworkFlags, CircuitFamily):
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(SweepConfig, "sweep", arguments)
+    check_inputs(config.noise_file, config.weights_input)
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
     workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
