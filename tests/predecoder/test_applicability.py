@@ -18,9 +18,9 @@ Shorter experiments than the 5 rounds and more that the shipped networks were tr
 
 Under Stim's own circuits and uniform noise, two rounds, d = 5, p = 0.006 (110,000 shots, both bases)
 PyMatching has 913 errors, `accurate` 955 and 996. So the networks are used from 3 rounds on, where
-`realtime` breaks even before a matcher. A last round without noise helps: at d = 5 and one noisy round
-133 errors become 122, 137 with `fast`, 158, 170 with `realtime`; at two, 606 become 485, 533 and 558, 632.
-It does not count as a round, which is on the safe side.
+`realtime` breaks even before a matcher. A last round without noise helps: at d = 5 and one noisy round 133
+errors become 122, 137 with `fast`, 158, 170 with `realtime`; at two, 606 become 485, 533 and 558, 632. It
+does not count as a round, which is on the safe side.
 
 Patches with an even side, which none was trained on (d = 4 and 6, both bases, four orientations, 1,500 shots
 each, p = 0.006; errors of all eight): PyMatching 593 and 475; `neural-matching` with `fast` 555 and 340,
