@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Literal
 
@@ -17,7 +18,11 @@ __all__ = [
     "check_sides",
     "noisy_rounds",
     "short_experiment",
+    "warn_caller",
 ]
+
+_OURS = ("decoder_service", "global_decoders", "predecoder", "qec", "sims")
+"""Packages whose frames lie between a caller and a warning."""
 
 OnMismatch = Literal["warn", "fail"]
 
@@ -51,14 +56,23 @@ def applicable_problem(
     except LayoutError as error:
         if on_mismatch == "fail":
             raise
-        message = f"decoding without the network: {error}"
-        warnings.warn(message, LayoutMismatchWarning, stacklevel=3)
+        warn_caller(f"decoding without the network: {error}", LayoutMismatchWarning)
         return None
     rounds = noisy_rounds(problem.layout)
     if rounds >= min_rounds:
         return problem
-    warnings.warn(short_experiment(rounds, min_rounds), ShortExperimentWarning, stacklevel=3)
+    warn_caller(short_experiment(rounds, min_rounds), ShortExperimentWarning)
     return None
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn with the place of the call into this project, however deep inside of it this is called."""
+    level = 1
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_sides(layout: DetectorLayout, *, even_sides: bool) -> None:

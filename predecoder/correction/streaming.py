@@ -12,14 +12,13 @@ Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, M moves, O observab
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from global_decoders.windows import LayeredDem
-from predecoder.applicability import ShortExperimentWarning, short_experiment
+from predecoder.applicability import ShortExperimentWarning, short_experiment, warn_caller
 from predecoder.blocking import block, unblock
 from predecoder.correction.clusters import LONGEST_WAIT, Proposed, StreamingClusters
 from predecoder.correction.hyperedges import StreamHyperedges
@@ -190,8 +189,7 @@ class StreamPredecoder:
         """Say, for the first shot only, that an experiment is too short for the network."""
         if not self._warned:
             self._warned = True
-            message = short_experiment(num_layers - 1, self.min_rounds)
-            warnings.warn(message, ShortExperimentWarning, stacklevel=3)
+            warn_caller(short_experiment(num_layers - 1, self.min_rounds), ShortExperimentWarning)
 
 
 class ResidualStream:

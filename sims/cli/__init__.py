@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sims.plain_warnings import plain_warnings
 from sims.run_failed import RunFailedError
 
 __all__ = ["main"]
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(f"sims.cli.{verb.replace('-', '_')}")
         hint = module.RESUME_HINT
-        return module.run(arguments[1:])
+        with plain_warnings(f"qecpipe {verb}"):
+            return module.run(arguments[1:])
     except KeyboardInterrupt:
         print(f"\nqecpipe {verb}: interrupted; {hint}", file=sys.stderr)
         return INTERRUPTED

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stim
-import tyro
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
-from sims.cli.files import about, check_output_file, first_sentence, parse_stim, shot_format
+from sims.cli.files import about, check_inputs, check_output_file, first_sentence, parse_stim, shot_format
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
+from sims.cli.parse_flags import parse_flags
 from sims.paired.decode_file import DecodeCounts, decode_file
 from sims.shot_files.source import ShotSource
 from sims.statistics import INTERVAL_NAME, error_rate
@@ -63,7 +63,8 @@ class DecodeConfig(NetworkFlags):
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(DecodeConfig, prog="qecpipe decode", args=arguments)
+    config = parse_flags(DecodeConfig, "decode", arguments)
+    check_inputs(config.shots, config.circuit, config.sweep, config.dem, config.obs, config.weights_input)
     console = make_console()
     source = _source(config)
     if config.out is not None:

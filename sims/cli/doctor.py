@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import tyro
 from rich.table import Table
 
 from sims.cli.console import make_console
+from sims.cli.parse_flags import parse_flags
 from sims.doctor.examine import examine
 
 RESUME_HINT = "nothing was changed"
@@ -21,7 +21,7 @@ class DoctorConfig:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns 0, or 1 where something is broken."""
-    tyro.cli(DoctorConfig, prog="qecpipe doctor", args=arguments)
+    parse_flags(DoctorConfig, "doctor", arguments)
     findings = list(examine())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")

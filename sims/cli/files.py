@@ -30,6 +30,18 @@ def shot_format(path: Path, given: ShotFormat | None, flag: str) -> ShotFormat:
     return given or cast(ShotFormat, suffix)
 
 
+def check_inputs(*files: str | Path | None) -> None:
+    """Raise OSError, before anything else is looked at, for the first file that is not there or is a folder.
+
+    Each verb begins with it. None stands for a flag that was left out.
+    """
+    for path in (Path(file) for file in files if file is not None):
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 or, with a byte-order mark as Windows writes it, UTF-16.
 

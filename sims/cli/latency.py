@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import stim
-import tyro
 from rich.progress import track
 
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder
+from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
+from sims.cli.parse_flags import parse_flags
 from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX, NamedDecoder
 from sims.latency.measure import DEFAULT_BATCH_SHOTS, Contender, LatencyPlan, contenders, measure
 from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
@@ -60,7 +60,8 @@ class LatencyConfig(NetworkFlags, CircuitFamily):
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(LatencyConfig, prog="qecpipe latency", args=arguments)
+    config = parse_flags(LatencyConfig, "latency", arguments)
+    check_inputs(config.noise_file, config.weights_input)
     if not config.p and not config.noise.endswith(".toml"):
         config = replace(config, p=DEFAULT_P)
     console = make_console()

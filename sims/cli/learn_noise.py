@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import stim
-import tyro
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder, complete_folder, first_sentence, parse_stim, shot_format
+from sims.cli.files import (
+    check_inputs,
+    check_output_folder,
+    complete_folder,
+    first_sentence,
+    parse_stim,
+    shot_format,
+)
+from sims.cli.parse_flags import parse_flags
 from sims.shot_files.source import ShotSource
 
 if TYPE_CHECKING:
@@ -70,7 +77,8 @@ class LearnConfig:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(LearnConfig, prog="qecpipe learn-noise", args=arguments)
+    config = parse_flags(LearnConfig, "learn-noise", arguments)
+    check_inputs(config.circuit, *config.shots, *config.sweep)
     from noise_learning import summarize_drift
     from sims.shot_files.selection import ShotSelection
 

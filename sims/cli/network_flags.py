@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sims.decoders import Device, NamedDecoder, Policy, Precision, build_decoder
 
@@ -24,6 +25,11 @@ class NetworkFlags:
     otherwise. bfloat16 runs only where it is asked for; results say so."""
     device: Device = "auto"
     """Where the network runs."""
+
+    @property
+    def weights_input(self) -> Path | None:
+        """The file that --weights names, there or not; None for weights that ship with qecpipe."""
+        return Path(self.weights) if self.weights.endswith(".safetensors") else None
 
     def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:
         """The decoder called `name`, with this network where it has one."""

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder
+from sims.cli.files import check_inputs, check_output_folder
+from sims.cli.parse_flags import parse_flags
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.results_csv import merge_results, read_results
 from sims.sweeps.summary import summarize, summary_table
@@ -33,7 +34,8 @@ class PlotConfig:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(PlotConfig, prog="qecpipe plot", args=arguments)
+    config = parse_flags(PlotConfig, "plot", arguments)
+    check_inputs(*config.csv)
     if not config.csv:
         raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
     out = config.csv[0].parent if config.out is None else config.out

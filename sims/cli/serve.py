@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-import tyro
 
 from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
-from sims.cli.files import check_output_folder, read_text
+from sims.cli.files import check_inputs, check_output_folder, read_text
 from sims.cli.options import above_zero, at_most_cores, not_negative, positive
+from sims.cli.parse_flags import parse_flags
 
 RESUME_HINT = "start it again with the same --state, and clients take up their sessions"
 
@@ -66,7 +66,8 @@ class ServeConfig:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(ServeConfig, prog="qecpipe serve", args=arguments)
+    config = parse_flags(ServeConfig, "serve", arguments)
+    check_inputs(config.tls_certificate, config.tls_key, config.token_file)
     if config.state is not None:
         check_output_folder(config.state, flag="--state")
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as temporary:

@@ -11,15 +11,15 @@ from typing import Literal
 
 import numpy as np
 import stim
-import tyro
 from hdrh.histogram import HdrHistogram
 from rich.table import Table
 
 from decoder_service.client import DecoderClient, LoadReport, ServiceError, StreamShape, run_load
 from qec import output_file
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder, parse_stim, read_text
+from sims.cli.files import check_inputs, check_output_folder, parse_stim, read_text
 from sims.cli.options import above_zero, not_negative, positive, seed
+from sims.cli.parse_flags import parse_flags
 from sims.plots.stream import draw_latency_percentiles
 
 RESUME_HINT = "nothing was written; run it again"
@@ -72,7 +72,8 @@ class StreamConfig:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code: 1 if the service was overloaded."""
-    config = tyro.cli(StreamConfig, prog="qecpipe stream", args=arguments)
+    config = parse_flags(StreamConfig, "stream", arguments)
+    check_inputs(config.circuit, config.tls_ca, config.token_file)
     circuit = parse_stim(config.circuit, stim.Circuit, "circuit")
     check_output_folder(config.out, OUTPUTS, inputs=(config.circuit, config.tls_ca, config.token_file))
     positive("--rounds", config.rounds)

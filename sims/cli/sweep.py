@@ -6,12 +6,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from sims.cli.console import make_console
-from sims.cli.files import check_output_folder
+from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
+from sims.cli.parse_flags import parse_flags
+from sims.plain_warnings import plain_warnings
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
 from sims.sweeps.progress import SweepProgress
@@ -54,7 +54,8 @@ class SweepConfig(NetworkFlags, CircuitFamily):
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    config = tyro.cli(SweepConfig, prog="qecpipe sweep", args=arguments)
+    config = parse_flags(SweepConfig, "sweep", arguments)
+    check_inputs(config.noise_file, config.weights_input)
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
     workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
@@ -76,7 +77,7 @@ def run(arguments: list[str]) -> int:
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
         tasks = sweep_tasks(config, decoders)
     progress = SweepProgress(workers=workers, console=console)
-    with progress.live():
+    with plain_warnings("qecpipe sweep") as shown, progress.live():
         stats = collect_sweep(
             tasks,
             decoders,
@@ -85,6 +86,7 @@ def run(arguments: list[str]) -> int:
             workers=workers,
             on_start=lambda existing: progress.begin(tasks, existing, limits),
             on_progress=progress.update,
+            prepare_worker=shown.install,
         )
     console.print(summary_table(summarize(stats)))
     figures = draw_sweep(stats, config.out)

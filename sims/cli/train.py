@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 from sims.cli.console import make_console
 from sims.cli.files import about, check_output_file, check_output_folder
 from sims.cli.options import at_most_cores
+from sims.cli.parse_flags import parse_flags
 from sims.run_failed import RunFailedError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class TrainFlags:
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    flags = tyro.cli(TrainFlags, prog="qecpipe train", args=arguments)
+    flags = parse_flags(TrainFlags, "train", arguments)
     if not flags.config.is_file():
         raise ValueError(f"no configuration file {flags.config}; give an existing TOML file with --config")
     if flags.evaluation_shots < 0:

@@ -51,12 +51,14 @@ def collect_sweep(
     workers: int,
     on_start: Callable[[dict[str, sinter.TaskStats]], None] = lambda existing: None,
     on_progress: Callable[[sinter.Progress], None] = lambda progress: None,
+    prepare_worker: Callable[[], None] | None = None,
 ) -> list[sinter.TaskStats]:
     """Sample and decode until every task reached its limits; totals in the order of `tasks`.
 
     Rows already in `csv_path` count towards the limits, and each new row is appended as soon as a
     worker reports it, so a killed sweep goes on where it was when it is called again. `on_start` is
-    given the totals by strong id that were there. Raises `ResultsFileError` for a damaged CSV,
+    given the totals by strong id that were there; `prepare_worker`, which can be pickled, is called in every
+    worker process as it starts. Raises `ResultsFileError` for a damaged CSV,
     ValueError for one that another sweep is writing, `WorkerDiedError` when a worker is killed, and what
     `check_decoders` raises.
     """
@@ -69,7 +71,9 @@ def collect_sweep(
             ResultsWriter(csv_path) as results,
             _original_error(csv_path),
             contextlib.closing(
-                _collected(tasks, decoders, totals, limits=limits, workers=workers)
+                _collected(
+                    tasks, decoders, totals, limits=limits, workers=workers, prepare_worker=prepare_worker
+                )
             ) as collected,
         ):
             for progress in collected:
@@ -88,6 +92,7 @@ def _collected(
     *,
     limits: Limits,
     workers: int,
+    prepare_worker: Callable[[], None] | None,
 ) -> Generator[sinter.Progress, None, None]:
     """What `sinter.iter_collect` yields, with workers that are watched."""
     reported: list[sinter.TaskStats] = []
@@ -106,7 +111,7 @@ def _collected(
             max_batch_seconds=FLUSH_SECONDS,
         ),
         existing_data=dict(existing),
-        custom_decoders={named.name: MeasuredSampler(named.decoder) for named in decoders},
+        custom_decoders={named.name: MeasuredSampler(named.decoder, prepare_worker) for named in decoders},
         allowed_cpu_affinity_ids=usable_cores(),
         worker_flush_period=FLUSH_SECONDS,
         progress_callback=report,

@@ -8,11 +8,14 @@ from typing import Any
 
 import sinter
 
+from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX
+
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
 DECODER_DETAILS = ("weights", "device", "policy", "precision")
 _ALWAYS_SHOWN = {"precision": "bfloat16"}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
+_FIRST_DECODERS = ("pymatching", "pymatching-correlated")
 
 _REQUIRED = {
     "d": (int, "a whole number of at least 1"),
@@ -56,6 +59,20 @@ def circuit_key(stats: sinter.TaskStats) -> tuple[tuple[str, Any], ...]:
     if not isinstance(metadata, dict):  # of another program of sinter's
         return (("json_metadata", str(metadata)),)
     return tuple(sorted((name, value) for name, value in metadata.items() if name not in DECODER_DETAILS))
+
+
+def sweep_order(stats: sinter.TaskStats) -> tuple[Any, ...]:
+    """Sort key of rows: by circuit as a sweep goes through them, and PyMatching first in each.
+
+    Circuits are by distance, p, basis and what else differs; decoders are those without a network,
+    neural-matching, then predecoder+X in the order of the X. `check_metadata` comes before.
+    """
+    metadata = stats.json_metadata
+    circuit = (metadata["d"], metadata["p"], metadata["basis"], metadata["rounds"], str(circuit_key(stats)))
+    network = stats.decoder.startswith(PREDECODER_PREFIX) * 2 + (stats.decoder == NEURAL_MATCHING)
+    name = stats.decoder.removeprefix(PREDECODER_PREFIX)
+    known = _FIRST_DECODERS.index(name) if name in _FIRST_DECODERS else len(_FIRST_DECODERS)
+    return (*circuit, network, known, name, str(sorted(metadata.items())))
 
 
 def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,22 @@ class MeasuredSampler(sinter.Sampler):
 
     Each `AnonTaskStats` has `seconds` spent decoding (pre-decoder included, sampling not) and the
     `custom_counts` named at the top of this module; `residual_events` and `predecode_ns` only where
-    the compiled decoder has a pre-decoder (`decode_to_residual` and `global_decoder`).
+    the compiled decoder has a pre-decoder (`decode_to_residual` and `global_decoder`). `prepare_worker`
+    can be pickled and is called in a worker process before anything else there.
     """
 
-    def __init__(self, decoder: sinter.Decoder) -> None:
+    def __init__(self, decoder: sinter.Decoder, prepare_worker: Callable[[], None] | None = None) -> None:
         self.decoder = decoder
+        self.prepare_worker = prepare_worker
 
     def compiled_sampler_for_task(self, task: sinter.Task) -> sinter.CompiledSampler:
         return CompiledMeasuredSampler(self.decoder, task)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.decoder = state["decoder"]
+        self.__dict__.update(state)
         follow_parent()
+        if self.prepare_worker is not None:
+            self.prepare_worker()
 
 
 class CompiledMeasuredSampler(sinter.CompiledSampler):

@@ -12,7 +12,6 @@ from typing import Self
 import sinter
 
 from qec import naming
-from sims.sweeps.labels import circuit_key
 
 _COLUMNS = [name.strip() for name in sinter.CSV_HEADER.split(",")]
 
@@ -122,12 +121,9 @@ def _damaged(path: Path, number: int, reason: str) -> ResultsFileError:
 
 
 def merge_results(files: Iterable[dict[str, sinter.TaskStats]]) -> list[sinter.TaskStats]:
-    """Totals over several files, as `read_results` gives them, sorted by circuit and decoder."""
+    """Totals over several files, as `read_results` gives them, in the order of their first rows."""
     totals: dict[str, sinter.TaskStats] = {}
     for file in files:
         for strong_id, stats in file.items():
             totals[strong_id] = totals[strong_id] + stats if strong_id in totals else stats
-    return sorted(
-        totals.values(),
-        key=lambda one: sinter.better_sorted_str_terms((str(circuit_key(one)), one.decoder)),
-    )
+    return list(totals.values())

@@ -17,6 +17,7 @@ from sims.sweeps.labels import (
     circuit_key,
     details,
     differing,
+    sweep_order,
 )
 from sims.sweeps.measured_sampler import DECODE_NS, DETECTION_EVENTS, DETECTORS, PREDECODE_NS, RESIDUAL_EVENTS
 
@@ -55,10 +56,12 @@ class SummaryRow:
 def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
     """One row per task that kept shots, each compared with plain PyMatching on the same circuit.
 
+    Rows are in the order of `sweep_order`, whatever that of `stats` is.
     Rates are over the shots that were kept: sinter counts no error in a discarded one.
     """
     stats = [one for one in stats if one.shots > one.discards]
     check_metadata(stats)
+    stats.sort(key=sweep_order)
     baselines = {circuit_key(one): one for one in stats if one.decoder == BASELINE}
     of_circuits, of_decoders = differing(stats, CIRCUIT_DETAILS), differing(stats, DECODER_DETAILS)
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,11 @@ def test_a_row_takes_the_place_of_its_own_and_the_page_keeps_its_words(tmp_path:
     assert "| 200 / 100 | 120 / 20 | 2.00 [" in text
     assert "| 30 / 10 | 25 / 5 | 3.00 [" in text
     assert text.splitlines()[-1].count("*") == 1  # fewer than 100 errors on a side
+
+
+def test_reports_go_into_pages_that_the_site_has() -> None:
+    scripts = {path: path.read_text() for path in Path("scripts/benchmarks").rglob("*.py")}
+    pages = {page for text in scripts.values() for page in re.findall(r"docs/(results/\w+\.md)", text)}
+    assert {"results/windows.md", "results/drift.md"} <= pages
+    site = Path("mkdocs.yml").read_text()
+    assert [page for page in sorted(pages) if not Path("docs", page).exists() or page not in site] == []

@@ -16,10 +16,11 @@ Shorter experiments than the 5 rounds and more that the shipped networks were tr
 
 `accurate` at d = 7, 20,000 shots: 20 -> 31, 30 at one round, 113 -> 99, 108 at two.
 
-So the networks are used from 2 (`accurate`) and 3 rounds on (`fast`, `realtime`, which there break even
-before a matcher). A last round without noise helps: at d = 5 and one noisy round 133 errors become 122, 137
-with `fast`, 158, 170 with `realtime`; at two, 606 become 485, 533 and 558, 632. It does not count as a round,
-which is on the safe side.
+Under Stim's own circuits and uniform noise, two rounds, d = 5, p = 0.006 (110,000 shots, both bases)
+PyMatching has 913 errors, `accurate` 955 and 996. So the networks are used from 3 rounds on, where
+`realtime` breaks even before a matcher. A last round without noise helps: at d = 5 and one noisy round 133
+errors become 122, 137 with `fast`, 158, 170 with `realtime`; at two, 606 become 485, 533 and 558, 632. It
+does not count as a round, which is on the safe side.
 
 Patches with an even side, which none was trained on (d = 4 and 6, both bases, four orientations, 1,500 shots
 each, p = 0.006; errors of all eight): PyMatching 593 and 475; `neural-matching` with `fast` 555 and 340,
@@ -89,6 +90,7 @@ def test_short_experiments_are_decoded_without_the_network(weights, rounds, perf
             compiled = decoder.compile_decoder_for_dem(dem=dem)
         told = [w for w in caught if w.category is ShortExperimentWarning]
         if rounds < 3:
+            assert [w.filename for w in told] == [__file__]  # where it was compiled
             assert [str(w.message) for w in told] == [
                 f"decoding without the network: it helps from 3 noisy rounds on, and here are {rounds}"
             ]
@@ -113,14 +115,9 @@ def test_a_layout_mismatch_is_told_too(weights):
         NeuralMatchingDecoder(weights=weights, on_mismatch="fail").compile_decoder_for_dem(dem=dem)
 
 
-@pytest.mark.parametrize(("name", "rounds"), [("accurate", 2), ("fast", 3), ("realtime", 3)])
-def test_shipped_networks_are_used_from_where_they_help(name, rounds):
-    assert load_bundle(name).policies.min_rounds == rounds
-
-
 @pytest.mark.parametrize("name", shipped_weights())
-def test_no_shipped_network_is_used_for_one_round(name):
-    assert load_bundle(name).policies.min_rounds > 1
+def test_shipped_networks_are_used_from_where_they_help(name):
+    assert load_bundle(name).policies.min_rounds == 3
 
 
 @pytest.mark.parametrize("distance", [(3, 4), (4, 3), 4])

@@ -1,7 +1,7 @@
 """What lost rounds cost: the same shots through a StreamDecoder with and without erased rounds.
 
     python -m scripts.benchmarks.erasures.table --out FILE            # measure; run again to go on
-    python -m scripts.benchmarks.erasures.table --out FILE --report   # into docs/results/erasures.md
+    python -m scripts.benchmarks.erasures.table --out FILE --report   # into docs/results/windows.md
 
 Raw measurements are streamed, commit = buffer = distance. Every round but the last is lost with
 probability `--erased`; a pattern of lost rounds serves `--per-pattern` shots, so that graphs of rare
@@ -102,7 +102,7 @@ def report(lines: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/erasures.md"))
+    parser.add_argument("--report", type=Path, nargs="?", const=Path("docs/results/windows.md"))
     parser.add_argument("--distance", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--p", type=float, nargs="+", default=[0.004])
     parser.add_argument("--decoder", nargs="+", default=["pymatching"])

@@ -126,6 +126,7 @@ def test_short_experiments_are_left_as_they_are(model, random_network, rounds, m
         streamed = [_streamed(predecoder, m.layout, shot) for shot in shots]
     short = rounds < min_rounds
     assert [w.category for w in caught] == [ShortExperimentWarning] * short  # warned once
+    assert {w.filename for w in caught} <= {__file__}
     for shot, layers, bits, flipped in zip(shots, streamed, left, flips, strict=True):
         assert np.array_equal(
             np.concatenate([layer.bits for layer in layers]), shot[order] if short else bits

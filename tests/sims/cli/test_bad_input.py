@@ -138,6 +138,49 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("decode", "--shots", "nothere"),
+        ("decode", "--shots", "s.b8", "--circuit", "latin.stim", "--dem", "nothere"),
+        ("decode", "--shots", "s.b8", "--circuit", "latin.stim", "--obs", "nothere"),
+        ("decode", "--shots", "s.bad", "--circuit", "nothere"),
+        ("learn-noise", "--circuit", "latin.stim", "--out", "c.stim", "--shots", "nothere"),
+        ("learn-noise", "--circuit", "nothere", "--out", "out", "--shots"),
+        (
+            "learn-noise",
+            "--circuit",
+            "c.stim",
+            "--out",
+            "out",
+            "--shots",
+            "s.b8",
+            "--sweep",
+            "nothere",
+            "s.b8",
+        ),
+        ("plot", "list.csv", "nothere", "--out", "c.stim"),
+        (*SWEEP, "--noise", "nothere.toml", "--workers", "-1", "--p", "0.1"),
+        (*LATENCY, "--noise", "nothere.toml", "--threads", "-1"),
+        ("decode", "--shots", "s.b8", "--circuit", "latin.stim", "--weights", "nothere.safetensors"),
+        (*SWEEP, "--workers", "-1", "--weights", "nothere.safetensors"),
+        (*LATENCY, "--threads", "-1", "--weights", "nothere.safetensors"),
+        ("stream", "--circuit", "latin.stim", "--out", "c.stim", "--tls-ca", "nothere"),
+        ("stream", "--circuit", "c.stim", "--out", "c.stim", "--token-file", "nothere"),
+        ("serve", "--state", "c.stim", "--tls-certificate", "nothere"),
+        ("serve", "--workers", "-1", "--token-file", "nothere"),
+        ("train", "--config", "nothere", "--threads", "0"),
+    ],
+    ids=" ".join,
+)
+def test_a_missing_file_is_what_is_said_first(command: tuple[str, ...], run_cli: RunCli) -> None:
+    Path("s.bad").write_bytes(Path("s.b8").read_bytes())
+    code, out, err = run_cli(*command)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "nothere" in err
+
+
 @pytest.mark.parametrize("name", ["bom.stim", "utf16.stim"])
 def test_a_byte_order_mark_is_no_part_of_a_circuit(name: str, run_cli: RunCli) -> None:
     assert run_cli(*DECODE, name, "--out", "with.01")[0] == 0

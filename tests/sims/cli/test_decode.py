@@ -119,7 +119,10 @@ def test_observables_that_follow_the_detections_give_the_same_counts(
 
 
 @pytest.mark.parametrize("other", [["--measurements"], ["--obs", "obs.01"]])
-def test_observables_from_two_places_are_refused(other: list[str], run_folder: Path, run_cli: RunCli) -> None:
+def test_observables_from_two_places_are_refused(
+    other: list[str], run_folder: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_folder)
     code, _, err = run_cli(
         *("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8"),
         *("--append-observables", *other),

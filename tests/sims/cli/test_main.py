@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import sims.cli
 import sims.cli.doctor
 from sims.cli import VERBS, main
+from sims.cli.parse_flags import parse_flags
 from sims.run_failed import RunFailedError
 
 HEAVY = ("numpy", "torch", "stim", "sinter", "rich", "tyro", "matplotlib", "polars", "scipy")
@@ -43,6 +46,61 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         main([verb, "--help"])
     assert stop.value.code == 0
     assert f"qecpipe {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_breaks_lines_only_where_the_next_word_has_no_room(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    column = next(line.index("show this help") for line in lines if "show this help" in line)
+    boxed = [line for line in lines if line.startswith(("│ ", "  "))]
+    room = max(map(len, boxed)) - 2  # the frame and a space
+    assert room - column > 40 or verb == "doctor"
+    for line, following in itertools.pairwise(boxed):
+        text, more = line[column:room].rstrip(), following[column:room].strip()
+        indented = not line[1:column].strip() and not following[1:column].strip()
+        if indented and text and more:  # neither begins a flag
+            assert column + len(text) + 1 + len(more.split()[0]) > room, (line, following)
+
+
+@dataclass(frozen=True)
+class _Inherited:
+    text: str = "a"
+    """The first line of a help text,
+    and its second one; --this is the end.
+
+    Another paragraph."""
+    number: tuple[int, ...] = (1, 2)
+    """Numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flags(_Inherited):
+    """A verb."""
+
+    text: str = "b"
+    needed: int
+    """A flag without default."""
+    names: list[str] = field(default_factory=lambda: ["x"])
+
+
+def test_flags_are_an_instance_of_their_dataclass() -> None:
+    assert parse_flags(_Flags, "verb", ["--needed", "3"]) == _Flags(needed=3)
+    given = ["--needed", "3", "--number", "5", "--names", "y", "--text", "c"]
+    assert parse_flags(_Flags, "verb", given) == _Flags(needed=3, number=(5,), names=["y"], text="c")
+
+
+def test_help_is_of_the_first_class_that_has_a_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_flags(_Flags, "verb", ["--help"])
+    help_text = capsys.readouterr().out
+    assert "The first line of a help text, and its" in " ".join(help_text.replace("│", " ").split())
+    assert "A flag without default." in help_text
 
 
 def test_unknown_verb_is_one_line_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:

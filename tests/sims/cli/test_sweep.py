@@ -78,7 +78,8 @@ def test_truncated_csv_is_named_and_left_alone(tmp_path: Path, run_cli: RunCli) 
         (("--p", -0.1), "-0.1"),
         (("--rounds", 0), "0"),
         (("--noise", "loud"), "'loud'"),
-        (("--noise", "absent.toml"), "--p 0.01 has no meaning with --noise absent.toml"),
+        (("--noise", "pyproject.toml"), "--p 0.01 has no meaning with --noise pyproject.toml"),
+        (("--noise", "absent.toml"), "absent.toml: No such file or directory; check the path"),
         (("--decoder", "pymatchin"), "pymatching"),
         (("--max-shots", 0), "max_shots is 0"),
         (("--max-errors", 0), "max_errors is 0"),
@@ -185,3 +186,22 @@ def test_a_second_sweep_on_the_same_csv_is_refused(tmp_path: Path, run_cli: RunC
     assert code == 2
     assert "is being written by another sweep" in err
     assert exit_code == 130
+
+
+def test_a_warning_is_one_line_of_a_run_whichever_processes_find_it(tmp_path: Path) -> None:
+    names = ("pymatching", "predecoder+pymatching", "neural-matching")
+    flags = ("--distance", "3", "--rounds", "1", "--basis", "x", "--p", "0.01", "--max-shots", "100")
+    more = ("--workers", "2", "--weights", "fast", "--out", str(tmp_path), "--decoder", *names)
+    script = "import sys; from sims.cli import main\nif __name__ == '__main__': sys.exit(main(sys.argv[1:]))"
+    entry = tmp_path / "entry.py"
+    entry.write_text(script)
+    run = subprocess.run(
+        [sys.executable, str(entry), "sweep", *flags, *more],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert run.returncode == 0
+    assert run.stderr == (
+        "qecpipe sweep: decoding without the network: it helps from 3 noisy rounds on, and here are 1\n"
+    )

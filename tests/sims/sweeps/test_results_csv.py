@@ -84,20 +84,3 @@ def test_merging_files_adds_rows_of_one_task(tmp_path: Path) -> None:
     _write(tmp_path / "b.csv", _ROWS[:1])
     merged = merge_results([read_results(tmp_path / "a.csv"), read_results(tmp_path / "b.csv")])
     assert {one.strong_id: one.shots for one in merged} == {"abcd" * 16: 225, "ef01" * 16: 50}
-
-
-def test_merged_rows_of_one_circuit_stand_together() -> None:
-    """The metadata of a pre-decoder sorts between a circuit's own; that must not part its rows."""
-    rows = {}
-    for noise in ("depolarizing", "si1000"):
-        circuit = {"basis": "x", "d": 3, "noise": noise, "p": 0.01, "rounds": 3}
-        for decoder, network in (
-            ("pymatching", {}),
-            ("predecoder+pymatching", {"device": "cpu", "weights": "w"}),
-        ):
-            stats = sinter.TaskStats(
-                strong_id=f"{noise}{decoder}", decoder=decoder, json_metadata=circuit | network, shots=1
-            )
-            rows[stats.strong_id] = stats
-    merged = merge_results([rows])
-    assert [one.json_metadata["noise"] for one in merged] == ["depolarizing"] * 2 + ["si1000"] * 2

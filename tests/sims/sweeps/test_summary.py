@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from sims.statistics import Estimate
 from sims.sweeps.summary import format_estimate, summarize, summary_table
+from sims.sweeps.tasks import CircuitFamily
 
 
 def _stats(
@@ -50,7 +52,7 @@ def test_rows_compare_with_pymatching_of_the_same_circuit() -> None:
             decode_ns=3_000_000,
         ),
     ]
-    plain, other, ours = summarize(stats)
+    plain, ours, other = summarize(stats)
     assert plain.ratio is None
     assert other.ratio is None
     assert ours.ratio is not None
@@ -101,13 +103,13 @@ def test_rows_that_differ_can_be_told_apart() -> None:
         _stats("pymatching", errors=600, noise="si1000"),
     ]
     rows = summarize(stats)
-    assert [row.ratio and row.ratio.best for row in rows] == pytest.approx([1.0, 0.5, None, 2.0, None])
+    assert [row.ratio and row.ratio.best for row in rows] == pytest.approx([None, 1.0, 0.5, None, 2.0])
     assert {row.circuit_label for row in rows[:3]} == {"d=3 rounds=3 p=0.01 basis=x, noise depolarizing"}
     assert rows[3].circuit_label.endswith("noise si1000")
     assert [row.decoder_label for row in rows[:3]] == [
+        "pymatching",
         "predecoder+pymatching, weights aaaaaaaa",
         "predecoder+pymatching, weights bbbbbbbb",
-        "pymatching",
     ]
 
 
@@ -145,3 +147,28 @@ def test_table_says_how_to_read_it() -> None:
     assert "d=3 rounds=3 p=0.01 basis=x" in text
     assert "inf [26.34, inf]*" in text
     assert "under 100 errors" in text
+
+
+def test_rows_are_in_the_order_of_the_sweep_whatever_that_of_the_results_is() -> None:
+    family = CircuitFamily(distance=(11, 3), p=(0.01, 0.002), basis=("x", "z"), rounds=1)
+    decoders = (
+        "pymatching",
+        "pymatching-correlated",
+        "bp-osd",
+        "neural-matching",
+        "predecoder+pymatching",
+        "predecoder+pymatching-correlated",
+        "predecoder+bp-osd",
+    )
+    stats = [
+        sinter.TaskStats(
+            strong_id=f"{name}{meta}", decoder=name, json_metadata=meta | network, shots=100, errors=5
+        )
+        for meta, _ in family.circuits()
+        for name in decoders
+        for network in ({"device": "cpu"} if "+" in name else {},)
+    ]
+    wanted = [(one.json_metadata, one.decoder) for one in stats]
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(stats, len(stats))
+        assert [(row.metadata, row.decoder) for row in summarize(shuffled)] == wanted
