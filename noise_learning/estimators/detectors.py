@@ -185,6 +185,8 @@ def _near(mean: np.ndarray, moments: Moments) -> np.ndarray:
         return near
     usual = float(np.median(size[known]))
     noise = significant(int(known.sum())) / np.sqrt(shots)
+    if usual <= noise:  # all are as good as random
+        return near
     error = 1 / (np.maximum(size, noise) * np.sqrt(shots))
     near[known] = (size[known] + noise < _NEAR * usual) & (error[known] > -_KNOWN * np.log(usual))
     if not near.any():
