@@ -121,7 +121,7 @@ def test_serve_and_stream(kit, tmp_path: Path) -> None:
     [
         (["--tcp", "0.0.0.0:80"], "refusing to listen on 0.0.0.0:80"),
         (["--tcp", "localhost"], "HOST:PORT"),
-        (["--tls-key", "k.pem"], "--tls-certificate and --tls-key"),
+        (["--tls-key", __file__], "--tls-certificate and --tls-key"),
         (["--workers", "0"], "--workers is 0"),
         (["--busy-poll", "-1"], "--busy-poll is -1"),
         (["--log-level", "loud"], "--log-level is 'loud'"),
