@@ -22,7 +22,7 @@ struct RoundTerm {
 
 // A round that was read, and what others that look like it do.
 struct RoundKind {
-    int32_t width = 0;
+    int32_t width;
     std::vector<RoundTerm> terms;
     std::vector<uint64_t> parities;  // a row: detections without noise and with bits of 0
     std::vector<Component> lost;     // errors that an erased round adds; layers relative to it
@@ -30,6 +30,8 @@ struct RoundKind {
 
 // The rounds of a stream, however many it has.
 struct RoundSource {
+    explicit RoundSource(LayerSequence layers) : layers(std::move(layers)) {}
+
     LayerSequence layers;
     int32_t num_sites = 0;
     std::vector<RoundKind> rounds;  // of every layer that was read

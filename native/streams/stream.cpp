@@ -30,7 +30,9 @@ bool is_seen(const Window& window, const Component& error) {
 Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, bool external_stage)
     : source_(std::move(source)), external_stage_(external_stage), current_(std::move(model)), recent_(*source_),
       ring_(source_->num_sites), flips_(source_->num_observables), plan_(current_->sizes, 0),
-      frame_((source_->num_observables + 63) / 64), handed_off_(ring_.words()) {}
+      frame_((source_->num_observables + 63) / 64), handed_off_(ring_.words()) {
+    source_->check();
+}
 
 void Stream::open() {
     if (!adopted_.empty()) current_ = adopted_.back().second;
@@ -60,31 +62,22 @@ int32_t Stream::width(int64_t round, bool final) const {
     return source_->round(round, layers.endless()).width;
 }
 
-int64_t Stream::num_bytes(int64_t count) const {
-    int64_t bytes = 0;
-    for (int64_t round = pushed_; round < pushed_ + count; round++) bytes += (width(round, false) + 7) / 8;
-    return bytes;
-}
-
-Status Stream::push(const uint8_t* rows, const uint8_t* erased, int64_t count, Commits& out, int64_t* taken) {
+Status Stream::push(const uint8_t* rows, int64_t stride, const uint8_t* erased, int64_t count, Commits& out,
+                    int64_t* taken) {
     require_open();
     *taken = 0;
-    const uint8_t* row = rows;
     for (int64_t k = 0; k < count; k++) {
         const int32_t bits = width(pushed_ + k, false);
-        if (!erased || !erased[k]) check_row(pushed_ + k, row, bits);
-        row += (bits + 7) / 8;
+        if (!erased || !erased[k]) check_row(pushed_ + k, rows + k * stride, stride, bits);
     }
     Status status = resume(out);
-    for (row = rows; status == Status::kDone && *taken < count; (*taken)++) {
-        const int32_t bytes = (width(pushed_, false) + 7) / 8;
+    for (; status == Status::kDone && *taken < count; (*taken)++) {
         const bool lost = erased && erased[*taken];
         if (lost) {
             flags_ |= kDegraded;
             erased_.push_back(pushed_);
         }
-        take(lost ? nullptr : row, source_->layers.endless());
-        row += bytes;
+        take(lost ? nullptr : rows + *taken * stride, source_->layers.endless());
         status = resume(out);
     }
     return status;
@@ -92,7 +85,8 @@ Status Stream::push(const uint8_t* rows, const uint8_t* erased, int64_t count, C
 
 Status Stream::finish(const uint8_t* row, Commits& out) {
     require_open();
-    check_row(pushed_, row, width(pushed_, true));
+    const int32_t bits = width(pushed_, true);
+    check_row(pushed_, row, (bits + 7) / 8, bits);
     num_layers_ = pushed_ + 1;
     ending_ = true;
     take(row, num_layers_);
@@ -138,8 +132,15 @@ void Stream::receive(const uint64_t* layer, const uint64_t* flips) {
     received_++;
 }
 
-void Stream::check_row(int64_t round, const uint8_t* row, int32_t width) const {
-    if (width % 8 && row[width / 8] >> (width % 8)) {
+void Stream::check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const {
+    const int64_t whole = width / 8;
+    if (bytes < (width + 7) / 8) {
+        refuse("round " + std::to_string(round) + " has " + std::to_string(bytes) + " bytes; " +
+               std::to_string((width + 7) / 8) + " are due for its " + std::to_string(width) + " bits");
+    }
+    bool clean = width % 8 == 0 || row[whole] >> (width % 8) == 0;
+    for (int64_t k = (width + 7) / 8; k < bytes; k++) clean = clean && row[k] == 0;
+    if (!clean) {
         refuse("round " + std::to_string(round) + " has bits set behind its " + std::to_string(width) +
                "; pad rows with zeros");
     }

@@ -75,15 +75,14 @@ class Stream {
     // Bits of a round that is not the last, or that is. Throws where an experiment has no such round.
     int32_t width(int64_t round, bool final) const;
 
-    // Bytes of so many rounds from the next one on, none of them the last.
-    int64_t num_bytes(int64_t count) const;
-
-    // Takes rounds, rows one after the other.
+    // Takes the next rounds, none of them the last.
     //
+    // rows: a row every `stride` bytes, with zeros behind the round's bits.
     // erased: null, or for every round whether it carries no information; its row is then not read. Of
     //     measurements, the last known ones stand in.
     // taken: rounds that arrived; all but where a window is missing or unexplained.
-    Status push(const uint8_t* rows, const uint8_t* erased, int64_t count, Commits& out, int64_t* taken);
+    Status push(const uint8_t* rows, int64_t stride, const uint8_t* erased, int64_t count, Commits& out,
+                int64_t* taken);
 
     // Takes the last round and decodes what is left; the shot is closed when that is done.
     Status finish(const uint8_t* row, Commits& out);
@@ -115,7 +114,7 @@ class Stream {
     const RoundSource& source() const { return *source_; }
 
   private:
-    void check_row(int64_t round, const uint8_t* row, int32_t width) const;
+    void check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const;
     void require_open() const;
     void take(const uint8_t* row, int64_t num_layers);
     Status decode_next(Commits& out);

@@ -1,13 +1,16 @@
 // The matching of one window: which detections it reads, and what its committed edges flip.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,6 +32,10 @@ struct WindowGraph {
     std::vector<Place> inputs;              // the detections that it reads, by the graph's numbers
     matching::Graph graph;                  // its edges
     std::vector<int32_t> starts, flips;     // edge k flips fault ids flips[starts[k]] to flips[starts[k + 1] - 1]
+    // Correlations, none where edges count as independent: edge k fires together with edge others[j], for j from
+    // together[k] on, with probability joint[j].
+    std::vector<int32_t> together, others;
+    std::vector<double> joint;
     int32_t num_observables = 0;            // fault ids below are observables, the others
     std::vector<Place> artificial_defects;  // artificial defects: detectors that the window does not commit
     std::vector<int32_t> certain_inputs, certain_flips;  // what always happens
@@ -47,6 +54,13 @@ struct WindowGraph {
         need(starts.size() == edges + 1 && starts.front() == 0, "no start of flips for every edge");
         need(starts.back() == static_cast<int32_t>(flips.size()), "flips without an edge");
         need(std::is_sorted(starts.begin(), starts.end()), "starts of flips that are not in order");
+        need(together.empty() || together.size() == edges + 1, "no start of correlations for every edge");
+        need(together.empty() ? others.empty() : together.front() == 0, "correlations without an edge");
+        need(std::is_sorted(together.begin(), together.end()), "starts of correlations that are not in order");
+        need(others.size() == joint.size() && (together.empty() || together.back() == std::ssize(others)),
+             "correlations of no edge");
+        const auto known = [&](int32_t k) { return k >= 0 && k < static_cast<int32_t>(edges); };
+        need(std::all_of(others.begin(), others.end(), known), "correlations with no edge");
         need(graph.num_detectors == static_cast<int32_t>(inputs.size()), "another number of inputs");
         for (const Place& at : inputs) {
             need(at.layer >= 0 && at.layer < num_layers, "an input outside its layers");
@@ -85,6 +99,7 @@ class WindowDecoder {
         for (size_t k = 0; k < window_.inputs.size(); k++) {
             input_of_[bit_of(window_.inputs[k])] = static_cast<int32_t>(k);
         }
+        prepare_correlations();
         if (window_.certain_inputs.empty()) return;
         certain_.assign(static_cast<size_t>(window_.num_layers) * words_, 0);
         for (int32_t k : window_.certain_inputs) {
@@ -101,7 +116,7 @@ class WindowDecoder {
         const std::lock_guard turn(turn_);
         if (!read(ring, start)) return false;
         if (!detections_.empty()) {
-            if (!matcher_.match(detections_, edges_, nullptr)) return false;
+            if (!match()) return false;
             for (int32_t edge : edges_) {
                 for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) {
                     flip(ring, start, frame, window_.flips[k]);
@@ -109,6 +124,23 @@ class WindowDecoder {
             }
         }
         for (int32_t fault_id : window_.certain_flips) flip(ring, start, frame, fault_id);
+        return true;
+    }
+
+    // Decodes 0/1 of every input to 0/1 of every fault id.
+    bool decode_inputs(const uint8_t* detections, uint8_t* fault_ids) {
+        const std::lock_guard turn(turn_);
+        detections_.clear();
+        std::fill_n(fault_ids, window_.num_fault_ids(), 0);
+        for (int32_t k = 0; k < window_.graph.num_detectors; k++) {
+            const auto certain = std::ranges::count(window_.certain_inputs, k);
+            if ((detections[k] + certain) % 2) detections_.push_back(k);
+        }
+        if (!match()) return false;
+        for (int32_t edge : edges_) {
+            for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) fault_ids[window_.flips[k]] ^= 1;
+        }
+        for (int32_t fault_id : window_.certain_flips) fault_ids[fault_id] ^= 1;
         return true;
     }
 
@@ -146,6 +178,38 @@ class WindowDecoder {
         return true;
     }
 
+    // Matches the detections. With correlations twice: edges that fire with one that was used the first time are
+    // then as light as that makes them, as in PyMatching (arXiv:1310.0863).
+    bool match() {
+        if (!matcher_.match(detections_, edges_, nullptr)) return false;
+        if (implied_.empty()) return true;
+        changed_.clear();
+        for (int32_t edge : edges_) {
+            for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
+                float& weight = weights_[window_.others[j]];
+                if (implied_[j] >= weight) continue;
+                weight = implied_[j];
+                changed_.push_back(window_.others[j]);
+            }
+        }
+        const bool explained = changed_.empty() || matcher_.match(detections_, weights_.data(), edges_, nullptr);
+        for (int32_t edge : changed_) weights_[edge] = window_.graph.weights[edge];
+        return explained;
+    }
+
+    void prepare_correlations() {
+        if (window_.others.empty()) return;
+        weights_ = window_.graph.weights;
+        implied_.resize(window_.joint.size());
+        for (size_t edge = 0; edge < weights_.size(); edge++) {
+            const double marginal = 1 / (1 + std::exp(static_cast<double>(weights_[edge])));
+            for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
+                const double p = std::min(0.5, window_.joint[j] / marginal);
+                implied_[j] = static_cast<float>(std::log((1 - p) / p));
+            }
+        }
+    }
+
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
         if (fault_id < window_.num_observables) {
             frame[fault_id >> 6] ^= uint64_t{1} << (fault_id & 63);
@@ -162,6 +226,9 @@ class WindowDecoder {
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does
     std::mutex turn_;
     std::vector<int32_t> detections_, edges_;
+    std::vector<float> implied_;   // by correlation: the weight of the other edge where this one is used
+    std::vector<float> weights_;   // with correlations: those of the graph between calls
+    std::vector<int32_t> changed_;
 };
 
 // What a window keeps of an error: the edge, one input twice being the boundary, and what it flips.
@@ -243,6 +310,7 @@ inline std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at,
         graph.second.push_back(ends.first);
         graph.weights.push_back(0);
         add_flips(flipped);
+        if (!changed.together.empty()) changed.together.push_back(changed.together.back());
     }
     changed.starts = std::move(starts);
     changed.flips = std::move(flips);
