@@ -12,7 +12,7 @@ import numpy as np
 import stim
 
 from decoder_service.protocol import Flag, Open
-from decoder_service.server.build_process import BuildProcess, Kind, Model, Request, Throttle
+from decoder_service.server.build_process import BuildProcess, Kind, Model, Request
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
@@ -117,9 +117,7 @@ class ServedDecoder:
             num_observables=model.num_observables,
             commit=options.commit,
         )
-        self._inner.warm(erasures=False, rounds=rounds)
-        self._throttle = Throttle()
-        self._incomplete = self._inner.warm_erasures(rounds=rounds, throttle=self._throttle)
+        self._inner.warm(rounds=rounds)
         self._model_id = bytes.fromhex(self._inner.model)
 
     @property
@@ -155,9 +153,7 @@ class ServedDecoder:
                 )
             )
         else:
-            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
-        # In the thread of `complete`: the model that was in use is built no further.
-        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, throttle=self._throttle)
+            model = self._inner.prepare(new.dem(), rounds=rounds)
         return new, model
 
     def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
@@ -166,14 +162,10 @@ class ServedDecoder:
         self._model_id = bytes.fromhex(model.id)
 
     def complete(self) -> bool:
-        self._throttle.begin()
-        return next(self._incomplete, _NOTHING) is not _NOTHING
+        return False  # graphs of erased rounds are built when they are needed
 
     def close(self) -> None:
         self._build_process.close()
-
-
-_NOTHING = object()
 
 
 def _check_shipped(name: str) -> None:

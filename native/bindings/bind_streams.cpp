@@ -374,6 +374,8 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("is_open", [](const BoundStream& self) { return self.stream.is_open(); })
         .def_prop_ro("pushed", [](const BoundStream& self) { return self.stream.pushed(); })
         .def_prop_ro("upto", [](const BoundStream& self) { return self.stream.upto(); })
+        .def_prop_ro("held_layers", [](const BoundStream& self) { return self.stream.held_layers(); })
+        .def_prop_ro("serials", [](const BoundStream& self) { return self.stream.serials(); })
         .def_prop_ro("flags", [](const BoundStream& self) { return self.stream.flags(); })
         .def_prop_ro("model", [](const BoundStream& self) { return self.stream.model().id; })
         .def_prop_ro("frame", &BoundStream::frame)

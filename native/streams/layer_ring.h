@@ -49,7 +49,7 @@ class LayerRing {
         first_ = 0;
     }
 
-    int64_t first() const { return first_; }
+    int64_t capacity() const { return mask_ + 1; }
 
   private:
     int32_t words_;

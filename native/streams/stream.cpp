@@ -114,6 +114,12 @@ void Stream::adopt(std::shared_ptr<const Model> model, int64_t at_round) {
 
 const Model& Stream::model() const { return is_open_ ? *model_of(plan_.window().lo) : *current_; }
 
+std::vector<int64_t> Stream::serials() const {
+    std::vector<int64_t> found{current_->serial};
+    for (const auto& [at_round, model] : adopted_) found.push_back(model->serial);
+    return found;
+}
+
 void Stream::readout(uint64_t* observables) const {
     const uint64_t* row = recent_.row_of(pushed_ - 1);
     for (size_t k = 0; k < source_->observables.size(); k++) {

@@ -97,6 +97,12 @@ class Stream {
     // The model of the next window, or of the next shot.
     const Model& model() const;
 
+    // Layers that there is room for.
+    int64_t held_layers() const { return ring_.capacity(); }
+
+    // Serials of the models that this stream may still use.
+    std::vector<int64_t> serials() const;
+
     // The observables as they were measured in the last round, without corrections: packed. Of measurements.
     void readout(uint64_t* observables) const;
 
