@@ -118,12 +118,11 @@ class Ordering:
 
     def damaged(self, fault: WireFault, now: int) -> None:
         """Notes that these rows were sent and arrived damaged."""
-        if fault.sequence > self.shape.rounds:
+        first, limit = self.shape.ordinal(fault.epoch, fault.sequence), self.decoded + self.config.window
+        if fault.sequence > self.shape.rounds or fault.epoch >= LAST_EPOCH or first >= limit:
             return
         masked = bool(fault.flags & _ERASED)
-        count = self.shape.rows_in(fault.sequence, fault.length, masked=masked)
-        stop = self.shape.ordinal(fault.epoch, fault.sequence) + count
-        stop = min(stop, self.decoded + self.config.window)
+        stop = min(limit, first + self.shape.rows_in(fault.sequence, fault.length, masked=masked))
         if stop > max(self.expected, self._lost):
             if self._lost <= self.expected:
                 self._lost_since = now
