@@ -11,7 +11,7 @@
 #include "streams/layer_ring.h"
 #include "streams/window_decoder.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // A window of an experiment: its first layer, and what decodes it.
 struct PlacedWindow {
@@ -78,4 +78,4 @@ class WindowBatch {
     std::vector<uint64_t> frame_;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

@@ -9,7 +9,7 @@
 
 #include "streams/window_decoder.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 namespace {
 
@@ -70,7 +70,7 @@ std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<
         }
         free[{found.second, found.first}] = std::move(flips);  // of several, the last says what is flipped
     }
-    matching::Graph& graph = changed.graph;
+    ::matching::Graph& graph = changed.graph;
     std::vector<int32_t> starts{0}, flips;
     const auto add_flips = [&](std::span<const int32_t> more) {
         flips.insert(flips.end(), more.begin(), more.end());
@@ -100,4 +100,4 @@ std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<
     return std::make_shared<WindowDecoder>(std::move(changed));
 }
 
-}  // namespace streams
+}  // namespace qecpipe::streams

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace streams {
+namespace qecpipe::streams {
 
 // Rows of layers [first, first + capacity), zero until something is added to them.
 class LayerRing {
@@ -57,4 +57,4 @@ class LayerRing {
     int64_t first_ = 0, mask_ = 0;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

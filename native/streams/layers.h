@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace streams {
+namespace qecpipe::streams {
 
 // The layers of an experiment that was read, of which `cycle` repeat in longer and shorter ones: layers
 // [cut - cycle, cut) do. The same as `LayeredDem` in Python, which holds the layers' content.
@@ -121,4 +121,4 @@ class Plan {
     int64_t between_ = 0;    // parallel: the window between two others is next, and ends here; 0 where not
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

@@ -14,7 +14,7 @@
 
 #include "streams/window_decoder.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // Sizes and rules of a window and the kinds of the layers that it may see something of, as `CutKey` in Python:
 // windows of equal keys are equal.
@@ -125,4 +125,4 @@ class Model {
     }
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

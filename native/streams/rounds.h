@@ -11,7 +11,7 @@
 
 #include "streams/window_decoder.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // Bits of recent rounds, each of which flips the same detections: of their sum, bit k flips sites
 // sites[starts[k]] to sites[starts[k + 1] - 1].
@@ -156,4 +156,4 @@ class RecentRounds {
     std::vector<uint64_t> sum_;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

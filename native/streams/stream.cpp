@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-namespace streams {
+namespace qecpipe::streams {
 
 namespace {
 
@@ -244,4 +244,4 @@ void Stream::find_lost(const Window& window, int64_t num_layers) {
     }
 }
 
-}  // namespace streams
+}  // namespace qecpipe::streams

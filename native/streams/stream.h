@@ -12,7 +12,7 @@
 #include "streams/model.h"
 #include "streams/rounds.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // Conditions under which corrections were found, as `Flag` in Python.
 enum Flags : uint8_t {
@@ -148,4 +148,4 @@ class Stream {
     std::vector<Component> lost_;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

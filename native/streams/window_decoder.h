@@ -16,7 +16,7 @@
 #include "streams/layers.h"
 #include "streams/window_graph.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // Decodes windows of one kind, wherever in time they stand. Threads take turns.
 class WindowDecoder {
@@ -148,7 +148,7 @@ class WindowDecoder {
     }
 
     const WindowGraph window_;
-    matching::Matcher matcher_;
+    ::matching::Matcher matcher_;
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does
@@ -159,4 +159,4 @@ class WindowDecoder {
     std::vector<int32_t> changed_;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams

@@ -9,7 +9,7 @@
 
 #include "matching/graph.h"
 
-namespace streams {
+namespace qecpipe::streams {
 
 // A detector by its layer, relative to a window's first or an error's, and its site.
 struct Place {
@@ -21,7 +21,7 @@ struct Place {
 struct WindowGraph {
     int32_t num_layers = 0, num_sites = 0;
     std::vector<Place> inputs;              // the detections that it reads, by the graph's numbers
-    matching::Graph graph;                  // its edges
+    ::matching::Graph graph;                  // its edges
     std::vector<int32_t> starts, flips;     // edge k flips fault ids flips[starts[k]] to flips[starts[k + 1] - 1]
     // Correlations, none where edges count as independent: edge k fires together with edge others[j], for j from
     // together[k] on, with probability joint[j].
@@ -81,4 +81,4 @@ struct Component {
     std::vector<int32_t> observables;
 };
 
-}  // namespace streams
+}  // namespace qecpipe::streams
