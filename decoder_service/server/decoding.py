@@ -16,7 +16,7 @@ from decoder_service.server.build_process import BuildProcess, Kind, Model, Requ
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
-from global_decoders.windows import layers_of
+from global_decoders.windows import INNER_DECODERS, layers_of
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
@@ -140,7 +140,8 @@ class ServedDecoder:
 
     def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> tuple[Model, StreamModel]:
         new, rounds = Model(text, kind), self.shape.rounds
-        if separate_process:
+        # Graphs of moves are built here, with the network.
+        if separate_process and self._options.decoder in INNER_DECODERS:
             model = self._build_process.prepare(
                 Request(
                     old=self._model,

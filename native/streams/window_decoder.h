@@ -13,6 +13,7 @@
 
 #include "matching/matcher.h"
 #include "streams/layer_ring.h"
+#include "streams/logit_ring.h"
 #include "streams/layers.h"
 #include "streams/window_graph.h"
 
@@ -27,7 +28,7 @@ class WindowDecoder {
         for (size_t k = 0; k < window_.inputs.size(); k++) {
             input_of_[bit_of(window_.inputs[k])] = static_cast<int32_t>(k);
         }
-        prepare_correlations();
+        prepare_weights();
         if (window_.certain_inputs.empty()) return;
         certain_.assign(static_cast<size_t>(window_.num_layers) * words_, 0);
         for (int32_t k : window_.certain_inputs) {
@@ -40,10 +41,13 @@ class WindowDecoder {
 
     // Decodes the window that begins with this layer: flips observables of `frame`, packed, and hands its
     // artificial defects on to the ring. False, and nothing has changed, where nothing explains the detections.
-    bool decode(LayerRing& ring, int64_t start, uint64_t* frame) {
+    //
+    // logits: of layers, where the window is matched on them.
+    bool decode(LayerRing& ring, const LogitRing& logits, int64_t start, uint64_t* frame) {
         const std::lock_guard turn(turn_);
         if (!read(ring, start)) return false;
-        if (!detections_.empty()) {
+        if (!window_.logits.empty()) read_logits(logits, start);
+        if (!detections_.empty() || !window_.logits.empty()) {
             if (!match()) return false;
             for (int32_t edge : edges_) {
                 for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) {
@@ -55,7 +59,7 @@ class WindowDecoder {
         return true;
     }
 
-    // Decodes 0/1 of every input to 0/1 of every fault id.
+    // Decodes 0/1 of every input to 0/1 of every fault id; on logits, as if all were 0.
     bool decode_inputs(const uint8_t* detections, uint8_t* fault_ids) {
         const std::lock_guard turn(turn_);
         detections_.clear();
@@ -109,6 +113,9 @@ class WindowDecoder {
     // Matches the detections. With correlations twice: edges that fire with one that was used the first time are
     // then as light as that makes them, as in PyMatching (arXiv:1310.0863).
     bool match() {
+        if (!window_.logits.empty()) {
+            return matcher_.match(detections_, {weights_.data(), true}, edges_, nullptr);
+        }
         if (!matcher_.match(detections_, edges_, nullptr)) return false;
         if (implied_.empty()) return true;
         changed_.clear();
@@ -125,7 +132,21 @@ class WindowDecoder {
         return explained;
     }
 
-    void prepare_correlations() {
+    // The shot's weights. Edges are in the order of their layers.
+    void read_logits(const LogitRing& logits, int64_t start) {
+        const float* row = nullptr;
+        int32_t next = 0;  // of the layer after the one whose row that is
+        int64_t layer = start - 2;
+        for (size_t edge = 0; edge < weights_.size(); edge++) {
+            const int32_t number = window_.logits[edge];
+            if (number < 0) continue;
+            while (number >= next) row = logits.row(++layer), next += window_.layer_size;
+            weights_[edge] = row[number - (next - window_.layer_size)];
+        }
+    }
+
+    void prepare_weights() {
+        if (!window_.logits.empty()) weights_.assign(window_.logits.size(), 0);
         if (window_.others.empty()) return;
         weights_ = window_.graph.weights;
         implied_.resize(window_.joint.size());
@@ -155,7 +176,7 @@ class WindowDecoder {
     std::mutex turn_;
     std::vector<int32_t> detections_, edges_;
     std::vector<float> implied_;   // by correlation: the weight of the other edge where this one is used
-    std::vector<float> weights_;   // with correlations: those of the graph between calls
+    std::vector<float> weights_;   // with correlations, those of the graph between calls; or a shot's
     std::vector<int32_t> changed_;
 };
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 
 from decoder_service.protocol import Frame, FrameType, Open, Reload, encode_message
-from decoder_service.server import build_process
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import build_decoder

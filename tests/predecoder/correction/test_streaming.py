@@ -145,7 +145,7 @@ def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random
     for t in range(300):
         back += len(stream.add(random.integers(0, 2, len(bulk), dtype=np.uint8), bulk))
         assert t + 1 - back <= predecoder.latency
-        assert len(stream._layers) <= predecoder.latency + 2 * predecoder.halo + 2
+        assert len(stream._logits._layers) <= predecoder.latency + 2 * predecoder.halo + 2
 
 
 def test_a_cluster_without_end_is_given_up(model, random_network) -> None:
