@@ -23,6 +23,7 @@ from decoder_service.load.plan import LoadPlan
 from decoder_service.load.report import LoadReport
 from decoder_service.load.shots import Answer, ShotSet
 from decoder_service.protocol import (
+    MOST_ROWS,
     CommitPayload,
     ErrorCode,
     Frame,
@@ -31,6 +32,7 @@ from decoder_service.protocol import (
     WireFault,
     decode_commit,
     encode_frame,
+    encode_rows,
 )
 
 __all__ = ["run_service"]
@@ -79,6 +81,12 @@ def run_service(
             raise ValueError(
                 f"stream {stream.number} has rounds of {stream.shape.layers} and "
                 f"{'is' if stream.begun else 'is not'} within a shot; the shots have {shots.shape.layers}"
+            )
+        if plan.rounds_per_block > min(MOST_ROWS, stream.credit):
+            raise ValueError(
+                f"blocks of {plan.rounds_per_block} rounds do not fit the {stream.credit} rounds that stream "
+                f"{stream.number} may have in flight, or the {MOST_ROWS} of a frame; send fewer together, or "
+                "give the service a larger --window"
             )
     firsts = [(stream.epoch, stream.received) for stream in streams]
     pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin_ns=spin_ns)
@@ -205,11 +213,11 @@ def _frames(
     blocks = plan.blocks
     columns = (blocks.stream, blocks.epoch, blocks.first, blocks.count)
     for stream, epoch, first, count in zip(*(column.tolist() for column in columns), strict=True):
-        number, before = streams[stream].number, streams[stream].epoch
-        for row in range(first, first + count):
-            kind = FrameType.FINAL if row == plan.rows_per_shot - 1 else FrameType.ROUND
-            bits = shots.rows[shots.index(stream, epoch)][row]
-            data += encode_frame(Frame(kind, number, before + epoch, row, bits))
+        rows = b"".join(shots.rows[shots.index(stream, epoch)][first : first + count])
+        kind = FrameType.FINAL if first + count == plan.rows_per_shot else FrameType.ROUNDS
+        one = streams[stream]
+        payload = encode_rows(rows, count)
+        data += encode_frame(Frame(kind, one.number, one.epoch + epoch, first, payload))
         ends.append(len(data))
     return data, ends
 

@@ -73,3 +73,11 @@ def test_a_stream_within_a_shot_is_refused(shots: ShotSet, serve, kit) -> None:
             run_service(client, [stream], shots, plan=plan)
         with pytest.raises(ValueError, match="there are 2 streams"):
             run_service(client, [stream, stream], shots, plan=plan)
+
+
+def test_blocks_that_never_have_credit_are_refused(shots: ShotSet, serve, kit) -> None:
+    plan = LoadPlan(period_ns=1e5, rows_per_shot=8, shots=2, rounds_per_block=9)
+    with serve(worker={"window": 8}).client() as client:
+        stream = client.open(kit.text, **OPTIONS.fields)
+        with pytest.raises(ValueError, match="blocks of 9 rounds do not fit the 8 rounds"):
+            run_service(client, [stream], shots, plan=plan)

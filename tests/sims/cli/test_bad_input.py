@@ -118,7 +118,7 @@ SERVE = ("serve", "--socket", "out")
         ((*STREAM, "c.stim", "--in-process", "--predecoder", "nothing"), "nothing"),
         ((*STREAM, "c.stim", "--predecoder", "absent.safetensors"), "absent.safetensors: No such file"),
         ((*STREAM, "c.stim", "--report", "folder"), "--report folder is a folder; give a file"),
-        ((*STREAM, "c.stim", "--in-process", "--shot-rounds", "7"), "give a circuit with as many rounds"),
+        ((*STREAM, "c.stim", "--in-process", "--shot-rounds", "7"), "the experiment has 3 rounds"),
         ((*STREAM, "c.stim", "--rounds", "0"), "--rounds is 0"),
         ((*STREAM, "c.stim", "--commit", "0"), "--commit is 0"),
         ((*STREAM, "c.stim", "--streams", "0"), "--streams is 0"),
