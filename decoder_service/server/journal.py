@@ -10,7 +10,7 @@ copy costs nothing:
 
 and goes on with
 
-    ROUND, FINAL      rows as they were decoded, lost ones as erased ones with SYNTHETIC
+    ROUNDS, FINAL     rows as they were decoded, lost ones as erased ones with SYNTHETIC
     RESET             shots abandoned before its epoch; SYNTHETIC where the server abandoned them,
                       and then `sequence` is the epoch and the payload the reason
     RELOAD            a model took over: Reload, with epoch and, as sequence, the round
@@ -145,11 +145,6 @@ class Journal:
     def add(self, frame: Frame) -> None:
         """Notes a frame; `flush` writes it."""
         self._pending.append(encode_frame(frame))
-
-    def append(self, data: bytes) -> None:
-        """Writes frames that are encoded already, after all that was noted. Raises JournalError."""
-        self._pending.append(data)
-        self.flush()
 
     def flush(self) -> None:
         """Puts what was noted where it survives this process.

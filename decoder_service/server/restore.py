@@ -14,9 +14,10 @@ from decoder_service.protocol import (
     Open,
     Opened,
     Reload,
+    block_rows,
     decode_commit,
     decode_message,
-    split_row,
+    split_block,
     without_times,
 )
 from decoder_service.server.decoding import RoundDecoder
@@ -34,7 +35,6 @@ from decoder_service.server.state import StateFolder, set_aside
 from decoder_service.session import (
     KEPT_OUTPUTS,
     OrderingConfig,
-    Outcome,
     Row,
     Skip,
     StreamSession,
@@ -43,7 +43,7 @@ from decoder_service.session import (
 )
 
 OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
-ROWS = (FrameType.ROUND, FrameType.FINAL)
+ROWS = (FrameType.ROUNDS, FrameType.FINAL)
 Build = Callable[[Open, str], RoundDecoder]
 
 
@@ -84,7 +84,7 @@ class Replayer:
     def apply(self, record: Frame) -> list[Frame]:
         """The outputs that this record led to."""
         if record.type in ROWS:
-            return self._row(record)
+            return self._decode(record)
         if record.type == FrameType.RESET:
             self._refused = None
             synthetic = bool(record.flags & Flag.SYNTHETIC)
@@ -118,14 +118,15 @@ class Replayer:
         """
         shape, decode = self.stream.session.shape, self.stream.decode
         due, count = 0, 0
-        for record in rows:
-            try:
+        try:
+            for record in rows:
                 for sequence in range(due, record.sequence):
                     count += len(decode(erased_round(shape, record.epoch, sequence, 0)))
-                count += len(self._decode(record)[1])
-            except ValueError:  # a shot that the decoder refuses has no more outputs but its RESULT
-                break
-            due = record.sequence + 1
+                for row in self._rows(record):
+                    count += len(decode(row))
+                    due = row.sequence + 1
+        except ValueError:  # a shot that the decoder refuses has no more outputs but its RESULT
+            pass
         return count
 
     def abandon(self, epoch: int, outputs: int) -> list[Frame]:
@@ -151,23 +152,29 @@ class Replayer:
         frames = self.stream.session.skipped(skip, time.monotonic_ns())
         return [frame for frame in frames if frame.type == FrameType.RESULT]
 
-    def _row(self, record: Frame) -> list[Frame]:
+    def _decode(self, record: Frame) -> list[Frame]:
+        """The outputs of a block of rows, up to the first that the decoder refuses."""
+        made: list[Frame] = []
         self._conflict = bool(record.flags & Flag.CONFLICT)
-        try:
-            row, outcomes = self._decode(record)
-        except ValueError:
-            self._refused = self._as_row(record)
-            return []
-        return self.stream.session.decoded(row, outcomes)
+        for row in self._rows(record):
+            try:
+                outcomes = self.stream.decode(row)
+            except ValueError:
+                self._refused = row
+                break
+            made += self.stream.session.decoded(row, outcomes)
+        return made
 
-    def _decode(self, record: Frame) -> tuple[Row, list[Outcome]]:
-        row = self._as_row(record)
-        return row, self.stream.decode(row)
-
-    def _as_row(self, record: Frame) -> Row:
-        bits = self.stream.session.shape.bits(record.sequence)
-        row, erased = split_row(record.payload, bits=bits, flags=record.flags)
-        return Row(record.epoch, record.sequence, row, erased, record.flags, time.monotonic_ns())
+    def _rows(self, record: Frame) -> list[Row]:
+        """Flags besides ERASED are those of every row of the block."""
+        widths = self.stream.session.shape.widths(record.sequence, block_rows(record.payload))
+        flags, now = record.flags & ~Flag.ERASED, time.monotonic_ns()
+        return [
+            Row(record.epoch, record.sequence + at, bits, flags | (Flag.ERASED if erased else 0), now)
+            for at, (bits, erased) in enumerate(
+                split_block(record.payload, widths=widths, flags=record.flags)
+            )
+        ]
 
     def _text(self, digest: str) -> str:
         text = self._models(digest)

@@ -16,6 +16,7 @@ from decoder_service.protocol import (
     FrameType,
     Open,
     Reload,
+    encode_block,
     encode_frame,
     without_times,
 )
@@ -70,9 +71,9 @@ class Bench:
         out = []
         for epoch, shot in enumerate(self.kit.sample(shots, seed=3)):
             for sequence, row in enumerate(self.kit.rows(shot, self.decoder.shape)):
-                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUND
+                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUNDS
                 if (epoch, sequence) not in lost:
-                    out.append(Frame(kind, 0, epoch, sequence, row))
+                    out.append(Frame(kind, 0, epoch, sequence, encode_block([row])))
         return out
 
     def files(self, name: str) -> list[Path]:
