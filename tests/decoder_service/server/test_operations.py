@@ -107,6 +107,11 @@ def test_serve_and_stream(kit, tmp_path: Path) -> None:
         (["--workers", "0"], "--workers is 0"),
         (["--busy-poll", "-1"], "--busy-poll is -1"),
         (["--log-level", "loud"], "--log-level is 'loud'"),
+        (["--gap-deadline", "nan"], "--gap-deadline is nan"),
+        (["--http", "99999"], "--http is 99999"),
+        (["--state", __file__], "is a file; give a folder"),
+        (["--keep-gigabytes", "nan"], "--keep-gigabytes is nan"),
+        (["--keep-days", "0"], "--keep-days is 0"),
     ],
 )
 def test_flags_that_do_not_go_together(flags: list[str], message: str) -> None:
