@@ -35,7 +35,7 @@ class WindowGraph:
             `others[together[k]:together[k + 1]]`, with these probabilities. Empty where edges count as
             independent.
         logits: int32 (E,): where weights are the logits of a shot, the number of each edge's in its layer,
-            plus `layer_size` times that layer, counted from the one before the window's first. Otherwise empty.
+            plus `layer_size` times that layer, counted from the one before the window. Otherwise empty.
         layer_size: logits of a layer.
     """
 

@@ -1,10 +1,10 @@
 """The pre-decoder on a stream: layers of detections in, layers of the residual out.
 
 Every move is decided once, when nothing still to come can change the decision: in C++
-(`native/streams/stage.h`), where clusters are judged when they are complete. Here are the logits, from torch, on
-a fixed grid of tiles in time, each with the layers that its output depends on (`halo_blocks`). In float32 on a
-CPU they are those of the whole volume in torch, bit for bit: the network rounds alike whatever its input's
-shape (`predecoder.network`).
+(`native/streams/stage.h`), where clusters are judged when they are complete. Here are the logits, from torch,
+on a fixed grid of tiles in time, each with the layers that its output depends on (`halo_blocks`). In float32
+on a CPU they are those of the whole volume in torch, bit for bit: the network rounds alike whatever its
+input's shape (`predecoder.network`).
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """
