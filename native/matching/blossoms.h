@@ -21,7 +21,8 @@ class Blossoms {
   public:
     explicit Blossoms(const Arcs& arcs) : arcs_(arcs), flooder_(arcs) {}
 
-    void begin(const float* weights) {
+    // Forgets the last shot.
+    void begin(const EdgeWeights& weights) {
         flooder_.begin(weights);
         defects_ = 0, trees_left_ = 0, passes_ = 0;
         tree_first_.clear();
@@ -32,7 +33,7 @@ class Blossoms {
         defects_++;
     }
 
-    // Matches all defects; false where that cannot be.
+    // Matches all defects; false where that cannot be: then one is left over in some trees.
     bool solve() {
         for (int32_t defect = 0; defect < defects_; defect++) flooder_.look_at(flooder_.region(defect).node);
         return run();
@@ -68,7 +69,7 @@ class Blossoms {
                 flooder_.add_child(root, {child.region, through_hub(child.next, matched_[(k + 1) % matched_.size()].next)});
             }
             plant(root);
-            wrap_children(root);
+            flooder_.wrap(root);
         }
         flooder_.look_from_hub();
         return run();
@@ -85,8 +86,8 @@ class Blossoms {
             if (region.seen == passes_) continue;
             region.seen = passes_;
             const int32_t mate = region.mate.to < 0 ? -1 : flooder_.top(region.mate.to);
-            if (mate < 0 || flooder_.region(mate).seen != passes_) edges_of(region.mate.path, visit);
-            open_.push_back({top, region.mate.from});
+            if (region.mate && (mate < 0 || flooder_.region(mate).seen != passes_)) edges_of(region.mate.path, visit);
+            open_.push_back({top, region.mate ? region.mate.from : defect});
             while (!open_.empty()) {
                 const Opened at = open_.back();
                 open_.pop_back();
@@ -237,14 +238,7 @@ class Blossoms {
         flooder_.add_child(blossom, {at, link.reversed()});
         flooder_.region(blossom).mate = flooder_.region(stem).mate;
         join(blossom, flooder_.region(stem).tree, Label::kEven);
-        wrap_children(blossom);
-    }
-
-    void wrap_children(int32_t blossom) {
-        for (int32_t k = 0; k < flooder_.region(blossom).children; k++) {
-            flooder_.wrap(flooder_.child(flooder_.region(blossom), k).region, blossom);
-        }
-        flooder_.set_slope(blossom, 1);
+        flooder_.wrap(blossom);
     }
 
     void vanish(int32_t odd) {
@@ -261,7 +255,7 @@ class Blossoms {
         const int32_t top = child_around(b, blossom, b.via.from), end = child_around(b, blossom, b.mate.from);
         const int32_t size = b.children, step = (end - top + size) % size % 2 ? size - 1 : 1;
         flooder_.region(blossom).label = Label::kMatched, flooder_.region(blossom).tree = -1;
-        for (int32_t k = 0; k < size; k++) flooder_.unwrap(flooder_.child(b, k).region);
+        flooder_.unwrap(blossom);
         const auto link = [&](int32_t k) {  // to the next in this direction
             return step == 1 ? flooder_.child(b, k).next : flooder_.child(b, (k + step) % size).next.reversed();
         };

@@ -25,8 +25,9 @@ namespace matching {
 struct PreparedGraph {
     // `flips`: whether an edge flips the observable whose classes are asked for, per edge; or empty. Throws
     // std::invalid_argument; see `Graph` and `flips_on_boundary`.
-    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {})
-        : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips)) {
+    // `later`: see `Arcs`.
+    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {}, const std::vector<float>& later = {})
+        : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips), later) {
         for (int32_t e = 0; e < graph.num_edges(); e++) {
             if (graph.first[e] >= 0 && graph.weights[e] < 0) negative.push_back(e);
         }
@@ -64,19 +65,32 @@ class Matcher {
           is_chosen_(graph_->graph.first.size(), 0) {}
 
     // By the graph's weights. `detections`: detectors that fired (of those given twice, nothing is left). Writes
-    // the edges, ascending, and the sum of their weights (unless null). False where no edges explain them.
+    // the edges, ascending, and the sum of their weights (unless null). False where no edges explain them: those
+    // written leave one detector over in every connected part of the graph where one has to be.
     bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
-        return solve(detections, nullptr) && collect(nullptr, edges, weight);
+        const bool explained = solve(detections, nullptr);
+        collect(nullptr, edges, weight);
+        return explained;
     }
 
     // By this shot's weights, one for every edge.
     bool match(std::span<const int32_t> detections, const ShotWeights& weights, std::vector<int32_t>& edges,
                double* weight) {
-        return solve(detections, &weights) && collect(&weights, edges, weight);
+        const bool explained = solve(detections, &weights);
+        collect(&weights, edges, weight);
+        return explained;
     }
     bool match(std::span<const int32_t> detections, const float* weights, std::vector<int32_t>& edges,
                double* weight) {
         return match(detections, ShotWeights{weights}, edges, weight);
+    }
+
+    // By weights in units of the graph's arcs, as whole numbers, even and not negative, one for every edge. Edges
+    // of negative weight in the graph are to have its absolute value.
+    bool match_in_units(std::span<const int32_t> detections, const int32_t* weights, std::vector<int32_t>& edges) {
+        const bool explained = solve(detections, nullptr, weights);
+        collect(nullptr, edges, nullptr);
+        return explained;
     }
 
     // The lightest edges that leave the observable alone and those that flip it; a class that nothing explains
@@ -96,10 +110,11 @@ class Matcher {
     // Edges that the last matching changed: those it has and negative ones that it has not; in any order.
     const std::vector<int32_t>& changed() const { return changed_; }
 
+    const PreparedGraph& prepared() const { return *graph_; }
     const Graph& graph() const { return graph_->graph; }
 
   private:
-    bool solve(std::span<const int32_t> detections, const ShotWeights* weights) {
+    bool solve(std::span<const int32_t> detections, const ShotWeights* weights, const int32_t* in_units = nullptr) {
         odd_.clear(), base_.clear();
         for (const int32_t detector : detections) toggle(detector);
         if (!weights) {
@@ -111,7 +126,7 @@ class Matcher {
             toggle(graph_->graph.first[edge]);
             if (graph_->graph.second[edge] >= 0) toggle(graph_->graph.second[edge]);
         }
-        blossoms_.begin(weights ? weights->values : nullptr);
+        blossoms_.begin({weights ? weights->values : nullptr, in_units});
         for (const int32_t detector : odd_) {
             if (!is_odd_[detector]) continue;
             is_odd_[detector] = 0;
@@ -143,7 +158,7 @@ class Matcher {
         }
     }
 
-    bool collect(const ShotWeights* weights, std::vector<int32_t>& edges, double* weight) {
+    void collect(const ShotWeights* weights, std::vector<int32_t>& edges, double* weight) {
         changed_.clear(), edges.clear();
         blossoms_.for_each_edge([&](int32_t edge) {
             is_chosen_[edge] ^= 1;
@@ -157,7 +172,6 @@ class Matcher {
         keep_chosen(edges);
         std::sort(edges.begin(), edges.end());
         if (weight) *weight = weight_of(weights, edges);
-        return true;
     }
 
     // Leaves each edge that is chosen once, and none chosen.
