@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "flooder.h"
+#include "matching/flooder.h"
 
 namespace matching {
 
@@ -22,7 +22,7 @@ class Blossoms {
     explicit Blossoms(const Arcs& arcs) : arcs_(arcs), flooder_(arcs) {}
 
     // Forgets the last shot.
-    void begin(const EdgeWeights& weights) {
+    void begin(const Weights& weights) {
         flooder_.begin(weights);
         defects_ = 0, trees_left_ = 0, passes_ = 0;
         tree_first_.clear();
@@ -36,17 +36,19 @@ class Blossoms {
     // Matches all defects; false where that cannot be: then one is left over in some trees.
     bool solve() {
         for (int32_t defect = 0; defect < defects_; defect++) flooder_.look_at(flooder_.region(defect).node);
-        return run();
+        return run(kNever);
     }
 
     // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the hub;
-    // false where there is none.
+    // false where there is none, or only those that weigh more than the lightest one by more than `limit`.
     //
     // The hub becomes a node. Regions that were matched to it touch it, each is at the lowest weight from any
     // other on a path through it, and all of them are as well matched in pairs as they were. If they are an even
     // number, the hub becomes a defect, otherwise one of them is left over. In both cases, this is one blossom of
-    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were.
-    bool change_parity() {
+    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were. With one tree, the
+    // duals grow by the time that passes: it is what the matching gains in weight.
+    bool change_parity(double limit) {
+        start_ = flooder_.now();
         if (arcs_.hub_arcs.empty()) return false;
         find_matched_to_hub();
         flooder_.open_hub();
@@ -72,8 +74,12 @@ class Blossoms {
             flooder_.wrap(root);
         }
         flooder_.look_from_hub();
-        return run();
+        const double most = limit / flooder_.weight_of(1);
+        return run(most < static_cast<double>(kNever / 2) ? start_ + static_cast<Time>(most) : kNever);
     }
+
+    // After `change_parity`: by how much the new matching weighs more than the lightest one.
+    double gained() const { return flooder_.weight_of(flooder_.now() - start_); }
 
     // Calls visit(edge) for every edge of every path of the matching: twice for one on two of them.
     template <class Visitor>
@@ -138,9 +144,10 @@ class Blossoms {
         r.next_in_tree = tree_first_[tree], tree_first_[tree] = region;
     }
 
-    bool run() {
+    bool run(Time last) {
         while (trees_left_ > 0) {
             const Event event = flooder_.next();
+            if (flooder_.now() > last) return false;
             switch (event.kind) {
                 case Event::kNone: return false;
                 case Event::kMeet: meet(event); break;
@@ -331,6 +338,7 @@ class Blossoms {
     const Arcs& arcs_;
     Flooder flooder_;
     int32_t defects_ = 0, trees_left_ = 0, passes_ = 0;
+    Time start_ = 0;  // of `change_parity`
     std::vector<int32_t> tree_first_;
     std::vector<Child> down_, matched_;
     std::vector<Opened> open_;

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph.h"
+#include "matching/graph.h"
 
 namespace matching {
 

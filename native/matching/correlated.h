@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "matcher.h"
+#include "matching/matcher.h"
 
 namespace matching {
 
@@ -23,9 +23,9 @@ struct ImpliedWeights {
 
 // A graph whose edges imply weights, ready for any number of matchers.
 struct CorrelatedGraph {
-    // Throws std::invalid_argument for what cannot be.
-    CorrelatedGraph(Graph graph, ImpliedWeights given)
-        : prepared(std::make_shared<const PreparedGraph>(std::move(graph), std::vector<uint8_t>(), given.weights)),
+    // `flips`: see `PreparedGraph`. Throws std::invalid_argument for what cannot be.
+    CorrelatedGraph(Graph graph, std::vector<uint8_t> flips, ImpliedWeights given)
+        : prepared(std::make_shared<const PreparedGraph>(std::move(graph), std::move(flips), given.weights)),
           implied(std::move(given)) {
         check();
         const Graph& edges = prepared->graph;
@@ -71,38 +71,51 @@ class CorrelatedMatcher {
     explicit CorrelatedMatcher(std::shared_ptr<const CorrelatedGraph> graph)
         : graph_(std::move(graph)), matcher_(graph_->prepared), in_units_(graph_->in_units) {}
 
-    // As `Matcher::match`. An edge weighs the least of what it weighs and what is implied; `weight` is the sum of
-    // these.
+    // As those of `Matcher`, in the second matching. In it an edge weighs the least of its own weight and those
+    // implied.
     bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
-        matcher_.match(detections, edges, nullptr);
-        changed_.clear();
-        for (const int32_t cause : edges) {
-            for (int32_t j = graph_->implied.starts[cause]; j < graph_->implied.starts[cause + 1]; j++) {
-                const int32_t edge = graph_->implied.edges[j];
-                if (graph_->implied_in_units[j] >= in_units_[edge] || is_negative(edge)) continue;
-                in_units_[edge] = graph_->implied_in_units[j];
-                changed_.push_back(edge);
-            }
-        }
-        const bool explained = matcher_.match_in_units(detections, in_units_.data(), edges);
-        if (weight) {
-            *weight = 0;
-            for (const int32_t edge : edges) *weight += is_negative(edge) ? -in_units_[edge] : in_units_[edge];
-            *weight /= 2 * graph_->prepared->arcs.units;
-        }
-        for (const int32_t edge : changed_) in_units_[edge] = graph_->in_units[edge];
+        const Weights weights = imply(detections);
+        const bool explained = matcher_.match(detections, weights, edges, weight);
+        forget();
         return explained;
+    }
+    void match_classes(std::span<const int32_t> detections, std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
+        matcher_.match_classes(detections, imply(detections), edges, weight);
+        forget();
+    }
+    double gap(std::span<const int32_t> detections, double limit) {
+        const double gap = matcher_.gap(detections, imply(detections), limit);
+        forget();
+        return gap;
     }
 
     const Graph& graph() const { return graph_->prepared->graph; }
 
   private:
-    bool is_negative(int32_t edge) const { return graph_->prepared->graph.weights[edge] < 0; }
+    // The first matching, and the weights of the second one.
+    Weights imply(std::span<const int32_t> detections) {
+        matcher_.match(detections, first_, nullptr);
+        const ImpliedWeights& implied = graph_->implied;
+        for (const int32_t cause : first_) {
+            for (int32_t j = implied.starts[cause]; j < implied.starts[cause + 1]; j++) {
+                const int32_t edge = implied.edges[j], weight = graph_->implied_in_units[j];
+                if (weight >= in_units_[edge] || graph().weights[edge] < 0) continue;
+                in_units_[edge] = weight;
+                changed_.push_back(edge);
+            }
+        }
+        return {nullptr, false, in_units_.data()};
+    }
+
+    void forget() {
+        for (const int32_t edge : changed_) in_units_[edge] = graph_->in_units[edge];
+        changed_.clear();
+    }
 
     std::shared_ptr<const CorrelatedGraph> graph_;
     Matcher matcher_;
-    std::vector<int32_t> in_units_;  // per edge
-    std::vector<int32_t> changed_;
+    std::vector<int32_t> in_units_;        // per edge
+    std::vector<int32_t> first_, changed_;  // edges: of the first matching, and those with another weight
 };
 
 }  // namespace matching

@@ -17,23 +17,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph.h"
-#include "regions.h"
+#include "matching/graph.h"
+#include "matching/regions.h"
 
 namespace matching {
-
-// Weights of edges in one shot: those of the graph, or others, of which the absolute value counts.
-struct EdgeWeights {
-    const float* of_shot = nullptr;
-    const int32_t* in_units = nullptr;  // even and not negative
-};
 
 class Flooder {
   public:
     explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.hub + 1), limit_(arcs.hub) {}
 
-    // Forgets the last shot. `weights`: of edges in this one.
-    void begin(const EdgeWeights& weights) {
+    // Forgets the last shot.
+    void begin(const Weights& weights) {
         for (const Visit& visit : visits_) nodes_[visit.node] = Node();
         for (const int32_t node : due_unvisited_) nodes_[node] = Node();
         visits_.clear(), regions_.clear(), extents_.clear(), children_.clear(), paths_.clear(), events_.clear();
@@ -176,15 +170,22 @@ class Flooder {
         return weights_.in_units ? weights_.in_units[arc.edge] : arc.weight;
     }
 
+    // How much has passed, in what weights are given in.
+    double weight_of(Time time) const {
+        return static_cast<double>(time) / (2 * (weights_.of_shot ? kUnits : arcs_.units));
+    }
+    Time now() const { return now_; }
+
     // |weight| of one shot, rounded to 2^-24: less than floats from 1/2 on distinguish. What is above 2^20, or
     // no number, counts as that.
     static Time rounded(float weight) {
-        constexpr float kUnits = 1 << 24, kLargest = 1 << 20;
         const float size = std::fabs(weight);
         return 2 * static_cast<Time>(static_cast<double>(size < kLargest ? size : kLargest) * kUnits + 0.5);
     }
 
   private:
+    static constexpr float kUnits = 1 << 24, kLargest = 1 << 20;  // of one shot
+
     struct Node {
         int32_t region = -1;  // that reached it: -1 outside
         int32_t visit = -1;   // the last one
@@ -323,7 +324,7 @@ class Flooder {
     const Arcs& arcs_;
     std::vector<Node> nodes_;
     int32_t limit_;  // targets from here on are the boundary
-    EdgeWeights weights_;
+    Weights weights_;
     Time now_ = 0;
     std::vector<Visit> visits_;
     std::vector<Region> regions_;

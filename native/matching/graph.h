@@ -24,6 +24,15 @@ struct Graph {
     int32_t num_edges() const { return static_cast<int32_t>(first.size()); }
 };
 
+// Weights of edges in one shot, one for every edge; without any, the graph's own. Whether weights are negative
+// says which edges are taken first, the absolute values what it costs to change that.
+struct Weights {
+    const float* of_shot = nullptr;
+    bool are_logits = false;  // those of the edges being there: a weight is -logit
+    // In units of the arcs, even and not negative; an edge is as negative as in the graph.
+    const int32_t* in_units = nullptr;
+};
+
 // An edge as seen from one of its ends.
 struct Arc {
     int32_t target;  // a detector, or `Arcs::hub` or `Arcs::boundary`

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "graph.h"
+#include "matching/graph.h"
 
 namespace matching {
 
