@@ -118,7 +118,9 @@ class MatchingGraph:
                     continue
                 edge = number.setdefault(detectors, len(number))
                 if edge == len(alone):
-                    flips.append(observables), alone.append(0.0), joint.append({})
+                    flips.append(observables)
+                    alone.append(0.0)
+                    joint.append({})
                 parts.append(edge)
                 alone[edge] = _odd(alone[edge], error.probability)
             for a in parts:

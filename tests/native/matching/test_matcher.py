@@ -1,6 +1,8 @@
 """The native matcher against exhaustive search on small graphs, and against PyMatching on large ones."""
 
 import concurrent.futures
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def _matcher(edges, *, weights: np.ndarray | None = None, flips: bool = False) -
     )
 
 
-def _ways(edges, shots: int, *, flips: bool = False):
+def _ways(edges, shots: int, *, flips: bool = False) -> Iterator[tuple[_qecpipe.Matcher, dict[str, Any]]]:
     """A matcher with these weights, and one with others that is given these for every shot."""
     yield _matcher(edges, flips=flips), {}
     of_shots = np.tile(edges.weights, (shots, 1))
