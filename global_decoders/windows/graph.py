@@ -58,7 +58,7 @@ class WindowGraph:
         labels: list[list[int]] = []
         joint: dict[tuple[int, int], float] = {}
         for op in stim.DetectorErrorModel(dem.text).flattened():
-            if op.type != "error":
+            if isinstance(op, stim.DemRepeatBlock) or op.type != "error":
                 continue
             (p,), members = op.args_copy(), []
             for group in op.target_groups():
