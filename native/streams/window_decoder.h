@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "matching/correlated.h"
 #include "matching/matcher.h"
 #include "streams/layer_ring.h"
 #include "streams/logit_ring.h"
@@ -23,12 +24,12 @@ namespace qecpipe::streams {
 class WindowDecoder {
   public:
     explicit WindowDecoder(WindowGraph window)
-        : window_(checked(std::move(window))), matcher_(window_.graph), words_((window_.num_sites + 63) / 64) {
+        : window_(checked(std::move(window))), words_((window_.num_sites + 63) / 64) {
         input_of_.assign(static_cast<size_t>(window_.num_layers) * words_ * 64, -1);
         for (size_t k = 0; k < window_.inputs.size(); k++) {
             input_of_[bit_of(window_.inputs[k])] = static_cast<int32_t>(k);
         }
-        prepare_weights();
+        make_matcher();
         if (window_.certain_inputs.empty()) return;
         certain_.assign(static_cast<size_t>(window_.num_layers) * words_, 0);
         for (int32_t k : window_.certain_inputs) {
@@ -110,26 +111,10 @@ class WindowDecoder {
         return true;
     }
 
-    // Matches the detections. With correlations twice: edges that fire with one that was used the first time are
-    // then as light as that makes them, as in PyMatching (arXiv:1310.0863).
     bool match() {
-        if (!window_.logits.empty()) {
-            return matcher_.match(detections_, {weights_.data(), true}, edges_, nullptr);
-        }
-        if (!matcher_.match(detections_, edges_, nullptr)) return false;
-        if (implied_.empty()) return true;
-        changed_.clear();
-        for (int32_t edge : edges_) {
-            for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
-                float& weight = weights_[window_.others[j]];
-                if (implied_[j] >= weight) continue;
-                weight = implied_[j];
-                changed_.push_back(window_.others[j]);
-            }
-        }
-        const bool explained = changed_.empty() || matcher_.match(detections_, weights_.data(), edges_, nullptr);
-        for (int32_t edge : changed_) weights_[edge] = window_.graph.weights[edge];
-        return explained;
+        if (correlated_) return correlated_->match(detections_, edges_, nullptr);
+        if (window_.logits.empty()) return matcher_->match(detections_, edges_, nullptr);
+        return matcher_->match(detections_, {weights_.data(), true}, edges_, nullptr);
     }
 
     // The shot's weights. Edges are in the order of their layers.
@@ -145,18 +130,25 @@ class WindowDecoder {
         }
     }
 
-    void prepare_weights() {
-        if (!window_.logits.empty()) weights_.assign(window_.logits.size(), 0);
-        if (window_.others.empty()) return;
-        weights_ = window_.graph.weights;
-        implied_.resize(window_.joint.size());
-        for (size_t edge = 0; edge < weights_.size(); edge++) {
-            const double marginal = 1 / (1 + std::exp(static_cast<double>(weights_[edge])));
+    void make_matcher() {
+        weights_.assign(window_.logits.size(), 0);
+        if (window_.others.empty()) {
+            matcher_ = std::make_unique<::matching::Matcher>(window_.graph);
+            return;
+        }
+        // An edge that is used makes those that fire with it likelier.
+        std::vector<float> implied(window_.joint.size());
+        for (size_t edge = 0; edge + 1 < window_.together.size(); edge++) {
+            const double marginal = 1 / (1 + std::exp(static_cast<double>(window_.graph.weights[edge])));
             for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
                 const double p = std::min(0.5, window_.joint[j] / marginal);
-                implied_[j] = static_cast<float>(std::log((1 - p) / p));
+                implied[j] = static_cast<float>(std::log((1 - p) / p));
             }
         }
+        correlated_ = std::make_unique<::matching::CorrelatedMatcher>(
+            std::make_shared<const ::matching::CorrelatedGraph>(
+                window_.graph, std::vector<uint8_t>{},
+                ::matching::ImpliedWeights{window_.together, window_.others, std::move(implied)}));
     }
 
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
@@ -169,15 +161,14 @@ class WindowDecoder {
     }
 
     const WindowGraph window_;
-    ::matching::Matcher matcher_;
+    std::unique_ptr<::matching::Matcher> matcher_;               // one of the two
+    std::unique_ptr<::matching::CorrelatedMatcher> correlated_;
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does
     std::mutex turn_;
     std::vector<int32_t> detections_, edges_;
-    std::vector<float> implied_;   // by correlation: the weight of the other edge where this one is used
-    std::vector<float> weights_;   // with correlations, those of the graph between calls; or a shot's
-    std::vector<int32_t> changed_;
+    std::vector<float> weights_;  // of a shot, where they are logits
 };
 
 }  // namespace qecpipe::streams
