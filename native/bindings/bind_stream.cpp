@@ -178,7 +178,7 @@ void bind_stream(nb::module_& module) {
                                           {commit, buffer, parallel}, slack, std::move(certain_observables),
                                           std::move(windows));
             },
-            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a,
+            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a,
             "commit"_a, "buffer"_a, "parallel"_a, "slack"_a,
             "certain_observables"_a, "windows"_a)
         .def_ro("id", &streams::Model::id)
