@@ -7,8 +7,8 @@ import hashlib
 import secrets
 import ssl
 import time
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -36,6 +36,9 @@ from decoder_service.protocol import (
     encode_message,
     encode_upload,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CHUNK = 1 << 17
 """Bytes of a model in one UPLOAD."""
@@ -149,11 +152,32 @@ class DecoderClient:
             raise
         return stream
 
-    def push(self, stream: ClientStream, bits: bytes, erased: bytes | None = None) -> None:
+    def push(self, stream: ClientStream, bits: bytes, erased: bool = False) -> None:
         """Sends a round, packed LSB-first; waits for credit if there is none."""
         if stream.credit <= 0:
             self._wait_for_credit(stream)
         self.send(stream.data(bits, erased))
+
+    def push_rounds(self, stream: ClientStream, rows: Buffer, erased: Sequence[bool] | None = None) -> None:
+        """Sends any number of rounds in as few frames as credit, limits and shots allow.
+
+        Args:
+            rows: packed LSB-first, each in whole bytes, one after the other; with the final row of a
+                shot among them, which the first round of the next may follow.
+            erased: of each row, whether it carries no information.
+
+        Raises:
+            ValueError: the bytes are not those of a number of rows; whole rows before the end were sent.
+        """
+        data = memoryview(rows).cast("B")
+        at = sent = 0
+        while at < len(data):
+            if stream.credit <= 0:
+                self._wait_for_credit(stream)
+            count, size = stream.fitting(len(data) - at, limit=self.welcome.round_bytes)
+            flags = None if erased is None else erased[sent : sent + count]
+            self.send(stream.block(data[at : at + size], count, flags))
+            at, sent = at + size, sent + count
 
     def finish(self, stream: ClientStream, bits: bytes) -> StreamOutput:
         """Sends the last row of the shot and waits for its RESULT; the COMMITs stay in `outputs`."""

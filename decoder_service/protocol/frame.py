@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"QD"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<2sBBIIIQIHH")
 """magic, version, type, stream, epoch, length, sequence, payload CRC-32, flags, header check."""
 HEADER_BYTES = HEADER.size
@@ -30,7 +30,7 @@ class FrameType(enum.IntEnum):
     HELLO = 1
     OPEN = 2
     OPENED = 3
-    ROUND = 4
+    ROUNDS = 4
     FINAL = 5
     COMMIT = 6
     RESULT = 7
@@ -49,7 +49,7 @@ class Flag(enum.IntFlag):
     """Bits of the header's flags."""
 
     ERASED = 0x0001
-    """ROUND: an erasure mask of the same length follows the bits."""
+    """ROUNDS, FINAL: a bit a row follows the rows: rows that carry no information."""
     DEGRADED = 0x0002
     """COMMIT, RESULT: a round that was decoded as erased contributed, now or earlier in this shot."""
     FAILED = 0x0004
@@ -59,7 +59,7 @@ class Flag(enum.IntFlag):
     RESENT = 0x0010
     """The same frame was sent before; comparing duplicates ignores this bit."""
     SYNTHETIC = 0x0020
-    """ROUND, RESET in a journal: made by the server in place of what did not arrive."""
+    """ROUNDS, RESET in a journal: made by the server in place of what did not arrive."""
     RELOADED = 0x0040
     """COMMIT, RESULT: another model than the one the shot began with contributed."""
 
@@ -89,7 +89,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def encode_fields(kind: int, stream: int, epoch: int, sequence: int, payload: bytes, flags: int) -> bytes:
-    """As `encode_frame`, of the fields of a frame, where none is at hand: on the way of a round."""
+    """As `encode_frame`, of the fields of a frame, where none is at hand."""
     try:
         checked = CHECKED.pack(
             MAGIC, VERSION, kind, stream, epoch, len(payload), sequence, crc32(payload), flags
@@ -104,7 +104,7 @@ class Limits(NamedTuple):
     """What one peer accepts of the other; announced in HELLO."""
 
     round_bytes: int = 1 << 16
-    """Payload of ROUND and FINAL."""
+    """Payload of ROUNDS and FINAL."""
     control_bytes: int = 1 << 16
     """Payload of every other type but UPLOAD."""
     upload_bytes: int = 1 << 18
@@ -114,6 +114,6 @@ class Limits(NamedTuple):
 
     def payload_limit(self, kind: int) -> int:
         """Largest payload of a frame of this type number, in bytes."""
-        if kind in (FrameType.ROUND, FrameType.FINAL):
+        if kind in (FrameType.ROUNDS, FrameType.FINAL):
             return self.round_bytes
         return self.upload_bytes if kind == FrameType.UPLOAD else self.control_bytes

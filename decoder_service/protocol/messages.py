@@ -25,9 +25,9 @@ class ErrorCode(enum.IntEnum):
     BAD_FRAME = 1
     """Damage on the wire, or a message that does not parse."""
     BAD_PAYLOAD = 2
-    """A row of the wrong width, padding bits set, flags that do not belong."""
+    """Rows of another length than they must have, padding bits set, flags that do not belong."""
     BAD_SEQUENCE = 3
-    """A round past the last, or a FINAL at the wrong place."""
+    """Rounds past the last, or a FINAL that does not end with the shot's last row."""
     STALE_EPOCH = 4
     """A frame of a shot that is over."""
     LATE = 5
@@ -35,7 +35,7 @@ class ErrorCode(enum.IntEnum):
     CONFLICT = 6
     """Another frame with other bits was accepted for the same place."""
     OVERLOAD = 7
-    """More frames in flight than the credit window; the frame was not accepted, send it again later."""
+    """More rows in flight than the credit window; those named were not accepted, send them again later."""
     SHOT_FAILED = 8
     UNKNOWN_STREAM = 9
     STREAM_EXISTS = 10
@@ -95,7 +95,7 @@ class Open(msgspec.Struct, omit_defaults=True):
     decoder: Short = "pymatching"
     predecoder: Short | None = None
     rounds: Positive | None = None
-    """ROUND frames of a shot; by default as many as the model has. Models whose rounds repeat may have
+    """Rounds of a shot; by default as many as the model has. Models whose rounds repeat may have
     shots of any length."""
     on_gap: Literal["erase", "fail"] = "erase"
     resume_after: Count | None = None
@@ -136,12 +136,14 @@ class Reloaded(msgspec.Struct):
     at_round: int
 
 
-class Error(msgspec.Struct):
+class Error(msgspec.Struct, omit_defaults=True):
     """Server: the header's epoch and sequence are those of the frame in question, where there is one."""
 
     code: ErrorCode
     scope: Scope
     message: str
+    count: int = 1
+    """Rows of the frame that are refused, from the header's place on."""
 
 
 class Stats(msgspec.Struct):

@@ -39,7 +39,7 @@ FATAL = frozenset({FaultKind.BAD_VERSION, FaultKind.TOO_LARGE, FaultKind.TOO_MUC
 
 
 class WireFault(NamedTuple):
-    """Damage on the wire. `type` to `sequence` are the header's where its check held, else zero."""
+    """Damage on the wire. `type` to `flags` are the header's where its check held, else zero."""
 
     kind: FaultKind
     detail: str
@@ -47,6 +47,8 @@ class WireFault(NamedTuple):
     stream: int = 0
     epoch: int = 0
     sequence: int = 0
+    length: int = 0
+    flags: int = 0
 
     @property
     def fatal(self) -> bool:
@@ -65,8 +67,6 @@ class FrameParser:
     def __init__(self, *, limits: Limits = Limits()) -> None:  # noqa: B008 - an immutable tuple
         self.limits = limits
         self.closed = False
-        self.sole: bytes | None = None
-        """What was fed last, if it was exactly one sound frame."""
         self._buffer = bytearray()
         self._garbage = 0
         self._payload_limits = {kind: limits.payload_limit(kind) for kind in _TYPES}
@@ -78,16 +78,12 @@ class FrameParser:
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame | WireFault]:
         """Frames and faults that these bytes complete, in order; nothing once the parser is closed."""
-        self.sole = None
         if self.closed:
             return []
         out: list[Frame | WireFault] = []
         if not self._buffer and not self._garbage:
-            whole = bytes(data)
-            data = self._sound(whole, out)
+            data = self._sound(bytes(data), out)
             if not data:
-                if len(out) == 1:
-                    self.sole = whole
                 return out
         buffer = self._buffer
         buffer += data
@@ -137,7 +133,7 @@ class FrameParser:
         if magic != MAGIC or crc32(buffer[at : at + CHECKED_BYTES]) & 0xFFFF != check:
             return self._skip(buffer, at, out)
         self._end_garbage(out)
-        where = (kind, stream, epoch, sequence)
+        where = (kind, stream, epoch, sequence, length, flags)
         if version != VERSION:
             return self._close(out, WireFault(FaultKind.BAD_VERSION, f"version {version}", *where))
         limit = self._payload_limits.get(kind, self.limits.control_bytes)

@@ -7,19 +7,27 @@ i // 8; the bits that pad the last byte are zero.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from decoder_service.protocol.frame import Flag, Frame, FrameType, new
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 COMMIT_LAYOUT = struct.Struct("<QQQQ8sI")
 """upto_round, after, time_in, time_out, model, num_observables: what precedes the bits of a COMMIT."""
 _CREDIT = struct.Struct("<II")
 _NACK = struct.Struct("<QQ")
 _UPLOAD = struct.Struct("<32sQQ")
+_COUNT = struct.Struct("<H")
 
 COMMIT_FIXED_BYTES = COMMIT_LAYOUT.size
 UPLOAD_FIXED_BYTES = _UPLOAD.size
-_ERASED = int(Flag.ERASED)  # operations on enum members cost more than the rest of `split_row`
+COUNT_BYTES = _COUNT.size
+"""Before the rows of a ROUNDS or FINAL frame: their number."""
+MOST_ROWS = 65535
+"""Rows of one ROUNDS or FINAL frame."""
 PING_BYTES = 64
 """Longest payload of a PING."""
 
@@ -37,8 +45,8 @@ class CommitPayload(NamedTuple):
     """COMMIT and RESULT: corrections that are final for the layers of detectors below `upto_round`.
 
     `frame_bits` are the flips of the observables so far in this shot, LSB-first, ceil(num_observables / 8)
-    bytes. `after` is the sequence of the data frame that allowed the commit. Times are nanoseconds of the
-    server's monotonic clock: that frame's arrival, and the end of decoding. `model` are the 8
+    bytes. `after` is the sequence of the row that allowed the commit. Times are nanoseconds of the
+    server's monotonic clock: the arrival of that row's frame, and the end of decoding. `model` are the 8
     bytes of the id of the model that decoded last.
     `readout`, in the RESULT of a stream of measurements, are the observables as measured, corrected by
     `frame_bits`, in as many bytes; else it is empty.
@@ -96,8 +104,8 @@ def without_times(frame: Frame) -> Frame:
 
 
 class CreditPayload(NamedTuple):
-    """CREDIT: the header's epoch and sequence are the first data frame that was not decoded yet;
-    the client may have `window` data frames sent from there on."""
+    """CREDIT: the header's epoch and sequence are the first row that was not decoded yet; the client may
+    have `window` rows sent from there on. `in_flight` rows have arrived and are not decoded."""
 
     window: int
     in_flight: int
@@ -114,7 +122,7 @@ def decode_credit(payload: bytes) -> CreditPayload:
 
 
 class NackPayload(NamedTuple):
-    """NACK: `count` data frames from the header's epoch and sequence on are missing (FINAL is one, and
+    """NACK: `count` rows from the header's epoch and sequence on are missing (the final row is one, and
     the first round of the next epoch follows it); `deadline` nanoseconds are left to resend them."""
 
     count: int
@@ -156,22 +164,65 @@ def decode_upload(payload: bytes) -> UploadPayload:
     return UploadPayload(digest, total, offset, part)
 
 
-def split_row(payload: bytes, *, bits: int, flags: int) -> tuple[bytes, bytes | None]:
-    """A ROUND or FINAL payload as (packed bits, packed erasure mask or None).
+def encode_block(rows: Sequence[bytes], erased: Sequence[bool] | None = None) -> bytes:
+    """Payload of a ROUNDS or FINAL frame with these packed rows; with `erased` the frame's flag is ERASED.
 
     Raises:
-        PayloadError: the length is not that of `bits` bits, or padding bits are set.
+        ValueError: no rows, or more than `MOST_ROWS`.
     """
-    size = (bits + 7) // 8
-    erased = flags & _ERASED
-    expected = 2 * size if erased else size
+    return encode_rows(b"".join(rows), len(rows), erased)
+
+
+def encode_rows(rows: Buffer, count: int, erased: Sequence[bool] | None = None) -> bytes:
+    """As `encode_block`, of `count` packed rows one after the other."""
+    if not 1 <= count <= MOST_ROWS:
+        raise ValueError(f"a block of {count} rows; it has 1 to {MOST_ROWS}")
+    mask = b"" if erased is None else packed_flags(erased)
+    return b"".join([_COUNT.pack(count), rows, mask])
+
+
+def packed_flags(flags: Sequence[bool]) -> bytes:
+    """Booleans as a row of bits."""
+    return sum(bool(flag) << at for at, flag in enumerate(flags)).to_bytes(packed_bytes(len(flags)), "little")
+
+
+def block_rows(payload: bytes) -> int:
+    """Number of rows that a ROUNDS or FINAL payload says it has. Raises PayloadError if it says none."""
+    count = _COUNT.unpack_from(payload)[0] if len(payload) >= _COUNT.size else 0
+    if not count:
+        raise PayloadError(f"block of {len(payload)} bytes; it begins with its number of rows, at least 1")
+    return count
+
+
+def split_block(payload: bytes, *, widths: Sequence[int], flags: int) -> list[tuple[bytes, bool]]:
+    """The rows of a ROUNDS or FINAL payload, packed, each with whether it is erased; those are all zero.
+
+    Args:
+        payload: of a frame.
+        widths: bits of each of its `block_rows` rows.
+        flags: of its header.
+
+    Raises:
+        PayloadError: another length than these rows have, or padding bits that are set.
+    """
+    sizes = [packed_bytes(bits) for bits in widths]
+    mask_at = _COUNT.size + sum(sizes)
+    expected = mask_at + (packed_bytes(len(widths)) if flags & Flag.ERASED else 0)
     if len(payload) != expected:
-        raise PayloadError(f"payload of {len(payload)} bytes; {bits} bits need {expected}")
-    row, mask = (payload[:size], payload[size:]) if erased else (payload, None)
-    rest = bits % 8
-    if rest and (row[-1] >> rest or (mask is not None and mask[-1] >> rest)):
-        raise PayloadError(f"bits past the last of {bits} are set; they pad the byte and must be zero")
-    return row, mask
+        raise PayloadError(f"block of {len(payload)} bytes; {len(widths)} rows from here on need {expected}")
+    mask = int.from_bytes(payload[mask_at:], "little")
+    if mask >> len(widths):
+        raise PayloadError(f"erasure bits past the last of {len(widths)} rows are set; they must be zero")
+    rows: list[tuple[bytes, bool]] = []
+    at = _COUNT.size
+    for place, (bits, size) in enumerate(zip(widths, sizes, strict=True)):
+        row = payload[at : at + size]
+        at += size
+        if bits % 8 and row[-1] >> bits % 8:
+            raise PayloadError(f"bits past the last of {bits} are set; they pad the byte and must be zero")
+        erased = bool(mask >> place & 1)
+        rows.append((bytes(size) if erased else row, erased))
+    return rows
 
 
 def _unpack(layout: struct.Struct, payload: bytes, name: str) -> tuple:

@@ -44,10 +44,7 @@ class Connection:
 
     def send(self, frames: list[Frame]) -> bool:
         """Sends frames, or keeps what the socket does not take; False if the peer is gone."""
-        return self.send_encoded(b"".join(map(encode_frame, frames)))
-
-    def send_encoded(self, data: bytes) -> bool:
-        """As `send`, of frames that are encoded."""
+        data = b"".join(map(encode_frame, frames))
         if not self._out:
             try:
                 sent = self.sock.send(data)

@@ -38,8 +38,8 @@ class RoundDecoder(Protocol):
         """Begins a shot, whatever state the one before was in."""
         ...
 
-    def push(self, sequence: int, bits: bytes, erased: bytes | None, arrived: int) -> list[Outcome]:
-        """A round, packed LSB-first; any bit set in `erased` erases the round."""
+    def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
+        """A round, packed LSB-first."""
         ...
 
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
@@ -130,10 +130,9 @@ class ServedDecoder:
         self._inner.reset()
         self._inner.open(epoch)
 
-    def push(self, sequence: int, bits: bytes, erased: bytes | None, arrived: int) -> list[Outcome]:
-        lost = erased is not None and any(erased)
-        row = None if lost else _unpacked(bits, self.shape.bits(sequence))
-        return _outcomes(self._inner.push(sequence, row, lost), arrived)
+    def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
+        row = None if erased else _unpacked(bits, self.shape.bits(sequence))
+        return _outcomes(self._inner.push(sequence, row, erased), arrived)
 
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
         result = self._inner.finish(_unpacked(bits, self.shape.final_bits))

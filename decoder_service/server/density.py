@@ -59,11 +59,11 @@ class DensityMeter:
         """Takes every round of the stream, in order."""
         before, self._before = self._before, row
         self._seen = (self._seen + 1) % EVERY
-        if self._seen or row.erased is not None or len(row.bits) != self._bytes or not self._bits:
+        if self._seen or row.erased or len(row.bits) != self._bytes or not self._bits:
             return
         bits = np.frombuffer(row.bits, np.uint8)
         if self._differences:
-            if before is None or before.sequence + 1 != row.sequence or before.erased is not None:
+            if before is None or before.sequence + 1 != row.sequence or before.erased:
                 return
             if len(before.bits) != len(row.bits):
                 return

@@ -74,13 +74,6 @@ class EventLoop:
         elif connection.pending:
             self._sent_in_part(connection)
 
-    def send_encoded(self, connection: Connection, data: bytes) -> None:
-        """As `send`, of frames that are encoded."""
-        if not connection.send_encoded(data):
-            self.close(connection)
-        elif connection.pending:
-            self._sent_in_part(connection)
-
     def flush(self, connection: Connection) -> bool:
         """Sends what was kept; True if the client reads again after it had stopped."""
         if not connection.flush():

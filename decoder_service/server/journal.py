@@ -2,7 +2,7 @@
 
 A segment file starts with OPEN and OPENED, at the beginning of a shot, and goes on with
 
-    ROUND, FINAL      rows as they were decoded, lost ones as erased ones with SYNTHETIC
+    ROUNDS, FINAL     rows as they were decoded, lost ones as erased ones with SYNTHETIC
     RESET             shots abandoned before its epoch; SYNTHETIC where the server abandoned them,
                       and then `sequence` is the epoch and the payload the reason
     RELOAD            a model took over: Reload, with epoch and, as sequence, the round
@@ -72,14 +72,6 @@ class Journal:
     def add(self, frame: Frame) -> None:
         """Notes a frame; `flush` writes it."""
         self._pending.append(encode_frame(frame))
-
-    def append(self, data: bytes) -> None:
-        """Writes frames that are encoded already, after all that was noted. Raises JournalError."""
-        if self._pending:
-            self._pending.append(data)
-            self.flush()
-        else:
-            self._write(data)
 
     def flush(self) -> None:
         """Puts what was noted where it survives this process.

@@ -14,7 +14,7 @@ from decoder_service.protocol import (
     Opened,
     Reload,
     decode_message,
-    split_row,
+    split_block,
     without_times,
 )
 from decoder_service.server.decoding import RoundDecoder
@@ -66,7 +66,7 @@ class Replayer:
     def apply(self, record: Frame) -> list[Frame]:
         """The outputs that this record led to."""
         session = self.stream.session
-        if record.type in (FrameType.ROUND, FrameType.FINAL):
+        if record.type in (FrameType.ROUNDS, FrameType.FINAL):
             return self._row(record)
         if record.type == FrameType.RESET:
             self._refused = None
@@ -95,8 +95,9 @@ class Replayer:
 
     def _row(self, record: Frame) -> list[Frame]:
         shape = self.stream.session.shape
-        bits, erased = split_row(record.payload, bits=shape.bits(record.sequence), flags=record.flags)
-        row = Row(record.epoch, record.sequence, bits, erased, record.flags, time.monotonic_ns())
+        widths = shape.widths(record.sequence, 1)
+        ((bits, _),) = split_block(record.payload, widths=widths, flags=record.flags)
+        row = Row(record.epoch, record.sequence, bits, record.flags, time.monotonic_ns())
         self._conflict = bool(record.flags & Flag.CONFLICT)
         try:
             outcomes = self.stream.decode(row)

@@ -18,7 +18,6 @@ from decoder_service.server.services import error_frame
 from decoder_service.server.session_registry import SessionRegistry
 
 _READABLE = select.EPOLLIN
-_DATA = (FrameType.ROUND, FrameType.FINAL)
 _RESENT_ON_RESUME = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, FrameType.NACK)
 
 
@@ -82,11 +81,8 @@ class Scheduler:
             self._event_loop.close(connection)
             return
         now = time.monotonic_ns()
-        first = self._decode_now(connection, session, items, now)
-        if first == len(items):
-            return
         replies: list[Frame] = []
-        for item in items[first:]:
+        for item in items:
             if isinstance(item, WireFault):
                 self._metrics.fault(item.kind.value)
                 connection.faults += 1
@@ -111,58 +107,16 @@ class Scheduler:
             self.busy.add(session)
         return bool(mask & ~select.EPOLLOUT) and connection.number in self._event_loop.connections
 
-    def _decode_now(
-        self, connection: Connection, session: ClientSession, items: list[Frame | WireFault], now: int
-    ) -> int:
-        """Decodes data frames that came in order and with nothing before them, for one time slice.
-
-        What they lead to is sent before all else is done for it. Returns how many frames that were.
-        """
-        if session in self.busy:
-            return 0
-        out: list[bytes] = []
-        until = now + self._time_slice
-        count = 0
-        sole = connection.parser.sole
-        for item in items:
-            server_stream = session.streams.get(item.stream)
-            if server_stream is None or not isinstance(item, Frame) or item.type not in _DATA:
-                break
-            if item.stream not in session.announced:
-                break
-            try:
-                data = server_stream.decode_now(item, now, sole)
-                if data is None:
-                    break
-                count += 1
-                if data:
-                    out.append(data)
-                if len(items) > 1:
-                    server_stream.finish()
-            except JournalError as error:
-                self._journal_failed(session, server_stream, error)
-                break
-            if len(items) > 1 and time.monotonic_ns() >= until:
-                break
-        if out:
-            self._event_loop.send_encoded(connection, b"".join(out))
-        if count:
-            self.busy.add(session)
-        return count
-
     def work(self, session: ClientSession) -> None:
         """One time slice of each of its streams."""
         self.busy.discard(session)
         connection = session.connection
         if connection is not None and connection.stalled_since is not None:
-            for server_stream in list(session.streams.values()):
-                self._finish_all(session, server_stream)
             return
         out, session.outbox = session.outbox, []
         watch = False
         for server_stream in list(session.streams.values()):
             try:
-                server_stream.finish()
                 frames = server_stream.work(self._time_slice)
             except JournalError as error:
                 self._journal_failed(session, server_stream, error)
@@ -182,13 +136,6 @@ class Scheduler:
             session.outbox += [frame for frame in out if frame.type not in _RESENT_ON_RESUME]
         elif out:
             self._event_loop.send(connection, out)
-
-    def _finish_all(self, session: ClientSession, server_stream: ServerStream) -> None:
-        """What a row leaves to do does not wait for the client to read: a resume must find it done."""
-        try:
-            server_stream.finish()
-        except JournalError as error:
-            self._journal_failed(session, server_stream, error)
 
     def _journal_failed(
         self, session: ClientSession, server_stream: ServerStream, error: JournalError

@@ -13,7 +13,7 @@ from decoder_service.protocol import (
     Open,
     Opened,
     Reload,
-    encode_frame,
+    encode_block,
     encode_message,
 )
 from decoder_service.server.decoding import RoundDecoder
@@ -63,8 +63,6 @@ class ServerStream:
         width = max(session.shape.layers)[1]  # of the longest run of rounds
         measured = options.kind == "circuit" and options.input == "measurements"
         self.density = DensityMeter(width, differences=measured)
-        self._unfinished: tuple[Row, int, int, int] | None = None
-        """A row that was decoded now, the number of its outputs, and when it was taken and decoded."""
 
     def head(self) -> list[Frame]:
         """OPEN, OPENED, as a segment begins with them, and the RELOAD that still holds."""
@@ -125,49 +123,6 @@ class ServerStream:
                 break
         self.flush()
         return out
-
-    def decode_now(self, frame: Frame, now: int, encoded: bytes | None = None) -> bytes | None:
-        """Decodes a frame that needs no queue; its outputs, encoded and in the journal.
-
-        None if the frame has to be received like any other. `finish` has to follow, before anything
-        else is done with the stream.
-
-        Args:
-            frame: of data.
-            now: its arrival, in ns.
-            encoded: the same frame, if its bytes are at hand.
-
-        Raises:
-            JournalError: as `work`.
-        """
-        row = self.session.decode_now(frame, now)
-        if row is None:
-            return None
-        taken = time.monotonic_ns()
-        try:
-            outcomes = self.decode(row)
-        except ValueError as error:
-            self._note(_recorded(row, self.session))
-            self.session.failed(row, str(error))
-            return b""
-        outputs = self.session.decoded_now(row, outcomes) if outcomes else b""
-        done = time.monotonic_ns()
-        if self.journal is not None:
-            if encoded is None or row.flags != frame.flags:
-                encoded = encode_frame(_recorded(row, self.session))
-            self.journal.append(encoded + outputs)
-        self._unfinished = (row, len(outcomes), taken, done)
-        return outputs
-
-    def finish(self) -> None:
-        """Counts a row that `decode_now` decoded, once its outputs are sent. Raises JournalError."""
-        if self._unfinished is not None:
-            (row, outputs, taken, done), self._unfinished = self._unfinished, None
-            self.session.finished(row, outputs)
-            self.latencies.append((row.arrived, taken, done))
-            self.density.count(row)
-            if row.sequence == self.session.shape.rounds:
-                self._boundary()
 
     def row(self, row: Row) -> list[Frame]:
         """Decodes a row; its outputs."""
@@ -249,8 +204,8 @@ def _reload_record(reload: Reload, stream: int, epoch: int, at_round: int) -> Fr
 
 def _recorded(row: Row, session: StreamSession) -> Frame:
     final = row.sequence == session.shape.rounds
-    kind = FrameType.FINAL if final else FrameType.ROUND
-    payload = row.bits if row.erased is None else row.bits + row.erased
+    kind = FrameType.FINAL if final else FrameType.ROUNDS
+    payload = encode_block([row.bits], [True] if row.erased else None)
     return Frame(kind, session.stream, row.epoch, row.sequence, payload, row.flags & _RECORDED)
 
 

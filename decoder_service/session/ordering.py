@@ -1,35 +1,34 @@
-"""Data frames into order: duplicates, gaps, deadlines and the credit window. No I/O, no clock of its own.
+"""Rows of data frames into order: duplicates, gaps, deadlines, the credit window. No I/O, no clock.
 
-Ordinals (`StreamShape.ordinal`) put the frames of all shots of a stream in one line:
+Ordinals (`StreamShape.ordinal`) put the rows of all shots of a stream in one line:
 
     ... history | ready: in order, not decoded | gap | held: past a gap |  refused: past the window
                 ^ decoded                      ^ expected               ^ decoded + window
 
 `decoded` is what the peer is told in CREDIT; everything in flight is in `ready` or `held`, so memory is
-bounded by the window and by the history of as many frames again, times `HISTORY_WINDOWS`.
+bounded by the window and by the history of as many rows again, times `HISTORY_WINDOWS`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from decoder_service.protocol import Flag, Frame, FrameType, PayloadError, split_row
+from decoder_service.protocol import Flag, Frame, FrameType, PayloadError, WireFault, block_rows, split_block
 from decoder_service.protocol.frame import new
-from decoder_service.session.rows import AcceptResult, Gap, OrderingConfig, Row, Skip, erased_round
+from decoder_service.session.rows import AcceptResult, Gap, Judged, OrderingConfig, Row, Skip, erased_round
 from decoder_service.session.shape import StreamShape
 
 HISTORY_WINDOWS = 4
-"""Credit windows of accepted frames that are kept to tell a duplicate from a conflict."""
+"""Credit windows of accepted rows that are kept to tell a duplicate from a conflict."""
 LAST_EPOCH = (1 << 32) - 1
 """No shot has this epoch, so that the one after any shot still fits the header."""
 NACKS_PER_DEADLINE = 4
 """A gap is asked for at once, and again this many times before its deadline, less one."""
 
-# Plain numbers: operations on enum members would be most of the time that a frame takes here.
+# Plain numbers: operations on enum members would be most of the time that a row takes here.
 _ERASED = int(Flag.ERASED)
 _RESENT = int(Flag.RESENT)
 _SYNTHETIC = int(Flag.SYNTHETIC)
-_FINAL = int(FrameType.FINAL)
 _FOREIGN = 0xFFFF & ~(_ERASED | _RESENT)
 """Flags that a client's data frame must not have."""
 
@@ -45,9 +44,9 @@ class Ordering:
         self.conflicts: set[int] = set()
         """Epochs with a conflict, until their shot is over."""
         self._ready: deque[Row | Skip] = deque()
-        self._held: dict[int, tuple[Row, bytes]] = {}
-        """By ordinal: the row, and the payload that duplicates are compared with."""
-        self._history: dict[int, tuple[int, bytes] | None] = {}
+        self._held: dict[int, Row] = {}
+        self._history: dict[int, Row | None] = {}
+        """By ordinal: what duplicates are compared with, None where the row was lost and erased."""
         self._gap_since: int | None = None
         self._next_nack = 0
         self._lost = start
@@ -57,7 +56,7 @@ class Ordering:
 
     @property
     def in_flight(self) -> int:
-        """Data frames held or ready, not decoded."""
+        """Rows held or ready, not decoded."""
         return len(self._ready) + len(self._held)
 
     @property
@@ -65,74 +64,73 @@ class Ordering:
         """Whether `take` has something."""
         return bool(self._ready)
 
-    def accept(self, frame: Frame, now: int) -> AcceptResult:
-        """Judges a ROUND or FINAL, and takes it in if it is new, sound and inside the window."""
-        shape = self.shape
-        sequence = frame.sequence
+    def accept(self, frame: Frame, now: int) -> list[Judged]:
+        """Judges the rows of a ROUNDS or FINAL frame, and takes in those that are new and in the window.
+
+        Each row is judged as if it had come alone, in order; a frame that does not fit is refused whole.
+        """
+        rows = self._rows(frame)
+        if isinstance(rows, AcceptResult):
+            return [Judged(rows, frame.sequence, 1)]
+        judged: list[Judged] = []
+        for sequence, (bits, erased) in enumerate(rows, start=frame.sequence):
+            row = new(Row, (frame.epoch, sequence, bits, _ERASED if erased else 0, now))
+            result = self._accept_row(row)
+            if judged and judged[-1].result is result:
+                judged[-1] = judged[-1]._replace(count=judged[-1].count + 1)
+            else:
+                judged.append(Judged(result, sequence, 1))
+        if any(run.result is AcceptResult.ACCEPTED for run in judged):
+            self._advance()
+        return judged
+
+    def _rows(self, frame: Frame) -> list[tuple[bytes, bool]] | AcceptResult:
+        """The rows of a frame, or why it has none that fit."""
+        rounds = self.shape.rounds
         final = frame.type == FrameType.FINAL
-        if (sequence != shape.rounds if final else sequence >= shape.rounds) or frame.epoch >= LAST_EPOCH:
-            return AcceptResult.BAD_SEQUENCE
-        ordinal = shape.ordinal(frame.epoch, sequence)
-        if ordinal < self.expected:
-            return self._again(ordinal, frame)
-        if ordinal >= self.decoded + self.config.window:
-            return AcceptResult.OVERLOAD
-        known = self._held.get(ordinal)
-        if known is not None:
-            return self._compare(frame, known[0].flags, known[1])
-        flags = frame.flags
-        if flags and (flags & _FOREIGN or (final and flags & _ERASED)):
-            return AcceptResult.BAD_PAYLOAD
         try:
-            bits, erased = split_row(frame.payload, bits=shape.bits(sequence), flags=flags)
+            count = block_rows(frame.payload)
+            stop = frame.sequence + count
+            if (stop != rounds + 1 if final else stop > rounds) or frame.epoch >= LAST_EPOCH:
+                return AcceptResult.BAD_SEQUENCE
+            widths = self.shape.widths(frame.sequence, count)
+            rows = split_block(frame.payload, widths=widths, flags=frame.flags)
         except PayloadError:
             return AcceptResult.BAD_PAYLOAD
-        self._held[ordinal] = (Row(frame.epoch, sequence, bits, erased, flags, now), frame.payload)
-        self._advance()
+        if frame.flags & _FOREIGN or (final and rows[-1][1]):
+            return AcceptResult.BAD_PAYLOAD
+        return rows
+
+    def _accept_row(self, row: Row) -> AcceptResult:
+        ordinal = self.shape.ordinal(row.epoch, row.sequence)
+        if ordinal < self.expected:
+            if ordinal not in self._history:
+                return AcceptResult.STALE
+            known = self._history[ordinal]
+            return AcceptResult.LATE if known is None else self._compare(row, known)
+        if ordinal >= self.decoded + self.config.window:
+            return AcceptResult.OVERLOAD
+        held = self._held.get(ordinal)
+        if held is not None:
+            return self._compare(row, held)
+        self._held[ordinal] = row
         return AcceptResult.ACCEPTED
 
-    def decode_now(self, frame: Frame, now: int) -> Row | None:
-        """The frame as the row to decode now, if it is plain, the next, and the only one in flight.
-
-        Nearly all frames of a client that keeps up are. It is accepted then; None leaves it to `accept`.
-        """
-        kind, _, epoch, sequence, payload, flags = frame
-        expected = self.expected
-        shape = self.shape
-        rounds = shape.rounds
-        if (
-            flags
-            or self._ready
-            or self._held
-            or expected != self.decoded
-            or self._lost > expected
-            or epoch >= LAST_EPOCH
-            or sequence > rounds  # or it would pass for the next shot's
-            or epoch * (rounds + 1) + sequence != expected
-            or (kind == _FINAL) != (sequence == rounds)
-        ):
-            return None
-        bits = shape.bits(sequence)
-        rest = bits & 7
-        if len(payload) != (bits + 7) >> 3 or (rest and payload[-1] >> rest):
-            return None
-        self._history[expected] = (0, payload)
-        self.expected = expected + 1
-        return new(Row, (epoch, sequence, payload, None, 0, now))
-
-    def damaged(self, epoch: int, sequence: int, now: int) -> None:
-        """Notes that this data frame was sent and arrived damaged."""
-        if sequence > self.shape.rounds:
+    def damaged(self, fault: WireFault, now: int) -> None:
+        """Notes that these rows were sent and arrived damaged."""
+        first, limit = self.shape.ordinal(fault.epoch, fault.sequence), self.decoded + self.config.window
+        if fault.sequence > self.shape.rounds or fault.epoch >= LAST_EPOCH or first >= limit:
             return
-        ordinal = self.shape.ordinal(epoch, sequence)
-        if max(self.expected, self._lost) <= ordinal < self.decoded + self.config.window:
+        masked = bool(fault.flags & _ERASED)
+        stop = min(limit, first + self.shape.rows_in(fault.sequence, fault.length, masked=masked))
+        if stop > max(self.expected, self._lost):
             if self._lost <= self.expected:
                 self._lost_since = now
-            self._lost = ordinal + 1
+            self._lost = stop
             self._watch(progressed=False)
 
     def gaps(self) -> list[Gap]:
-        """Runs of frames that are missing before one that is known to have been sent, in order."""
+        """Runs of rows that are missing before one that is known to have been sent, in order."""
         if not self._held and self._lost <= self.expected:
             return []
         found: list[Gap] = []
@@ -171,7 +169,7 @@ class Ordering:
     def erase(self, gap: Gap, now: int) -> None:
         """Puts erased rounds in the place of the first gap, which holds no FINAL."""
         for ordinal in range(gap.first, gap.stop):
-            self._held[ordinal] = (erased_round(self.shape, *self.shape.place(ordinal), now), b"")
+            self._held[ordinal] = erased_round(self.shape, *self.shape.place(ordinal), now)
         self._advance()
 
     def resume_deadlines(self, now: int) -> None:
@@ -206,7 +204,7 @@ class Ordering:
         if isinstance(item, Skip):
             self.decoded = max(self.decoded, self.shape.ordinal(item.next_epoch, 0))
             oldest = self.decoded - HISTORY_WINDOWS * self.config.window
-            self._history = {at: known for at, known in self._history.items() if at >= oldest}
+            self._history = {at: known for at, known in self._history.items() if at > oldest}
             return
         self.decoded += 1
         self._history.pop(self.decoded - HISTORY_WINDOWS * self.config.window, None)
@@ -214,33 +212,26 @@ class Ordering:
             self.conflicts.discard(item.epoch)
 
     def _advance(self) -> None:
-        """Moves held frames that are in order now to `ready`."""
+        """Moves held rows that are in order now to `ready`."""
         before = self.expected
-        while (entry := self._held.pop(self.expected, None)) is not None:
-            row, payload = entry
+        while (row := self._held.pop(self.expected, None)) is not None:
             self._ready.append(row)
-            self._history[self.expected] = None if row.flags & _SYNTHETIC else (row.flags, payload)
+            self._history[self.expected] = None if row.flags & _SYNTHETIC else row
             self.expected += 1
         self._watch(progressed=self.expected != before)
 
     def _watch(self, *, progressed: bool) -> None:
-        """Starts and stops the clock of the first gap: it is as old as the first frame past it."""
+        """Starts and stops the clock of the first gap: it is as old as the first row past it."""
         if progressed:
             self._gap_since = None
         if self._gap_since is None and (self._held or self._lost > self.expected):
-            since = [row.arrived for row, _ in self._held.values()]
+            since = [row.arrived for row in self._held.values()]
             since += [self._lost_since] if self._lost > self.expected else []
             self._gap_since = self._next_nack = max(min(since), self._deadlines_from)
 
-    def _again(self, ordinal: int, frame: Frame) -> AcceptResult:
-        if ordinal not in self._history:
-            return AcceptResult.STALE
-        known = self._history[ordinal]
-        return AcceptResult.LATE if known is None else self._compare(frame, *known)
-
-    def _compare(self, frame: Frame, flags: int, payload: bytes) -> AcceptResult:
-        if frame.payload == payload and (frame.flags ^ flags) & ~_RESENT == 0:
+    def _compare(self, row: Row, known: Row) -> AcceptResult:
+        if row.bits == known.bits and row.erased == known.erased:
             return AcceptResult.DUPLICATE
-        if self.shape.ordinal(frame.epoch, self.shape.rounds) >= self.decoded:
-            self.conflicts.add(frame.epoch)
+        if self.shape.ordinal(row.epoch, self.shape.rounds) >= self.decoded:
+            self.conflicts.add(row.epoch)
         return AcceptResult.CONFLICT

@@ -9,12 +9,9 @@ from decoder_service.protocol import (
     CommitPayload,
     Flag,
     Frame,
-    FrameParser,
     FrameType,
     encode_commit,
 )
-from decoder_service.protocol.frame import encode_fields
-from decoder_service.protocol.payloads import COMMIT_LAYOUT
 
 KEPT_OUTPUTS = 8192
 """COMMIT and RESULT frames kept for a client that comes back."""
@@ -46,11 +43,10 @@ class OutputLog:
         """Outputs so far, and the number of the next."""
         self._stream = stream
         self._num_observables = num_observables
-        self._kept: deque[Frame | bytes] = deque(maxlen=KEPT_OUTPUTS)
-        """Those that were made encoded are kept so."""
+        self._kept: deque[Frame] = deque(maxlen=KEPT_OUTPUTS)
 
     def make(self, kind: FrameType, epoch: int, after: int, outcome: Outcome, flags: int) -> Frame:
-        """The next output; `after` is the sequence of the data frame that allowed it."""
+        """The next output; `after` is the sequence of the row that allowed it."""
         payload = encode_commit(
             CommitPayload(
                 outcome.upto_round,
@@ -68,16 +64,6 @@ class OutputLog:
         self._kept.append(frame)
         return frame
 
-    def encode(self, kind: int, epoch: int, after: int, outcome: Outcome, flags: int) -> bytes:
-        """As `make`, encoded: less work where nothing but its bytes is asked for."""
-        upto_round, frame_bits, model, time_in, time_out, more, readout = outcome
-        fixed = COMMIT_LAYOUT.pack(upto_round, after, time_in, time_out, model, self._num_observables)
-        payload = fixed + frame_bits + readout
-        encoded = encode_fields(kind, self._stream, epoch, self.count, payload, flags | more)
-        self.count += 1
-        self._kept.append(encoded)
-        return encoded
-
     def keep(self, frame: Frame) -> None:
         """Takes over an output that was made before."""
         self._kept.append(frame)
@@ -88,13 +74,5 @@ class OutputLog:
         missing = self.count - after
         if not 0 <= missing <= len(self._kept):
             return None
-        kept = map(_as_frame, list(self._kept)[len(self._kept) - missing :])
+        kept = list(self._kept)[len(self._kept) - missing :]
         return [frame._replace(flags=frame.flags | Flag.RESENT) for frame in kept]
-
-
-def _as_frame(output: Frame | bytes) -> Frame:
-    if isinstance(output, Frame):
-        return output
-    (frame,) = FrameParser().feed(output)
-    assert isinstance(frame, Frame)
-    return frame

@@ -1,4 +1,4 @@
-"""What the ordering of a stream takes and gives: results for frames, rows in order, gaps; its settings."""
+"""What the ordering of a stream takes and gives: results for rows, rows in order, gaps; its settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import NamedTuple
 from decoder_service.protocol import Flag, packed_bytes
 from decoder_service.session.shape import StreamShape
 
+_ERASED = int(Flag.ERASED)
 _LOST = int(Flag.ERASED | Flag.DEGRADED | Flag.SYNTHETIC)
 
 
 class AcceptResult(enum.Enum):
-    """What became of a data frame."""
+    """What became of a row, or, the last two, of a frame as a whole."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -25,15 +26,27 @@ class AcceptResult(enum.Enum):
     BAD_SEQUENCE = "bad-sequence"
 
 
+class Judged(NamedTuple):
+    """A run of rows of one frame with the same result: `count` rows from `sequence` on."""
+
+    result: AcceptResult
+    sequence: int
+    count: int
+
+
 class Row(NamedTuple):
-    """One accepted data frame, in order. `bits`, `erased` are packed LSB-first; `arrived` is in ns."""
+    """One accepted row, in order. `bits` are packed LSB-first, zero where erased; `arrived` is in ns."""
 
     epoch: int
     sequence: int
     bits: bytes
-    erased: bytes | None
     flags: int
     arrived: int
+
+    @property
+    def erased(self) -> bool:
+        """Whether the row carries no information."""
+        return bool(self.flags & _ERASED)
 
 
 class Skip(NamedTuple):
@@ -58,7 +71,7 @@ class OrderingConfig:
     """Window and deadlines of a stream.
 
     Args:
-        window: data frames in flight.
+        window: rows in flight.
         gap_deadline: nanoseconds from the discovery of a gap to its erasure.
         on_gap: 'erase' decodes lost rounds as erased; 'fail' abandons the shot.
     """
@@ -75,8 +88,5 @@ class OrderingConfig:
 
 
 def erased_round(shape: StreamShape, epoch: int, sequence: int, now: int) -> Row:
-    """The row that stands for a lost round: no bits, every bit erased."""
-    bits = shape.bits(sequence)
-    size = packed_bytes(bits)
-    mask = ((1 << bits) - 1).to_bytes(size, "little")
-    return Row(epoch, sequence, bytes(size), mask, _LOST, now)
+    """The row that stands for a lost round."""
+    return Row(epoch, sequence, bytes(packed_bytes(shape.bits(sequence))), _LOST, now)

@@ -34,21 +34,26 @@ from decoder_service.protocol import (
 )
 from decoder_service.session.ordering import LAST_EPOCH, Ordering
 from decoder_service.session.outputs import Outcome, OutputLog
-from decoder_service.session.rows import AcceptResult, Gap, OrderingConfig, Row, Skip
+from decoder_service.session.rows import AcceptResult, Gap, Judged, OrderingConfig, Row, Skip
 from decoder_service.session.shape import StreamShape
 
 _DEGRADED = int(Flag.DEGRADED)  # plain numbers, for speed; see `ordering`
 _CONFLICT = int(Flag.CONFLICT)
 _INHERITED = _DEGRADED | _CONFLICT
 _KINDS = (FrameType.COMMIT, FrameType.RESULT)
-_COMMIT = int(FrameType.COMMIT)
 
 _REFUSALS = {
-    AcceptResult.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the frame too old to compare"),
+    AcceptResult.STALE: (ErrorCode.STALE_EPOCH, "the shot is over, or the row too old to compare"),
     AcceptResult.LATE: (ErrorCode.LATE, "the round was lost and decoded as erased"),
-    AcceptResult.CONFLICT: (ErrorCode.CONFLICT, "another frame was accepted here; the first one is used"),
-    AcceptResult.BAD_PAYLOAD: (ErrorCode.BAD_PAYLOAD, "length, padding bits or flags do not fit this round"),
-    AcceptResult.BAD_SEQUENCE: (ErrorCode.BAD_SEQUENCE, "no such round, or FINAL not at the last one"),
+    AcceptResult.CONFLICT: (ErrorCode.CONFLICT, "other bits were accepted here; the first are used"),
+    AcceptResult.BAD_PAYLOAD: (
+        ErrorCode.BAD_PAYLOAD,
+        "length, padding bits or flags do not fit these rounds",
+    ),
+    AcceptResult.BAD_SEQUENCE: (
+        ErrorCode.BAD_SEQUENCE,
+        "no such round, or FINAL does not end with the last row",
+    ),
     AcceptResult.OVERLOAD: (ErrorCode.OVERLOAD, "past the credit window; not accepted, send it again"),
 }
 
@@ -67,10 +72,10 @@ class StreamSession:
 
     Args:
         stream: the number in the header of its frames.
-        shape: widths of the data frames.
+        shape: widths of the rows.
         config: window, deadline and gap policy.
         model: SHA-256 of the model's text, in hex, and `model_id` what COMMITs call it.
-        start: (epoch, sequence) of the first data frame, and `outputs` the number of frames sent
+        start: (epoch, sequence) of the first row, and `outputs` the number of frames sent
             before, for a stream that is restored from a journal.
     """
 
@@ -103,13 +108,12 @@ class StreamSession:
         self._clock = 0
 
     def receive(self, frame: Frame, now: int) -> list[Frame]:
-        """Takes a ROUND, FINAL, RESET or STATS of this stream; returns the answers."""
+        """Takes a ROUNDS, FINAL, RESET or STATS of this stream; returns the answers."""
         now = self._forward(now)
-        if frame.type in (FrameType.ROUND, FrameType.FINAL):
-            accepted = self.ordering.accept(frame, now)
-            if accepted is not AcceptResult.ACCEPTED:
-                return self._refuse(frame, accepted)
-            return [] if self.ordering.next_deadline() is None else self._nacks(now)
+        if frame.type in (FrameType.ROUNDS, FrameType.FINAL):
+            judged = self.ordering.accept(frame, now)
+            replies = [reply for run in judged for reply in self._refuse(frame, run)]
+            return replies + self._nacks(now)
         if frame.type == FrameType.RESET:
             return self._reset(frame)
         if frame.type == FrameType.STATS:
@@ -118,20 +122,11 @@ class StreamSession:
         message = f"{frame.type.name} is not for the server, or not for an open stream"
         return [self.error(ErrorCode.BAD_FRAME, "frame", message, frame.epoch, frame.sequence)]
 
-    def decode_now(self, frame: Frame, now: int) -> Row | None:
-        """A data frame that can be decoded at once, without `take`; None if it has to be received."""
-        if self._swap is not None or self._next is not None:
-            return None
-        row = self.ordering.decode_now(frame, self._forward(now))
-        if row is None or (self._degraded is None and not self.ordering.conflicts):
-            return row
-        return self._marked(row)
-
     def fault(self, fault: WireFault, now: int) -> list[Frame]:
         """A damaged frame of this stream: asked for again at once if it was data."""
         now = self._forward(now)
-        if fault.type in (FrameType.ROUND, FrameType.FINAL):
-            self.ordering.damaged(fault.epoch, fault.sequence, now)
+        if fault.type in (FrameType.ROUNDS, FrameType.FINAL):
+            self.ordering.damaged(fault, now)
             return self._nacks(now)
         return [self.error(ErrorCode.BAD_FRAME, "frame", fault.detail, fault.epoch, fault.sequence)]
 
@@ -194,45 +189,23 @@ class StreamSession:
         return Swap(epoch, sequence, swap.model, swap.kind)
 
     def decoded(self, row: Row, outcomes: list[Outcome]) -> list[Frame]:
-        """The row was decoded: COMMITs of a round, or, for FINAL, COMMITs and the RESULT (last)."""
+        """The row was decoded: COMMITs of a round, or, of the final row, COMMITs and the RESULT (last)."""
         last = len(outcomes) - 1 if row.sequence == self.shape.rounds else -1
         flags = row.flags & _INHERITED
         frames = [
             self._log.make(_KINDS[at == last], row.epoch, row.sequence, outcome, flags)
             for at, outcome in enumerate(outcomes)
         ]
-        self.finished(row, len(outcomes))
-        return frames
-
-    def decoded_now(self, row: Row, outcomes: list[Outcome]) -> bytes:
-        """As `decoded`, encoded, of a row that was decoded now; `finished` has to follow."""
-        epoch, sequence, _, _, flags, _ = row
-        flags &= _INHERITED
-        encode = self._log.encode
-        if sequence != self.shape.rounds and len(outcomes) == 1:
-            return encode(_COMMIT, epoch, sequence, outcomes[0], flags)
-        last = len(outcomes) - 1 if sequence == self.shape.rounds else -1
-        return b"".join(
-            [
-                encode(_KINDS[at == last], epoch, sequence, outcome, flags)
-                for at, outcome in enumerate(outcomes)
-            ]
-        )
-
-    def finished(self, row: Row, outputs: int) -> None:
-        """Counts a row that was decoded, with so many outputs: the window moves on."""
         if row.flags & _DEGRADED:
             self._degraded = row.epoch
         self.ordering.done(row)
-        stats = self.stats
         if row.sequence == self.shape.rounds:
-            stats.shots += 1
+            self.stats.shots += 1
         else:
-            stats.rounds += 1
-        if row.erased is not None and any(row.erased):
-            stats.erased += 1
-        if outputs:
-            stats.commits += outputs
+            self.stats.rounds += 1
+        self.stats.erased += row.erased
+        self.stats.commits += len(outcomes)
+        return frames
 
     def failed(self, row: Row, reason: str) -> None:
         """The decoder refused the row: its shot is abandoned, the next one starts clean."""
@@ -292,9 +265,18 @@ class StreamSession:
         """Restores an output from a journal."""
         self._log.keep(frame)
 
-    def error(self, code: ErrorCode, scope: Scope, message: str, epoch: int = 0, sequence: int = 0) -> Frame:
-        """An ERROR about this stream."""
-        payload = encode_message(Error(code, scope, message))
+    def error(
+        self,
+        code: ErrorCode,
+        scope: Scope,
+        message: str,
+        epoch: int = 0,
+        sequence: int = 0,
+        *,
+        count: int = 1,
+    ) -> Frame:
+        """An ERROR about this stream, or about `count` rows of it."""
+        payload = encode_message(Error(code, scope, message, count))
         return Frame(FrameType.ERROR, self.stream, epoch, sequence, payload)
 
     def restart_ordering(self, *, conflict: bool) -> None:
@@ -319,16 +301,17 @@ class StreamSession:
             self._clock = now
         return self._clock
 
-    def _refuse(self, frame: Frame, accepted: AcceptResult) -> list[Frame]:
-        stats = self.stats
-        stats.duplicates += accepted is AcceptResult.DUPLICATE
-        stats.conflicts += accepted is AcceptResult.CONFLICT
-        stats.late += accepted is AcceptResult.LATE
-        stats.overloads += accepted is AcceptResult.OVERLOAD
-        if accepted is AcceptResult.DUPLICATE:
+    def _refuse(self, frame: Frame, run: Judged) -> list[Frame]:
+        """The answer to rows that were not accepted: one ERROR for those with the same reason."""
+        stats, result = self.stats, run.result
+        stats.duplicates += run.count * (result is AcceptResult.DUPLICATE)
+        stats.conflicts += run.count * (result is AcceptResult.CONFLICT)
+        stats.late += run.count * (result is AcceptResult.LATE)
+        stats.overloads += run.count * (result is AcceptResult.OVERLOAD)
+        if result in (AcceptResult.ACCEPTED, AcceptResult.DUPLICATE):
             return []
-        code, message = _REFUSALS[accepted]
-        return [self.error(code, "frame", message, frame.epoch, frame.sequence)]
+        code, message = _REFUSALS[result]
+        return [self.error(code, "frame", message, frame.epoch, run.sequence, count=run.count)]
 
     def _nacks(self, now: int) -> list[Frame]:
         gaps = self.ordering.nacks_due(now)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import _qecpipe
 from sims.doctor.finding import Finding
 from sims.sweeps.collect import usable_cores
 
@@ -25,7 +26,6 @@ _INSTRUCTION_SETS = {
 """Names, and the flags of /proc/cpuinfo of which one says so (for AVX-512: all of them)."""
 _SHOWN_ABSENT = {"x86_64": ("AVX2", "AVX-512", "VNNI", "AMX"), "aarch64": ("NEON", "SVE")}
 _ALL_NEEDED = ("AVX-512",)
-_NATIVE_SOURCES = ("network", "matching", "residual")
 
 
 def processor() -> Iterator[Finding]:
@@ -48,8 +48,8 @@ def processor() -> Iterator[Finding]:
     memory = _memory_gib()
     if memory is not None:
         yield Finding("processor", "memory", f"{memory:.1f} GiB")
+    yield from _extension()
     yield _compiler()
-    yield _native_code()
 
 
 def cpu_info() -> dict[str, str]:
@@ -83,7 +83,7 @@ def _memory_gib() -> float | None:
 
 
 def _compiler() -> Finding:
-    """The compiler of the native code."""
+    """What builds the extension and, in tests, CUDA kernels for the CPU."""
     from cuda.qecpipe.cpu_build import CompilerMissingError, find_compiler
 
     try:
@@ -98,17 +98,17 @@ def _compiler() -> Finding:
     return Finding("processor", "compiler", f"{path}: {lines[0]}")
 
 
-def _native_code() -> Finding:
-    """Whether the pre-decoder's C++ can be compiled and loaded here."""
-    from predecoder.native import NativeUnavailableError, load_library
-
-    try:
-        for name in _NATIVE_SOURCES:
-            load_library(name)
-    except NativeUnavailableError as error:
-        reason = " ".join(str(error).split())
-        return Finding("processor", "native code", f"no, Python does its work more slowly: {reason}", "note")
-    return Finding("processor", "native code", "compiled for this machine")
+def _extension() -> Iterator[Finding]:
+    """The extension module: which one, how it was built, and what it was chosen to run on."""
+    how = [_qecpipe.VERSION, _qecpipe.COMPILER, _qecpipe.BUILD_TYPE]
+    if _qecpipe.SANITIZERS:
+        how.append(f"sanitizers {_qecpipe.SANITIZERS}")
+    slow = bool(_qecpipe.SANITIZERS) or _qecpipe.BUILD_TYPE != "Release"
+    level = "note" if slow else "ok"
+    yield Finding("processor", "extension", f"{_qecpipe.__file__} ({', '.join(how)})", level)
+    *others, best = _qecpipe.instruction_sets()
+    also = f" (can also run {', '.join(others)})" if others else ""
+    yield Finding("processor", "extension runs", best + also)
 
 
 def gpu() -> Iterator[Finding]:

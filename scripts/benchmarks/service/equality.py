@@ -44,7 +44,7 @@ OPTIONS = {"commit": 2, "buffer": 2}
 BATCH = 50
 WRONG = str(memory(5, 7, 0.005).detector_error_model(decompose_errors=True))
 PATIENT: dict[str, Any] = {"gap_deadline": 20.0, "faults": 1 << 30}
-DATA = (FrameType.ROUND, FrameType.FINAL)
+DATA = (FrameType.ROUNDS, FrameType.FINAL)
 
 
 class Noisy(DecoderClient):

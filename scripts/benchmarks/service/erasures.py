@@ -95,7 +95,7 @@ def streamed(
     for shot, rows in enumerate(shots):
         for sequence, row in enumerate(rows):
             if (shot, sequence) in lost:
-                client.push(stream, bytes(len(row)), b"\xff" * len(row))
+                client.push(stream, bytes(len(row)), erased=True)
             else:
                 client.push(stream, row)
     while stream.in_flight and stream.epoch == target:

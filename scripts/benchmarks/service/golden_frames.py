@@ -51,10 +51,19 @@ def _frames() -> Iterator[tuple[str, tuple[Frame, Any]]]:
     )
     opened = protocol.Opened(digest, MODEL[:8].hex(), 4, [(1, 4), (3, 8)], 4, 1, 256, 5, 0, 0, 50_000_000)
     yield "opened", _control(FrameType.OPENED, opened, stream=7, epoch=5)
-    yield "round", (Frame(FrameType.ROUND, 7, 5, 1, bytes([0b10000001])), "bits 0 and 7")
-    erased = Frame(FrameType.ROUND, 7, 5, 2, bytes([0, 0b00000110]), Flag.ERASED)
-    yield "round with erasures", (erased, "bits 1 and 2 erased")
-    yield "final", (Frame(FrameType.FINAL, 7, 5, 4, bytes([0b1010]), Flag.RESENT), "bits 1 and 3")
+    one = protocol.encode_block([bytes([0b10000001])])
+    yield "one round", (Frame(FrameType.ROUNDS, 7, 5, 1, one), "round 1: bits 0 and 7")
+    two = protocol.encode_block([bytes([0b11]), bytes([0b10000001])])
+    yield "two rounds", (Frame(FrameType.ROUNDS, 7, 5, 0, two), "round 0: bits 0 and 1; round 1: 0 and 7")
+    erased = protocol.encode_block([b"\1", b"\0"], [False, True])
+    yield (
+        "two rounds, one erased",
+        (Frame(FrameType.ROUNDS, 7, 5, 2, erased, Flag.ERASED), "round 2: bit 0; round 3 is erased"),
+    )
+    final = protocol.encode_block([bytes([0b1010])])
+    yield "final row", (Frame(FrameType.FINAL, 7, 5, 4, final, Flag.RESENT), "bits 1 and 3")
+    ending = protocol.encode_block([b"\0", bytes([0b1010])])
+    yield "end of a shot", (Frame(FrameType.FINAL, 7, 5, 3, ending), "round 3: none; final row: bits 1 and 3")
     commit = protocol.CommitPayload(3, 4, 1_000_000_000, 1_000_004_321, MODEL[:8], 1, b"\x01")
     yield (
         "commit",
@@ -82,6 +91,8 @@ def _frames() -> Iterator[tuple[str, tuple[Frame, Any]]]:
     )
     error = protocol.Error(protocol.ErrorCode.OVERLOAD, "frame", "257 frames in flight, window 256")
     yield "error", _control(FrameType.ERROR, error, stream=7, epoch=6, sequence=257)
+    several = protocol.Error(protocol.ErrorCode.CONFLICT, "frame", "other bits were accepted here", 3)
+    yield "error of three rows", _control(FrameType.ERROR, several, stream=7, epoch=6, sequence=1)
     yield "stats request", (Frame(FrameType.STATS, 7), "")
     yield "stats", _control(FrameType.STATS, protocol.Stats(rounds=5, shots=1, commits=2), stream=7)
     yield "ping", (Frame(FrameType.PING, 7, sequence=1, payload=b"any bytes"), "echoed")

@@ -109,8 +109,7 @@ def in_process(
     for epoch, (*rounds, final) in enumerate(shots):
         decoder.open(epoch)
         for sequence, row in enumerate(rounds):
-            mask = b"\xff" * len(row) if (epoch, sequence) in erased else None
-            outcomes = decoder.push(sequence, row, mask, 0)
+            outcomes = decoder.push(sequence, row, (epoch, sequence) in erased, 0)
             found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]
         *outcomes, result = decoder.finish(final, 0)
         found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]

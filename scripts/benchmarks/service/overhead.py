@@ -62,7 +62,7 @@ def main() -> None:
         decoder.open(epoch)
         for sequence, row in enumerate(rows[:-1]):
             start = time.perf_counter()
-            if decoder.push(sequence, row, None, 0):
+            if decoder.push(sequence, row, False, 0):
                 alone.append(time.perf_counter() - start)
                 commits.add(sequence)
         decoder.finish(rows[-1], 0)
@@ -122,7 +122,7 @@ def _client(
                 else:
                     client.sync(stream)  # a round that is still being handled must not delay the next one
                 start = time.perf_counter()
-                decoder.push(sequence, row, None, 0)
+                decoder.push(sequence, row, False, 0)
                 if sequence in commits:
                     between.append(time.perf_counter() - start)
             client.finish(stream, rows[-1])

@@ -38,7 +38,7 @@ def test_header_is_where_the_page_says(entry: dict) -> None:
     data = bytes.fromhex(entry["frame"])
     little = lambda at, size: int.from_bytes(data[at : at + size], "little")  # noqa: E731
     assert data[0:2] == b"QD"
-    assert data[2] == 1
+    assert data[2] == 2
     assert data[3] == FrameType[entry["type"]]
     assert (little(4, 4), little(8, 4), little(16, 8)) == (
         entry["stream"],

@@ -65,7 +65,9 @@ def test_one_flipped_bit_costs_at_most_its_own_frame(
         assert items[0].kind is FaultKind.GARBAGE
         assert second in items
     else:
-        fault = WireFault(FaultKind.BAD_CRC, f"{first.type.name} payload", *first[:4])
+        fault = WireFault(
+            FaultKind.BAD_CRC, f"{first.type.name} payload", *first[:4], len(first.payload), first.flags
+        )
         assert items == [fault, second]
 
 
@@ -86,7 +88,7 @@ def test_after_a_cut_frame_the_next_but_one_is_found(sent: list[Frame], data: st
 @pytest.mark.parametrize("kind", FrameType)
 def test_too_large_is_fatal_before_it_arrives(kind: FrameType) -> None:
     parser = FrameParser(limits=Limits(round_bytes=16, control_bytes=8, upload_bytes=32))
-    limit = {FrameType.ROUND: 16, FrameType.FINAL: 16, FrameType.UPLOAD: 32}.get(kind, 8)
+    limit = {FrameType.ROUNDS: 16, FrameType.FINAL: 16, FrameType.UPLOAD: 32}.get(kind, 8)
     assert parser.feed(encode_frame(Frame(kind, payload=bytes(limit)))) == [Frame(kind, payload=bytes(limit))]
     (fault,) = parser.feed(encode_frame(Frame(kind, payload=bytes(limit + 1)))[:HEADER_BYTES])
     assert isinstance(fault, WireFault)
@@ -105,7 +107,7 @@ def test_unknown_type_is_skipped_and_other_version_closes() -> None:
     assert isinstance(fault, WireFault)
     assert (fault.kind, ping) == (FaultKind.UNKNOWN_TYPE, Frame(FrameType.PING))
     other = bytearray(encode_frame(Frame(FrameType.PING)))
-    other[2] = 2
+    other[2] = 1
     _fix_check(other)
     (fault,) = parser.feed(bytes(other))
     assert isinstance(fault, WireFault)

@@ -82,19 +82,43 @@ def test_session_names_are_hexadecimal(session: str) -> None:
         protocol.decode_message(protocol.encode_message(protocol.Hello(session=session)), protocol.Hello)
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.booleans())
-def test_rows_are_lsb_first_as_numpy_packs_them(bits: list[bool], erased: bool) -> None:
-    row = np.packbits(bits, bitorder="little").tobytes()
-    payload = row + row if erased else row
-    flags = Flag.ERASED if erased else 0
-    assert protocol.split_row(payload, bits=len(bits), flags=flags) == (row, row if erased else None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 2**20), st.booleans()), min_size=1, max_size=20))
+def test_blocks_round_trip_and_every_other_length_is_refused(given: list[tuple[int, int, bool]]) -> None:
+    widths = [bits for bits, _, _ in given]
+    rows = [(value % 2**bits).to_bytes((bits + 7) // 8, "little") for bits, value, _ in given]
+    plain = protocol.encode_block(rows)
+    assert protocol.block_rows(plain) == len(rows)
+    assert protocol.split_block(plain, widths=widths, flags=0) == [(row, False) for row in rows]
+    erased = [flag for _, _, flag in given]
+    payload = protocol.encode_block(rows, erased)
+    assert protocol.split_block(payload, widths=widths, flags=Flag.ERASED) == [
+        (bytes(len(row)) if flag else row, flag) for row, flag in zip(rows, erased, strict=True)
+    ]
     for wrong in (payload + b"\0", payload[:-1]):
         with pytest.raises(PayloadError, match="bytes"):
-            protocol.split_row(wrong, bits=len(bits), flags=flags)
-    if len(bits) % 8:
-        padded = payload[:-1] + bytes([payload[-1] | 0x80])
-        with pytest.raises(PayloadError, match="pad"):
-            protocol.split_row(padded, bits=len(bits), flags=flags)
+            protocol.split_block(wrong, widths=widths, flags=Flag.ERASED)
+    if len(rows) % 8:
+        with pytest.raises(PayloadError, match="erasure bits"):
+            protocol.split_block(payload[:-1] + bytes([payload[-1] | 0x80]), widths=widths, flags=Flag.ERASED)
+
+
+def test_rows_are_lsb_first_as_numpy_packs_them_and_padding_is_zero() -> None:
+    row = np.packbits([1, 0, 0, 0, 0, 0, 0, 0, 0, 1], bitorder="little").tobytes()
+    assert protocol.split_block(b"\1\0" + row, widths=[10], flags=0) == [(b"\x01\x02", False)]
+    with pytest.raises(PayloadError, match="pad"):
+        protocol.split_block(b"\1\0\x01\x82", widths=[10], flags=0)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\1", b"\0\0", b"\0\0\1"])
+def test_a_block_has_at_least_one_row(payload: bytes) -> None:
+    with pytest.raises(PayloadError, match="at least 1"):
+        protocol.block_rows(payload)
+
+
+@pytest.mark.parametrize("count", [0, protocol.MOST_ROWS + 1])
+def test_a_block_that_its_count_does_not_fit_is_not_made(count: int) -> None:
+    with pytest.raises(ValueError, match=f"block of {count} rows"):
+        protocol.encode_rows(bytes(count), count)
 
 
 def test_a_field_that_does_not_fit_is_named() -> None:

@@ -97,8 +97,7 @@ def in_process(
         decoder.open(epoch)
         *rounds, final = rows(shot, decoder.shape)
         for sequence, row in enumerate(rounds):
-            mask = b"\xff" if (epoch, sequence) in erased else None
-            outcomes = decoder.push(sequence, row, mask, 0)
+            outcomes = decoder.push(sequence, row, (epoch, sequence) in erased, 0)
             found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]
         *outcomes, result = decoder.finish(final, 0)
         found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from decoder_service.protocol import Frame, FrameType, Open, Reload, encode_mess
 from decoder_service.server import build_process
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.event_loop import EventLoop
 from decoder_service.server.metrics import WorkerMetrics
@@ -74,22 +72,6 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, kit) -> Bench:
     return Bench(tmp_path, kit.text, kit.options)
-
-
-def test_a_row_is_finished_though_its_client_does_not_read(bench: Bench, kit) -> None:
-    """A resume would else be told that the round is still to be sent."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        connection = Connection(ours, 1, limits=WorkerConfig(state="").limits)
-        bench.session.attach(connection, 0)
-        server_stream = bench.session.streams[0]
-        row = kit.rows(kit.sample(1, seed=3)[0], server_stream.session.shape)[0]
-        assert server_stream.decode_now(Frame(FrameType.ROUND, 0, payload=row), 1) is not None
-        assert server_stream.session.ordering.decoded == 0
-        connection.stalled_since = 1
-        bench.scheduler.work(bench.session)
-        assert server_stream.session.ordering.decoded == 1
-        connection.close()
 
 
 def test_a_reload_of_a_stream_that_ended_meanwhile_comes_to_nothing(bench: Bench) -> None:

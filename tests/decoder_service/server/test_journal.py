@@ -9,7 +9,16 @@ from typing import Literal
 
 import pytest
 
-from decoder_service.protocol import Flag, Frame, FrameType, Open, Reload, encode_frame, without_times
+from decoder_service.protocol import (
+    Flag,
+    Frame,
+    FrameType,
+    Open,
+    Reload,
+    encode_block,
+    encode_frame,
+    without_times,
+)
 from decoder_service.server import journal as journal_module
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.journal import Journal, JournalError, read_frames, segments
@@ -58,9 +67,9 @@ class Bench:
         out = []
         for epoch, shot in enumerate(self.kit.sample(shots, seed=3)):
             for sequence, row in enumerate(self.kit.rows(shot, self.decoder.shape)):
-                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUND
+                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUNDS
                 if (epoch, sequence) not in lost:
-                    out.append(Frame(kind, 0, epoch, sequence, row))
+                    out.append(Frame(kind, 0, epoch, sequence, encode_block([row])))
         return out
 
     def restore(self, name: str) -> ServerStream | None:

@@ -11,11 +11,13 @@ import pytest
 from decoder_service.protocol import (
     Error,
     ErrorCode,
+    Flag,
     Frame,
     FrameType,
     decode_commit,
     decode_message,
     decode_nack,
+    encode_block,
 )
 from decoder_service.session import OrderingConfig, Outcome, Row, Skip, StreamSession, StreamShape, Swap
 
@@ -90,13 +92,31 @@ def data(epoch: int, sequence: int, *, value: int | None = None, flags: int = 0)
     """A sound ROUND or FINAL; its bits tell epoch and sequence apart."""
     bits = SHAPE.bits(sequence)
     content = (epoch * 37 + sequence * 11 + 1 if value is None else value) % (1 << bits)
-    kind = FrameType.FINAL if sequence == SHAPE.rounds else FrameType.ROUND
-    return Frame(kind, 3, epoch, sequence, bytes([content]), flags)
+    kind = FrameType.FINAL if sequence == SHAPE.rounds else FrameType.ROUNDS
+    return Frame(kind, 3, epoch, sequence, encode_block([bytes([content])]), flags)
+
+
+def block(epoch: int, sequence: int, count: int, *, erased: tuple[int, ...] = (), value: int = 0) -> Frame:
+    """Rows of a sound shot in one frame, with the rounds `erased` marked and all bits changed by `value`."""
+    singles = [data(epoch, at) for at in range(sequence, sequence + count)]
+    rows = [bytes([single.payload[-1] ^ value]) for single in singles]
+    flags = [at in erased for at in range(sequence, sequence + count)] if erased else None
+    return Frame(
+        singles[-1].type, 3, epoch, sequence, encode_block(rows, flags), Flag.ERASED if erased else 0
+    )
 
 
 def shot(epoch: int, **options: int) -> list[Frame]:
     """All data frames of a shot."""
     return [data(epoch, sequence, **options) for sequence in range(SHAPE.rounds + 1)]
+
+
+def refused(frames: list[Frame]) -> list[tuple[ErrorCode, int, int, int]]:
+    """(code, epoch, sequence, rows) of the ERROR frames."""
+    said = [
+        (frame, decode_message(frame.payload, Error)) for frame in frames if frame.type == FrameType.ERROR
+    ]
+    return [(error.code, frame.epoch, frame.sequence, error.count) for frame, error in said]
 
 
 def errors(frames: list[Frame]) -> list[tuple[ErrorCode, int, int]]:
@@ -136,5 +156,13 @@ def kit() -> SimpleNamespace:
         return Stream(StreamSession(3, SHAPE, config, model="ab" * 32, model_id=b"\xab" * 8))
 
     return SimpleNamespace(
-        make=make, data=data, shot=shot, errors=errors, nacks=nacks, outputs=outputs, deadline=DEADLINE
+        make=make,
+        data=data,
+        block=block,
+        shot=shot,
+        errors=errors,
+        refused=refused,
+        nacks=nacks,
+        outputs=outputs,
+        deadline=DEADLINE,
     )

@@ -1,0 +1,346 @@
+// Alternating trees and blossoms of regions: the upper half of sparse blossom, see flooder.h.
+//
+// Every defect begins as the root of a tree. Even regions of a tree grow. What one meets decides:
+//  - a matched region joins as an odd one, which shrinks, and its mate as an even one;
+//  - the boundary, a region matched to it, or another tree: the path to the root is matched anew, with one pair
+//    more, and the trees are done: their regions are matched and keep still;
+//  - another even region of the tree: the cycle becomes a blossom, which is even.
+// Of odd regions with radius 0, a defect becomes part of a blossom with its neighbours in the tree, and a blossom is
+// replaced by its children. Where no tree is left, the matching is the lightest: radii are duals that prove it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "flooder.h"
+
+namespace matching {
+
+class Blossoms {
+  public:
+    explicit Blossoms(const Arcs& arcs) : arcs_(arcs), flooder_(arcs) {}
+
+    void begin(const float* weights) {
+        flooder_.begin(weights);
+        defects_ = 0, trees_left_ = 0, passes_ = 0;
+        tree_first_.clear();
+    }
+
+    void add_defect(int32_t node) {
+        plant(flooder_.add_defect(node));
+        defects_++;
+    }
+
+    // Matches all defects; false where that cannot be.
+    bool solve() {
+        for (int32_t defect = 0; defect < defects_; defect++) flooder_.look_at(flooder_.region(defect).node);
+        return run();
+    }
+
+    // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the hub;
+    // false where there is none.
+    //
+    // The hub becomes a node. Regions that were matched to it touch it, each is at the lowest weight from any
+    // other on a path through it, and all of them are as well matched in pairs as they were. If they are an even
+    // number, the hub becomes a defect, otherwise one of them is left over. In both cases, this is one blossom of
+    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were.
+    bool change_parity() {
+        if (arcs_.hub_arcs.empty()) return false;
+        find_matched_to_hub();
+        flooder_.open_hub();
+        const size_t count = matched_.size();
+        int32_t root = count == 1 ? matched_[0].region : -1;
+        if (count % 2) {
+            flooder_.occupy_hub(matched_[0].region, flooder_.path(matched_[0].next.path));
+        } else {
+            const int32_t hub = flooder_.add_defect(arcs_.hub);
+            if (count == 0) root = hub;
+            matched_.push_back({hub, Link{hub, -1, -1}});
+        }
+        if (root >= 0) {
+            plant(root);
+            flooder_.set_slope(root, 1);
+        } else {
+            root = flooder_.add_region();
+            for (size_t k = 0; k < matched_.size(); k++) {
+                const Child& child = matched_[k];
+                flooder_.add_child(root, {child.region, through_hub(child.next, matched_[(k + 1) % matched_.size()].next)});
+            }
+            plant(root);
+            wrap_children(root);
+        }
+        flooder_.look_from_hub();
+        return run();
+    }
+
+    // Calls visit(edge) for every edge of every path of the matching: twice for one on two of them.
+    template <class Visitor>
+    void for_each_edge(const Visitor& visit) {
+        passes_++;
+        for (int32_t defect = 0; defect < flooder_.num_regions(); defect++) {
+            if (flooder_.region(defect).node < 0) continue;
+            const int32_t top = flooder_.top(defect);
+            Region& region = flooder_.region(top);
+            if (region.seen == passes_) continue;
+            region.seen = passes_;
+            const int32_t mate = region.mate.to < 0 ? -1 : flooder_.top(region.mate.to);
+            if (mate < 0 || flooder_.region(mate).seen != passes_) edges_of(region.mate.path, visit);
+            open_.push_back({top, region.mate.from});
+            while (!open_.empty()) {
+                const Opened at = open_.back();
+                open_.pop_back();
+                pair_children(at, visit);
+            }
+        }
+    }
+
+  private:
+    // A region in which a defect is matched outside.
+    struct Opened {
+        int32_t region, base;
+    };
+
+    // Outermost regions that are matched to the hub, with their links to it.
+    void find_matched_to_hub() {
+        matched_.clear();
+        passes_++;
+        for (int32_t defect = 0; defect < defects_; defect++) {
+            const int32_t top = flooder_.top(defect);
+            Region& region = flooder_.region(top);
+            if (region.seen == passes_) continue;
+            region.seen = passes_;
+            if (region.mate.to >= 0 || !arcs_.is_hub[flooder_.path(region.mate.path).edge]) continue;
+            matched_.push_back({top, region.mate});
+        }
+    }
+
+    // From one region to another; `path` -1 is the hub itself.
+    Link through_hub(const Link& a, const Link& b) {
+        if (!a) return {a.from, b.from, b.path};
+        if (!b) return {a.from, b.from, a.path};
+        return {a.from, b.from, flooder_.add_path({a.path, -1, b.path})};
+    }
+
+    // The root of a new tree.
+    void plant(int32_t region) {
+        Region& r = flooder_.region(region);
+        r.label = Label::kEven, r.tree = static_cast<int32_t>(tree_first_.size()), r.next_in_tree = -1;
+        r.mate = Link();
+        tree_first_.push_back(region);
+        trees_left_++;
+    }
+
+    void join(int32_t region, int32_t tree, Label label) {
+        Region& r = flooder_.region(region);
+        r.label = label, r.tree = tree;
+        r.next_in_tree = tree_first_[tree], tree_first_[tree] = region;
+    }
+
+    bool run() {
+        while (trees_left_ > 0) {
+            const Event event = flooder_.next();
+            switch (event.kind) {
+                case Event::kNone: return false;
+                case Event::kMeet: meet(event); break;
+                case Event::kBoundary: augment(event.region, event.link); break;
+                case Event::kVanish: vanish(event.region); break;
+            }
+            // Where two things were due at once, only this node may know of the other one.
+            if (event.node >= 0) flooder_.look_at(event.node);
+        }
+        return true;
+    }
+
+    void meet(const Event& event) {
+        int32_t a = event.region, b = event.other;
+        Link link = event.link;
+        if (flooder_.region(a).label != Label::kEven) std::swap(a, b), link = link.reversed();
+        Region& other = flooder_.region(b);
+        if (other.label == Label::kEven) {
+            if (flooder_.region(a).tree == other.tree) return shrink(a, b, link);
+            augment(a, link);
+            augment(b, link.reversed());
+        } else if (other.mate.to < 0) {
+            other.mate = link.reversed();
+            augment(a, link);
+        } else {
+            const int32_t tree = flooder_.region(a).tree, mate = flooder_.top(other.mate.to);
+            other.via = link.reversed();
+            join(b, tree, Label::kOdd);
+            join(mate, tree, Label::kEven);
+            flooder_.set_slope(b, -1);
+            flooder_.set_slope(mate, 1);
+        }
+    }
+
+    // Matches an even region outside its tree, and the path to the root anew; the tree is done.
+    void augment(int32_t even, Link link) {
+        const int32_t tree = flooder_.region(even).tree;
+        while (true) {
+            Region& e = flooder_.region(even);
+            const Link before = e.mate;
+            e.mate = link;
+            if (!before) break;
+            Region& odd = flooder_.region(flooder_.top(before.to));
+            odd.mate = odd.via;
+            even = flooder_.top(odd.via.to), link = odd.via.reversed();
+        }
+        // Those that grow first: less is due in a moment then.
+        for (const Label label : {Label::kEven, Label::kOdd}) {
+            for (int32_t k = tree_first_[tree]; k >= 0; k = flooder_.region(k).next_in_tree) {
+                Region& region = flooder_.region(k);
+                if (region.tree != tree || region.parent >= 0 || region.label != label) continue;
+                region.label = Label::kMatched;
+                flooder_.set_slope(k, 0);
+            }
+        }
+        trees_left_--;
+    }
+
+    // The odd region above an even one in its tree, -1 at the root.
+    int32_t odd_above(int32_t even) const {
+        const Link& mate = flooder_.region(even).mate;
+        return mate ? flooder_.top(mate.to) : -1;
+    }
+    int32_t even_above(int32_t odd) const { return flooder_.top(flooder_.region(odd).via.to); }
+
+    // Makes a blossom of two even regions of a tree that meet, and what is on their ways to the root.
+    void shrink(int32_t a, int32_t b, Link link) {
+        passes_++;
+        for (int32_t even = a; even >= 0;) {
+            flooder_.region(even).seen = passes_;
+            const int32_t odd = odd_above(even);
+            even = odd < 0 ? -1 : even_above(odd);
+        }
+        down_.clear();
+        int32_t stem = b;
+        while (flooder_.region(stem).seen != passes_) {
+            const int32_t odd = odd_above(stem);
+            down_.push_back({stem, flooder_.region(stem).mate});
+            down_.push_back({odd, flooder_.region(odd).via});
+            stem = even_above(odd);
+        }
+        const int32_t blossom = flooder_.add_region();
+        for (int32_t even = a; even != stem;) {
+            const int32_t odd = odd_above(even);
+            flooder_.add_child(blossom, {even, flooder_.region(even).mate});
+            flooder_.add_child(blossom, {odd, flooder_.region(odd).via});
+            even = even_above(odd);
+        }
+        // From the stem down to b, and from there to a.
+        int32_t at = stem;
+        for (size_t k = down_.size(); k-- > 0;) {
+            flooder_.add_child(blossom, {at, down_[k].next.reversed()});
+            at = down_[k].region;
+        }
+        flooder_.add_child(blossom, {at, link.reversed()});
+        flooder_.region(blossom).mate = flooder_.region(stem).mate;
+        join(blossom, flooder_.region(stem).tree, Label::kEven);
+        wrap_children(blossom);
+    }
+
+    void wrap_children(int32_t blossom) {
+        for (int32_t k = 0; k < flooder_.region(blossom).children; k++) {
+            flooder_.wrap(flooder_.child(flooder_.region(blossom), k).region, blossom);
+        }
+        flooder_.set_slope(blossom, 1);
+    }
+
+    void vanish(int32_t odd) {
+        const Region& region = flooder_.region(odd);
+        if (region.children) return expand(odd);
+        const Link up = region.via, down = region.mate;
+        const Link link{up.to, down.to, flooder_.add_path({up.path, -1, down.path})};
+        shrink(flooder_.top(up.to), flooder_.top(down.to), link);
+    }
+
+    // Replaces an odd blossom by its children, of which those between its ends in the tree stay there.
+    void expand(int32_t blossom) {
+        const Region b = flooder_.region(blossom);
+        const int32_t top = child_around(b, blossom, b.via.from), end = child_around(b, blossom, b.mate.from);
+        const int32_t size = b.children, step = (end - top + size) % size % 2 ? size - 1 : 1;
+        flooder_.region(blossom).label = Label::kMatched, flooder_.region(blossom).tree = -1;
+        for (int32_t k = 0; k < size; k++) flooder_.unwrap(flooder_.child(b, k).region);
+        const auto link = [&](int32_t k) {  // to the next in this direction
+            return step == 1 ? flooder_.child(b, k).next : flooder_.child(b, (k + step) % size).next.reversed();
+        };
+        const auto child = [&](int32_t k) { return flooder_.child(b, k).region; };
+        int32_t at = top;
+        flooder_.region(child(at)).via = b.via;
+        while (at != end) {
+            const int32_t even = (at + step) % size, odd = (even + step) % size;
+            flooder_.region(child(at)).mate = link(at), flooder_.region(child(even)).mate = link(at).reversed();
+            flooder_.region(child(odd)).via = link(even).reversed();
+            join(child(at), b.tree, Label::kOdd);
+            join(child(even), b.tree, Label::kEven);
+            at = odd;
+        }
+        flooder_.region(child(end)).mate = b.mate;
+        join(child(end), b.tree, Label::kOdd);
+        for (at = (end + step) % size; at != top; at = (at + 2 * step) % size) {
+            const int32_t other = (at + step) % size;
+            flooder_.region(child(at)).mate = link(at), flooder_.region(child(other)).mate = link(at).reversed();
+            for (const int32_t k : {at, other}) {
+                flooder_.region(child(k)).label = Label::kMatched, flooder_.region(child(k)).tree = -1;
+            }
+        }
+        for (int32_t k = 0; k < size; k++) {
+            const Label label = flooder_.region(child(k)).label;
+            flooder_.set_slope(child(k), label == Label::kEven ? 1 : label == Label::kOdd ? -1 : 0);
+        }
+    }
+
+    // Which child of a blossom a defect is in.
+    int32_t child_around(const Region& blossom, int32_t number, int32_t defect) const {
+        while (flooder_.region(defect).parent != number) defect = flooder_.region(defect).parent;
+        int32_t k = 0;
+        while (flooder_.child(blossom, k).region != defect) k++;
+        return k;
+    }
+
+    // All children but the one that is matched outside are mates of a neighbour in the cycle.
+    template <class Visitor>
+    void pair_children(Opened at, const Visitor& visit) {
+        const Region& blossom = flooder_.region(at.region);
+        if (!blossom.children) return;
+        const int32_t size = blossom.children, base = child_around(blossom, at.region, at.base);
+        open_.push_back({flooder_.child(blossom, base).region, at.base});
+        for (int32_t k = 1; k < size; k += 2) {
+            const Child& one = flooder_.child(blossom, (base + k) % size);
+            const Child& two = flooder_.child(blossom, (base + k + 1) % size);
+            edges_of(one.next.path, visit);
+            open_.push_back({one.region, one.next.from});
+            open_.push_back({two.region, one.next.to});
+        }
+    }
+
+    template <class Visitor>
+    void edges_of(int32_t number, const Visitor& visit) {
+        paths_.push_back(number);
+        while (!paths_.empty()) {
+            const Path path = flooder_.path(paths_.back());
+            paths_.pop_back();
+            if (path.edge < 0) {
+                paths_.push_back(path.a), paths_.push_back(path.b);
+                continue;
+            }
+            visit(path.edge);
+            for (int32_t v : {path.a, path.b}) {
+                for (; v >= 0 && flooder_.visit(v).parent >= 0; v = flooder_.visit(v).parent) {
+                    visit(flooder_.visit(v).edge);
+                }
+            }
+        }
+    }
+
+    const Arcs& arcs_;
+    Flooder flooder_;
+    int32_t defects_ = 0, trees_left_ = 0, passes_ = 0;
+    std::vector<int32_t> tree_first_;
+    std::vector<Child> down_, matched_;
+    std::vector<Opened> open_;
+    std::vector<int32_t> paths_;
+};
+
+}  // namespace matching

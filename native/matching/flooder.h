@@ -1,0 +1,311 @@
+// Regions around defects that grow and shrink over the graph as time passes, and what happens to them.
+//
+// A region is the ball around a defect or a blossom, an odd set of regions that met in a cycle and grow as one.
+// Only outermost regions change: their radius has slope 1, 0 or -1. No two of them overlap, so every node (a
+// detector) is in one region at most. A node's reach is how far its region goes past it. An edge between nodes
+// of two regions is full when both reaches add up to its weight, and the regions meet there.
+//
+// This is the lower half of the sparse blossom algorithm (Higgott and Gidney, "Sparse Blossom: correcting a
+// million errors per core second with minimum-weight matching", arXiv:2303.15933); blossoms.h is the upper one.
+//
+// Every node and every region that shrinks has the time when something may happen to it next. It is never too
+// late, and what happens is looked at again when it has come.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "graph.h"
+#include "regions.h"
+
+namespace matching {
+
+class Flooder {
+  public:
+    explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.hub + 1), limit_(arcs.hub) {}
+
+    // Forgets the last shot. `weights`: of edges in this shot, of which the absolute value counts; null for the
+    // graph's own.
+    void begin(const float* weights) {
+        for (const Visit& visit : visits_) nodes_[visit.node] = Node();
+        for (const int32_t node : due_unvisited_) nodes_[node] = Node();
+        visits_.clear(), regions_.clear(), children_.clear(), paths_.clear(), events_.clear();
+        due_unvisited_.clear();
+        weights_ = weights;
+        now_ = 0, limit_ = arcs_.hub;
+    }
+
+    // A region of radius 0 that grows; `look_at` has to follow once all are there.
+    int32_t add_defect(int32_t node) {
+        const int32_t defect = add_region();
+        regions_[defect].slope = 1, regions_[defect].intercept = -now_, regions_[defect].node = node;
+        occupy(node, defect, {node, -1, -1, defect});
+        return defect;
+    }
+
+    // One of radius 0 that does not change and has no nodes.
+    int32_t add_region() {
+        regions_.emplace_back();
+        return static_cast<int32_t>(regions_.size()) - 1;
+    }
+
+    // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due.
+    void open_hub() {
+        limit_ = arcs_.boundary;
+        events_.clear();
+        for (const Visit& visit : visits_) nodes_[visit.node].due = kNever;
+    }
+
+    // Puts the hub at the surface of a region whose boundary path is `path`.
+    void occupy_hub(int32_t region, const Path& path) {
+        occupy(arcs_.hub, region, {arcs_.hub, path.a, path.edge, visits_[path.a].defect});
+    }
+
+    // Time passes until regions meet, one meets the boundary, or one that shrinks has radius 0.
+    Event next() {
+        while (!events_.empty()) {
+            std::pop_heap(events_.begin(), events_.end());
+            const Due due = events_.back();
+            events_.pop_back();
+            if (due.what < 0) {
+                const int32_t region = ~due.what;
+                if (regions_[region].due != due.time) continue;
+                now_ = due.time;
+                if (vanishes(region)) return {Event::kVanish, region, -1, -1, {}};
+            } else {
+                if (nodes_[due.what].due != due.time) continue;
+                now_ = due.time;
+                nodes_[due.what].due = kNever;
+                const Event event = happen(due.what);
+                if (event.kind != Event::kNone) return event;
+            }
+        }
+        return {};
+    }
+
+    // Finds when something may happen to a node next.
+    void look_at(int32_t node) {
+        const Time time = look(node).time;
+        if (time != kNever) set_due(node, time);
+    }
+
+    // The hub, of reach 0, begins to grow: finds when it may reach the ends of its edges.
+    void look_from_hub() {
+        for (const Arc& arc : arcs_.hub_arcs) {
+            if (nodes_[arc.target].top >= 0) {
+                look_at(arc.target);
+                continue;
+            }
+            const Time time = now_ + weight(arc);
+            if (time >= nodes_[arc.target].due) continue;
+            due_unvisited_.push_back(arc.target);
+            set_due(arc.target, time);
+        }
+    }
+
+    void set_slope(int32_t region, int32_t slope) {
+        Region& r = regions_[region];
+        const int32_t before = r.slope;
+        r.intercept += (before - slope) * now_;
+        r.slope = slope, r.due = kNever;
+        if (slope < 0) {
+            set_due_of_shrinking(region);
+        } else if (slope > 0 || before < 0) {
+            // Of one that grew and stops, all times are early, and remain.
+            for_each_node(region, [&](int32_t node) { look_at(node); });
+        }
+    }
+
+    // Puts an outermost region into a blossom of radius 0 that does not change yet.
+    void wrap(int32_t child, int32_t blossom) {
+        Region& r = regions_[child];
+        r.intercept += r.slope * now_;
+        r.slope = 0, r.due = kNever, r.parent = blossom;
+        for_each_node(child, [&](int32_t node) {
+            nodes_[node].top = blossom;
+            nodes_[node].wrapped += r.intercept;
+        });
+    }
+
+    // Takes a region out of a blossom of radius 0 that shrinks; it shrinks instead.
+    void unwrap(int32_t child) {
+        Region& r = regions_[child];
+        for_each_node(child, [&](int32_t node) {
+            nodes_[node].top = child;
+            nodes_[node].wrapped -= r.intercept;
+        });
+        r.parent = -1, r.slope = -1, r.intercept += now_;
+    }
+
+    void add_child(int32_t blossom, Child child) {
+        Region& b = regions_[blossom];
+        if (!b.children++) b.first_child = static_cast<int32_t>(children_.size());
+        children_.push_back(child);
+    }
+
+    int32_t add_path(Path path) {
+        paths_.push_back(path);
+        return static_cast<int32_t>(paths_.size()) - 1;
+    }
+
+    Region& region(int32_t k) { return regions_[k]; }
+    const Region& region(int32_t k) const { return regions_[k]; }
+    const Child& child(const Region& blossom, int32_t k) const { return children_[blossom.first_child + k]; }
+    const Path& path(int32_t k) const { return paths_[k]; }
+    const Visit& visit(int32_t k) const { return visits_[k]; }
+    // The outermost region around a defect.
+    int32_t top(int32_t defect) const { return nodes_[regions_[defect].node].top; }
+    int32_t num_regions() const { return static_cast<int32_t>(regions_.size()); }
+
+    Time weight(const Arc& arc) const { return weights_ ? rounded(weights_[arc.edge]) : arc.weight; }
+
+    // |weight| of one shot, rounded to 2^-24: less than floats from 1/2 on distinguish. What is above 2^20, or
+    // no number, counts as that.
+    static Time rounded(float weight) {
+        constexpr float kUnits = 1 << 24, kLargest = 1 << 20;
+        const float size = std::fabs(weight);
+        return 2 * static_cast<Time>(static_cast<double>(size < kLargest ? size : kLargest) * kUnits + 0.5);
+    }
+
+  private:
+    struct Node {
+        int32_t top = -1;    // the outermost region around it, -1 outside
+        int32_t visit = -1;  // the last one
+        int32_t next_in_shell = -1;
+        Time wrapped = 0;  // its reach less the radius of `top`
+        Time due = kNever;
+    };
+
+    struct Due {
+        Time time;
+        int32_t what;  // a node, or ~region
+
+        bool operator<(const Due& other) const { return time > other.time; }  // heaps have the largest on top
+    };
+
+    struct Look {
+        Time time;
+        const Arc* arc;
+    };
+
+    // The first thing that may happen to a node: an edge becomes full, if nothing changes until then.
+    Look look(int32_t at) const {
+        const Node& node = nodes_[at];
+        Time own = 0;
+        int32_t own_slope = 0;
+        if (node.top >= 0) {
+            const Region& top = regions_[node.top];
+            own_slope = top.slope, own = top.intercept + node.wrapped;
+            if (own_slope < 0) return {kNever, nullptr};
+        }
+        Look first{kNever, nullptr};
+        for (const Arc *arc = arcs_.begin(at), *end = arcs_.end(at); arc != end; arc++) {
+            Time time = -own;
+            int32_t slope = own_slope;
+            if (arc->target < limit_) {
+                const Node& other = nodes_[arc->target];
+                if (other.top >= 0) {
+                    if (other.top == node.top) continue;
+                    const Region& top = regions_[other.top];
+                    slope += top.slope;
+                    time -= top.intercept + other.wrapped;
+                }
+            }
+            if (slope <= 0) continue;
+            time += weight(*arc);
+            if (slope == 2) time /= 2;
+            if (time < first.time) first = {time, arc};
+        }
+        return first;
+    }
+
+    // What happens to a node now, if anything does.
+    Event happen(int32_t at) {
+        const Look first = look(at);
+        if (first.time == kNever) return {};
+        if (first.time > now_) return set_due(at, first.time), Event();
+        const int32_t target = first.arc->target, edge = first.arc->edge;
+        if (target >= limit_) {
+            const int32_t visit = nodes_[at].visit, defect = visits_[visit].defect;
+            return {Event::kBoundary, nodes_[at].top, -1, at, {defect, -1, add_path({visit, edge, -1})}};
+        }
+        if (nodes_[at].top < 0) return enter(at, target, edge), Event();
+        if (nodes_[target].top < 0) {
+            enter(target, at, edge);
+            return look_at(at), Event();
+        }
+        const int32_t a = nodes_[at].visit, b = nodes_[target].visit;
+        return {Event::kMeet, nodes_[at].top, nodes_[target].top, at,
+                {visits_[a].defect, visits_[b].defect, add_path({a, edge, b})}};
+    }
+
+    // A region reaches a node from one that is in it.
+    void enter(int32_t node, int32_t from, int32_t edge) {
+        const int32_t visit = nodes_[from].visit;
+        occupy(node, nodes_[from].top, {node, visit, edge, visits_[visit].defect});
+        look_at(node);
+    }
+
+    void occupy(int32_t at, int32_t region, const Visit& visit) {
+        Node& node = nodes_[at];
+        Region& r = regions_[region];
+        node.top = region, node.visit = static_cast<int32_t>(visits_.size());
+        node.wrapped = -(r.intercept + r.slope * now_);
+        node.next_in_shell = r.shell, r.shell = at;
+        visits_.push_back(visit);
+    }
+
+    // A region that shrinks leaves the last node that it reached; true if it has radius 0 instead.
+    bool vanishes(int32_t region) {
+        Region& r = regions_[region];
+        r.due = kNever;
+        if (r.shell < 0 || r.shell == r.node) return true;
+        const int32_t left = r.shell;
+        r.shell = nodes_[left].next_in_shell;
+        nodes_[left].top = -1;
+        look_at(left);
+        set_due_of_shrinking(region);
+        return false;
+    }
+
+    void set_due_of_shrinking(int32_t region) {
+        Region& r = regions_[region];
+        const bool ends = r.shell < 0 || r.shell == r.node;
+        r.due = r.intercept + (ends ? 0 : nodes_[r.shell].wrapped);
+        push(r.due, ~region);
+    }
+
+    void set_due(int32_t node, Time time) {
+        if (nodes_[node].due == time) return;
+        nodes_[node].due = time;
+        push(time, node);
+    }
+
+    void push(Time time, int32_t what) {
+        events_.push_back({time, what});
+        std::push_heap(events_.begin(), events_.end());
+    }
+
+    template <class Visitor>
+    void for_each_node(int32_t region, const Visitor& visit) {
+        const Region& r = regions_[region];
+        for (int32_t node = r.shell; node >= 0; node = nodes_[node].next_in_shell) visit(node);
+        for (int32_t k = 0; k < r.children; k++) for_each_node(child(r, k).region, visit);
+    }
+
+    const Arcs& arcs_;
+    std::vector<Node> nodes_;
+    int32_t limit_;  // targets from here on are the boundary
+    const float* weights_ = nullptr;
+    Time now_ = 0;
+    std::vector<Visit> visits_;
+    std::vector<Region> regions_;
+    std::vector<Child> children_;
+    std::vector<Path> paths_;
+    std::vector<Due> events_;  // a heap
+    std::vector<int32_t> due_unvisited_;  // nodes
+};
+
+}  // namespace matching

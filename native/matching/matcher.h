@@ -1,0 +1,189 @@
+// Exact minimum-weight matching of detections on a graph, also in each class of an observable.
+//
+// Weights may be negative: edges of negative weight are taken first, and what they leave is explained by changing
+// that, at the absolute weights. Weights are rounded: those of the graph to 2^-24 of the largest (not at all if they
+// are whole), as PyMatching does, those of a shot to 2^-24. Nothing else is approximate, and nothing is given up.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blossoms.h"
+#include "classes.h"
+#include "graph.h"
+
+namespace matching {
+
+// A graph, ready for any number of matchers.
+struct PreparedGraph {
+    // `flips`: whether an edge flips the observable whose classes are asked for, per edge; or empty. Throws
+    // std::invalid_argument; see `Graph` and `flips_on_boundary`.
+    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {})
+        : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips)) {
+        for (int32_t e = 0; e < graph.num_edges(); e++) {
+            if (graph.first[e] >= 0 && graph.weights[e] < 0) negative.push_back(e);
+        }
+    }
+
+    const Graph graph;
+    const std::vector<uint8_t> flips;
+    const Arcs arcs;
+    std::vector<int32_t> negative;  // edges
+
+  private:
+    static std::vector<uint8_t> hub_of(const Graph& graph, const std::vector<uint8_t>& flips) {
+        if (flips.empty()) return {};
+        if (flips.size() != graph.first.size()) {
+            throw std::invalid_argument("flips has " + std::to_string(flips.size()) + " values, but there are " +
+                                        std::to_string(graph.first.size()) + " edges");
+        }
+        return flips_on_boundary(graph, flips);
+    }
+};
+
+// Weights of one shot's edges, in their order.
+struct ShotWeights {
+    const float* values;
+    bool are_logits = false;  // of edges being there: a weight is -logit
+};
+
+// Finds the lightest set of edges that explains a set of detections: edges of an odd number at detectors that
+// fired, of an even number at the others. One object per thread; nothing is allocated after the first shots.
+class Matcher {
+  public:
+    explicit Matcher(Graph graph) : Matcher(std::make_shared<const PreparedGraph>(std::move(graph))) {}
+    explicit Matcher(std::shared_ptr<const PreparedGraph> graph)
+        : graph_(std::move(graph)), blossoms_(graph_->arcs), is_odd_(graph_->graph.num_detectors, 0),
+          is_chosen_(graph_->graph.first.size(), 0) {}
+
+    // By the graph's weights. `detections`: detectors that fired (of those given twice, nothing is left). Writes
+    // the edges, ascending, and the sum of their weights (unless null). False where no edges explain them.
+    bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
+        return solve(detections, nullptr) && collect(nullptr, edges, weight);
+    }
+
+    // By this shot's weights, one for every edge.
+    bool match(std::span<const int32_t> detections, const ShotWeights& weights, std::vector<int32_t>& edges,
+               double* weight) {
+        return solve(detections, &weights) && collect(&weights, edges, weight);
+    }
+    bool match(std::span<const int32_t> detections, const float* weights, std::vector<int32_t>& edges,
+               double* weight) {
+        return match(detections, ShotWeights{weights}, edges, weight);
+    }
+
+    // The lightest edges that leave the observable alone and those that flip it; a class that nothing explains
+    // has no edges and infinite weight. `weights`: null for the graph's own. Needs a graph with flips.
+    void match_classes(std::span<const int32_t> detections, const ShotWeights* weights,
+                       std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
+        for (int k = 0; k < 2; k++) edges[k].clear(), weight[k] = std::numeric_limits<double>::infinity();
+        if (!solve(detections, weights)) return;
+        double lighter = 0;
+        collect(weights, class_edges_, &lighter);
+        int which = 0;
+        for (const int32_t edge : class_edges_) which ^= graph_->flips[edge] & 1;
+        edges[which].swap(class_edges_), weight[which] = lighter;
+        if (blossoms_.change_parity()) collect(weights, edges[1 - which], &weight[1 - which]);
+    }
+
+    // Edges that the last matching changed: those it has and negative ones that it has not; in any order.
+    const std::vector<int32_t>& changed() const { return changed_; }
+
+    const Graph& graph() const { return graph_->graph; }
+
+  private:
+    bool solve(std::span<const int32_t> detections, const ShotWeights* weights) {
+        odd_.clear(), base_.clear();
+        for (const int32_t detector : detections) toggle(detector);
+        if (!weights) {
+            base_ = graph_->negative;
+        } else {
+            find_negative(*weights);
+        }
+        for (const int32_t edge : base_) {
+            toggle(graph_->graph.first[edge]);
+            if (graph_->graph.second[edge] >= 0) toggle(graph_->graph.second[edge]);
+        }
+        blossoms_.begin(weights ? weights->values : nullptr);
+        for (const int32_t detector : odd_) {
+            if (!is_odd_[detector]) continue;
+            is_odd_[detector] = 0;
+            blossoms_.add_defect(detector);
+        }
+        return blossoms_.solve();
+    }
+
+    void toggle(int32_t detector) {
+        is_odd_[detector] ^= 1;
+        odd_.push_back(detector);
+    }
+
+    void find_negative(const ShotWeights& weights) {
+        const int32_t count = graph_->graph.num_edges();
+        constexpr int32_t kBlock = 64;
+        for (int32_t start = 0; start < count; start += kBlock) {
+            const int32_t end = std::min(start + kBlock, count);
+            // Few are: whole blocks are passed over first, which compilers do with vectors.
+            int32_t any = 0;
+            for (int32_t e = start; e < end; e++) {
+                any |= weights.are_logits ? weights.values[e] > 0 : weights.values[e] < 0;
+            }
+            if (!any) continue;
+            for (int32_t e = start; e < end; e++) {
+                const bool is = weights.are_logits ? weights.values[e] > 0 : weights.values[e] < 0;
+                if (is && graph_->graph.first[e] >= 0) base_.push_back(e);
+            }
+        }
+    }
+
+    bool collect(const ShotWeights* weights, std::vector<int32_t>& edges, double* weight) {
+        changed_.clear(), edges.clear();
+        blossoms_.for_each_edge([&](int32_t edge) {
+            is_chosen_[edge] ^= 1;
+            changed_.push_back(edge);
+        });
+        keep_chosen(changed_);
+        for (const int32_t edge : changed_) is_chosen_[edge] = 1;
+        for (const int32_t edge : base_) is_chosen_[edge] ^= 1;
+        edges.insert(edges.end(), changed_.begin(), changed_.end());
+        edges.insert(edges.end(), base_.begin(), base_.end());
+        keep_chosen(edges);
+        std::sort(edges.begin(), edges.end());
+        if (weight) *weight = weight_of(weights, edges);
+        return true;
+    }
+
+    // Leaves each edge that is chosen once, and none chosen.
+    void keep_chosen(std::vector<int32_t>& edges) {
+        size_t kept = 0;
+        for (const int32_t edge : edges) {
+            if (!is_chosen_[edge]) continue;
+            is_chosen_[edge] = 0;
+            edges[kept++] = edge;
+        }
+        edges.resize(kept);
+    }
+
+    double weight_of(const ShotWeights* weights, const std::vector<int32_t>& edges) const {
+        double sum = 0;
+        for (const int32_t edge : edges) sum += weights ? weights->values[edge] : graph_->graph.weights[edge];
+        return weights && weights->are_logits ? -sum : sum;
+    }
+
+    std::shared_ptr<const PreparedGraph> graph_;
+    Blossoms blossoms_;
+    std::vector<uint8_t> is_odd_;            // per detector
+    std::vector<uint8_t> is_chosen_;         // per edge
+    std::vector<int32_t> odd_;               // detectors that were toggled
+    std::vector<int32_t> base_;              // edges of negative weight
+    std::vector<int32_t> changed_, class_edges_;
+};
+
+}  // namespace matching

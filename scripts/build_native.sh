@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds the extension module of this working tree in place: _qecpipe*.so and _qecpipe.pyi beside the packages.
+# What is already built is kept in build/native-*, so that a changed file costs one compilation.
+#
+#   scripts/build_native.sh                                  -O3, as it is installed
+#   scripts/build_native.sh --debug                          -O1 -g and assertions: fast to compile
+#   scripts/build_native.sh --sanitize address,undefined     for scripts/test_sanitizers.sh, which says how to run it
+#   scripts/build_native.sh --place FOLDER                   elsewhere than in place
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+type=Release sanitize='' place=$PWD
+while [ $# -gt 0 ]; do
+    case $1 in
+        --debug) type=Debug ;;
+        --sanitize) sanitize=${2:?which sanitizers?} type=Debug; shift ;;
+        --place) place=$(realpath -m "${2:?which folder?}"); shift ;;
+        *) echo "unknown option: $1" >&2; exit 2 ;;
+    esac
+    shift
+done
+python=$PWD/.venv/bin/python
+bin=$(dirname "$python")
+if ! "$python" -c 'import nanobind' 2>/dev/null; then
+    echo "nanobind is missing; run: scripts/setup.sh dev" >&2
+    exit 2
+fi
+build=build/native-$(echo "$type" | tr '[:upper:]' '[:lower:]')${sanitize:+-${sanitize//,/-}}
+export PATH=$bin:$PATH
+if [ ! -e "$build/build.ninja" ]; then
+    cmake -S native -B "$build" -G Ninja --log-level=WARNING \
+        -DCMAKE_BUILD_TYPE="$type" -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g" -DQECPIPE_SANITIZE="$sanitize" \
+        -DPython_EXECUTABLE="$python" -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >/dev/null
+fi
+nice ninja -C "$build" --quiet
+mkdir -p "$place"
+for file in "$build"/_qecpipe*.so "$build/_qecpipe.pyi"; do
+    # Replaced, not overwritten: processes that have loaded it keep what they loaded.
+    cmp -s "$file" "$place/${file##*/}" && continue
+    cp "$file" "$place/.${file##*/}.new"
+    mv "$place/.${file##*/}.new" "$place/${file##*/}"
+done
