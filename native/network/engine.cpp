@@ -24,6 +24,11 @@ void for_each_bit(const uint8_t* packed, int64_t bytes, Visitor visit) {
     }
 }
 
+void require_inside(const char* what, int64_t place, int64_t end) {
+    if (place >= 0 && place < end) return;
+    throw std::invalid_argument(std::string(what) + " at place " + std::to_string(place) + " of " + std::to_string(end));
+}
+
 void require_biases(const Network& network, const Timeline& timeline) {
     const Biases largest = timeline.largest();
     const Sizes& sizes = network.sizes();
@@ -42,26 +47,25 @@ Engine::Engine(std::shared_ptr<const Network> network, std::shared_ptr<const Tim
       first_target_(experiment_.layers + 1, 0) {
     require_biases(*network_, *timeline_);
     const Patch patch = network_->patch();
-    const int64_t rows = experiment_.layers * patch.rows * kDetectors;
+    const int64_t area = int64_t{4} * patch.cells(), volume = experiment_.layers * area, width = 2 * patch.columns;
     for (int64_t& place : places_) {
-        const int64_t row = place / patch.columns, column = place % patch.columns;
-        if (place < 0 || row >= rows)
-            throw std::invalid_argument("detector at place " + std::to_string(place) + " outside the volume");
-        place = 64 * row * patch.words() + column;
+        require_inside("detector", place, volume);
+        const int64_t here = place % area;
+        place = place / area * 64 * words_of_layer_ +
+                detection_of(patch, static_cast<int>(here / width), static_cast<int>(here % width));
     }
-    const int64_t of_layer = static_cast<int64_t>(patch.cells()) * kMoves;
     for (const int64_t at : moves) {
-        if (at < 0 || at >= experiment_.layers * of_layer)
-            throw std::invalid_argument("move at place " + std::to_string(at) + " outside the volume");
-        ++first_target_[at / of_layer + 1];
+        require_inside("move", at, 3 * volume);
+        ++first_target_[at % volume / area + 1];
     }
     for (int64_t t = 0; t < experiment_.layers; ++t) first_target_[t + 1] += first_target_[t];
     targets_.resize(moves.size());
     std::vector<int64_t> next(first_target_.begin(), first_target_.end() - 1);
     for (size_t move = 0; move < moves.size(); ++move) {
-        const int64_t layer = moves[move] / of_layer, here = moves[move] % of_layer;
-        targets_[next[layer]++] = {static_cast<int32_t>(here / kMoves * kLogits + here % kMoves),
-                                   static_cast<int32_t>(move)};
+        const int64_t here = moves[move] % area;
+        const int64_t from = logit_of(patch, static_cast<int>(moves[move] / volume), static_cast<int>(here / width),
+                                      static_cast<int>(here % width));
+        targets_[next[moves[move] % volume / area]++] = {static_cast<int32_t>(from), static_cast<int32_t>(move)};
     }
 }
 

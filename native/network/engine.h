@@ -18,9 +18,9 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string_view>
 #include <vector>
 
+#include "core/cpu.h"
 #include "network/tables.h"
 #include "network/timeline.h"
 
@@ -28,6 +28,16 @@ namespace qecpipe::network {
 
 // The detections of a layer: of every row and detector of a cell, bits by column. [I][4][words()] of 64 bits.
 using Detections = uint64_t;
+
+// Where the ancilla in a row and column of the grid of 2 I x 2 J stands among a layer's detections: a number of a bit.
+inline int64_t detection_of(const Patch& patch, int row, int column) {
+    return int64_t{64} * (row / 2 * kDetectors + row % 2 * 2 + column % 2) * patch.words() + column / 2;
+}
+
+// Where a kind's move (DetectorLayout.move_mask) at an ancilla stands among a layer's logits.
+inline int64_t logit_of(const Patch& patch, int kind, int row, int column) {
+    return int64_t{kLogits} * (row / 2 * patch.columns + column / 2) + 4 * kind + row % 2 * 2 + column % 2;
+}
 
 // The activations of one experiment at a time. Not to be shared by threads; nothing is allocated after construction.
 class Wave {
@@ -54,6 +64,7 @@ public:
 
     Patch patch() const { return sizes_.patch; }
     const Sizes& sizes() const { return sizes_; }
+    cpu::Variant variant() const { return variant_; }
 
     // Layers that come after a layer before its logits are known.
     int delay() const { return sizes_.blocks + 1; }
@@ -62,22 +73,23 @@ public:
     virtual std::unique_ptr<Wave> begin(int held) const = 0;
 
 protected:
-    explicit Network(const Sizes& sizes) : sizes_(sizes) {}
+    Network(const Sizes& sizes, cpu::Variant variant) : sizes_(sizes), variant_(variant) {}
 
 private:
     Sizes sizes_;
+    cpu::Variant variant_;
 };
 
-// A network for an instruction set: "" for the best one here, or a name of `cpu::available()`. Tables are copied.
-std::shared_ptr<const Network> make_network(const QuantizedTables& tables, std::string_view variant);
-std::shared_ptr<const Network> make_network(const FloatTables& tables, std::string_view variant);
+// A network for an instruction set. Tables are copied.
+std::shared_ptr<const Network> make_network(const QuantizedTables& tables, cpu::Variant variant);
+std::shared_ptr<const Network> make_network(const FloatTables& tables, cpu::Variant variant);
 
 // Whole shots of one layout.
 class Engine {
 public:
     // layers: of the experiment, with detectors, which `timeline` has.
-    // places: of every detector, its layer, row, detector of a cell and column as a number [T][I][4][J].
-    // moves: of every move, its layer, row, column and channel as a number [T][I][J][kMoves].
+    // places: of every detector, its layer, row and column as a number [T][2 I][2 J].
+    // moves: of every move, its kind, layer, row and column as a number [3][T][2 I][2 J].
     //
     // Throws std::invalid_argument for a place or a move outside the volume, and as `LayerStream` does.
     Engine(std::shared_ptr<const Network> network, std::shared_ptr<const Timeline> timeline, int64_t layers,

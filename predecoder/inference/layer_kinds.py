@@ -31,15 +31,14 @@ class LayerInputs:
     @classmethod
     def of_problem(cls, problem: DecodingProblem, *, noise_conditioned: bool) -> LayerInputs:
         """Those of one problem."""
-        features = None
-        if noise_conditioned:
-            features = cls.folded_features(problem.noise_features)
-        return cls(cells(problem.layout.detector_grid) >= 0, features)
+        features = problem.noise_features if noise_conditioned else None
+        return cls.of_grids(problem.layout.detector_grid >= 0, features)
 
-    @staticmethod
-    def folded_features(features_8TIJ: np.ndarray) -> np.ndarray:
-        """Noise features of ancillas as those of cells: `(8, T, 2 I, 2 J)` -> `(T, 32, I, J)`."""
-        return np.concatenate([cells(grid) for grid in features_8TIJ], axis=1)
+    @classmethod
+    def of_grids(cls, present: np.ndarray, features: np.ndarray | None) -> LayerInputs:
+        """Those of detectors bool `(T, 2 I, 2 J)` and noise features `(8, T, 2 I, 2 J)` or None."""
+        folded = None if features is None else np.concatenate([cells(grid) for grid in features], axis=1)
+        return cls(cells(present), folded)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,7 @@
 
 #include <cstring>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "network/variants/intrinsics.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 

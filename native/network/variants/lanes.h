@@ -12,9 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "network/variants/intrinsics.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 

@@ -138,7 +138,7 @@ class SeparableNetwork final : public Network {
 public:
     template <class Tables>
     explicit SeparableNetwork(const Tables& tables)
-        : Network(tables.sizes), arithmetic_(tables) {}
+        : Network(tables.sizes, cpu::Variant::QECPIPE_VARIANT), arithmetic_(tables) {}
 
     std::unique_ptr<Wave> begin(int held) const override {
         return std::make_unique<SeparableWave<A>>(arithmetic_, held);
