@@ -57,7 +57,9 @@ def test_one_network_streams_experiments_of_all_lengths(
     layers = LayeredDem.from_dem(read.dem.flattened())
     streams = stream_network(read.problem, network, layers=layers, precision=precision)
     rng = np.random.default_rng(1)
-    for rounds in (2, 3, 4, 5, 8, 12, 13, 20, 27):
+    lengths = [rounds for rounds in (4, 5, 8, 12, 13, 20, 27) if layers.can_have(rounds + 1)]
+    assert len(lengths) > 4
+    for rounds in lengths:
         problem = model(3, rounds, basis).problem
         shots = (rng.random((2, problem.layout.num_detectors)) < 0.2).astype(np.uint8)
         _check(streams, problem, network, shots)
