@@ -93,9 +93,7 @@ def native_tables(
     return FloatTables(cast("SeparableNetwork", network), experiments)
 
 
-def native_network(
-    tables: FloatTables | QuantizedTables, *, instruction_set: str = ""
-) -> _qecpipe.Network:
+def native_network(tables: FloatTables | QuantizedTables, *, instruction_set: str = "") -> _qecpipe.Network:
     """Put tables in order for an instruction set, by default the best one here.
 
     Raises:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from predecoder.network import SeparableNetwork
 
-__all__ = ["FloatTables", "first_layer_bias", "first_layer_inputs", "float_weights", "position_bias", "timelines"]
+__all__ = [
+    "FloatTables",
+    "first_layer_bias",
+    "first_layer_inputs",
+    "float_weights",
+    "position_bias",
+    "timelines",
+]
 
 
 class FloatTables:
@@ -67,7 +74,7 @@ def float_weights(network: SeparableNetwork) -> dict[str, np.ndarray]:
 
 def first_layer_inputs(
     network: SeparableNetwork, experiments: Sequence[LayerInputs]
-) -> tuple[list[tuple[torch.nn.Conv3d, int, np.ndarray]], LayerKinds]:
+) -> tuple[Sequence[tuple[torch.nn.Conv3d, int, np.ndarray]], LayerKinds]:
     """Return what the first layer sums up beside its convolution of the detections, and the layers' kinds.
 
     Returns:

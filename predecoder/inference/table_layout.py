@@ -21,4 +21,3 @@ def cells(grid_TIJ: np.ndarray) -> np.ndarray:
         .transpose(0, 2, 4, 1, 3)
         .reshape(layers, 4, rows // 2, columns // 2)
     )
-
