@@ -49,8 +49,8 @@ def stream_network(
     source, cycle = len(layers.source), layers.cycle
     longest, repeats = source, Repeats()
     if cycle:
-        # Enough layers for both kinds of ends, after an odd and after an even number of them, and for one cycle
-        # that sees neither end nor beginning.
+        # Enough layers for both kinds of ends, after an odd and after an even number of them, and for one
+        # cycle that sees neither end nor beginning.
         tail = stream_layers.ending + _REACH + 1
         first = layers.cut - cycle + _REACH
         while longest + longest % 2 < first + cycle + tail:

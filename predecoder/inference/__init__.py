@@ -1,8 +1,8 @@
 """From bit-packed shots to a network's logits: engines, the precision they compute in, and where they run.
 
-`make_engine` picks an engine for a network, a device and a precision: C++ for separable networks on a CPU, in
-float32 or int8 (`NativeEngine`), torch for everything else (`TorchEngine`). `LayerNetwork` is the engine in C++
-for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume block by block,
+`make_engine` picks an engine for a network, a device and a precision: C++ for separable networks on a CPU,
+in float32 or int8 (`NativeEngine`), torch for everything else (`TorchEngine`). `LayerNetwork` is the engine
+in C++ for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume block by block,
 `running` sets torch up for one run. Importing this package does not import torch.
 """
 

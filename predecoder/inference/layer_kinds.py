@@ -72,7 +72,7 @@ class LayerKinds:
         return cls(first, of, reach)
 
     def around(self, experiments: Sequence[np.ndarray]) -> np.ndarray:
-        """Return a layer of each kind with those around it, zeros outside: `(kinds, n, 2 reach + 1, I, J)`."""
+        """A layer of each kind with those around it, zeros outside: `(kinds, n, 2 reach + 1, I, J)`."""
         edge = [(self.reach, self.reach), (0, 0), (0, 0), (0, 0)]
         padded = [np.pad(planes, edge) for planes in experiments]
         parts = [padded[number][t : t + 2 * self.reach + 1] for number, t in self.first]

@@ -66,8 +66,8 @@ class LayerNetwork:
 
         Raises:
             QuantizationError: int8 cannot hold this network; also a ValueError.
-            ValueError: the network is not separable, the experiments do not fit `repeats`, or there is no such
-                instruction set.
+            ValueError: the network is not separable, the experiments do not fit `repeats`, or there is no
+                such instruction set.
         """
         lengths = sorted(experiments)
         tables = native_tables(network, [experiments[n] for n in lengths], precision=precision)
