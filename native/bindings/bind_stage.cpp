@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/streams_arrays.h"
+#include "network/engine.h"
 #include "streams/stage.h"
 
 namespace nb = nanobind;
@@ -99,6 +100,17 @@ void set_certain(streams::StageTables& tables, const std::vector<std::vector<Los
     tables.certain_reach = reach;
 }
 
+// A number for each place of a grid of ancillas, [kinds][2 rows][2 columns].
+template <class Number>
+auto grid_of(int kinds, int rows, int columns, Number number) {
+    NewArray<int64_t> grid({kinds, 2 * rows, 2 * columns});
+    int64_t* to = grid.data();
+    for (int kind = 0; kind < kinds; ++kind)
+        for (int row = 0; row < 2 * rows; ++row)
+            for (int column = 0; column < 2 * columns; ++column) *to++ = number(kind, row, column);
+    return grid.release();
+}
+
 }  // namespace
 
 void bind_stage(nb::module_& module) {
@@ -111,6 +123,23 @@ void bind_stage(nb::module_& module) {
         .def("set_certain", &set_certain, "by_kind"_a, "reach"_a)
         .def("check", &streams::StageTables::check)
         .def_ro("layer_size", &streams::StageTables::layer_size);
+    module.def(
+        "detection_bits",
+        [](int rows, int columns) {
+            const network::Patch patch{rows, columns};
+            return grid_of(1, rows, columns,
+                           [&](int, int row, int column) { return network::detection_of(patch, row, column); });
+        },
+        "rows"_a, "columns"_a,
+        "Bits of the detectors among those of a layer that a network takes: int64 (1, 2 rows, 2 columns).");
+    module.def(
+        "logit_numbers",
+        [](int rows, int columns) {
+            const network::Patch patch{rows, columns};
+            return grid_of(3, rows, columns,
+                           [&](int kind, int row, int column) { return network::logit_of(patch, kind, row, column); });
+        },
+        "rows"_a, "columns"_a, "Numbers of the moves among a layer's logits: int64 (3, 2 rows, 2 columns).");
     nb::class_<BoundStage>(module, "Stage", "The pre-decoder stage of one shot; see native/streams/stage.h.")
         .def(nb::init<std::shared_ptr<streams::StageTables>>(), "tables"_a)
         .def("put", &BoundStage::put, "row"_a, "last"_a)

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bindings/streams_arrays.h"
+#include "streams/site_network.h"
 #include "streams/stream.h"
 
 namespace nb = nanobind;
@@ -58,9 +59,22 @@ class BoundStream {
     BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model)
         : stream(source, model) {}
 
-    void put_in_front(std::shared_ptr<streams::StageTables> stage, std::shared_ptr<streams::Model> short_model) {
+    void put_in_front(std::shared_ptr<streams::StageTables> stage, std::shared_ptr<const network::Network> network,
+                      std::shared_ptr<const network::Timeline> timeline, std::vector<int64_t> bits,
+                      std::shared_ptr<streams::Model> short_model) {
         const Turn turn(busy_);
-        stream.put_in_front({stage, nullptr, short_model});
+        std::unique_ptr<streams::SiteNetwork> layers;
+        if (network) {
+            if (!timeline || !stage || std::ssize(bits) != stage->num_sites) {
+                throw std::invalid_argument("a network needs a timeline, a stage and a bit for every site");
+            }
+            layers = std::make_unique<streams::SiteNetwork>(network, timeline, std::move(bits));
+            if (layers->layer_size() != stage->layer_size) {
+                throw std::invalid_argument("the network has " + std::to_string(layers->layer_size()) +
+                                            " logits in a layer, the stage " + std::to_string(stage->layer_size));
+            }
+        }
+        stream.put_in_front({stage, std::move(layers), short_model});
     }
 
     nb::tuple push(const AnyArray& packed_rows, const std::optional<AnyArray>& erased) {
@@ -197,7 +211,8 @@ void bind_stream(nb::module_& module) {
         .value("UNEXPLAINED", streams::Status::kUnexplained);
     nb::class_<BoundStream>(module, "Stream", "One stream of shots in process; see native/streams/stream.h.")
         .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a, "model"_a)
-        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(), "short_model"_a.none() = nb::none())
+        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(), "network"_a.none() = nb::none(),
+             "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
         .def("open", [](BoundStream& self) { self.stream.open(); })
         .def("close", [](BoundStream& self) { self.stream.close(); })
         .def("width", [](const BoundStream& self, int64_t round, bool final) { return self.stream.width(round, final); },

@@ -1,6 +1,6 @@
-"""A separable network in C++ on the layers of a stream, whose length is not known before it ends.
+"""A network on the layers of a stream, whose experiments have any number of rounds.
 
-Shape legend: (I, J) the ancilla grid, S layers that were read.
+Shape legend: T layers, (I, J) the ancilla grid.
 """
 
 from __future__ import annotations
@@ -10,75 +10,73 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from global_decoders.windows import LayeredDem
+from predecoder.correction.stream_layers import StreamLayers
+from predecoder.correction.stream_noise_features import StreamNoiseFeatures
 from predecoder.inference import LayerInputs, LayerNetwork, Repeats
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
     from predecoder.network import Network
 
-__all__ = ["can_stream", "stream_network"]
+__all__ = ["stream_network"]
 
 _REACH = 2
-"""Layers on either side that a network's biases of a layer depend on: of the patch embedding, at most."""
-
-
-def can_stream(layers: LayeredDem) -> bool:
-    """Whether experiments of all lengths are made of a few: those of even and odd ones are told apart."""
-    return layers.cycle <= 1 or layers.cycle % 2 == 0
+"""Layers on either side that a network's biases depend on (`PatchEmbedding.REACH`)."""
 
 
 def stream_network(
     problem: DecodingProblem,
     network: Network,
-    layers: LayeredDem,
     *,
+    layers: LayeredDem,
     precision: Literal["float32", "int8"],
+    instruction_set: str = "",
 ) -> LayerNetwork:
-    """The network with its biases in experiments of any number of layers.
+    """Return a network for experiments of all numbers of rounds that a DEM's layers can make.
 
     Args:
-        problem: an experiment of any number of rounds on the patch.
-        network: separable.
-        layers: of the problem's DEM, of which `can_stream`.
+        problem: of the DEM that `layers` was read from.
+        network: a separable one.
+        layers: of the DEM.
+        precision: what it computes in.
+        instruction_set: one of `_qecpipe.instruction_sets()`; by default the best one here.
 
     Raises:
         QuantizationError: int8 cannot hold this network; also a ValueError.
+        ValueError: the network is not separable, or layers and problem are of different DEMs.
     """
-    present = problem.layout.detector_grid >= 0
-    features = problem.noise_features if network.config.noise_conditioned else None
+    stream_layers = StreamLayers(problem.layout, layers)
+    source, cycle = len(layers.source), layers.cycle
+    longest, repeats = source, Repeats()
+    if cycle:
+        # Enough layers for both kinds of ends, after an odd and after an even number of them, and for one
+        # cycle that sees neither end nor beginning.
+        tail = stream_layers.ending + _REACH + 1
+        first = layers.cut - cycle + _REACH
+        while longest + longest % 2 < first + cycle + tail:
+            longest += cycle
+        longest += cycle
+        repeats = Repeats(first, cycle, tail, ahead=max(0, stream_layers.ending - 1))
+    features = StreamNoiseFeatures(problem, stream_layers) if network.config.noise_conditioned else None
+    experiments = {
+        n: _inputs(problem, layers.with_layers(n), features)
+        for n in range(1, longest + 1)
+        if layers.can_have(n)
+    }
+    return LayerNetwork(
+        network, experiments, repeats=repeats, precision=precision, instruction_set=instruction_set
+    )
 
-    def inputs(num_layers: int) -> LayerInputs:
-        experiment = layers.with_layers(num_layers)
-        sources = [experiment.source_layer(t)[0] for t in range(num_layers)]
-        odd = num_layers % 2
-        here = np.pad(present[sources], [(0, odd), (0, 0), (0, 0)])
-        if features is None:
-            return LayerInputs.of_grids(here, None)
-        return LayerInputs.of_grids(here, np.pad(features[:, sources], [(0, 0), (0, odd), (0, 0), (0, 0)]))
 
-    repeats = _repeats(present, features, layers)
-    longest = len(layers.source)
-    if layers.cycle:
-        while longest - repeats.tail - repeats.first < 2 * layers.cycle:
-            longest += layers.cycle
-    lengths = [n for n in range(1, longest + 1) if layers.can_have(n)]
-    return LayerNetwork(network, {n: inputs(n) for n in lengths}, repeats=repeats, precision=precision)
-
-
-def _repeats(present: np.ndarray, features: np.ndarray | None, layers: LayeredDem) -> Repeats:
-    """Where the layers of long experiments look alike to a network."""
-    cut, cycle, size = layers.cut, layers.cycle, len(layers.source)
-    if not cycle:
-        return Repeats()
-    looks = [
-        present[t].tobytes() + (b"" if features is None else features[:, t].tobytes()) for t in range(size)
-    ]
-    # The last layers that do not go on as those before them.
-    unlike = size - cut
-    while unlike and looks[size - unlike] == looks[cut - cycle + (size - unlike - cut) % cycle]:
-        unlike -= 1
-    first = cut - cycle
-    while first and looks[first - 1] == looks[first - 1 + cycle]:
-        first -= 1
-    tail = unlike + _REACH
-    return Repeats(first=first + _REACH, period=cycle, tail=tail + tail % 2 + 2, ahead=max(0, tail - 1))
+def _inputs(
+    problem: DecodingProblem, layers: LayeredDem, features: StreamNoiseFeatures | None
+) -> LayerInputs:
+    """An experiment's layers as a network is told of them."""
+    area = problem.layout.shape[1:]
+    padded = layers.num_layers + layers.num_layers % 2
+    cells = problem.layout.flat_voxels % int(np.prod(area))
+    present = np.zeros((padded, int(np.prod(area))), dtype=bool)
+    for t in range(layers.num_layers):
+        present[t, cells[layers.source_detectors[layers.source_layer(t)[0]]]] = True
+    noise = None if features is None else features.of(0, padded, num_layers=layers.num_layers)
+    return LayerInputs.of_grids(present.reshape(padded, *area), noise)
