@@ -131,7 +131,7 @@ class StreamDecoder:
             self._put_in_front()
         self._stream.open()
         self._models = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
-        if self._stage is not None:
+        if self._stage is not None and self._stage.predecoder.layer_network is None:
             self._staged = StagedShot(self._stage, self._layers)
 
     def width(self, round: int, *, final: bool = False) -> int:
@@ -206,8 +206,8 @@ class StreamDecoder:
         status, found = stream.finish(np.packbits(bits, bitorder="little"))
         if self._staged is not None:
             status, found = stream.give_logits(self._staged.logits(stream, num_layers=last + 1))
-            if self._stage is not None and stream.was_short:
-                self._stage.predecoder.warn_of_short(last + 1)
+        if self._stage is not None and stream.was_short:
+            self._stage.predecoder.warn_of_short(last + 1)
         commits = self._complete(status, found, time_in=time_in)
         self._shot = self._staged = None
         readout = stream.readout if self.input == "measurements" else None
@@ -272,7 +272,7 @@ class StreamDecoder:
         """The stage before the windows, and what decodes shots that are too short for it."""
         if self._stage is not None:
             short = None if self._short is None else self._short.native
-            self._stream.put_in_front(self._stage.predecoder.tables, short_model=short)
+            self._stage.predecoder.put_in_front(self._stream, short_model=short)
 
     def _opened(self) -> int:
         if self._shot is None:

@@ -122,6 +122,7 @@ void bind_stage(nb::module_& module) {
         .def("add_hyperedges", &add_hyperedges, "edges"_a)
         .def("set_certain", &set_certain, "by_kind"_a, "reach"_a)
         .def("check", &streams::StageTables::check)
+        .def_ro("num_sites", &streams::StageTables::num_sites)
         .def_ro("layer_size", &streams::StageTables::layer_size);
     module.def(
         "detection_bits",

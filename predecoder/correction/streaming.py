@@ -1,10 +1,10 @@
 """The pre-decoder on a stream: layers of detections in, layers of the residual out.
 
 Every move is decided once, when nothing still to come can change the decision: in C++
-(`native/streams/stage.h`), where clusters are judged when they are complete. Here are the logits, from torch,
-on a fixed grid of tiles in time, each with the layers that its output depends on (`halo_blocks`). In float32
-on a CPU they are those of the whole volume in torch, bit for bit: the network rounds alike whatever its
-input's shape (`predecoder.network`).
+(`native/streams/stage.h`), where clusters are judged when they are complete. Separable networks on a CPU run
+there as well, layer by layer, every layer once (`stream_network`); others run here, in torch, on a fixed grid
+of tiles in time, each with the layers that its output depends on (`halo_blocks`). The logits are those of
+whole shots: on a CPU the same bits, as long as both are from C++ or both from torch.
 
 Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from _qecpipe import Stage, StageTables
+from _qecpipe import LayerStream, Stage, StageTables, Stream, StreamModel, detection_bits, logit_numbers
 from global_decoders.windows import LayeredDem, WindowGraphs
 from predecoder.applicability import ShortExperimentWarning, short_experiment, warn_caller
 from predecoder.blocking import block, unblock
@@ -25,8 +25,9 @@ from predecoder.correction.move_windows import move_graphs
 from predecoder.correction.policies import ThresholdPolicy
 from predecoder.correction.stage_tables import Sites, stage_tables
 from predecoder.correction.stream_layers import StreamLayers
+from predecoder.correction.stream_network import stream_network
 from predecoder.correction.stream_noise_features import StreamNoiseFeatures
-from predecoder.inference import Precision
+from predecoder.inference import LayerNetwork, Precision, PrecisionChoice, choose_precision
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from predecoder.network import Network
 
-__all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder", "TileLogits"]
+__all__ = ["LayerLogits", "ResidualLayer", "ResidualStream", "StreamPredecoder", "TileLogits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,9 @@ class StreamPredecoder:
         policy: commits them (`stream_policy`); None where windows are matched on the logits.
         layers: of the problem's DEM.
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
-        precision: float32 or bfloat16; a stream has no engine for int8.
-        tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
+        precision: of the network; see `choose_precision`.
+        native: False leaves networks to torch.
+        tile: blocks of 2 layers that torch computes at a time; more of them cost fewer repeated
             layers and more waiting.
         min_rounds: of the shortest experiment that the network is used for. Nothing is committed before an
             experiment is known to be as long; the first that is shorter is told by a
@@ -83,7 +85,8 @@ class StreamPredecoder:
         policy: ThresholdPolicy | None,
         layers: LayeredDem,
         device: str | torch.device = "auto",
-        precision: Precision = "float32",
+        precision: PrecisionChoice = "auto",
+        native: bool = True,
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
@@ -91,9 +94,10 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if precision == "int8":
-            raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
-        self.precision: Precision = precision
+        self._device = select_device(device) if isinstance(device, str) else device
+        self.precision: Precision = choose_precision(
+            precision, quantized=network.config.quantized, device_type=self._device.type
+        )
         layout = problem.layout
         if layout.deterministic.any():
             raise ValueError(
@@ -116,41 +120,90 @@ class StreamPredecoder:
             )
         self.ahead = self.halo + -(-unlike // 2)
         """Blocks after a tile that must be there before it is decided."""
-        self._device = select_device(device) if isinstance(device, str) else device
         self._network = network.to(self._device)
         self._warned = False
         self._lookahead = 0 if hyperedges is None else hyperedges.lookahead
         self._problem, self.sites = problem, Sites(problem, layers)
-        size = 3 * len(self.sites.of_cell)
+        self.layer_network = self._layer_network() if native else None
+        """The network in C++, if it can run there."""
+        rows, columns = (n // 2 for n in layout.shape[1:])
+        self._numbers = np.arange(3 * len(self.sites.of_cell))
+        layer_size = len(self._numbers)
+        if self.layer_network is not None:
+            self._numbers = logit_numbers(rows, columns).ravel()
+            layer_size = self.layer_network.begin().layer_size
         self.tables: StageTables = stage_tables(
             problem,
             layers,
             sites=self.sites,
             policy=policy,
             hyperedges=hyperedges,
-            numbers=np.arange(size),
-            layer_size=size,
+            numbers=self._numbers,
+            layer_size=layer_size,
             min_rounds=min_rounds,
+        )
+
+    def _layer_network(self) -> LayerNetwork | None:
+        from predecoder.inference import NativeEngine
+
+        precision = self.precision
+        if (
+            self._device.type != "cpu"
+            or precision == "bfloat16"
+            or not NativeEngine.runs(self._network.config)
+        ):
+            if precision == "int8":
+                raise ValueError("precision='int8' needs a processor; use device='cpu', or 'float32'")
+            return None
+        return stream_network(self._problem, self._network, layers=self._layers, precision=precision)
+
+    def put_in_front(self, stream: Stream, *, short_model: StreamModel | None) -> None:
+        """Has a stream's layers go through this network and its policy.
+
+        Args:
+            stream: without an open shot.
+            short_model: decodes shots that are too short for a network whose logits windows are matched on.
+        """
+        if self.layer_network is None:
+            stream.put_in_front(self.tables, short_model=short_model)
+            return
+        rows, columns = (n // 2 for n in self.layout.shape[1:])
+        cell_of_site = np.zeros(self.tables.num_sites, dtype=np.int64)
+        cells = np.flatnonzero(self.sites.of_cell >= 0)
+        cell_of_site[self.sites.of_cell[cells]] = cells
+        stream.put_in_front(
+            self.tables,
+            network=self.layer_network.network,
+            timeline=self.layer_network.timeline,
+            bits=detection_bits(rows, columns).ravel()[cell_of_site].tolist(),
+            short_model=short_model,
         )
 
     def move_graphs(self) -> WindowGraphs:
         """The graphs of windows that are matched on these logits."""
-        size = self.tables.layer_size
         return move_graphs(
-            self._problem, self._layers, sites=self.sites, numbers=np.arange(size), layer_size=size
+            self._problem,
+            self._layers,
+            sites=self.sites,
+            numbers=self._numbers,
+            layer_size=self.tables.layer_size,
         )
 
     @property
     def latency(self) -> int:
         """Layers that must follow a layer before its residual can be known, where no cluster is open."""
+        if self.layer_network is not None:
+            return max(self.layer_network.delay + 1, self._lookahead, self.min_rounds)
         return max(2 * (self.ahead + self.tile), self._lookahead, self.min_rounds)
 
     def begin(self) -> ResidualStream:
         """A new shot."""
         return ResidualStream(self)
 
-    def begin_logits(self) -> TileLogits:
+    def begin_logits(self) -> TileLogits | LayerLogits:
         """The logits of a new shot."""
+        if self.layer_network is not None:
+            return LayerLogits(self, self.layer_network.begin(), self._numbers)
         return TileLogits(self)
 
     def logits(self, grid: np.ndarray, *, start: int, num_layers: int | None) -> np.ndarray:
@@ -234,9 +287,35 @@ class TileLogits:
         self._decided = stop
         for t in [t for t in self._layers if t < 2 * max(0, stop - predecoder.halo)]:
             del self._layers[t]
-        first, last = 2 * (start - low), 2 * (min(2 * stop, self._added) - 2 * low)
-        core = logits.reshape(3, -1, self._area)[:, first : last // 2]
+        core = logits.reshape(3, -1, self._area)[:, 2 * (start - low) : min(2 * stop, self._added) - 2 * low]
         return np.ascontiguousarray(core.swapaxes(0, 1)).reshape(-1, 3 * self._area)
+
+
+class LayerLogits:
+    """The same from a network in C++, layer by layer."""
+
+    def __init__(self, predecoder: StreamPredecoder, network: LayerStream, numbers: np.ndarray) -> None:
+        self._shape, self._size = predecoder.layout.shape[1:], predecoder.tables.layer_size
+        self._network, self._numbers = network, numbers
+        self._area = len(predecoder.sites.of_cell)
+        self._added = self._known = 0
+
+    def add(self, fired: np.ndarray, cells: np.ndarray, *, last: bool) -> np.ndarray:
+        """Takes the next layer; float32 `(layers, layer size)`, the logits that it completes.
+
+        Args:
+            fired, cells, last: see `TileLogits`; the network knows which cells have detectors.
+        """
+        del cells
+        grid = np.zeros(self._area, dtype=np.uint8)
+        grid[fired] = 1
+        self._added += 1
+        logits = self._network.push(grid.reshape(self._shape), last=last)
+        count = min(logits.shape[1], self._added - self._known)
+        self._known += count
+        found = np.zeros((count, self._size), dtype=np.float32)
+        found[:, self._numbers] = logits[:, :count].swapaxes(0, 1).reshape(count, -1)
+        return found
 
 
 class ResidualStream:

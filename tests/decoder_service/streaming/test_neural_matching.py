@@ -44,10 +44,12 @@ def test_shots_too_short_for_the_network_are_matched_without(kit) -> None:
     options = {"decoder": "neural-matching", "predecoder": WEIGHTS}
     neural = StreamDecoder(kit.circuit(20), commit=3, buffer=3, **options)
     plain = StreamDecoder(kit.circuit(20, p=0.008), commit=3, buffer=3)
+    answers = []
     with pytest.warns(ShortExperimentWarning):
-        for bits in experiment.measurements:
-            (found, _), (expected, _) = kit.stream(neural, bits, 2), kit.stream(plain, bits, 2)
-            assert (found.frame, found.flags) == (expected.frame, expected.flags)
+        answers.append(kit.stream(neural, experiment.measurements[0], 2)[0])
+    answers += [kit.stream(neural, bits, 2)[0] for bits in experiment.measurements[1:]]  # warned once
+    expected = [kit.stream(plain, bits, 2)[0] for bits in experiment.measurements]
+    assert [(a.frame, a.flags) for a in answers] == [(a.frame, a.flags) for a in expected]
 
 
 def test_erased_rounds_and_a_reload_go_through(kit) -> None:
