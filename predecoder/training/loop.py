@@ -111,11 +111,15 @@ def train_stage(
 
     Raises:
         ValueError: `work_dir` has a checkpoint of another configuration or number of processes.
-        WeightsError: labels are distilled from a network that does not exist.
+        WeightsError: labels are distilled from, or shots mined with, weights that do not exist.
         BatchWorkerDiedError: a worker that makes batches died.
     """
-    if stage.data.labels == "distilled":
-        resolve_weights(stage.data.network)
+    for name in (
+        stage.data.network if stage.data.labels == "distilled" else None,
+        stage.class_loss.mine_with,
+    ):
+        if name is not None:
+            resolve_weights(name)
     work_dir.mkdir(parents=True, exist_ok=True)
     files = _Files(work_dir, Snapshots(work_dir / "mining", stage.class_loss.mine_every))
     run = TrainingRun(stage, device=device, processes=processes)
@@ -174,8 +178,8 @@ class _Files:
         self._drop_snapshots(run, last=run.step)
 
     def _drop_snapshots(self, run: TrainingRun, *, last: int) -> None:
-        first = Reuse(run.stage.data.passes).group_start(run.step)
-        self.snapshots.keep(first=first, last=last)
+        reuse = Reuse(run.stage.data.passes, run.stage.data.pool)
+        self.snapshots.keep(first=reuse.first_use(reuse.oldest(run.step)), last=last)
 
 
 def _steps(run: TrainingRun, files: _Files, streams: Sequence[Stream]) -> Iterator[StepReport]:

@@ -15,7 +15,7 @@ from predecoder.training.labels import Keep, ObservableConditionedLabels, Sample
 from predecoder.training.logical_class import ClassMatching
 from predecoder.training.processes import ALONE, Processes
 from predecoder.training.reuse import Reuse
-from predecoder.training.shot_selection import DisagreementShots, MinedShots
+from predecoder.training.shot_selection import DisagreementShots, MinedShots, PlainGap
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 from predecoder.weights import load_network
@@ -52,18 +52,18 @@ class BatchMaker:
     def __init__(
         self, stage: StageConfig, *, snapshots: Snapshots | None = None, processes: Processes = ALONE
     ) -> None:
-        """`snapshots` hold the weights to mine with."""
+        """`snapshots` hold the weights to mine with, unless the stage names others."""
         self._streams, self._weights = expand_tasks(stage.tasks)
         self._begins = np.array([stream.task.begins for stream in self._streams])
         self._sources: dict[int, _Source] = {}
         self._disagreement: dict[int, DisagreementShots] = {}
         self._stage, self._processes = stage, processes
-        self._miner = None if snapshots is None else _Miner(stage, snapshots)
+        self._miner = _Miner(stage, snapshots)
 
     def __call__(self, batch: int) -> Made:
         """Batch number `batch` of this process, which is that of a step where batches are used once."""
         torch.set_num_threads(1)  # in this worker, beside the trainer
-        step = Reuse(self._stage.data.passes).first_use(batch)
+        step = Reuse(self._stage.data.passes, self._stage.data.pool).first_use(batch)
         k = batch * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._stage.seed, k])
         weights = np.where(self._begins <= step, self._weights, 0)
@@ -90,8 +90,6 @@ class BatchMaker:
             self._disagreement[index] = DisagreementShots(stream.dem)
         if stream.task.shots == "disagreement":
             return self._disagreement[index]
-        if self._miner is None:
-            raise ValueError(f"task {stream.name} is mined, but there are no snapshots to mine with")
         return self._miner.keep(index, stream, self._disagreement[index], step)
 
     def _source(self, stream: Stream) -> _Source:
@@ -102,34 +100,48 @@ class BatchMaker:
 
 
 class _Miner:
-    """The network as it was at the snapshot that a step is mined with, on the streams that are asked for."""
+    """The network that mines the shots of a step, on the streams that are asked for.
 
-    def __init__(self, stage: StageConfig, snapshots: Snapshots) -> None:
+    It is the one that the stage names, or the one in training as it was at the step's snapshot.
+    """
+
+    def __init__(self, stage: StageConfig, snapshots: Snapshots | None) -> None:
         self._stage, self._snapshots = stage, snapshots
         self._matchings: dict[int, list[ClassMatching]] = {}
+        self._plain_gaps: dict[int, PlainGap] = {}
         self._engines: dict[int, Engine] = {}
         self._network: Network | None = None
         self._source_step = -1
 
     def keep(self, index: int, stream: Stream, disagreement: DisagreementShots, step: int) -> MinedShots:
         """The rule for one stream at one step."""
-        network = self._network_of(step)
+        network, settings = self._network_of(step, stream), self._stage.class_loss
         if index not in self._matchings:
             observables = range(stream.problem.layout.num_observables)
             self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
+            self._plain_gaps[index] = PlainGap(stream.dem)
         if index not in self._engines:
-            # Not in int8: the ranges that it needs are measured when a stage ends.
+            # In training not in int8: the ranges that it needs are measured when a stage ends.
+            precision = "auto" if settings.mine_with else "float32"
             self._engines[index] = make_engine(
-                stream.problem, network, device=torch.device("cpu"), precision="float32"
+                stream.problem, network, device=torch.device("cpu"), precision=precision
             )
         return MinedShots(
             disagreement,
+            self._plain_gaps[index],
             self._matchings[index],
             self._engines[index],
-            small_gap=self._stage.class_loss.small_gap,
+            small_gap=settings.small_gap,
+            largest_plain_gap=settings.plain_gap,
         )
 
-    def _network_of(self, step: int) -> Network:
+    def _network_of(self, step: int, stream: Stream) -> Network:
+        named = self._stage.class_loss.mine_with
+        if named is not None:
+            self._network = self._network or load_network(named)
+            return self._network
+        if self._snapshots is None:
+            raise ValueError(f"task {stream.name} is mined, but there are no snapshots to mine with")
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)
