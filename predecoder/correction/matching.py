@@ -5,7 +5,7 @@ that explain the whole syndrome. Moves with a positive logit are nearly that set
 syndrome, its defects, is explained by flipping edges, that is, by deciding otherwise about moves, each at
 the weight |logit| and as cheaply as can be: a minimum-weight matching of the defects, of which there are few.
 
-In C++ where there is a compiler; searches that would take long there are left to PyMatching.
+In C++; searches that would take long there are left to PyMatching.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from predecoder.correction.python_matching import PythonMatching
-from predecoder.native import NativeMatching, native_or_none
+from predecoder.native import NativeMatching
 from qec import DecodingProblem
 
 __all__ = ["MatchingDecision"]
@@ -39,9 +39,7 @@ class MatchingDecision:
         self._abstain_above = abstain_above
         ends, detectors = problem.moves.ends, problem.layout.num_detectors
         self._ends, self._num_detectors = ends, detectors
-        self._native = (
-            native_or_none(lambda: NativeMatching(ends, num_detectors=detectors)) if native else None
-        )
+        self._native = NativeMatching(ends, num_detectors=detectors) if native else None
 
     @cached_property
     def _python(self) -> PythonMatching:

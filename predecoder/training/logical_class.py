@@ -19,7 +19,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from predecoder.correction.python_matching import PythonMatching
-from predecoder.native import NativeMatching, native_or_none
+from predecoder.native import NativeMatching
 from qec import LayoutError, MoveSet
 
 __all__ = ["ClassMatching", "logical_class_loss"]
@@ -78,11 +78,7 @@ class ClassMatching:
         graph = _ClassGraph.of(moves, observable)
         self._ends, self._kept = graph.ends, graph.kept
         self._detectors = moves.matrix.shape[0]
-        self._native = (
-            native_or_none(lambda: NativeMatching(graph.ends, num_detectors=self._detectors + 1))
-            if native
-            else None
-        )
+        self._native = NativeMatching(graph.ends, num_detectors=self._detectors + 1) if native else None
 
     @cached_property
     def _columns(self) -> np.ndarray:

@@ -114,12 +114,10 @@ def train_stage(
         WeightsError: labels are distilled from, or shots mined with, weights that do not exist.
         BatchWorkerDiedError: a worker that makes batches died.
     """
-    for name in (
-        stage.data.network if stage.data.labels == "distilled" else None,
-        stage.class_loss.mine_with,
-    ):
-        if name is not None:
-            resolve_weights(name)
+    if stage.data.labels == "distilled":
+        resolve_weights(stage.data.network)
+    if stage.class_loss.miner:
+        resolve_weights(stage.class_loss.miner)
     work_dir.mkdir(parents=True, exist_ok=True)
     files = _Files(work_dir, Snapshots(work_dir / "mining", stage.class_loss.mine_every))
     run = TrainingRun(stage, device=device, processes=processes)

@@ -102,7 +102,7 @@ class BatchMaker:
 class _Miner:
     """The network that mines the shots of a step, on the streams that are asked for.
 
-    It is the one that the stage names, or the one in training as it was at the step's snapshot.
+    It is that of `class_loss.miner`, or the one in training as it was at the step's snapshot.
     """
 
     def __init__(self, stage: StageConfig, snapshots: Snapshots | None) -> None:
@@ -122,7 +122,7 @@ class _Miner:
             self._plain_gaps[index] = PlainGap(stream.dem)
         if index not in self._engines:
             # In training not in int8: the ranges that it needs are measured when a stage ends.
-            precision = "auto" if settings.mine_with else "float32"
+            precision = "auto" if settings.miner else "float32"
             self._engines[index] = make_engine(
                 stream.problem, network, device=torch.device("cpu"), precision=precision
             )
@@ -136,12 +136,11 @@ class _Miner:
         )
 
     def _network_of(self, step: int, stream: Stream) -> Network:
-        named = self._stage.class_loss.mine_with
-        if named is not None:
-            self._network = self._network or load_network(named)
+        if self._stage.class_loss.miner:
+            self._network = self._network or load_network(self._stage.class_loss.miner)
             return self._network
         if self._snapshots is None:
-            raise ValueError(f"task {stream.name} is mined, but there are no snapshots to mine with")
+            raise ValueError(f"task {stream.name} is mined, but there are no weights to mine with")
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)

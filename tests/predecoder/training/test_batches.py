@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import qec
-from predecoder.training import ClassLossConfig, StageConfig, TaskConfig
+from predecoder.training import StageConfig, TaskConfig
 from predecoder.training.batches import batches
+from predecoder.training.config import ClassLossConfig
 from predecoder.training.making import BatchMaker
 from predecoder.training.reuse import Reuse
 from predecoder.training.run import TrainingRun
@@ -148,24 +149,8 @@ def test_the_error_of_a_worker_ends_the_run(stage, capfd):
 
 def test_mined_tasks_need_weights_to_mine_with(stage):
     tasks = (dataclasses.replace(stage.tasks[0], shots="mined"),)
-    with pytest.raises(ValueError, match="mined, but there are no snapshots"):
+    with pytest.raises(ValueError, match="mined, but there are no weights"):
         BatchMaker(dataclasses.replace(stage, tasks=tasks))(0)
-
-
-def test_shots_are_mined_with_the_weights_that_are_named(stage, random_network, tmp_path):
-    """No snapshots are needed then; other weights mine other shots."""
-    made = []
-    for seed in (1, 1, 2):
-        save_weights(random_network(seed), tmp_path / f"{seed}.safetensors", {})
-        mined = dataclasses.replace(
-            stage,
-            tasks=(dataclasses.replace(stage.tasks[0], shots="mined", bases=("x",)),),
-            class_loss=ClassLossConfig(mine_with=str(tmp_path / f"{seed}.safetensors"), small_gap=0.5),
-        )
-        assert not mined.mines
-        made.append(BatchMaker(mined)(3).packed)
-    assert np.array_equal(made[0], made[1])
-    assert not np.array_equal(made[0], made[2])
 
 
 def test_batches_come_with_the_true_observables(stage):
@@ -218,6 +203,18 @@ def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, star
         made = maker(reuse.batch_of(step))
         assert made.stream == batch.stream
         assert np.array_equal(made.packed, batch.packed)
+
+
+def test_shots_can_be_mined_with_other_weights(stage):
+    """Then nothing of the network in training is needed, and two miners find different shots."""
+    tasks = (dataclasses.replace(stage.tasks[0], shots="mined", bases=("x",), orientations=("XV",)),)
+    made = []
+    for miner in ("realtime", "realtime", "fast"):
+        mined = dataclasses.replace(stage, tasks=tasks, class_loss=ClassLossConfig(miner=miner))
+        assert not mined.mines
+        made.append(BatchMaker(mined)(3).packed)
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
 
 
 def test_a_mined_batch_depends_on_its_number_and_on_the_snapshot(stage, tmp_path):

@@ -1,4 +1,4 @@
-// Paths of moves between defects and to the boundary: the regions of matching.cpp, and where they meet.
+// Paths of moves between defects and to the boundary: the regions of move_matching.cpp, and where they meet.
 #pragma once
 
 #include <algorithm>

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#ifdef __AVX2__
-#include <immintrin.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
 #endif
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed rows are read as little-endian words");
@@ -36,14 +36,17 @@ void for_each(const std::vector<uint64_t>& words, Visitor visit) {
 template <class Visitor>
 void for_each_positive(const float* row, int64_t count, Visitor visit) {
     int64_t k = 0;
-#ifdef __AVX2__
-    const __m256 zero = _mm256_setzero_ps();
-    const auto mask = [&](int64_t at) {
-        const __m256 greater = _mm256_cmp_ps(_mm256_loadu_ps(row + at), zero, _CMP_GT_OQ);
-        return static_cast<uint32_t>(_mm256_movemask_ps(greater));
+#ifdef __SSE2__
+    const auto positive = [&](int64_t at) {
+        return _mm_castps_si128(_mm_cmpgt_ps(_mm_loadu_ps(row + at), _mm_setzero_ps()));
+    };
+    const auto mask = [&](int64_t at) {  // of sixteen: each comparison narrowed to a byte, then to a bit
+        const __m128i low = _mm_packs_epi32(positive(at), positive(at + 4));
+        const __m128i high = _mm_packs_epi32(positive(at + 8), positive(at + 12));
+        return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
     };
     for (; k + 32 <= count; k += 32) {
-        uint32_t hits = mask(k) | mask(k + 8) << 8 | mask(k + 16) << 16 | mask(k + 24) << 24;
+        uint32_t hits = mask(k) | mask(k + 16) << 16;
         for (; hits; hits &= hits - 1) visit(k + __builtin_ctz(hits));
     }
 #endif

@@ -3,6 +3,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "network/stencil_gradient.h"
+
+namespace qecpipe::network::QECPIPE_VARIANT {
+
 namespace {
 
 constexpr int kLanes = 8;
@@ -33,11 +37,8 @@ void add_row(float *sums, const float *x, const float *gradient, int64_t columns
 
 }  // namespace
 
-extern "C" {
-
-// x, gradient (to the output): [shots][layers][rows][columns][channels], channels a multiple of 8; result: [27][channels].
-void qecpipe_stencil_gradient(const float *x, const float *gradient, int64_t shots, int64_t layers, int64_t rows,
-                              int64_t columns, int64_t channels, float *result) {
+void stencil_gradient(const float *x, const float *gradient, int64_t shots, int64_t layers, int64_t rows,
+                      int64_t columns, int64_t channels, float *result) {
     const int64_t row_size = columns * channels;
     std::fill_n(result, kTaps * channels, 0.0f);
     std::vector<float> sums(kTaps * channels);
@@ -55,4 +56,4 @@ void qecpipe_stencil_gradient(const float *x, const float *gradient, int64_t sho
         for (int64_t k = 0; k < kTaps * channels; ++k) result[k] += sums[k];
     }
 }
-}
+}  // namespace qecpipe::network::QECPIPE_VARIANT

@@ -1,31 +1,20 @@
-// The likeliest explanation of a shot by a matching on its logits: see predecoder/matching.py.
-//
-// Defects are what the moves with a positive logit leave of the syndrome. They are explained by changing
-// moves at the weight |logit|, at the lowest weight in all: a minimum-weight matching of the defects with
-// each other and with the boundary, d(u, v) and b(u) being the lowest weights of paths.
-//
-// Every defect u has a radius r(u), and a region of the nodes that are not further from it, but no further
-// than b(u) either. What is solved is a relaxed problem, in which u may also stay unmatched, for r(u). In it
-// only pairs with d(u, v) <= min(r, b)(u) + min(r, b)(v) matter, as both ends weigh no more unpaired, and those
-// are the pairs whose regions meet. So the problem falls into clusters of defects. Most are small and solved by
-// dynamic programming, the others as heaviest matchings, in which a pair weighs what it saves. A
-// solution that leaves nothing unmatched is the lightest one of the whole problem: any other becomes one of the
-// relaxed problem, at no higher weight, if all that does not matter is unmatched. As long as defects are
-// unmatched, their radii grow.
-//
-// A shot's result depends on nothing but that shot. Shots that would take long (huge clusters, large
-// regions) are handed back unsolved.
+#include "matching/move_matching.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
-#include "bits.h"
-#include "blossom.h"
-#include "clusters.h"
-#include "paths.h"
+#include "core/bits.h"
+#include "matching/blossom.h"
+#include "matching/clusters.h"
+#include "matching/paths.h"
+
+namespace matching {
 
 namespace {
 
@@ -172,17 +161,32 @@ class Shot {
 
 }  // namespace
 
-// Returns how many shots are left unsolved; `unsolved` says which. Their moves are all 0.
-//
-// logits: float (shots, columns). packed: (shots, ceil(detectors / 8)), LSB first. arcs: (starts[detectors],
-// 2) of target and column. Out: committed 0/1 (shots, columns), nothing where a cluster of flipped edges weighs
-// more than `abstain_above`; maximum_weight (shots,), that weight; unsolved 0/1 (shots,).
-extern "C" int64_t qecpipe_match(int64_t columns, int64_t detectors, const int32_t* first,
-                                 const int32_t* second, const int32_t* starts, const int32_t* arcs,
-                                 int64_t shots, const float* logits, const uint8_t* packed, double abstain_above,
-                                 uint8_t* committed, float* maximum_weight, uint8_t* unsolved) {
-    const Graph graph{columns, detectors, first, second, starts, reinterpret_cast<const Arc*>(arcs)};
-    Shot shot(graph);
+MoveMatching::MoveMatching(std::span<const int32_t> first, std::span<const int32_t> second, int64_t detectors)
+    : first_(first.begin(), first.end()), second_(second.begin(), second.end()), starts_(detectors + 1, 0) {
+    const auto columns = static_cast<int64_t>(first_.size());
+    if (second_.size() != first_.size()) throw std::invalid_argument("moves have as many first as second ends");
+    for (int64_t column = 0; column < columns; column++) {
+        for (const int32_t end : {first_[column], second_[column]}) {
+            if (end >= detectors) {
+                throw std::invalid_argument("a move ends on D" + std::to_string(end) + ", but D" +
+                                            std::to_string(detectors - 1) + " is the last detector");
+            }
+            if (end >= 0) starts_[end + 1]++;
+        }
+    }
+    std::partial_sum(starts_.begin(), starts_.end(), starts_.begin());
+    arcs_.resize(starts_.back());
+    std::vector<int32_t> next(starts_.begin(), starts_.end() - 1);
+    for (int32_t column = 0; column < columns; column++) {
+        if (first_[column] >= 0) arcs_[next[first_[column]]++] = {second_[column], column};
+        if (second_[column] >= 0) arcs_[next[second_[column]]++] = {first_[column], column};
+    }
+}
+
+int64_t MoveMatching::match(int64_t shots, const float* logits, const uint8_t* packed, double abstain_above,
+                            uint8_t* committed, float* maximum_weight, bool* unsolved) const {
+    const int64_t columns = num_columns(), detectors = num_detectors();
+    Shot shot({columns, detectors, first_.data(), second_.data(), starts_.data(), arcs_.data()});
     int64_t left = 0;
     for (int64_t s = 0; s < shots; s++) {
         const bool solved = shot.solve(logits + s * columns, packed + s * ((detectors + 7) / 8), abstain_above,
@@ -193,14 +197,4 @@ extern "C" int64_t qecpipe_match(int64_t columns, int64_t detectors, const int32
     return left;
 }
 
-// The heaviest matching of any graph, for tests of it alone.
-//
-// ends: (edges, 2), vertices. weights: (edges,), positive. Out: edge_of (vertices,), -1 without.
-extern "C" void qecpipe_heaviest_matching(int64_t vertices, int64_t edges, const int32_t* ends,
-                                          const int64_t* weights, int32_t* edge_of) {
-    HeaviestMatching matching;
-    matching.clear(static_cast<int32_t>(vertices));
-    for (int64_t k = 0; k < edges; k++) matching.add_edge(ends[2 * k], ends[2 * k + 1], weights[k]);
-    matching.solve();
-    for (int64_t v = 0; v < vertices; v++) edge_of[v] = matching.edge_of(static_cast<int32_t>(v));
-}
+}  // namespace matching

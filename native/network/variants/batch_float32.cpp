@@ -1,11 +1,9 @@
 // The separable network in float32, eight shots side by side.
-#include "engine.h"
+#include "network/variants/batch.h"
+
+namespace qecpipe::network::batch::QECPIPE_VARIANT {
 
 namespace {
-
-using engine::kMoves;
-using engine::kTaps;
-using engine::Volume;
 
 constexpr int kOutputs = 4;  // of a tile of the matrix product
 
@@ -62,29 +60,10 @@ void product(Lanes *out, const Lanes *in, const float *weights, const float *bia
     }
 }
 
-}  // namespace
-
-extern "C" {
-
-struct QecpipeNetwork {
-    engine::Sizes sizes;
-    const float *embed;             // [4][27][C]
-    const float *first_layer_bias;  // [T][I][J][C]: bias, presence and noise
-    const float *depthwise;         // [blocks][C][27]
-    const float *position_bias;     // [blocks][kinds][I][C][J]: biases and the patch embedding, for every kind of layer
-    const float *pointwise;         // [blocks][C / 4][C][4]
-    const float *pointwise_bias;    // [blocks][C]
-    const float *head;              // [3][C][4]
-    const float *head_bias;         // [12]
-};
-}
-
-namespace {
-
 struct Float {
     using Number = float;
     using Vector = Lanes;
-    using Network = QecpipeNetwork;
+    using Network = FloatTables;
     static constexpr int kLanes = 8, kPointwiseCells = 3;
 
     static int hidden_planes(int channels) { return channels; }
@@ -100,10 +79,10 @@ struct Float {
         high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
     }
 
-    static void stencils(const Network &net, int block, Lanes *hidden, const engine::Rows<Lanes> &near,
+    static void stencils(const Network &net, int block, Lanes *hidden, const Rows<Lanes> &near,
                          const float *fields, const Volume &v) {
         const int64_t channels = net.sizes.channels;
-        const engine::Tiles tiles(v.columns);
+        const Tiles tiles(v.columns);
         for (int64_t c = 0; c < channels; ++c) {
             const int64_t at = c * v.stride();
             const float *taps = net.depthwise + (block * channels + c) * kTaps, *field = fields + c * v.columns;
@@ -111,7 +90,7 @@ struct Float {
                 constexpr int kColumns = decltype(width)::value;
                 Lanes sum[kColumns];
                 for (int j = 0; j < kColumns; ++j) sum[j] = broadcast(field[first + j]);
-                engine::add_stencil<kColumns>(sum, near, at, first, taps, broadcast,
+                add_stencil<kColumns>(sum, near, at, first, taps, broadcast,
                                               [](Lanes a, Lanes b) { return a * b; });
                 for (int j = 0; j < kColumns; ++j) hidden[at + first + j] = positive(sum[j]);
             });
@@ -133,12 +112,11 @@ struct Float {
 
 }  // namespace
 
-extern "C" {
+int64_t float32_scratch(const FloatTables &tables) { return scratch<Float>(tables); }
 
-int64_t qecpipe_network_scratch(const QecpipeNetwork *net) { return engine::scratch<Float>(*net); }
+void float32_run(const FloatTables &tables, const uint8_t *packed, int64_t row_bytes, int64_t shots, float *logits,
+                 void *memory) {
+    run<Float>(tables, packed, row_bytes, shots, logits, memory);
+}
 
-void qecpipe_network(const QecpipeNetwork *net, const uint8_t *packed, int64_t row_bytes, int64_t shots, float *logits,
-                     void *memory) {
-    engine::run<Float>(*net, packed, row_bytes, shots, logits, memory);
-}
-}
+}  // namespace qecpipe::network::batch::QECPIPE_VARIANT

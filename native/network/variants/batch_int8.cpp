@@ -4,17 +4,15 @@
 // weights have 16 bits in the stencils and 8 in the pointwise convolution. Sums wrap nowhere: whoever makes the
 // tables (quantized_tables.py) scales them so that a stencil's absolute weights, and the weights of either
 // sign of kChunk inputs, cannot leave 16 bits whatever the activations; all other sums saturate.
-#include "engine.h"
+#include "network/variants/batch.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
-namespace {
+namespace qecpipe::network::batch::QECPIPE_VARIANT {
 
-using engine::kMoves;
-using engine::kTaps;
-using engine::Volume;
+namespace {
 
 constexpr int kOutputs = 4;  // side by side in the table of a pointwise convolution's weights
 constexpr int kChunk = 32;   // CHUNK of quantized_tables.py: inputs whose products are added up without saturation
@@ -117,32 +115,10 @@ inline void pointwise_tile(const Cell (&cells)[kCells], int first, const int32_t
         }
 }
 
-}  // namespace
-
-extern "C" {
-
-struct QecpipeIntegerNetwork {
-    engine::Sizes sizes;
-    const int16_t *embed;             // [4][27][C]
-    const int16_t *first_layer_bias;  // [T][I][J][C]: bias, presence and noise
-    const int16_t *depthwise;         // [blocks][C][27]
-    const int16_t *position_bias;     // [blocks][kinds][I][C][J]: biases and the patch embedding, for every kind of layer
-    const int16_t *gain;              // [blocks][C]: of hidden activations
-    const int32_t *pointwise;         // [blocks][C / 4][C / 2][4]: two weights of 8 bits, twice
-    const int16_t *pointwise_gain;    // [blocks][C]
-    const int16_t *pointwise_bias;    // [blocks][C]
-    const int32_t *head;              // [2][C / 2][6]: two weights of 16 bits
-    const float *head_scale;          // [12]
-    const int32_t *head_bias;         // [12]
-};
-}
-
-namespace {
-
 struct Integer {
     using Number = int16_t;
     using Vector = Lanes;
-    using Network = QecpipeIntegerNetwork;
+    using Network = IntegerTables;
     static constexpr int kLanes = 16, kPointwiseCells = 2;
 
     static int hidden_planes(int channels) { return channels / 2; }
@@ -164,10 +140,10 @@ struct Integer {
         high = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
 
-    static void stencils(const Network &net, int block, Lanes *hidden, const engine::Rows<Lanes> &near,
+    static void stencils(const Network &net, int block, Lanes *hidden, const Rows<Lanes> &near,
                          const int16_t *fields, const Volume &v) {
         const int64_t channels = net.sizes.channels;
-        const engine::Tiles tiles(v.columns);
+        const Tiles tiles(v.columns);
         const Lanes most = broadcast(kHidden);
         for (int64_t c = 0; c < channels; ++c) {
             const int64_t at = block * channels + c;
@@ -176,7 +152,7 @@ struct Integer {
             tiles.for_each([&](int first, auto width) {
                 constexpr int kColumns = decltype(width)::value;
                 Lanes sum[kColumns] = {}, *out = hidden + c / 2 * v.stride() + first;
-                engine::add_stencil<kColumns>(sum, near, c * v.stride(), first, net.depthwise + at * kTaps, broadcast,
+                add_stencil<kColumns>(sum, near, c * v.stride(), first, net.depthwise + at * kTaps, broadcast,
                                               scaled);
                 for (int j = 0; j < kColumns; ++j) {
                     const Lanes raw = add_saturated(sum[j], broadcast(field[first + j]));
@@ -240,12 +216,11 @@ struct Integer {
 
 }  // namespace
 
-extern "C" {
+int64_t int8_scratch(const IntegerTables &tables) { return scratch<Integer>(tables); }
 
-int64_t qecpipe_integer_network_scratch(const QecpipeIntegerNetwork *net) { return engine::scratch<Integer>(*net); }
+void int8_run(const IntegerTables &tables, const uint8_t *packed, int64_t row_bytes, int64_t shots, float *logits,
+              void *memory) {
+    run<Integer>(tables, packed, row_bytes, shots, logits, memory);
+}
 
-void qecpipe_integer_network(const QecpipeIntegerNetwork *net, const uint8_t *packed, int64_t row_bytes, int64_t shots,
-                             float *logits, void *memory) {
-    engine::run<Integer>(*net, packed, row_bytes, shots, logits, memory);
-}
-}
+}  // namespace qecpipe::network::batch::QECPIPE_VARIANT

@@ -1,4 +1,4 @@
-// The separable network, whatever its arithmetic: bit-packed detections in, logits of every move out.
+// The separable network on batches, whatever its arithmetic: bit-packed detections in, logits of every move out.
 //
 // Some shots are computed side by side, one per lane of a vector, so that a weight is a broadcast and no
 // lane idles whatever the patch. Shape legend: T layers, I rows and J columns of cells of 2 x 2 ancillas, C
@@ -17,26 +17,15 @@
 #include <cstring>
 #include <type_traits>
 
-namespace engine {
+#include "network/batch.h"
 
-constexpr int kMoves = 12;     // of a cell
-constexpr int kDetectors = 4;  // of a cell
-constexpr int kTaps = 27;
+namespace qecpipe::network::batch::QECPIPE_VARIANT {
 
 struct Volume {
     int layers, rows, columns;
     // Vectors of 32 bytes from one channel's row to the next. Long rows are an odd number of cache lines apart,
     // so that those of all channels do not fall on the same few sets of the cache.
     int stride() const { return columns < 12 ? columns : columns + (4 + 2 - columns % 4) % 4; }
-};
-
-// Sizes and tables that all arithmetics have.
-struct Sizes {
-    int32_t channels, blocks, layers, rows, columns, kinds;
-    const int32_t *kind;     // [T]: of every layer
-    const int32_t *source;   // [T][I][4][J]: detector or -1
-    const int32_t *targets;  // [T][I][12][J]: column of the logits or -1
-    int64_t moves;           // columns of the logits
 };
 
 // A detection in a row: which detector of its cell, and the cell's column.
@@ -290,4 +279,4 @@ int64_t scratch(const typename A::Network &net) {
     return Group<A>(net, nullptr).bytes();
 }
 
-}  // namespace engine
+}  // namespace qecpipe::network::batch::QECPIPE_VARIANT

@@ -1,23 +1,16 @@
 """Heaviest matchings by blossoms weigh what integer programming finds, whatever the graph."""
 
-import ctypes
-
 import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from predecoder.native import load_library
-from predecoder.native.arrays import address
+import _qecpipe
 
 
 def _matched(vertices: int, ends: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Numbers of the edges of a heaviest matching, which every vertex agrees on."""
-    ends, weights = np.ascontiguousarray(ends, dtype=np.int32), np.ascontiguousarray(weights, dtype=np.int64)
-    edge_of = np.empty(vertices, dtype=np.int32)
-    load_library("matching").qecpipe_heaviest_matching(
-        *map(ctypes.c_int64, (vertices, len(ends))),
-        *map(ctypes.c_void_p, map(address, (ends, weights, edge_of))),
-    )
+    ends, weights = ends.astype(np.int32), weights.astype(np.int64)
+    edge_of = _qecpipe.heaviest_matching(vertices, ends, weights)
     edges = np.unique(edge_of[edge_of >= 0])
     covered = np.full(vertices, -1)
     covered[ends[edges]] = edges[:, None]
