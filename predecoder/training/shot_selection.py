@@ -117,8 +117,7 @@ class MinedShots:
             return doubts
         logits = self._logits(packed)
         for observable, matching in enumerate(self._matchings):
-            # cost(class 1) - cost(class 0)
-            gap = np.einsum("bm,bm->b", logits, matching.difference(logits, packed), dtype=np.float64)
+            gap = matching.gap(logits, packed, limit=self._small_gap)
             doubts |= (gap < 0) != correlated[:, observable]
             doubts |= np.abs(gap) < self._small_gap
         return doubts
