@@ -5,7 +5,7 @@ Shape legend: B shots, N moves of `MoveSet`. Labels are 0/1 uint8 `(B, N)` with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ __all__ = [
     "ObservableConditionedLabels",
     "SampledLabels",
     "TeacherLabels",
-    "observables_as_detectors",
     "sample_kept",
 ]
 
@@ -151,41 +150,26 @@ class ObservableConditionedLabels(TeacherLabels):
         raise TypeError("observable-conditioned labels need the observables; use sample(), or TeacherLabels")
 
     def _decoded_model(self, tilted: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
-        return observables_as_detectors(tilted)
-
-
-def observables_as_detectors(
-    dem: stim.DetectorErrorModel, observables: Container[int] | None = None
-) -> stim.DetectorErrorModel:
-    """Return a DEM whose observables are detectors too: observable k is number `dem.num_detectors` + k.
-
-    Args:
-        observables: those that become detectors; by default all.
-
-    Raises:
-        LayoutError: a component would not be an edge any more.
-    """
-    model = stim.DetectorErrorModel()
-    for instruction in dem.flattened():
-        if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
-            continue
-        targets = []
-        for group in instruction.target_groups():
-            detectors = sum(t.is_relative_detector_id() for t in group)
-            flips = [t.val for t in group if t.is_logical_observable_id()]
-            flips = [k for k in flips if observables is None or k in observables]
-            if flips and detectors + len(flips) > 2:
-                raise LayoutError(
-                    f"the component {group} flips observable L{flips[0]} and {detectors} detectors, so "
-                    "it is no edge once the truth is a detector; use teacher labels, and no mined shots, for "
-                    "this model"
-                )
-            extra = [stim.target_relative_detector_id(dem.num_detectors + k) for k in flips]
-            targets += [stim.target_separator(), *group, *extra]
-        model.append("error", instruction.args_copy(), targets[1:])
-    last = dem.num_detectors + dem.num_observables - 1
-    model.append("detector", [], [stim.target_relative_detector_id(last)])
-    return model
+        model = stim.DetectorErrorModel()
+        for instruction in tilted:
+            if isinstance(instruction, stim.DemRepeatBlock) or instruction.type != "error":
+                model.append(instruction)
+                continue
+            targets = []
+            for group in instruction.target_groups():
+                flips = [t.val for t in group if t.is_logical_observable_id()]
+                detectors = sum(t.is_relative_detector_id() for t in group)
+                if flips and detectors + len(flips) > 2:
+                    raise LayoutError(
+                        f"the component {group} flips observable L{flips[0]} and {detectors} detectors, so "
+                        "it is no edge once the truth is a detector; use teacher labels for this model"
+                    )
+                extra = [stim.target_relative_detector_id(self._num_detectors + k) for k in flips]
+                targets += [stim.target_separator(), *group, *extra]
+            model.append("error", instruction.args_copy(), targets[1:])
+        last = self._num_detectors + self._dem.num_observables - 1
+        model.append("detector", [], [stim.target_relative_detector_id(last)])
+        return model
 
 
 def sample_kept(

@@ -12,10 +12,9 @@ from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
-from predecoder.training.logical_class import ClassMatching
 from predecoder.training.processes import ALONE, Processes
 from predecoder.training.reuse import Reuse
-from predecoder.training.shot_selection import DisagreementShots, MinedShots, PlainGap
+from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 from predecoder.weights import load_network
@@ -86,11 +85,11 @@ class BatchMaker:
         stream = self._streams[index]
         if stream.task.shots == "all":
             return None
+        if stream.task.shots == "mined":
+            return self._miner.keep(index, stream, step)
         if index not in self._disagreement:
             self._disagreement[index] = DisagreementShots(stream.dem)
-        if stream.task.shots == "disagreement":
-            return self._disagreement[index]
-        return self._miner.keep(index, stream, self._disagreement[index], step)
+        return self._disagreement[index]
 
     def _source(self, stream: Stream) -> _Source:
         data = self._stage.data
@@ -107,19 +106,16 @@ class _Miner:
 
     def __init__(self, stage: StageConfig, snapshots: Snapshots | None) -> None:
         self._stage, self._snapshots = stage, snapshots
-        self._matchings: dict[int, list[ClassMatching]] = {}
-        self._plain_gaps: dict[int, PlainGap] = {}
+        self._matchers: dict[int, ShotMatchers] = {}
         self._engines: dict[int, Engine] = {}
         self._network: Network | None = None
         self._source_step = -1
 
-    def keep(self, index: int, stream: Stream, disagreement: DisagreementShots, step: int) -> MinedShots:
+    def keep(self, index: int, stream: Stream, step: int) -> MinedShots:
         """The rule for one stream at one step."""
         network, settings = self._network_of(step, stream), self._stage.class_loss
-        if index not in self._matchings:
-            observables = range(stream.problem.layout.num_observables)
-            self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
-            self._plain_gaps[index] = PlainGap(stream.dem)
+        if index not in self._matchers:
+            self._matchers[index] = ShotMatchers.of(stream.problem)
         if index not in self._engines:
             # In training not in int8: the ranges that it needs are measured when a stage ends.
             precision = "auto" if settings.miner else "float32"
@@ -127,12 +123,10 @@ class _Miner:
                 stream.problem, network, device=torch.device("cpu"), precision=precision
             )
         return MinedShots(
-            disagreement,
-            self._plain_gaps[index],
-            self._matchings[index],
+            self._matchers[index],
             self._engines[index],
             small_gap=settings.small_gap,
-            largest_plain_gap=settings.plain_gap,
+            plain_gap=settings.plain_gap,
         )
 
     def _network_of(self, step: int, stream: Stream) -> Network:

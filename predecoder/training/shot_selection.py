@@ -6,67 +6,62 @@ observables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pymatching
 import stim
 
-from predecoder.training.labels import observables_as_detectors
+from global_decoders.matching import Matcher, MatchingGraph
 from predecoder.training.logical_class import ClassMatching
+from qec import DecodingProblem
 
-__all__ = ["DisagreementShots", "MinedShots", "PlainGap"]
+__all__ = ["DisagreementShots", "MinedShots", "ShotMatchers"]
 
 
 class DisagreementShots:
     """Tells which shots of a DEM plain and correlated PyMatching predict different observables for."""
 
     def __init__(self, dem: stim.DetectorErrorModel) -> None:
-        self._plain, self._correlated = (
-            pymatching.Matching.from_detector_error_model(dem, enable_correlations=on) for on in (False, True)
-        )
-
-    def correlated(self, packed: np.ndarray) -> np.ndarray:
-        """Observables uint8 `(B, O)` of the correlated matching."""
-        return self._correlated.decode_batch(packed, bit_packed_shots=True, enable_correlations=True)
-
-    def __call__(self, packed: np.ndarray) -> np.ndarray:
-        """Bool `(B,)`, of detections, bit-packed uint8 `(B, ceil(D / 8))` LSB first."""
-        plain = self._plain.decode_batch(packed, bit_packed_shots=True)
-        return (plain != self.correlated(packed)).any(axis=1)
-
-
-class PlainGap:
-    """How much more the logical class 1 of each observable costs than class 0, by plain PyMatching."""
-
-    def __init__(self, dem: stim.DetectorErrorModel) -> None:
-        """Prepare a graph for every observable, which is one more detector of it.
-
-        Raises:
-            LayoutError: a component of the DEM flips an observable and two detectors.
-        """
-        self._num_detectors = dem.num_detectors
-        self._graphs = [
-            pymatching.Matching.from_detector_error_model(observables_as_detectors(dem, (k,)))
-            for k in range(dem.num_observables)
+        self._matchings = [
+            (pymatching.Matching.from_detector_error_model(dem, enable_correlations=correlated), correlated)
+            for correlated in (False, True)
         ]
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
-        """Gaps float64 `(B, O)` in nats, of detections, bit-packed uint8 `(B, ceil(D / 8))` LSB first."""
-        gaps = np.empty((len(packed), len(self._graphs)))
-        for k, graph in enumerate(self._graphs):
-            byte, bit = divmod(self._num_detectors + k, 8)
-            syndrome = np.zeros((len(packed), -(-graph.num_detectors // 8)), dtype=np.uint8)
-            syndrome[:, : packed.shape[1]] = packed
-            _, zero = graph.decode_batch(syndrome, bit_packed_shots=True, return_weights=True)
-            syndrome[:, byte] |= np.uint8(1 << bit)
-            _, one = graph.decode_batch(syndrome, bit_packed_shots=True, return_weights=True)
-            gaps[:, k] = one - zero
-        return gaps
+        """Bool `(B,)`, of detections, bit-packed uint8 `(B, ceil(D / 8))` LSB first."""
+        plain, correlated = (
+            matching.decode_batch(packed, bit_packed_shots=True, enable_correlations=on)
+            for matching, on in self._matchings
+        )
+        return (plain != correlated).any(axis=1)
+
+
+@dataclass(frozen=True)
+class ShotMatchers:
+    """What shots of a problem are mined with, beside a network; `classes` has one for every observable."""
+
+    plain: Matcher
+    correlated: Matcher
+    classes: tuple[ClassMatching, ...]
+
+    @classmethod
+    def of(cls, problem: DecodingProblem) -> ShotMatchers:
+        """Prepare them.
+
+        Raises:
+            LayoutError: a cycle of moves between detectors flips an observable.
+        """
+        return cls(
+            Matcher(MatchingGraph.of_normal_form(problem.normal, decomposed=True)),
+            Matcher(MatchingGraph.of_normal_form(problem.normal, correlated=True)),
+            tuple(ClassMatching(problem.moves, k) for k in range(problem.layout.num_observables)),
+        )
 
 
 class MinedShots:
-    """Tells those, and the shots that a network decides unlike correlated PyMatching, or barely.
+    """Tells which shots correlated matching decides unlike plain matching or a network, or the latter barely.
 
     The network's decision is the better of its two logical classes, see `logical_class`. Tests come from
     cheap to dear, each on the shots that are not decided: nothing more is asked about those whose two classes
@@ -76,47 +71,50 @@ class MinedShots:
 
     def __init__(
         self,
-        disagreement: DisagreementShots,
-        plain_gap: PlainGap,
-        matchings: Sequence[ClassMatching],
+        matchers: ShotMatchers,
         logits: Callable[[np.ndarray], np.ndarray],
         *,
         small_gap: float,
-        largest_plain_gap: float = np.inf,
+        plain_gap: float = np.inf,
     ) -> None:
         """Nothing is computed yet.
 
         Args:
-            matchings: one for every observable.
-            logits: float32 `(B, M)` of packed detections.
+            logits: float32 `(B, M)` of packed detections, of the network.
             small_gap: nats between the network's two classes below which a shot is kept.
-            largest_plain_gap: nats between those of plain matching, from which on no shot is.
+            plain_gap: nats between those of plain matching from which on no shot is.
         """
-        self._disagreement, self._plain_gap = disagreement, plain_gap
-        self._matchings, self._logits = matchings, logits
-        self._small_gap, self._largest_plain_gap = small_gap, largest_plain_gap
+        self._matchers, self._logits = matchers, logits
+        self._small_gap, self._plain_gap = small_gap, plain_gap
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
-        """Bool `(B,)`, of detections, bit-packed uint8 `(B, ceil(D / 8))` LSB first."""
+        """Bool `(B,)`, of detections, bit-packed uint8 `(B, ceil(D / 8))` LSB first.
+
+        Raises:
+            ValueError: a cycle of the DEM's edges between detectors flips an observable.
+        """
         kept = np.zeros(len(packed), dtype=bool)
-        gaps = self._plain_gap(packed)
-        near = np.flatnonzero((np.abs(gaps) < self._largest_plain_gap).any(axis=1))
+        plain, observables = self._matchers.plain, range(len(self._matchers.classes))
+        gaps = np.stack([plain.gap(packed, observable=k, limit=self._plain_gap) for k in observables], axis=1)
+        near = np.flatnonzero((np.abs(gaps) < self._plain_gap).any(axis=1))
         if not len(near):
             return kept
-        correlated = self._disagreement.correlated(packed[near]).astype(bool)
+        predicted = self._matchers.correlated.decode_shots_bit_packed(
+            bit_packed_detection_event_data=packed[near]
+        )
+        correlated = np.unpackbits(predicted, axis=1, count=len(observables), bitorder="little").astype(bool)
         disagree = ((gaps[near] < 0) != correlated).any(axis=1)
         kept[near[disagree]] = True
         left = near[~disagree]
-        kept[left] = self._network_doubts(packed[left], correlated[~disagree])
+        if len(left):
+            kept[left] = self._network_doubts(packed[left], correlated[~disagree])
         return kept
 
     def _network_doubts(self, packed: np.ndarray, correlated: np.ndarray) -> np.ndarray:
-        """Bool `(B,)`: whether the network decides unlike correlated PyMatching, or barely."""
+        """Bool `(B,)`: whether the network decides unlike correlated matching, or barely."""
         doubts = np.zeros(len(packed), dtype=bool)
-        if not len(packed):
-            return doubts
         logits = self._logits(packed)
-        for observable, matching in enumerate(self._matchings):
+        for observable, matching in enumerate(self._matchers.classes):
             gap = matching.gap(logits, packed, limit=self._small_gap)
             doubts |= (gap < 0) != correlated[:, observable]
             doubts |= np.abs(gap) < self._small_gap
