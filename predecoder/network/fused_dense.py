@@ -2,8 +2,8 @@
 
 oneDNN convolves in bfloat16 at the speed of the processor's matrix units, and what is around convolutions
 would take most of the time: weights are put in oneDNN's order once, and a nonlinearity or a sum is computed
-while its operands are in registers, not in a pass of its own over all activations. Time is the last axis, along
-which oneDNN's loops run. The first and the last convolution stay in float32, as in training
+while its operands are in registers, not in a pass of its own over all activations. Time is the last axis,
+along which oneDNN's loops run. The first and the last convolution stay in float32, as in training
 (`bfloat16_blocks`).
 
 Shape legend: B shots, C channels, (t, i, j) blocks, (T, i, j) the network's cells.
