@@ -5,6 +5,9 @@ Shape legend: B shots, C channels, (t, i, j) blocks, (T, i, j) cells (`base.py`)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -13,7 +16,7 @@ from predecoder.network.base import Network, zero
 from predecoder.network.config import DenseConfig
 from predecoder.network.convolution import Convolution
 
-__all__ = ["DenseNetwork"]
+__all__ = ["DenseNetwork", "bfloat16_blocks"]
 
 
 class DenseBlock(nn.Module):
@@ -25,8 +28,9 @@ class DenseBlock(nn.Module):
         self.pointwise = Convolution(channels, channels, 1)
         zero(self.pointwise)
 
-    def forward(self, x_BCTij: torch.Tensor) -> torch.Tensor:
-        return x_BCTij + self.pointwise(gelu(self.spatial(x_BCTij)))
+    def forward(self, x_BCTij: torch.Tensor, *, time_last: bool = False) -> torch.Tensor:
+        hidden = gelu(self.spatial(x_BCTij, time_last=time_last))
+        return x_BCTij + self.pointwise(hidden, time_last=time_last)
 
 
 class DenseNetwork(Network):
@@ -34,6 +38,7 @@ class DenseNetwork(Network):
 
     config: DenseConfig
     _head_size = 3
+    _blocks_in_bfloat16 = False
 
     def _block(self) -> DenseBlock:
         return DenseBlock(self.config.channels)
@@ -41,6 +46,39 @@ class DenseNetwork(Network):
     def logits(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
         """See `Network.logits`."""
         x = gelu(self.embedded(self._cells(x_BCtij), noise_bias_1CTij))
-        for block in self.trunk:
-            x = block(x)
+        x = self._in_bfloat16(x) if self._blocks_in_bfloat16 else self._in_float32(x)
         return self._blocks(self.head(x))
+
+    def _in_float32(self, x_BCTij: torch.Tensor) -> torch.Tensor:
+        for block in self.trunk:
+            x_BCTij = block(x_BCTij)
+        return x_BCTij
+
+    def _in_bfloat16(self, x_BCTij: torch.Tensor) -> torch.Tensor:
+        """The blocks with time as the last axis, see `Convolution`; x, which they add to, stays float32."""
+        x_BCijT = x_BCTij.permute(0, 1, 3, 4, 2).contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(x_BCTij.device.type, torch.bfloat16):
+            for block in self.trunk:
+                x_BCijT = block(x_BCijT, time_last=True)
+        return x_BCijT.permute(0, 1, 4, 2, 3).contiguous(memory_format=torch.channels_last_3d)
+
+
+@contextmanager
+def bfloat16_blocks(network: Network) -> Iterator[None]:
+    """Let the residual blocks of a dense network compute in bfloat16, for training.
+
+    The first and the last convolution, and the sums between the blocks, stay in float32: they are a tenth of
+    the operations, and would be half of the error in the logits.
+
+    Raises:
+        ValueError: the network is of another family.
+    """
+    if not isinstance(network, DenseNetwork):
+        raise ValueError(
+            f"a network of family={network.config.family!r} has no bfloat16 blocks, a dense one has"
+        )
+    network._blocks_in_bfloat16 = True
+    try:
+        yield
+    finally:
+        network._blocks_in_bfloat16 = False

@@ -40,6 +40,8 @@ class StepReport:
         wrong: share of shots that are decided wrongly, None in stages without a class loss.
         learning_rate: of this step.
         seconds: training time of the stage so far, over all resumptions.
+        update_seconds: time of this step without waiting for its batch.
+        precision: what the network computed in.
     """
 
     stage: str
@@ -52,6 +54,8 @@ class StepReport:
     wrong: float | None
     learning_rate: float
     seconds: float
+    update_seconds: float
+    precision: str
 
 
 def train(
@@ -189,14 +193,14 @@ def _steps(run: TrainingRun, files: _Files, streams: Sequence[Stream]) -> Iterat
     )
     with files.log.open("a") as lines:
         for batch in made:
-            rate = stage.optimizer.rate_at(run.step)
+            rate, begun = stage.optimizer.rate_at(run.step), time.monotonic()
             losses = run.update(batch, loss_of)
             if run.processes.rank > 0:
                 continue
-            files.snapshot(run)
             now = time.monotonic()
+            files.snapshot(run)
             run.seconds = before + now - started
-            report = _report(run, streams[batch.stream].name, losses, rate)
+            report = _report(run, streams[batch.stream].name, losses, rate, now - begun)
             lines.write(json.dumps(dataclasses.asdict(report)) + "\n")
             yield report
             if now - last_saved > stage.checkpoint_seconds or run.step == last:
@@ -205,7 +209,7 @@ def _steps(run: TrainingRun, files: _Files, streams: Sequence[Stream]) -> Iterat
                 last_saved = now
 
 
-def _report(run: TrainingRun, stream: str, losses: BatchLoss, rate: float) -> StepReport:
+def _report(run: TrainingRun, stream: str, losses: BatchLoss, rate: float, seconds: float) -> StepReport:
     logical_class, wrong = (None if x is None else float(x) for x in (losses.logical_class, losses.wrong))
     return StepReport(
         stage=run.stage.name,
@@ -218,4 +222,6 @@ def _report(run: TrainingRun, stream: str, losses: BatchLoss, rate: float) -> St
         wrong=wrong,
         learning_rate=rate,
         seconds=run.seconds,
+        update_seconds=seconds,
+        precision=run.stage.optimizer.precision,
     )

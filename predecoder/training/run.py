@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from predecoder.network import Network, NetworkConfig, make_network, network_config
+from predecoder.network import Network, NetworkConfig, bfloat16_blocks, make_network, network_config
 from predecoder.training.batches import Batch
 from predecoder.training.config import ClassLossConfig, DataConfig, StageConfig
 from predecoder.training.losses import BatchLoss, StageLoss
@@ -97,7 +98,9 @@ class TrainingRun:
         conditioned = self.stage.network.noise_conditioned
         arrays = [batch.inputs, batch.noise_features] if conditioned else [batch.inputs]
         given = [torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3) for a in arrays]
-        losses = loss_of(self.network(*given), batch)
+        with bfloat16_blocks(self.network) if settings.precision == "bfloat16" else nullcontext():
+            logits = self.network(*given)
+        losses = loss_of(logits, batch)
         losses.total.backward()
         values = {name: value.detach() for name, value in vars(losses).items() if value is not None}
         shots = torch.tensor(float(len(batch.inputs)), device=self.device)

@@ -149,13 +149,16 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, process
 
 
 def _last_steps(folder: Path) -> dict:
-    """Counters of a stage's last step and the losses over the last ones, for the card."""
+    """Counters of a stage's last step, the losses and the speed over the last ones, for the card."""
     lines = (folder / "log.jsonl").read_text().splitlines()[-_SMOOTHING_STEPS:]
     steps = [json.loads(line) for line in lines]
-    losses = [key for key in ("loss", "marginal", "logical_class") if steps[-1][key] is not None]
-    return {key: steps[-1][key] for key in ("step", "samples", "seconds")} | {
-        key: sum(step[key] for step in steps) / len(steps) for key in losses
-    }
+    last = steps[-1]
+    means = {}
+    for key in ("loss", "marginal", "logical_class", "update_seconds"):
+        values = [step[key] for step in steps if step.get(key) is not None]
+        if last[key] is not None:
+            means[key] = sum(values) / len(values)
+    return {key: last[key] for key in ("step", "samples", "seconds", "precision")} | means
 
 
 def _evaluate(network: Network, policies: Policies, *, device, scale: float) -> list[dict]:

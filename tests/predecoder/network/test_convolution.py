@@ -1,9 +1,9 @@
-"""Depthwise convolutions: torch's own results and gradients, and the same bits alone as in a batch."""
+"""Convolutions: torch's own results and gradients, and the same bits alone as in a batch."""
 
 import pytest
 import torch
 
-from predecoder.network.convolution import DepthwiseConvolution
+from predecoder.network.convolution import Convolution, DepthwiseConvolution
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -27,6 +27,38 @@ def test_a_stencil_has_the_results_and_gradients_of_torch(channels, native, monk
     torch.testing.assert_close(result, reference)
     for got, expected in zip(gradients(result), gradients(reference), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("time_last", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradients_in_bfloat16_are_those_in_double(kernel, size, time_last):
+    """Two places along the first axis are what oneDNN alone gets wrong, whatever the others are."""
+    torch.manual_seed(kernel)
+    convolution = Convolution(16, 24, kernel)
+    x = torch.randn(5, 16, size, 4, 3).to(memory_format=torch.channels_last_3d).requires_grad_()
+    weights = torch.randn(5, 24, size, 4, 3)
+
+    def gradients(y: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad((y * weights.to(y.dtype)).sum(), [x, *convolution.parameters()]))
+
+    exact = [p.double() for p in (convolution.weight, convolution.bias) if p is not None]
+    kernels = exact[0].permute(0, 1, 3, 4, 2) if time_last else exact[0]
+    reference = torch.nn.functional.conv3d(x.double(), kernels, exact[1], padding=kernel // 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = convolution(x, time_last=time_last)
+    assert result.dtype == torch.bfloat16
+    for got, expected in zip(gradients(result), gradients(reference), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.02, atol=0.02 * float(expected.abs().max()))
+
+
+def test_a_convolution_with_time_last_is_the_same(random_network):
+    torch.manual_seed(2)
+    convolution = Convolution(8, 12, 3)
+    x = torch.randn(3, 8, 4, 2, 5)
+    with torch.no_grad():
+        last = convolution(x.permute(0, 1, 3, 4, 2), time_last=True).permute(0, 1, 4, 2, 3)
+        torch.testing.assert_close(last, convolution(x))
 
 
 def test_a_separable_network_gives_a_shot_alone_the_bits_it_has_in_a_batch(separable_network):

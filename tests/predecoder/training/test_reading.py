@@ -41,6 +41,11 @@ from predecoder.training.tasks import expand_tasks
         ("tasks = []", "stage 'c' has no tasks"),
         ("[optimizer]\nsteps = 9\nstop = 2.5", "stop=2.5 is not a step from 0 to steps=9"),
         ("[optimizer]\nsteps = 9\nstop = 10", "stop=10 is not a step from 0 to steps=9"),
+        ("[optimizer]\nprecision = 'half'", "precision='half' is unknown; use 'float32' or 'bfloat16'"),
+        (
+            "network = { family = 'separable' }\noptimizer = { precision = 'bfloat16' }\ntasks = [{}]",
+            "precision='bfloat16' and a network of family='separable'; only dense networks",
+        ),
         ("[[tasks]]\nbegins = 7\n[[tasks]]\nbegins = 5", "begins at step 5; at least one must begin at 0"),
     ],
 )

@@ -64,6 +64,26 @@ def test_a_checkpoint_of_another_run_is_refused(stage, tmp_path):
         train_stage(changed, tmp_path / "run", device=torch.device("cpu"))
 
 
+def test_bfloat16_trains_nearly_as_float32_does_and_says_so(stage, tmp_path):
+    """The same batches: losses agree to a thousandth; weights that come out are computed with in float32."""
+    seen: dict[str, list] = {"float32": [], "bfloat16": []}
+    for precision, reports in seen.items():
+        optimizer = dataclasses.replace(stage.optimizer, precision=precision)
+        network = train_stage(
+            dataclasses.replace(stage, optimizer=optimizer),
+            tmp_path / precision,
+            device=torch.device("cpu"),
+            on_step=reports.append,
+        )
+        assert all(p.dtype == torch.float32 for p in network.parameters())
+    exact, fast = ([report.loss for report in reports] for reports in seen.values())
+    assert fast != exact
+    assert fast == pytest.approx(exact, rel=1e-3)
+    lines = [json.loads(line) for line in (tmp_path / "bfloat16" / "log.jsonl").read_text().splitlines()]
+    assert {line["precision"] for line in lines} == {"bfloat16"}
+    assert all(0 < line["update_seconds"] <= line["seconds"] for line in lines)
+
+
 def test_a_network_to_distil_that_does_not_exist_is_named_before_anything_is_made(stage, tmp_path):
     data = dataclasses.replace(stage.data, labels="distilled", network="nothing.safetensors")
     with pytest.raises(WeightsError, match=r"'nothing\.safetensors' are neither a file nor a shipped name"):
