@@ -68,6 +68,9 @@ class Session : private ParserSink {
     // clock: ns, monotonic; by default the system's.
     explicit Session(const SessionConfig& config, Clock clock = nullptr, const void* context = nullptr);
 
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
     // Goes on over a new connection: nothing of the old one's is left, and no stream is announced.
     void attach();
 
