@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from decoder_service.protocol import (
     PING_BYTES,
@@ -26,9 +25,9 @@ from decoder_service.protocol import (
 from decoder_service.server.background_build import BackgroundBuild
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import RoundDecoder
-from decoder_service.server.journal import Journal, JournalError
+from decoder_service.server.journal import JournalError
 from decoder_service.server.models import ModelLimitError, UnknownModelError, Upload
-from decoder_service.server.server_stream import ServerStream, journal_folder
+from decoder_service.server.server_stream import ServerStream
 from decoder_service.server.services import Services, error_frame
 from decoder_service.session import OrderingConfig, StreamSession
 
@@ -53,7 +52,7 @@ class ClientSession:
         self.draining = False
         self._services = services
         self._opening: set[int] = set()
-        self._upload = Upload(max_bytes=services.config.model_bytes)
+        self._upload = Upload(services.uploads)
         self._waiting: deque[tuple[Frame, ServerStream, int]] = deque()
         """PING and CLOSE frames, each with the place that must be decoded before its answer."""
         self.announced: set[int] = set()
@@ -95,17 +94,13 @@ class ClientSession:
         """Goes on without a connection, for a while."""
         self.connection = None
         self.detached_since = time.monotonic_ns()
-        self._upload = Upload(max_bytes=self._services.config.model_bytes)
+        self._upload.drop()
 
     def close_stream(self, server_stream: ServerStream, *, over: bool) -> None:
         """Takes a stream out; `over` if it is not to be resumed. Raises JournalError."""
         del self.streams[server_stream.session.stream]
         self._services.closed(self.name, server_stream)
-        try:
-            server_stream.close(over=over)
-        finally:
-            if over and server_stream.journal is not None and self._services.config.prune:
-                server_stream.journal.remove()
+        server_stream.close(over=over)
 
     def answer_waiting(self) -> list[Frame]:
         """Answers to the PINGs and CLOSEs that everything before them is decoded for."""
@@ -204,12 +199,8 @@ class ClientSession:
             stream, decoder.shape, ordering, model=options.model, model_id=decoder.model_id
         )
         try:
-            folder = journal_folder(Path(config.state))
-            journal = Journal(folder, self.name, stream, prune=config.prune)
-            server_stream = ServerStream(
-                session, options, decoder, journal, segment_bytes=config.segment_bytes
-            )
-            server_stream.begin_journal()
+            server_stream = ServerStream(session, options, decoder, segment_bytes=config.segment_bytes)
+            server_stream.begin_journal(config.folder, self.name, keep=not config.prune)
         except OSError as failure:
             self.outbox.append(error_frame(stream, ErrorCode.JOURNAL_FAILED, "stream", str(failure)))
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from decoder_service.protocol import Limits
+from decoder_service.server.state import StateFolder
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""
@@ -77,6 +78,11 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     busy_poll: float = 0.0002
     limits: Limits = Limits()
 
+    @property
+    def folder(self) -> StateFolder:
+        """`state` with its parts."""
+        return StateFolder(Path(self.state))
+
     def __post_init__(self) -> None:
         for name in ("gap_deadline", "slow_reader", "time_slice"):
             _check_seconds(name, getattr(self, name), positive=True)
@@ -102,6 +108,10 @@ class ServerConfig:
         sessions: at most this many, those that wait for their client to come back included.
         handshake: seconds from a connection to its HELLO.
         http: loopback port of metrics and the status page; None for none, 0 for any free one.
+        state_bytes: of journals that are kept in the state folder; the oldest that no session in memory needs
+            are deleted.
+        state_age: seconds since they were last written to after which they are deleted.
+        sweep: seconds between two looks at that.
     """
 
     worker: WorkerConfig
@@ -115,6 +125,9 @@ class ServerConfig:
     sessions: int = 256
     handshake: float = 5.0
     http: int | None = None
+    state_bytes: float = 16e9
+    state_age: float = 30 * 86400.0
+    sweep: float = 60.0
 
     def __post_init__(self) -> None:
         if self.unix is None and self.tcp is None:
@@ -123,7 +136,10 @@ class ServerConfig:
             raise ValueError(
                 f"{self.workers=} and {self.connections=} must be at least 1, {self.spares=} at least 0"
             )
-        _check_seconds("handshake", self.handshake, positive=True)
+        for name in ("handshake", "state_age", "sweep"):
+            _check_seconds(name, getattr(self, name), positive=True)
+        if not self.state_bytes > 0:
+            raise ValueError(f"state_bytes={self.state_bytes} must be above 0")
         if self.http is not None and not 0 <= self.http <= MAX_PORT:
             raise ValueError(f"http={self.http} is no port; it is 0 to {MAX_PORT}, 0 for any free one")
         if self.tcp is not None and not 0 <= self.tcp.port <= MAX_PORT:

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 
 from decoder_service.protocol import (
     HEADER_BYTES,
@@ -28,8 +28,9 @@ from decoder_service.protocol import (
 )
 from decoder_service.protocol.frame import HEADER
 from decoder_service.server.config import ServerConfig
-from decoder_service.server.listening import RELAY_BYTES, listen_unix, pump, secure, tls_context
+from decoder_service.server.listening import RELAY_BYTES, UnixSocket, pump, secure, tls_context
 from decoder_service.server.services import error_frame
+from decoder_service.server.state import Retention
 from decoder_service.server.supervisor import Supervisor
 
 log = logging.getLogger("decoder_service")
@@ -61,7 +62,9 @@ class ServerFrontEnd:
         self.tcp_port: int | None = None
         """The port in use, once listening."""
         self.http_port: int | None = None
-        self._unix: Path | None = None
+        self._unix: UnixSocket | None = None
+        self._lock = -1
+        """Holds the state folder."""
         self._servers: list[asyncio.Server] = []
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,9 +72,11 @@ class ServerFrontEnd:
         self._numbers = iter(range(1, 1 << 62))
 
     async def __aenter__(self) -> ServerFrontEnd:
-        await self.supervisor.start()
+        self._lock = await asyncio.to_thread(self.config.worker.folder.lock)
         try:
+            await self.supervisor.start(self._lock)
             await self._listen()
+            self._keep(self._retain())
         except BaseException:
             await self.close()
             raise
@@ -82,6 +87,8 @@ class ServerFrontEnd:
 
     async def close(self) -> None:
         """Stops listening, lets the shots in flight end, and ends the workers."""
+        if self._unix is not None:
+            self._unix.remove()  # first: as soon as nobody listens, the path may be a successor's
         for listener, accepting in self._listeners:
             accepting.cancel()  # first: a closed descriptor's number may be another socket's next
             await asyncio.wait([accepting])
@@ -92,8 +99,7 @@ class ServerFrontEnd:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._unix is not None:  # never what was at that path before, a file or another server's socket
-            self._unix.unlink(missing_ok=True)
+        os.close(self._lock)
 
     async def _listen(self) -> None:
         config = self.config
@@ -104,8 +110,8 @@ class ServerFrontEnd:
             self.http_port = server.sockets[0].getsockname()[1]
             self._servers.append(server)
         if config.unix is not None:
-            self._accept_from(listen_unix(config.unix))
-            self._unix = config.unix
+            self._unix = UnixSocket(config.unix)
+            self._accept_from(self._unix.listener)
         if config.tcp is not None and config.tls is None:
             listener = socket.create_server((config.tcp.host, config.tcp.port))
             self.tcp_port = listener.getsockname()[1]
@@ -141,6 +147,16 @@ class ServerFrontEnd:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._keep(greet(sock))
+
+    async def _retain(self) -> None:
+        """Deletes what the state folder has too much of, now and then."""
+        retention = Retention(self.config.state_bytes, self.config.state_age)
+        while True:
+            live = {name for worker in self.supervisor.workers for name in worker.known}
+            deleted = await asyncio.to_thread(retention.sweep, self.config.worker.folder, live=live)
+            if deleted:
+                log.info("state swept", extra={"files": len(deleted), "first": deleted[0].name})
+            await asyncio.sleep(self.config.sweep)
 
     @property
     def connections(self) -> int:

@@ -1,6 +1,14 @@
 """The journal of a stream: what was decoded, in order, and what came out, as frames of the wire.
 
-A segment file starts with OPEN and OPENED, at the beginning of a shot, and goes on with
+A stream name may be used again once its stream is over, so every life of it has a generation. A life is a
+number of segment files; each begins at the beginning of a shot with its head, twice, so that damage to one
+copy costs nothing:
+
+    HELLO             JournalHead: whose journal this is
+    OPEN, OPENED      the options, and the place that the segment begins at
+    RELOAD            the model that took over before it, if one did
+
+and goes on with
 
     ROUNDS, FINAL     rows as they were decoded, lost ones as erased ones with SYNTHETIC
     RESET             shots abandoned before its epoch; SYNTHETIC where the server abandoned them,
@@ -9,65 +17,130 @@ A segment file starts with OPEN and OPENED, at the beginning of a shot, and goes
     COMMIT, RESULT    the outputs, after the row that led to them
     CLOSE             the end of the stream
 
-Records are written before the outputs in them are sent. Nothing in a file is ever changed; a record
-that a crash cut short is dropped when the stream is restored.
-
-A segment is written through a memory map of space that was allocated beforehand: that survives this
-process as `write` does, costs no system call for a round, and a full disk is an error of the
-allocation, before any record depends on it. Zeros follow the last record of a segment that is open.
+Records are written before the outputs in them are sent. Nothing in a file is ever changed: it gets its name
+when its head is written, and is only appended to by the process that made it; a restored stream goes on in a
+new segment. Every record has its own checks, so that damage costs the damaged record alone.
 """
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import os
+import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from decoder_service.protocol import HEADER_BYTES, Frame, FrameParser, Limits, encode_frame
+import msgspec
+
+from decoder_service.protocol import (
+    Frame,
+    FrameParser,
+    FrameType,
+    Limits,
+    PayloadError,
+    decode_message,
+    encode_frame,
+    encode_message,
+)
+from decoder_service.server.state import PART, StateFolder
 from decoder_service.session import KEPT_OUTPUTS
 
 SUFFIX = ".qdj"
-EXTENT = 1 << 20
-"""Bytes allocated at a time."""
+FORMAT = 2
+"""Of the files, as their heads say."""
+HEAD = (FrameType.HELLO, FrameType.OPEN, FrameType.OPENED)
 _CHUNK = 1 << 23
-_LIMITS = Limits(round_bytes=1 << 24, control_bytes=1 << 24, upload_bytes=1 << 24, garbage_bytes=1 << 16)
+_LIMITS = Limits(round_bytes=1 << 24, control_bytes=1 << 24, upload_bytes=1 << 24, garbage_bytes=1 << 62)
+_NAME = re.compile(rf"([0-9a-f]{{32}})-(\d+)\.(\d+)\.(\d+){re.escape(SUFFIX)}")
 
 
 class JournalError(OSError):
     """The journal could not be written; nothing that depends on the failed records may be sent."""
 
 
-class Journal:
-    """Appends the frames of one stream; `rotate` starts the next segment.
+class JournalHead(msgspec.Struct, frozen=True):
+    """Which segment of which life of which stream a file is."""
 
-    Args:
-        folder: of all journals.
+    session: str
+    stream: int
+    generation: int
+    segment: int
+    format: int = FORMAT
+
+
+class Segment(NamedTuple):
+    """A segment file; they sort by stream and age.
+
+    Attributes:
         session: 32 hexadecimal digits, `stream` its number in the session.
-        segment: number of the segment to continue or create.
-        prune: delete segments once no output is in them that a client may still ask for.
-
-    Raises:
-        JournalError: the segment cannot be made or continued.
+        generation: of the stream's lives.
+        number: of the segment in its life.
     """
 
-    def __init__(self, folder: Path, session: str, stream: int, *, segment: int = 0, prune: bool) -> None:
-        self._folder, self._session, self._stream = folder, session, stream
+    session: str
+    stream: int
+    generation: int
+    number: int
+
+    def path(self, folder: Path) -> Path:
+        """Where it is."""
+        return folder / f"{self.session}-{self.stream}.{self.generation:06d}.{self.number:06d}{SUFFIX}"
+
+    def head(self) -> Frame:
+        """The first record."""
+        return Frame(FrameType.HELLO, self.stream, payload=encode_message(JournalHead(*self)))
+
+    @classmethod
+    def named(cls, name: str) -> Segment | None:
+        """Of a file with this name, None if that is no segment's."""
+        found = _NAME.fullmatch(name)
+        return None if found is None else cls(found[1], *(int(number) for number in found.groups()[1:]))
+
+
+def segments(folder: Path, session: str, stream: int | None = None) -> list[Segment]:
+    """The segments of a session, or of one of its streams, oldest first."""
+    names = (Segment.named(path.name) for path in folder.glob(f"{session}-*{SUFFIX}"))
+    return sorted(name for name in names if name is not None and stream in (None, name.stream))
+
+
+class Journal:
+    """Appends the frames of one life of a stream; `rotate` starts the next segment.
+
+    Args:
+        state: whose `journals` it is one of.
+        segment: to create; see `next_life`.
+        records: its first, which are the head and, of a restored stream, what was recorded of the shot that
+            goes on.
+        keep: whether segments that no resume needs any more are kept in the archive, or deleted.
+
+    Raises:
+        JournalError: the segment cannot be made; nothing of it is left.
+    """
+
+    def __init__(self, state: StateFolder, segment: Segment, records: Sequence[Frame], *, keep: bool) -> None:
+        self._state = state
+        self._keep = keep
         self._segment = segment
-        self._prune = prune
-        self._older: deque[tuple[Path, int]] = deque()
-        """Segments before this one that are kept, with the number of the first output after them."""
+        self._older: deque[tuple[Segment, int]] = deque()
+        """Segments before this one, with the number of the first output after them."""
         self._pending: list[bytes] = []
         self._fd = -1
-        self._map: mmap.mmap | None = None
         self.size = 0
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._open()
-        except OSError as error:
-            self.close()
-            raise self._error(error) from error
+        self._begin(records)
+
+    @classmethod
+    def next_life(cls, state: StateFolder, session: str, stream: int) -> Segment:
+        """The first segment of a stream that is opened: of a generation that no file is of."""
+        folders = (state.journals, state.archive)
+        found = [segment.generation for folder in folders for segment in segments(folder, session, stream)]
+        return Segment(session, stream, max(found, default=-1) + 1, 0)
+
+    @property
+    def path(self) -> Path:
+        """The current segment."""
+        return self._segment.path(self._state.journals)
 
     def add(self, frame: Frame) -> None:
         """Notes a frame; `flush` writes it."""
@@ -85,124 +158,152 @@ class Journal:
         self._pending.clear()
         self._write(data)
 
-    def _write(self, data: bytes) -> None:
-        end = self.size + len(data)
-        if self._map is None or end > len(self._map):
-            self._extend(end)
-        self._map[self.size : end] = data  # pyright: ignore[reportOptionalSubscript]
-        self.size = end
-
-    @property
-    def path(self) -> Path:
-        """The current segment."""
-        return segment_path(self._folder, self._session, self._stream, self._segment)
-
-    def rotate(self, outputs: int) -> None:
-        """Begins the next segment; the caller writes its OPEN and OPENED.
+    def rotate(self, outputs: int, head: Sequence[Frame]) -> None:
+        """Begins the next segment.
 
         Args:
             outputs: COMMITs and RESULTs so far.
+            head: OPEN and OPENED, and the RELOAD that holds.
 
         Raises:
             JournalError: as `flush`.
         """
         self.flush()
-        if self._prune:
-            self._older.append((self.path, outputs))
         self.close()
-        self._segment += 1
-        try:
-            self._open()
-        except OSError as error:
-            raise self._error(error) from error
-        self._forget(outputs - KEPT_OUTPUTS)
+        self._older.append((self._segment, outputs))
+        self._segment = self._segment._replace(number=self._segment.number + 1)
+        self._begin(head)
+        while self._older[0][1] <= outputs - KEPT_OUTPUTS:
+            self._put_away(self._older.popleft()[0])
 
-    def keep_older(self, older: list[tuple[Path, int]]) -> None:
+    def keep_older(self, older: Iterable[tuple[Segment, int]]) -> None:
         """Takes over segments before the current one, as in `rotate`, oldest first."""
-        if self._prune:
-            self._older.extend(older)
+        self._older.extend(older)
 
     def close(self) -> None:
-        """Closes the file, cut back to its records. It can be called twice."""
+        """Closes the file. It can be called twice."""
         fd, self._fd = self._fd, -1
-        if self._map is not None:
-            self._map.close()
-            self._map = None
         if fd >= 0:
-            try:
-                if os.fstat(fd).st_size > self.size:
-                    os.ftruncate(fd, self.size)
-            finally:
-                os.close(fd)
+            os.close(fd)
 
-    def remove(self) -> None:
-        """Deletes the files of a stream that is over."""
+    def end(self) -> None:
+        """Closes the journal of a stream that is over, and puts it away."""
         self.close()
-        for path in segments(self._folder, self._session, self._stream):
-            path.unlink(missing_ok=True)
+        for segment, _ in self._older:
+            self._put_away(segment)
+        self._put_away(self._segment)
 
-    def _open(self) -> None:
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self._fd).st_size
-        self._extend(self.size + 1)
+    def _begin(self, records: Sequence[Frame]) -> None:
+        """Creates the current segment. Its name appears with its head, never without."""
+        part = self.path.with_name(self.path.name + PART)
+        head = [record for record in records[:3] if record.type in (*HEAD, FrameType.RELOAD)]
+        head = [self._segment.head(), *head]
+        data = b"".join(map(encode_frame, [*head, *head, *records[len(head) - 1 :]]))
+        try:
+            if self.path.exists():
+                raise FileExistsError(17, "the segment is there already")
+            self._fd = os.open(
+                part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            self.size = 0
+            self._write(data)
+            part.rename(self.path)
+        except OSError as error:
+            self.close()
+            part.unlink(missing_ok=True)
+            raise self._error(error) from error
 
-    def _extend(self, needed: int) -> None:
-        """Makes room for `needed` bytes in all."""
-        total = -(-needed // EXTENT) * EXTENT
+    def _write(self, data: bytes) -> None:
         try:
             if self._fd < 0:
                 raise OSError(9, "the journal is closed")
-            os.posix_fallocate(self._fd, self.size, total - self.size)
-            if self._map is not None:
-                self._map.close()
-            self._map = mmap.mmap(self._fd, total)
-        except (OSError, ValueError) as error:
+            written = os.write(self._fd, data)
+            if written < len(data):  # a record without its end: nothing may follow it
+                raise OSError(28, f"only {written} of {len(data)} bytes could be written")
+        except OSError as error:
+            self.close()
             raise self._error(error) from error
+        self.size += written
 
-    def _error(self, error: OSError | ValueError) -> JournalError:
+    def _error(self, error: OSError) -> JournalError:
         if isinstance(error, JournalError):
             return error
-        number = error.errno if isinstance(error, OSError) else None
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        return JournalError(number, f"journal: {reason}", str(self.path))
+        return JournalError(error.errno, f"journal: {error.strerror or error}", str(self.path))
 
-    def _forget(self, oldest: int) -> None:
-        """Deletes segments whose outputs all have numbers below `oldest`."""
-        while self._older and self._older[0][1] <= oldest:
-            self._older.popleft()[0].unlink(missing_ok=True)
+    def _put_away(self, segment: Segment) -> None:
+        put_away(self._state, segment, keep=self._keep)
 
 
-def segment_path(folder: Path, session: str, stream: int, segment: int) -> Path:
-    """File of a segment."""
-    return folder / f"{session}-{stream}.{segment:06d}{SUFFIX}"
+def put_away(state: StateFolder, segment: Segment, *, keep: bool) -> None:
+    """Takes a segment that no resume needs out of the journals: into the archive, or away."""
+    path = segment.path(state.journals)
+    with contextlib.suppress(FileNotFoundError):  # it could not be made, or was deleted by hand
+        if keep:
+            state.archive.mkdir(mode=0o700, exist_ok=True)
+            path.replace(segment.path(state.archive))
+        else:
+            path.unlink()
 
 
-def segments(folder: Path, session: str, stream: int) -> list[Path]:
-    """Segment files of a stream, oldest first."""
-    return sorted(folder.glob(f"{session}-{stream}.*{SUFFIX}"))
+class SegmentContent(NamedTuple):
+    """What is sound in a segment.
+
+    Attributes:
+        head: OPEN and OPENED; None if both copies of one of them are damaged.
+        records: the sound ones after the head.
+        missing: places in `records` before which something is damaged.
+        damage: what is wrong, in words; empty for a sound file.
+    """
+
+    head: tuple[Frame, Frame] | None
+    records: list[Frame]
+    missing: list[int]
+    damage: list[str]
 
 
-def streams_of(folder: Path, session: str) -> list[int]:
-    """Streams of a session that have a journal."""
-    names = {path.name.split(".")[0] for path in folder.glob(f"{session}-*{SUFFIX}")}
-    return sorted(int(name.split("-")[1]) for name in names)
+def read_segment(path: Path) -> SegmentContent:
+    """Reads what is sound; the file is left as it is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    segment = Segment.named(path.name)
+    found: dict[FrameType, Frame] = {}
+    records: list[Frame] = []
+    missing: list[int] = []
+    damage: list[str] = []
+    for item in _items(path):
+        if not isinstance(item, Frame):
+            missing.append(len(records))
+            damage.append(item)
+        elif item.type in HEAD:
+            if item.type is FrameType.HELLO and (segment is None or item.payload != segment.head().payload):
+                return SegmentContent(None, [], [0], [f"the head is of another journal: {_named(item)}"])
+            found.setdefault(item.type, item)
+        elif item.type is not FrameType.RELOAD or not records or records[-1] != item:
+            records.append(item)
+    lost = [kind.name for kind in HEAD if kind not in found]
+    if lost:
+        damage.append(f"no sound {' and '.join(lost)} in its head")
+    head = None if lost else (found[FrameType.OPEN], found[FrameType.OPENED])
+    return SegmentContent(head, records, missing, damage)
 
 
-def read_frames(path: Path) -> Iterator[Frame]:
-    """The sound frames from the beginning of a segment; stops at the first damage, or its zeros."""
+def _named(frame: Frame) -> str:
+    try:
+        return str(decode_message(frame.payload, JournalHead))
+    except PayloadError as error:
+        return str(error)
+
+
+def _items(path: Path) -> Iterable[Frame | str]:
+    """Sound frames, and a text where there is something else."""
     parser = FrameParser(limits=_LIMITS)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             for item in parser.feed(chunk):
-                if not isinstance(item, Frame):
-                    return
-                yield item
-
-
-def read_to_continue(path: Path) -> list[Frame]:
-    """The sound frames of a segment, which is cut back to them so that it can be continued."""
-    frames = list(read_frames(path))
-    sound = sum(HEADER_BYTES + len(frame.payload) for frame in frames)
-    if sound < path.stat().st_size:
-        os.truncate(path, sound)
-    return frames
+                yield item if isinstance(item, Frame) else item.detail
+            if parser.closed:
+                parser = FrameParser(limits=_LIMITS)  # behind a header that says something impossible
+    if parser.buffered:
+        yield f"{parser.buffered} bytes at the end are no record"

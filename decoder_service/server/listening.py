@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -10,6 +11,33 @@ import stat
 from pathlib import Path
 
 RELAY_BYTES = 1 << 16
+
+
+class UnixSocket:
+    """A listening Unix socket and its path.
+
+    Raises:
+        ValueError: as `listen_unix`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listener = listen_unix(path)
+        self._identity = _identity(path)
+
+    def remove(self) -> None:
+        """Removes the path, if what is there is still this socket. The listener must be open.
+
+        While it is, no other server takes the path, and no other file gets this one's number.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if _identity(self.path) == self._identity:
+                self.path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
 
 
 def listen_unix(path: Path) -> socket.socket:

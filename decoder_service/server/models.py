@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
+import threading
 import time
 from pathlib import Path
 
 from decoder_service.protocol import PayloadError, UploadPayload
+from decoder_service.server.state import PART, StateFolder, set_aside
+
+log = logging.getLogger("decoder_service")
+IN_USE = 180.0
+"""Seconds after the last `touch` for which a text is kept, however many there are: three missed touches."""
 
 
 class ModelLimitError(ValueError):
@@ -20,40 +27,57 @@ class UnknownModelError(ValueError):
 
 
 class ModelStore:
-    """Texts as files named by their digest; what is stored never changes.
+    """Texts as files named by their digest; what is stored never changes, and is checked when it is read.
 
     Args:
-        folder: created if it is absent, with mode 0700.
+        state: whose `models` folder is created if it is absent, with mode 0700.
         max_bytes: of one text.
-        max_models: files in the folder.
-        unused_after: seconds after the last `touch` from which a text may make room for another, as the
-            models of a service that learns its noise must; None to keep all.
+        max_models: texts that are kept; the one that was not used for longest makes room for a new one.
+        in_use: seconds after the last `touch` for which a text makes no room.
     """
 
     def __init__(
-        self, folder: Path, *, max_bytes: int, max_models: int, unused_after: float | None = None
+        self, state: StateFolder, *, max_bytes: int, max_models: int, in_use: float = IN_USE
     ) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder = state.models
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.max_bytes = max_bytes
         self.max_models = max_models
-        self._unused_after = unused_after
+        self._damaged = state.damaged
+        self._in_use = in_use
 
     def __contains__(self, digest: str) -> bool:
-        return (self.folder / digest).is_file()
+        return self.get(digest) is not None
 
     def get(self, digest: str) -> str | None:
-        """The text, or None if it was never stored."""
+        """The text, or None if there is none of this digest.
+
+        A file whose content has another digest is set aside, so that the text can be uploaded again.
+
+        Raises:
+            ValueError: the text is not UTF-8.
+        """
+        path = self.folder / digest
         try:
-            return (self.folder / digest).read_text()
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            kept = set_aside(path, self._damaged)
+            path.unlink(missing_ok=True)
+            log.error("model damaged", extra={"model": digest[:16], "copy": str(kept)})
+            return None
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"model {digest[:16]} is not a text in UTF-8: {error.reason}") from error
 
     def text(self, digest: str) -> str:
-        """The text. Raises UnknownModelError if it was never stored, or is no longer."""
+        """The text, which counts as a use of it. Raises UnknownModelError if there is none."""
         text = self.get(digest)
         if text is None:
-            raise UnknownModelError(f"model {digest[:16]} was never uploaded")
+            raise UnknownModelError(f"model {digest[:16]} is not stored here; upload it")
+        self.touch(digest)
         return text
 
     def touch(self, digest: str) -> None:
@@ -70,7 +94,7 @@ class ModelStore:
 
         Raises:
             PayloadError: the text has another digest.
-            ModelLimitError: too large, or too many.
+            ModelLimitError: too large, or all that may be stored are in use.
             OSError: the disk is full, or the like; nothing is left behind.
         """
         found = hashlib.sha256(text)
@@ -78,14 +102,17 @@ class ModelStore:
             raise PayloadError(f"the text does not have the SHA-256 {digest.hex()}")
         name = found.hexdigest()
         target = self.folder / name
-        if target.is_file():
-            self.touch(name)
-            return name
         if len(text) > self.max_bytes:
             raise ModelLimitError(f"a model of {len(text)} bytes; the limit is {self.max_bytes}")
-        if sum(1 for _ in self.folder.iterdir()) >= self.max_models and not self._make_room():
-            raise ModelLimitError(f"{self.max_models} models are stored already, which is the limit")
-        part = self.folder / f"{name}.{os.getpid()}.part"
+        if self._holds(target, text):
+            self.touch(name)
+            return name
+        if target.exists():
+            kept = set_aside(target, self._damaged)
+            log.error("model damaged", extra={"model": name[:16], "copy": str(kept)})
+        else:
+            self._make_room()
+        part = self.folder / f"{name}.{os.getpid()}{PART}"
         try:
             part.write_bytes(text)
             part.replace(target)
@@ -93,42 +120,89 @@ class ModelStore:
             part.unlink(missing_ok=True)
         return name
 
-    def _make_room(self) -> bool:
-        """Deletes the text that was not used for longest, if that is long enough."""
-        if self._unused_after is None:
+    def _holds(self, path: Path, text: bytes) -> bool:
+        try:
+            return path.read_bytes() == text
+        except FileNotFoundError:
             return False
-        oldest = min(self.folder.iterdir(), key=lambda path: path.stat().st_mtime)
-        if time.time() - oldest.stat().st_mtime < self._unused_after:
-            return False
-        oldest.unlink(missing_ok=True)
-        return True
+
+    def _make_room(self) -> None:
+        """Deletes texts, those not used for longest first, until one more may be stored."""
+        ages: list[tuple[float, Path]] = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another worker made room
+                if path.suffix != PART:
+                    ages.append((path.stat().st_mtime, path))
+        ages.sort()
+        while len(ages) >= self.max_models:
+            used, oldest = ages.pop(0)
+            if time.time() - used < self._in_use:
+                raise ModelLimitError(
+                    f"{self.max_models} models are stored, which is the limit, and all were in use in the "
+                    f"last {self._in_use:g} s"
+                )
+            oldest.unlink(missing_ok=True)
+
+
+class UploadBudget:
+    """Memory for texts that are being uploaded, shared by the sessions of a worker.
+
+    An upload that finds none takes that of the one that got nothing for longest, which has to start again.
+
+    Args:
+        max_bytes: of one text, and of all together twice as many.
+    """
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.lock = threading.Lock()
+        self._held: dict[Upload, bytearray] = {}
+        """The parts of each unfinished upload, the one that got some last at the end."""
+
+    def parts(self, upload: Upload) -> bytearray:
+        """What an upload has so far."""
+        return self._held.get(upload) or bytearray()
+
+    def hold(self, upload: Upload, parts: bytearray) -> None:
+        """Keeps what an upload has, or nothing."""
+        self._held.pop(upload, None)
+        while self._held and sum(map(len, self._held.values())) + len(parts) > 2 * self.max_bytes:
+            del self._held[next(iter(self._held))]
+        if parts:
+            self._held[upload] = parts
 
 
 class Upload:
-    """The parts of one text, in order; at most `max_bytes` of them."""
+    """The parts of one text, in order; sessions of several threads may share the budget."""
 
-    def __init__(self, *, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, budget: UploadBudget) -> None:
+        self._budget = budget
         self._digest = b""
-        self._parts = bytearray()
 
     def add(self, upload: UploadPayload) -> bytes | None:
         """Takes a part; returns the text once it is complete.
 
         Raises:
-            PayloadError: a part out of order.
+            PayloadError: a part out of order, or after others that made room for another upload.
             ModelLimitError: the text is too large.
         """
-        if upload.total > self._max_bytes:
-            raise ModelLimitError(f"a model of {upload.total} bytes; the limit is {self._max_bytes}")
-        if upload.offset == 0:
-            self._digest, self._parts = upload.digest, bytearray()
-        if upload.digest != self._digest or upload.offset != len(self._parts):
-            raise PayloadError(
-                f"UPLOAD part at {upload.offset}; the next one is at {len(self._parts)}, start again at 0"
-            )
-        self._parts += upload.part
-        if len(self._parts) < upload.total:
-            return None
-        text, self._parts = bytes(self._parts), bytearray()
-        return text
+        budget = self._budget
+        if upload.total > budget.max_bytes:
+            raise ModelLimitError(f"a model of {upload.total} bytes; the limit is {budget.max_bytes}")
+        with budget.lock:
+            parts = budget.parts(self)
+            if upload.offset == 0:
+                self._digest, parts = upload.digest, bytearray()
+            if upload.digest != self._digest or upload.offset != len(parts):
+                raise PayloadError(
+                    f"UPLOAD part at {upload.offset}; the next one is at {len(parts)}, start again at 0"
+                )
+            parts += upload.part
+            complete = len(parts) == upload.total
+            budget.hold(self, bytearray() if complete else parts)
+        return bytes(parts) if complete else None
+
+    def drop(self) -> None:
+        """Forgets what came so far."""
+        with self._budget.lock:
+            self._budget.hold(self, bytearray())

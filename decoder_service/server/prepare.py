@@ -8,7 +8,6 @@ MessagePack (`build_process.Request`, `build_process.Answer`); that a model cann
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -16,15 +15,14 @@ import sys
 import msgspec
 
 from decoder_service.server.build_process import Answer, Request, serialized_for
+from decoder_service.server.lifetime import end_with
 
 NICENESS = 5
-_PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
 
 
 def main(arguments: list[str]) -> None:
     """Answers the request on standard input."""
-    _end_with(int(arguments[0]))
+    end_with(int(arguments[0]))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # the worker ignores them, and that is inherited
     os.nice(NICENESS)
@@ -34,13 +32,6 @@ def main(arguments: list[str]) -> None:
     except (ValueError, IndexError) as error:  # Stim raises the second for an unknown instruction
         answer = Answer(error=str(error))
     sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
-
-
-def _end_with(parent: int) -> None:
-    """Has the kernel end this process when the thread that started it ends, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from decoder_service.protocol import (
@@ -19,6 +18,7 @@ from decoder_service.protocol import (
 from decoder_service.server.decoding import RoundDecoder
 from decoder_service.server.density import DensityMeter
 from decoder_service.server.journal import Journal
+from decoder_service.server.state import StateFolder
 from decoder_service.session import Outcome, Row, Skip, StreamSession, Swap
 
 _RECORDED = 0xFFFF & ~int(Flag.RESENT)
@@ -31,7 +31,6 @@ class ServerStream:
         session: of the stream.
         options: of its OPEN.
         decoder: warm.
-        journal: at the beginning of a segment, or None to keep none.
         segment_bytes: a segment is ended at the first shot boundary past this size.
     """
 
@@ -40,14 +39,14 @@ class ServerStream:
         session: StreamSession,
         options: Open,
         decoder: RoundDecoder,
-        journal: Journal | None,
         *,
         segment_bytes: int,
     ) -> None:
         self.session = session
         self.options = options
         self.decoder = decoder
-        self.journal = journal
+        self.journal: Journal | None = None
+        """None to keep none."""
         self.prepared: Any = None
         """The model that a Swap will adopt."""
         self.latencies: list[tuple[int, int, int]] = []
@@ -87,20 +86,18 @@ class ServerStream:
             *([] if self.reloaded is None else [_reload_record(self.reloaded, session.stream, epoch, 0)]),
         ]
 
-    def begin_journal(self) -> None:
-        """Writes the head of the first segment. Raises JournalError."""
-        self._note(*self.head())
-        self.flush()
+    def begin_journal(self, state: StateFolder, session: str, *, keep: bool) -> None:
+        """Begins the journal of this life of the stream. Raises JournalError; nothing is left then."""
+        life = Journal.next_life(state, session, self.session.stream)
+        self.journal = Journal(state, life, self.head(), keep=keep)
 
     def model_age(self) -> float:
         """Seconds since the model took over."""
         return (time.monotonic_ns() - self._model_since) / 1e9
 
-    def continue_journal(self, journal: Journal, missing: list[Frame], *, segment_bytes: int) -> None:
-        """Goes on with a journal after a crash; `missing` outputs were not recorded before it."""
+    def continue_journal(self, journal: Journal, *, segment_bytes: int) -> None:
+        """Goes on with a journal after a crash."""
         self.journal, self._segment_bytes = journal, segment_bytes
-        self._note(*missing)
-        self.flush()
 
     def work(self, time_slice: int) -> list[Frame]:
         """What is ready done, for `time_slice` ns or one item; the frames to send, which are in the journal.
@@ -155,10 +152,12 @@ class ServerStream:
         self.decoder.close()
         if self.journal is None:
             return
-        if over:
-            self._note(Frame(FrameType.CLOSE, self.session.stream))
-            self.flush()
-        self.journal.close()
+        try:
+            if over:
+                self._note(Frame(FrameType.CLOSE, self.session.stream))
+                self.flush()
+        finally:
+            self.journal.end() if over else self.journal.close()
 
     def flush(self) -> None:
         """Writes what was noted. Raises JournalError."""
@@ -188,9 +187,7 @@ class ServerStream:
 
     def _boundary(self) -> None:
         if self.journal is not None and self.journal.size > self._segment_bytes:
-            self.journal.rotate(self.session.outputs)
-            self._note(*self.head())
-            self.flush()
+            self.journal.rotate(self.session.outputs, self.head())
 
     def _note(self, *frames: Frame) -> None:
         if self.journal is not None:
@@ -207,8 +204,3 @@ def _recorded(row: Row, session: StreamSession) -> Frame:
     kind = FrameType.FINAL if final else FrameType.ROUNDS
     payload = encode_block([row.bits], [True] if row.erased else None)
     return Frame(kind, session.stream, row.epoch, row.sequence, payload, row.flags & _RECORDED)
-
-
-def journal_folder(state: Path) -> Path:
-    """Where the journals are, in the state folder."""
-    return state / "journal"

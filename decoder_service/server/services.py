@@ -9,7 +9,7 @@ from typing import Any
 from decoder_service.protocol import Error, ErrorCode, Frame, FrameType, Open, Scope, encode_message
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import RoundDecoder
-from decoder_service.server.models import ModelStore
+from decoder_service.server.models import ModelStore, UploadBudget
 from decoder_service.server.server_stream import ServerStream
 
 
@@ -19,7 +19,7 @@ class Services:
 
     Args:
         config: of the worker.
-        models: texts by digest.
+        models: texts by digest, and `uploads` the memory for those that are not complete.
         build: makes a decoder; slow.
         later: runs the first function in the builder's thread, then the second, in the loop, with its
             result and its error, one of which is None.
@@ -29,6 +29,7 @@ class Services:
 
     config: WorkerConfig
     models: ModelStore
+    uploads: UploadBudget
     build: Callable[[Open, str], RoundDecoder]
     later: Callable[[Callable[[], Any], Callable[[Any, BaseException | None], None]], None]
     opened: Callable[[str, ServerStream], None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from decoder_service.protocol import VERSION, ErrorCode, Frame, FrameType, Welcome, encode_message
 from decoder_service.server.builder import Builder
@@ -12,9 +11,9 @@ from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.event_loop import EventLoop
-from decoder_service.server.journal import streams_of
+from decoder_service.server.journal import segments
 from decoder_service.server.restore import restore
-from decoder_service.server.server_stream import ServerStream, journal_folder
+from decoder_service.server.server_stream import ServerStream
 from decoder_service.server.services import Services, error_frame
 from decoder_service.server.warm_spare import WarmSpare
 
@@ -62,7 +61,7 @@ class SessionRegistry:
             return
         session = self.sessions[name] = ClientSession(name, self._services)
         session.attach(connection, time.monotonic_ns())
-        journals = streams_of(journal_folder(Path(self._config.state)), name)
+        journals = sorted({segment.stream for segment in segments(self._config.folder.journals, name)})
         if not journals:
             self._welcome(session, connection, resumed=False)
             return
@@ -103,16 +102,25 @@ class SessionRegistry:
         self._event_loop.close(old)
 
     def _restore(self, name: str, stream: int) -> ServerStream | None:
-        return restore(
-            journal_folder(Path(self._config.state)),
-            name,
-            stream,
-            build=self._warm_spare.build,
-            models=self._services.models.get,
-            gap_deadline=round(self._config.gap_deadline * 1e9),
-            segment_bytes=self._config.segment_bytes,
-            prune=self._config.prune,
-        )
+        """What a journal leads to; None, and a line in the log, if that is no stream."""
+        event = self._services.event
+        try:
+            restored = restore(
+                self._config.folder,
+                name,
+                stream,
+                build=self._warm_spare.build,
+                models=self._services.models.get,
+                gap_deadline=round(self._config.gap_deadline * 1e9),
+                segment_bytes=self._config.segment_bytes,
+                keep=not self._config.prune,
+            )
+        except (ValueError, OSError) as error:
+            event("stream lost", session=name[:8], stream=stream, reason=str(error))
+            return None
+        for damage in restored.damage:
+            event("journal damaged", session=name[:8], stream=stream, damage=damage)
+        return restored.stream
 
     def _restored(
         self, session: ClientSession, streams: list[ServerStream | None] | None, error: BaseException | None
@@ -122,17 +130,10 @@ class SessionRegistry:
             if server_stream is not None:
                 session.add(server_stream)
         connection = session.connection
-        if error is None:
-            self._services.event("session restored", streams=len(session.streams))
-            if connection is not None:
-                self._welcome(session, connection, resumed=True)
-            return
-        message = f"the session's journal cannot be taken up: {error}"
-        self._services.event("session lost", reason=str(error))
+        reason = {} if error is None else {"reason": repr(error)}
+        self._services.event("session restored", streams=len(session.streams), **reason)
         if connection is not None:
-            self._event_loop.send(connection, [error_frame(0, ErrorCode.RESUME_LOST, "connection", message)])
-        session.over = True
-        self.end(session)
+            self._welcome(session, connection, resumed=bool(session.streams))
 
     def _welcome(self, session: ClientSession, connection: Connection, *, resumed: bool) -> None:
         limits = self._config.limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -27,12 +28,12 @@ _SPARE = -1
 class WorkerHandle:
     """One worker process and the front end's side of its control pair."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, lock: int) -> None:
         self.end, theirs = control.pair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno(), lock],  # the state folder is in use as long as a worker lives
                 stdin=subprocess.DEVNULL,
             )
         self.end.sendall(msgspec.msgpack.encode(config))
@@ -52,6 +53,11 @@ class WorkerHandle:
         """Sessions of the worker whose place it took, which may come back."""
         self.registered: dict[tuple[str, int], bytes] = {}
         """Kinds of its streams, by session and number."""
+
+    @property
+    def known(self) -> set[str]:
+        """Sessions that it has or may be asked for."""
+        return self.sessions | self.inherited
 
     def assign(self, connection: int, session: str, sock: socket.socket) -> None:
         """Hands a connection over; the caller closes its own copy. Raises OSError if the worker is gone."""
@@ -73,6 +79,7 @@ class Supervisor:
         self._slots: list[WorkerHandle] = []
         self._spares: list[WorkerHandle] = []
         self._wanted = (workers, spares)
+        self._lock = -1
         self._ending = False
         self._changed = asyncio.Event()
         self._backoff = Backoff()
@@ -80,12 +87,16 @@ class Supervisor:
         self.restart_delay = 0.0
         """Seconds from the death of the last worker that died to the start of a new one; 0 for most."""
 
-    async def start(self) -> None:
+    async def start(self, lock: int) -> None:
         """Starts the processes and waits until all slots are ready.
+
+        Args:
+            lock: descriptor that holds the state folder, which workers inherit.
 
         Raises:
             RuntimeError: a worker ended before it was ready.
         """
+        self._lock = lock
         workers, spares = self._wanted
         self._slots = [self._spawn() for _ in range(workers)]
         self._spares = [self._spawn() for _ in range(spares)]
@@ -126,7 +137,7 @@ class Supervisor:
             handle.end.close()
 
     def _spawn(self) -> WorkerHandle:
-        handle = WorkerHandle(self._config)
+        handle = WorkerHandle(self._config, self._lock)
         asyncio.get_running_loop().add_reader(handle.end, self._message, handle)
         return handle
 

@@ -1,8 +1,9 @@
 """A worker process: serves the connections it is handed, decoder and all, in one loop.
 
-    python -m decoder_service.server.worker FD
+    python -m decoder_service.server.worker FD PARENT
 
-FD is its end of a `control.pair`; the first message on it is the WorkerConfig. Frames go straight from
+FD is its end of a `control.pair`; the first message on it is the WorkerConfig. PARENT is the front end's
+process, with which it ends. Frames go straight from
 the client's socket to the decoder and back: no other process is on the way.
 """
 
@@ -16,7 +17,6 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
@@ -28,8 +28,9 @@ from decoder_service.server.config import WorkerConfig
 from decoder_service.server.connection import Connection
 from decoder_service.server.decoding import load_factory
 from decoder_service.server.event_loop import EventLoop
+from decoder_service.server.lifetime import end_with
 from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.models import ModelStore
+from decoder_service.server.models import ModelStore, UploadBudget
 from decoder_service.server.scheduler import Scheduler
 from decoder_service.server.server_stream import ServerStream
 from decoder_service.server.services import Services, error_frame
@@ -72,12 +73,8 @@ class Worker:
         self._running = True
         self._services = Services(
             config=config,
-            models=ModelStore(
-                Path(config.state) / "models",
-                max_bytes=config.model_bytes,
-                max_models=config.models,
-                unused_after=config.linger + 2 * TOUCH if config.prune else None,
-            ),
+            models=ModelStore(config.folder, max_bytes=config.model_bytes, max_models=config.models),
+            uploads=UploadBudget(max_bytes=config.model_bytes),
             build=load_factory(config.factory),
             later=self._builder.later,
             opened=self._opened,
@@ -257,6 +254,7 @@ def main(arguments: list[str]) -> None:
     """Runs a worker on the file descriptor given."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the front end, which drains
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with(int(arguments[1]))
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.freeze()  # what was imported stays; collections are shorter without it

@@ -69,6 +69,11 @@ class OutputLog:
         self._kept.append(frame)
         self.count = frame.sequence + 1
 
+    def lose(self, count: int) -> None:
+        """Goes on with number `count`; those before it are not kept, for some of them are lost."""
+        self._kept.clear()
+        self.count = count
+
     def resend(self, after: int) -> list[Frame] | None:
         """The outputs from number `after` on, RESENT, or None if they are not kept, or were never made."""
         missing = self.count - after

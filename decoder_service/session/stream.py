@@ -265,6 +265,10 @@ class StreamSession:
         """Restores an output from a journal."""
         self._log.keep(frame)
 
+    def lose(self, count: int) -> None:
+        """The next output has this number; some before it are lost with a damaged journal, and none kept."""
+        self._log.lose(count)
+
     def error(
         self,
         code: ErrorCode,

@@ -28,7 +28,7 @@ std::vector<std::string> instruction_sets() {
 }  // namespace
 
 void bind_core(nb::module_& module) {
-    module.attr("__version__") = QECPIPE_VERSION;
+    module.attr("VERSION") = QECPIPE_VERSION;
     module.attr("COMPILER") = kCompiler;
     module.attr("BUILD_TYPE") = QECPIPE_BUILD_TYPE;
     module.attr("SANITIZERS") = QECPIPE_SANITIZE;

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+
+#include "core/variants.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -85,20 +88,10 @@ Variant detect() { return Variant::baseline; }
 
 #endif
 
-// In the order of the enumeration.
 std::vector<Variant> compiled() {
-    return {
-        Variant::baseline,
-#ifdef QECPIPE_HAS_AVX2
-        Variant::avx2,
-#endif
-#ifdef QECPIPE_HAS_AVX512
-        Variant::avx512,
-#endif
-#ifdef QECPIPE_HAS_AMX
-        Variant::amx,
-#endif
-    };
+#define X(variant) Variant::variant,
+    return {QECPIPE_FOR_EACH_VARIANT(X)};
+#undef X
 }
 
 std::vector<Variant> runnable() {

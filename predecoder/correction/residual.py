@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from predecoder.native import NativeResidual, native_or_none
+from predecoder.native import NativeResidual
 from qec import MoveSet
 
 __all__ = ["ApplyMoves", "SparseResidual", "make_residual"]
@@ -53,4 +53,4 @@ class SparseResidual:
 
 def make_residual(moves: MoveSet, *, native: bool = True) -> ApplyMoves:
     """The fastest that applies moves; `native` says whether C++ may be used."""
-    return (native and native_or_none(lambda: NativeResidual(moves))) or SparseResidual(moves)
+    return NativeResidual(moves) if native else SparseResidual(moves)

@@ -1,4 +1,4 @@
-"""What turns shots into logits: an engine in C++ where there is one, torch everywhere.
+"""What turns shots into logits: an engine in C++ for separable networks on a CPU, torch for all others.
 
 Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
 `MoveSet`.
@@ -6,7 +6,6 @@ Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots,
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ from predecoder.inference.precision import Precision, PrecisionChoice, choose_pr
 from predecoder.inference.quantized_tables import QuantizedTables
 from predecoder.inference.reference_int8 import ReferenceQuantizedNetwork
 from predecoder.inference.torch_engine import TorchEngine
-from predecoder.native import native_or_none
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -71,12 +69,9 @@ def make_engine(
     chosen = choose_precision(precision, quantized=config.quantized, device_type=device.type)
     if chosen == "int8":
         tables = QuantizedTables(problem, network)
-        engine = native_or_none(partial(NativeQuantizedNetwork, tables)) if native else None
-        return engine or ReferenceQuantizedNetwork(tables)
+        return NativeQuantizedNetwork(tables) if native else ReferenceQuantizedNetwork(tables)
     if chosen == "float32" and native and device.type == "cpu" and NativeNetwork.runs(config):
-        engine = native_or_none(partial(NativeNetwork, problem, network))
-        if engine is not None:
-            return engine
+        return NativeNetwork(problem, network)
     return TorchEngine(
         problem, network, device=device, precision=chosen, batch_shots=batch_shots, threads=threads
     )

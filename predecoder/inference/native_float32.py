@@ -1,4 +1,4 @@
-"""Binding of `network.cpp`: a separable network in float32, eight shots side by side."""
+"""A separable network in float32, eight shots side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from predecoder.inference.native_volumes import NativeVolumes, struct_of
+import _qecpipe
+from predecoder.inference.native_volumes import NativeVolumes
 from predecoder.inference.network_tables import first_layer_bias, float_tables, position_bias
 from predecoder.inference.precision import Precision
 from predecoder.inference.table_layout import cells
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["NativeNetwork"]
 
 _TILE, _LANES = 4, 8
-_Struct = struct_of(
-    *("embed", "first_layer_bias", "depthwise", "position_bias"),
-    *("pointwise", "pointwise_bias", "head", "head_bias"),
-)
 
 
 class NativeNetwork(NativeVolumes):
@@ -30,12 +27,14 @@ class NativeNetwork(NativeVolumes):
     lanes = _LANES
     precision: Precision = "float32"
 
-    def __init__(self, problem: DecodingProblem, network: Network) -> None:
+    def __init__(self, problem: DecodingProblem, network: Network, *, instruction_set: str = "") -> None:
         """Copy the weights.
 
+        Args:
+            instruction_set: one of `_qecpipe.instruction_sets()`; by default the best one here.
+
         Raises:
-            NativeUnavailableError: see `load_library`.
-            ValueError: the network is not of the kind that `runs` tells.
+            ValueError: the network is not of the kind that `runs` tells, or there is no such instruction set.
         """
         config = network.config
         if not self.runs(config):
@@ -52,9 +51,10 @@ class NativeNetwork(NativeVolumes):
             "kind": kind,
         }
         super().__init__(
-            *("network", _Struct, tables, problem.layout, problem.moves),
+            *(_qecpipe.Float32Batch, tables, problem.layout, problem.moves),
             channels=config.channels,
             reach=config.halo[0],
+            instruction_set=instruction_set,
         )
 
     @staticmethod

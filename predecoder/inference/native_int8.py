@@ -1,30 +1,17 @@
-"""Binding of `integer_network.cpp`: a quantized network in int8, sixteen shots side by side."""
+"""A quantized network in int8, sixteen shots side by side."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from predecoder.inference.native_volumes import NativeVolumes, struct_of
+import _qecpipe
+from predecoder.inference.native_volumes import NativeVolumes
 from predecoder.inference.precision import Precision
 
 if TYPE_CHECKING:
     from predecoder.inference.quantized_tables import QuantizedTables
 
 __all__ = ["NativeQuantizedNetwork"]
-
-_Struct = struct_of(
-    *(
-        "embed",
-        "first_layer_bias",
-        "depthwise",
-        "position_bias",
-        "gain",
-        "pointwise",
-        "pointwise_gain",
-        "pointwise_bias",
-    ),
-    *("head", "head_scale", "head_bias"),
-)
 
 
 class NativeQuantizedNetwork(NativeVolumes):
@@ -33,14 +20,18 @@ class NativeQuantizedNetwork(NativeVolumes):
     lanes = 16
     precision: Precision = "int8"
 
-    def __init__(self, tables: QuantizedTables) -> None:
-        """Keeps the tables.
+    def __init__(self, tables: QuantizedTables, *, instruction_set: str = "") -> None:
+        """Copy the tables.
+
+        Args:
+            instruction_set: one of `_qecpipe.instruction_sets()`; by default the best one here.
 
         Raises:
-            NativeUnavailableError: see `load_library`.
+            ValueError: there is no such instruction set here.
         """
         super().__init__(
-            *("integer_network", _Struct, tables.arrays, tables.layout, tables.moves),
+            *(_qecpipe.Int8Batch, tables.arrays, tables.layout, tables.moves),
             channels=tables.channels,
             reach=tables.reach,
+            instruction_set=instruction_set,
         )

@@ -1,24 +1,9 @@
-"""Inner loops in C++, compiled at first use; where that fails, callers go on in Python.
+"""Inner loops in C++, of the extension module `_qecpipe`.
 
-A leaf: it knows arrays, and neither networks nor layouts. `load_library` compiles and loads a source of this
-folder, `NativeUnavailableError` says why it could not, and `native_or_none` turns that into a message in the
-log. `NativeMatching` explains shots by matchings on logits, `NativeResidual` applies moves, and
-`NativeStencilGradient` serves training. The engines' sources are here too; their bindings are in
-`predecoder.inference`.
+A leaf: it knows arrays and moves, and neither networks nor layouts. `NativeResidual` applies moves. The
+networks' engines are in `predecoder.inference`, matchings in `global_decoders.matching`.
 """
 
-from predecoder.native.fallback import native_or_none
-from predecoder.native.library import NativeUnavailableError, load_library
-from predecoder.native.matching import Matched, NativeMatching
 from predecoder.native.residual import NativeResidual
-from predecoder.native.stencil_gradient import NativeStencilGradient
 
-__all__ = [
-    "Matched",
-    "NativeMatching",
-    "NativeResidual",
-    "NativeStencilGradient",
-    "NativeUnavailableError",
-    "load_library",
-    "native_or_none",
-]
+__all__ = ["NativeResidual"]

@@ -5,13 +5,12 @@ Shape legend: B shots, C channels, (t, i, j) cells.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
 from torch import nn
 
-from predecoder.native import NativeStencilGradient, native_or_none
+import _qecpipe
 
 __all__ = ["Convolution", "DepthwiseConvolution"]
 
@@ -94,17 +93,10 @@ class _Stencil(torch.autograd.Function):
         return to_input, to_weight.T.reshape(weight.shape)
 
 
-@functools.cache
-def _native_gradient() -> NativeStencilGradient | None:
-    """Made once: a compiler that fails is not asked again in every step."""
-    return native_or_none(NativeStencilGradient)
-
-
 def _gradient_to_weight(x_BtijC: torch.Tensor, gradient_BtijC: torch.Tensor) -> torch.Tensor:
     """`(27, C)`."""
-    native = _native_gradient() if x_BtijC.shape[-1] % 8 == 0 else None
-    if native is not None:
-        return torch.from_numpy(native(x_BtijC.numpy(), gradient_BtijC.numpy()))
+    if x_BtijC.shape[-1] % 8 == 0:
+        return torch.from_numpy(_qecpipe.gradient_to_stencils(x_BtijC.numpy(), gradient_BtijC.numpy()))
     _, t, i, j, channels = x_BtijC.shape
     padded = nn.functional.pad(x_BtijC, (0, 0, 1, 1, 1, 1, 1, 1))
     result = torch.empty((27, channels), dtype=x_BtijC.dtype)

@@ -111,11 +111,13 @@ def train_stage(
 
     Raises:
         ValueError: `work_dir` has a checkpoint of another configuration or number of processes.
-        WeightsError: labels are distilled from a network that does not exist.
+        WeightsError: labels are distilled from, or shots mined with, weights that do not exist.
         BatchWorkerDiedError: a worker that makes batches died.
     """
     if stage.data.labels == "distilled":
         resolve_weights(stage.data.network)
+    if stage.class_loss.miner:
+        resolve_weights(stage.class_loss.miner)
     work_dir.mkdir(parents=True, exist_ok=True)
     files = _Files(work_dir, Snapshots(work_dir / "mining", stage.class_loss.mine_every))
     run = TrainingRun(stage, device=device, processes=processes)

@@ -58,7 +58,8 @@ class BatchMaker:
         self._sources: dict[int, _Source] = {}
         self._disagreement: dict[int, DisagreementShots] = {}
         self._stage, self._processes = stage, processes
-        self._miner = None if snapshots is None else _Miner(stage, snapshots)
+        snapshots = None if stage.class_loss.miner else snapshots
+        self._miner = _Miner(stage, snapshots) if snapshots or stage.class_loss.miner else None
 
     def __call__(self, batch: int) -> Made:
         """Batch number `batch` of this process, which is that of a step where batches are used once."""
@@ -91,7 +92,7 @@ class BatchMaker:
         if stream.task.shots == "disagreement":
             return self._disagreement[index]
         if self._miner is None:
-            raise ValueError(f"task {stream.name} is mined, but there are no snapshots to mine with")
+            raise ValueError(f"task {stream.name} is mined, but there are no weights to mine with")
         return self._miner.keep(index, stream, self._disagreement[index], step)
 
     def _source(self, stream: Stream) -> _Source:
@@ -102,9 +103,12 @@ class BatchMaker:
 
 
 class _Miner:
-    """The network as it was at the snapshot that a step is mined with, on the streams that are asked for."""
+    """The network that a step is mined with, on the streams that are asked for.
 
-    def __init__(self, stage: StageConfig, snapshots: Snapshots) -> None:
+    It is that of `class_loss.miner`, or the one in training as it was at a snapshot.
+    """
+
+    def __init__(self, stage: StageConfig, snapshots: Snapshots | None) -> None:
         self._stage, self._snapshots = stage, snapshots
         self._matchings: dict[int, list[ClassMatching]] = {}
         self._engines: dict[int, Engine] = {}
@@ -118,9 +122,10 @@ class _Miner:
             observables = range(stream.problem.layout.num_observables)
             self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
         if index not in self._engines:
-            # Not in int8: the ranges that it needs are measured when a stage ends.
+            # In training not in int8: the ranges that it needs are measured when a stage ends.
+            precision = "auto" if self._stage.class_loss.miner else "float32"
             self._engines[index] = make_engine(
-                stream.problem, network, device=torch.device("cpu"), precision="float32"
+                stream.problem, network, device=torch.device("cpu"), precision=precision
             )
         return MinedShots(
             disagreement,
@@ -130,6 +135,9 @@ class _Miner:
         )
 
     def _network_of(self, step: int) -> Network:
+        if self._snapshots is None:
+            self._network = self._network or load_network(self._stage.class_loss.miner)
+            return self._network
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)

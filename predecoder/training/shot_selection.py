@@ -69,8 +69,7 @@ class MinedShots:
         logits = self._logits(packed)
         kept = (plain != correlated).any(axis=1)
         for observable, matching in enumerate(self._matchings):
-            # cost(class 1) - cost(class 0)
-            gap = np.einsum("bm,bm->b", logits, matching.difference(logits, packed), dtype=np.float64)
+            gap = matching.gap(logits, packed, limit=self._small_gap)
             kept |= (gap < 0) != correlated[:, observable].astype(bool)
             kept |= np.abs(gap) < self._small_gap
         return kept

@@ -44,7 +44,13 @@ class ServeConfig:
     spares: int = 1
     """Processes kept ready to replace one that dies."""
     state: Path | None = None
-    """Folder for models and journals; left out: a temporary one that goes with the server."""
+    """Folder for models and journals, of one server; left out: a temporary one that goes with the server."""
+    keep_gigabytes: float = 16.0
+    """Journals kept in --state; past that the oldest are deleted, but those of sessions in memory."""
+    keep_days: float = 30.0
+    """Days after which a journal that nobody wrote to is deleted from --state."""
+    models: int = 256
+    """Models kept in --state; the one that was not used for longest makes room for a new one."""
     window: int = 256
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
@@ -102,6 +108,7 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
             busy_poll=_micros("--busy-poll", config.busy_poll),
             streams=positive("--streams", config.streams),
             drain=not_negative("--drain", config.drain),
+            models=positive("--models", config.models),
         ),
         unix=config.socket,
         tcp=None if config.tcp is None else _address(config.tcp),
@@ -111,6 +118,8 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
         spares=int(not_negative("--spares", config.spares)),
         connections=positive("--connections", config.connections),
         http=None if config.http is None else _port("--http", config.http),
+        state_bytes=1e9 * above_zero("--keep-gigabytes", config.keep_gigabytes),
+        state_age=86400 * above_zero("--keep-days", config.keep_days),
     )
 
 

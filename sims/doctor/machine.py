@@ -6,8 +6,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import _qecpipe
 from sims.doctor.finding import Finding
 from sims.sweeps.collect import usable_cores
 
@@ -24,8 +27,9 @@ _INSTRUCTION_SETS = {
 }
 """Names, and the flags of /proc/cpuinfo of which one says so (for AVX-512: all of them)."""
 _SHOWN_ABSENT = {"x86_64": ("AVX2", "AVX-512", "VNNI", "AMX"), "aarch64": ("NEON", "SVE")}
+_MEASURED = ("qecpipe", "numpy", "stim", "pymatching", "torch")
+"""Packages whose versions measurements depend on."""
 _ALL_NEEDED = ("AVX-512",)
-_NATIVE_SOURCES = ("network", "matching", "residual")
 
 
 def processor() -> Iterator[Finding]:
@@ -48,8 +52,19 @@ def processor() -> Iterator[Finding]:
     memory = _memory_gib()
     if memory is not None:
         yield Finding("processor", "memory", f"{memory:.1f} GiB")
+    yield from _extension()
     yield _compiler()
-    yield _native_code()
+
+
+def about_machine() -> dict[str, Any]:
+    """What a measurement has to say of where it ran: processor, instruction sets, cores, versions."""
+    info = cpu_info()
+    return {
+        "processor": info.get("model name") or platform.processor() or platform.machine(),
+        "instruction_sets": instruction_sets(info, platform.machine())[0],
+        "cores": len(usable_cores()),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _MEASURED},
+    }
 
 
 def cpu_info() -> dict[str, str]:
@@ -83,7 +98,7 @@ def _memory_gib() -> float | None:
 
 
 def _compiler() -> Finding:
-    """The compiler of the native code."""
+    """What builds the extension and, in tests, CUDA kernels for the CPU."""
     from cuda.qecpipe.cpu_build import CompilerMissingError, find_compiler
 
     try:
@@ -98,17 +113,17 @@ def _compiler() -> Finding:
     return Finding("processor", "compiler", f"{path}: {lines[0]}")
 
 
-def _native_code() -> Finding:
-    """Whether the pre-decoder's C++ can be compiled and loaded here."""
-    from predecoder.native import NativeUnavailableError, load_library
-
-    try:
-        for name in _NATIVE_SOURCES:
-            load_library(name)
-    except NativeUnavailableError as error:
-        reason = " ".join(str(error).split())
-        return Finding("processor", "native code", f"no, Python does its work more slowly: {reason}", "note")
-    return Finding("processor", "native code", "compiled for this machine")
+def _extension() -> Iterator[Finding]:
+    """The extension module: which one, how it was built, and what it was chosen to run on."""
+    how = [_qecpipe.VERSION, _qecpipe.COMPILER, _qecpipe.BUILD_TYPE]
+    if _qecpipe.SANITIZERS:
+        how.append(f"sanitizers {_qecpipe.SANITIZERS}")
+    slow = bool(_qecpipe.SANITIZERS) or _qecpipe.BUILD_TYPE != "Release"
+    level = "note" if slow else "ok"
+    yield Finding("processor", "extension", f"{_qecpipe.__file__} ({', '.join(how)})", level)
+    *others, best = _qecpipe.instruction_sets()
+    also = f" (can also run {', '.join(others)})" if others else ""
+    yield Finding("processor", "extension runs", best + also)
 
 
 def gpu() -> Iterator[Finding]:

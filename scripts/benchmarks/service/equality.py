@@ -240,7 +240,8 @@ def _replay(state: Path, session: str) -> tuple[int, int]:
     """Outputs in the journal, and how many come out otherwise when it is decoded again."""
     models = state / "models"
     count = differ = 0
-    for path in segments(state / "journal", session, 0):
+    folders = (state / "archive", state / "journal")
+    for path in (segment.path(folder) for folder in folders for segment in segments(folder, session, 0)):
         for recorded, made in replay(
             path, build=build_decoder, models=lambda digest: (models / digest).read_text()
         ):

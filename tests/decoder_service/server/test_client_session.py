@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,11 @@ from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.event_loop import EventLoop
 from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.models import ModelStore
+from decoder_service.server.models import ModelStore, UploadBudget
 from decoder_service.server.scheduler import Scheduler
 from decoder_service.server.services import Services
 from decoder_service.server.session_registry import SessionRegistry
+from decoder_service.server.state import StateFolder
 
 Done = Callable[[Any, BaseException | None], None]
 
@@ -31,10 +33,12 @@ class Bench:
     def __init__(self, state: Path, text: str, options: dict[str, Any]) -> None:
         self.jobs: deque[tuple[Callable[[], Any], Done]] = deque()
         config = WorkerConfig(state=str(state))
-        self.models = ModelStore(state / "models", max_bytes=1 << 20, max_models=8)
+        self.models = ModelStore(StateFolder(state), max_bytes=1 << 20, max_models=8)
+        os.close(StateFolder(state).lock())
         services = Services(
             config=config,
             models=self.models,
+            uploads=UploadBudget(max_bytes=1 << 20),
             build=build_decoder,
             later=lambda job, done: self.jobs.append((job, done)),
             opened=lambda session, server_stream: None,

@@ -12,6 +12,7 @@ import pytest
 from decoder_service.protocol import (
     Flag,
     Frame,
+    FrameParser,
     FrameType,
     Open,
     Reload,
@@ -21,9 +22,10 @@ from decoder_service.protocol import (
 )
 from decoder_service.server import journal as journal_module
 from decoder_service.server.decoding import build_decoder
-from decoder_service.server.journal import Journal, JournalError, read_frames, segments
-from decoder_service.server.restore import ReplayError, replay, restore
+from decoder_service.server.journal import HEAD, Journal, JournalError, Segment, read_segment, segments
+from decoder_service.server.restore import ReplayError, Restored, replay, restore
 from decoder_service.server.server_stream import ServerStream
+from decoder_service.server.state import StateFolder
 from decoder_service.session import OrderingConfig, StreamSession
 
 SESSION = "0123456789abcdef" * 2
@@ -43,14 +45,16 @@ class Bench:
         self.decoder = build_decoder(self.options, kit.text)
         self.now = 0
 
-    def fresh(self, name: str, *, prune: bool = False) -> ServerStream:
+    def state(self, name: str) -> StateFolder:
+        state = StateFolder(self.folder / name)
+        os.close(state.lock())
+        return state
+
+    def fresh(self, name: str, *, keep: bool = True) -> ServerStream:
         config = OrderingConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
         session = StreamSession(0, self.decoder.shape, config, model=DIGEST, model_id=self.decoder.model_id)
-        journal = Journal(self.folder / name, SESSION, 0, prune=prune)
-        server_stream = ServerStream(
-            session, self.options, self.decoder, journal, segment_bytes=self.segment_bytes
-        )
-        server_stream.begin_journal()
+        server_stream = ServerStream(session, self.options, self.decoder, segment_bytes=self.segment_bytes)
+        server_stream.begin_journal(self.state(name), SESSION, keep=keep)
         return server_stream
 
     def feed(self, server_stream: ServerStream, frames: list[Frame]) -> list[Frame]:
@@ -72,17 +76,33 @@ class Bench:
                     out.append(Frame(kind, 0, epoch, sequence, encode_block([row])))
         return out
 
-    def restore(self, name: str) -> ServerStream | None:
+    def files(self, name: str) -> list[Path]:
+        """Of the journal, oldest first."""
+        folder = StateFolder(self.folder / name).journals
+        return [segment.path(folder) for segment in segments(folder, SESSION, 0)]
+
+    def restore(self, name: str) -> Restored:
         return restore(
-            self.folder / name,
+            StateFolder(self.folder / name),
             SESSION,
             0,
             build=lambda options, text: self.decoder,
             models=self.models.get,
             gap_deadline=1,
             segment_bytes=self.segment_bytes,
-            prune=False,
+            keep=True,
         )
+
+    def restored(self, name: str) -> ServerStream:
+        restored = self.restore(name)
+        assert restored.stream is not None
+        return restored.stream
+
+    def write(self, name: str, file: Path, data: bytes) -> Path:
+        """A journal of one segment, with the name of `file`."""
+        path = self.state(name).journals / file.name
+        path.write_bytes(data)
+        return path
 
 
 @pytest.fixture
@@ -94,34 +114,173 @@ def untimed(frames: list[Frame]) -> list[Frame]:
     return list(map(without_times, frames))
 
 
+def outputs_in(path: Path) -> list[Frame]:
+    return [frame for frame in read_segment(path).records if frame.type in _OUTPUTS]
+
+
+def bytes_of_head(data: bytes) -> int:
+    """Both copies."""
+    count = 0
+    for frame in FrameParser().feed(data):
+        if not isinstance(frame, Frame) or frame.type not in HEAD:
+            break
+        count += len(encode_frame(frame))
+    return count
+
+
+def kept(server_stream: ServerStream) -> list[Frame]:
+    """The outputs that a client may still ask for."""
+    for first in range(server_stream.session.outputs + 1):
+        frames = server_stream.session.resend(first)
+        if frames is not None:
+            return frames
+    raise AssertionError("not even those to come")
+
+
 def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
     """Every cut of the file, in the middle of a record too; the client sends again from where it is told."""
     frames = bench.frames(3, lost=frozenset({(1, 2), (2, 4)}))
     whole = bench.fresh("whole")
     expected = bench.feed(whole, frames)
     whole.close(over=False)
-    data = segments(bench.folder / "whole", SESSION, 0)[0].read_bytes()
-    start = _bytes_of_head(bench.folder / "whole")
-    for cut in range(start, len(data) + 1, 11):
+    (file,) = bench.files("whole")
+    data = file.read_bytes()
+    for cut in range(bytes_of_head(data), len(data) + 1, 11):
         name = f"cut{cut}"
-        folder = bench.folder / name
-        folder.mkdir()
-        (folder / f"{SESSION}-0.000000.qdj").write_bytes(data[:cut])
-        server_stream = bench.restore(name)
-        assert server_stream is not None
-        kept = server_stream.session.resend(0)
-        assert kept is not None
+        path = bench.write(name, file, data[:cut])
+        server_stream = bench.restored(name)
+        assert path.read_bytes() == data[:cut], "nothing is repaired in place"
         reached = server_stream.session.shape.place(server_stream.session.ordering.decoded)
         rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= reached]
-        assert untimed(kept) + untimed(bench.feed(server_stream, rest)) == untimed(expected)
+        assert untimed(kept(server_stream)) + untimed(bench.feed(server_stream, rest)) == untimed(expected)
         server_stream.close(over=False)
-        again = [f for f in read_frames(segments(folder, SESSION, 0)[0]) if f.type in _OUTPUTS]
-        assert untimed(again) == untimed(expected)
+        again = [frame for file in bench.files(name) for frame in outputs_in(file)]
+        unique = {frame.sequence: frame for frame in untimed(again)}
+        assert list(unique.values()) == untimed(expected)
 
 
-def _bytes_of_head(folder: Path) -> int:
-    path = segments(folder, SESSION, 0)[0]
-    return sum(len(encode_frame(f)) for f in list(read_frames(path))[:2])
+def test_a_flipped_bit_anywhere_costs_what_it_damages(bench: Bench) -> None:
+    """A complete shot costs its damaged output at most, the one in the middle of which it is ends FAILED."""
+    frames = bench.frames(4)
+    whole = bench.fresh("whole")
+    shown = [frame for frame in frames if (frame.epoch, frame.sequence) < (2, 5)]
+    before = bench.feed(whole, shown)
+    whole.close(over=False)
+    (file,) = bench.files("whole")
+    data = file.read_bytes()
+    expected = before + bench.feed(bench.restored("whole"), frames[len(shown) :])
+    by_number = {frame.sequence: frame for frame in untimed(expected)}
+    failed = 0
+    for at in range(0, len(data), 7):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << at % 8
+        name = f"flip{at}"
+        path = bench.write(name, file, bytes(damaged))
+        restored = bench.restore(name)
+        server_stream = restored.stream
+        assert server_stream is not None
+        assert path.read_bytes() == damaged, "nothing is repaired in place"
+        (line,) = restored.damage
+        copy = Path(line.rpartition("copy: ")[2])
+        assert copy.read_bytes() == damaged
+        outputs = kept(server_stream)
+        abandoned = [frame for frame in outputs if frame.flags & Flag.FAILED]
+        failed += len(abandoned)
+        assert [frame.epoch for frame in abandoned] in ([], [2])
+        for frame in untimed(outputs):
+            assert frame.flags & Flag.FAILED or frame == by_number[frame.sequence]
+        assert server_stream.session.outputs >= len(before) - 2, "nothing in front of the damage is lost"
+        shape = server_stream.session.shape
+        reached = shape.place(server_stream.session.ordering.decoded)
+        assert reached >= (2, 4), "one row at its end may be sent again"
+        if abandoned:
+            assert abandoned[0].sequence >= len(before), "no number is used twice"
+            assert reached == (3, 0)
+        rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= reached]
+        made = untimed(bench.feed(server_stream, rest))
+        wanted = [frame for frame in by_number.values() if frame.epoch == 3]
+        last = [frame for frame in made if frame.epoch == 3]
+        assert [frame._replace(sequence=0) for frame in last] == [f._replace(sequence=0) for f in wanted]
+        server_stream.close(over=False)
+    assert failed > 10
+
+
+def test_damage_to_both_heads_costs_the_stream_and_is_set_aside(bench: Bench) -> None:
+    server_stream = bench.fresh("headless")
+    bench.feed(server_stream, bench.frames(2))
+    server_stream.close(over=False)
+    (file,) = bench.files("headless")
+    data = bytearray(file.read_bytes())
+    for at in (40, bytes_of_head(bytes(data)) // 2 + 40):
+        data[at] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ReplayError, match="no sound HELLO in its head") as lost:
+        bench.restore("headless")
+    assert not bench.files("headless")
+    (copy,) = StateFolder(bench.folder / "headless").damaged.iterdir()
+    assert copy.read_bytes() == data
+    assert str(copy) in str(lost.value)
+
+
+def test_a_damaged_head_of_one_segment_is_made_up_for_by_another(bench: Bench) -> None:
+    bench.segment_bytes = 1500
+    server_stream = bench.fresh("heads")
+    made = bench.feed(server_stream, bench.frames(6))
+    server_stream.close(over=False)
+    *_, last = bench.files("heads")
+    data = bytearray(last.read_bytes())
+    for at in (40, bytes_of_head(bytes(data)) // 2 + 40):
+        data[at] ^= 1
+    last.write_bytes(data)
+    again = bench.restored("heads")
+    assert untimed(kept(again)) == untimed(made)
+    assert again.session.shape.place(again.session.ordering.decoded) == (6, 0)
+
+
+def test_lives_of_a_name_are_never_mixed(bench: Bench) -> None:
+    """CLOSE, OPEN again, and a crash: what goes on is the second life, and the first is in the archive."""
+    first = bench.fresh("lives")
+    bench.feed(first, bench.frames(3))
+    first.close(over=True)
+    assert not bench.files("lives")
+    second = bench.fresh("lives")
+    assert second.journal is not None
+    frames = bench.frames(1)
+    made = bench.feed(second, frames[:5])
+    second.close(over=False)
+    again = bench.restored("lives")
+    assert untimed(kept(again)) == untimed(made)
+    assert again.session.ordering.decoded == 5
+    archive = StateFolder(bench.folder / "lives").archive
+    assert {segment.generation for segment in segments(archive, SESSION)} == {0}
+    assert {segment.generation for segment in segments(second.journal.path.parent, SESSION)} == {1}
+
+
+def test_a_crash_before_a_closed_journal_is_put_away_does_not_revive_it(bench: Bench, monkeypatch) -> None:
+    closed = bench.fresh("closed")
+    bench.feed(closed, bench.frames(1))
+    monkeypatch.setattr(Journal, "end", Journal.close)
+    closed.close(over=True)
+    monkeypatch.undo()
+    fresh = bench.fresh("closed")
+    made = bench.feed(fresh, bench.frames(1)[:4])
+    fresh.close(over=False)
+    assert untimed(kept(bench.restored("closed"))) == untimed(made)
+    fresh = bench.restored("closed")
+    monkeypatch.setattr(Journal, "end", Journal.close)
+    fresh.close(over=True)
+    monkeypatch.undo()
+    assert bench.restore("closed").stream is None
+    assert not bench.files("closed")
+
+
+def test_a_journal_of_another_stream_is_not_taken_up(bench: Bench) -> None:
+    server_stream = bench.fresh("mine")
+    server_stream.close(over=False)
+    (file,) = bench.files("mine")
+    file.rename(Segment(SESSION, 0, 7, 3).path(file.parent))
+    with pytest.raises(ReplayError, match="of another journal"):
+        bench.restore("mine")
 
 
 def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> None:
@@ -137,69 +296,86 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     made += bench.feed(server_stream, [f for f in frames if f.epoch >= 6])
     server_stream.close(over=True)
     assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
-    paths = segments(tmp_path / "all", SESSION, 0)
+    archive = StateFolder(tmp_path / "all").archive
+    paths = [segment.path(archive) for segment in segments(archive, SESSION, 0)]
     assert len(paths) >= 3
     pairs = [pair for path in paths for pair in replay(path, build=build_decoder, models=bench.models.get)]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
-    assert bench.restore("all") is None
 
 
 def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Space is allocated ahead of the records; what does not fit is neither written nor sent."""
-
-    def full(fd: int, offset: int, size: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(journal_module, "EXTENT", 512)
+    """A record of which only a part fits is not sent, and nothing follows it in the file."""
     server_stream = bench.fresh("full")
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(JournalError, match="No space left"):
+    assert server_stream.journal is not None
+    left = 600
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left -= (written := write(fd, data[:left]))
+        return written
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(JournalError, match="could be written"):
+        bench.feed(server_stream, bench.frames(2))
+    with pytest.raises(JournalError, match="closed"):
         bench.feed(server_stream, bench.frames(2))
     server_stream.close(over=False)
     monkeypatch.undo()
-    again = bench.restore("full")
-    assert again is not None
+    again = bench.restored("full")
     assert 0 < again.session.ordering.decoded < 16
     again.close(over=False)
 
 
-def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_deleted(
+def test_an_open_on_a_full_disk_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = bench.state("full")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(JournalError, match="No space left"):
+        Journal(state, Journal.next_life(state, SESSION, 0), [], keep=True)
+    assert not list(state.journals.iterdir())
+
+
+def test_a_truncated_live_journal_ends_nothing(bench: Bench) -> None:
+    """Through a memory map it was SIGBUS, for all sessions of the worker."""
+    server_stream = bench.fresh("cut")
+    (file,) = bench.files("cut")
+    frames = bench.frames(2)
+    made = bench.feed(server_stream, frames[:9])
+    os.truncate(file, 0)
+    made += bench.feed(server_stream, frames[9:])
+    assert len({frame.epoch for frame in made}) == 2
+    server_stream.close(over=False)
+    with pytest.raises(ReplayError, match="no sound HELLO"):
+        bench.restore("cut")
+
+
+def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_put_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.segment_bytes = 600
-    server_stream = bench.fresh("old", prune=True)
+    server_stream = bench.fresh("old", keep=False)
     made = bench.feed(server_stream, bench.frames(6))
     server_stream.close(over=False)
-    assert len(segments(bench.folder / "old", SESSION, 0)) >= 5
-    again = bench.restore("old")
-    assert again is not None
-    kept = again.session.resend(0)
-    assert kept is not None
-    assert untimed(kept) == untimed(made)
+    assert len(bench.files("old")) >= 5
+    again = bench.restored("old")
+    assert untimed(kept(again)) == untimed(made)
     again.close(over=False)
     monkeypatch.setattr(journal_module, "KEPT_OUTPUTS", 5)
-    short = bench.fresh("short", prune=True)
-    bench.feed(short, bench.frames(6))
-    short.close(over=False)
-    assert len(segments(bench.folder / "short", SESSION, 0)) <= 3
-
-
-def test_a_segment_that_a_crash_left_without_its_head_is_passed_over(bench: Bench) -> None:
-    bench.segment_bytes = 600
-    server_stream = bench.fresh("headless")
-    made = bench.feed(server_stream, bench.frames(3))
-    server_stream.close(over=False)
-    last = segments(bench.folder / "headless", SESSION, 0)[-1]
-    (last.parent / f"{SESSION}-0.{int(last.name.split('.')[1]) + 1:06d}.qdj").write_bytes(bytes(4096))
-    again = bench.restore("headless")
-    assert again is not None
-    kept = again.session.resend(0)
-    assert kept is not None
-    assert untimed(kept) == untimed(made)
-    again.close(over=False)
+    for keep in (False, True):
+        name = f"short {keep}"
+        short = bench.fresh(name, keep=keep)
+        bench.feed(short, bench.frames(6))
+        short.close(over=False)
+        assert len(bench.files(name)) <= 3
+        assert (len(list(StateFolder(bench.folder / name).archive.iterdir())) > 2) is keep
 
 
 def test_a_journal_that_cannot_go_on_touches_no_other_file(
@@ -210,7 +386,7 @@ def test_a_journal_that_cannot_go_on_touches_no_other_file(
     assert server_stream.journal is not None
     monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
     with pytest.raises(JournalError, match="too many"):
-        server_stream.journal.rotate(0)
+        server_stream.journal.rotate(0, server_stream.head())
     monkeypatch.undo()
     with (bench.folder / "other").open("wb") as other:
         server_stream.journal.close()
@@ -225,8 +401,8 @@ def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> 
     server_stream = bench.fresh("forged")
     bench.feed(server_stream, bench.frames(1)[:6])
     server_stream.close(over=False)
-    path = segments(bench.folder / "forged", SESSION, 0)[0]
-    frames = list(read_frames(path))
+    (path,) = bench.files("forged")
+    frames = [frame for frame in FrameParser().feed(path.read_bytes()) if isinstance(frame, Frame)]
     commit = next(at for at, frame in enumerate(frames) if frame.type == FrameType.COMMIT)
     payload = bytearray(frames[commit].payload)
     payload[-1] ^= 1

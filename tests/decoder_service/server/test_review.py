@@ -17,6 +17,7 @@ from decoder_service.server.builder import Builder
 from decoder_service.server.density import SHOWN, Density
 from decoder_service.server.metrics import StreamGauge
 from decoder_service.server.models import ModelLimitError, ModelStore
+from decoder_service.server.state import StateFolder
 from decoder_service.session import StreamShape
 
 
@@ -36,11 +37,12 @@ def test_a_report_of_a_stream_fits_a_message_and_a_full_channel_delays_nobody() 
 
 def test_models_that_nobody_uses_make_room_for_new_ones(tmp_path: Path) -> None:
     """A service that learns its noise reloads for ever."""
-    strict = ModelStore(tmp_path, max_bytes=100, max_models=2, unused_after=None)
+    state = StateFolder(tmp_path)
+    strict = ModelStore(state, max_bytes=100, max_models=2)
     old, used = strict.put(b"old"), strict.put(b"used")
     with pytest.raises(ModelLimitError, match="2 models"):
         strict.put(b"new")
-    store = ModelStore(tmp_path, max_bytes=100, max_models=2, unused_after=0.05)
+    store = ModelStore(state, max_bytes=100, max_models=2, in_use=0.05)
     time.sleep(0.1)
     store.touch(used)
     new = store.put(b"new")

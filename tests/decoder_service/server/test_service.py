@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import threading
 from pathlib import Path
@@ -38,8 +39,8 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
         stats = client.stats(stream)
         assert (stats.shots, stats.rounds, stats.commits) == (150, 150 * 7, len(outputs))
     assert kit.summaries(outputs) == kit.in_process(shots)
-    folder = Path(server.config.worker.state) / "journal"
-    files = segments(folder, client.session, 0)
+    folder = server.config.worker.folder.archive
+    files = [segment.path(folder) for segment in segments(folder, client.session, 0)]
     assert len(files) > 2
     count = 0
     for path in files:
@@ -258,12 +259,16 @@ def test_a_killed_worker_keeps_the_reloaded_model(serve, kit) -> None:
 def test_a_full_disk_is_an_error_and_no_unrecorded_commit_is_sent(serve, kit) -> None:
     server = serve()
     with server.client() as client:
-        folder = Path(server.config.worker.state) / "journal"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{client.session}-0.000000.qdj").symlink_to("/dev/full")
+        client.open(kit.text, number=7, **kit.options)  # so that the model is stored
+        (worker,) = server.pids
+        before = resource.prlimit(worker, resource.RLIMIT_FSIZE)
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (100, before[1]))
         with pytest.raises(ServiceError) as failed:
             client.open(kit.text, **kit.options)
         assert failed.value.code is ErrorCode.JOURNAL_FAILED
+        journals = server.config.worker.folder.journals
+        assert {file.name.split(".")[0] for file in journals.iterdir()} == {f"{client.session}-7"}
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, before)
         other = client.open(kit.text, number=1, **kit.options)
         shots = kit.sample(5, seed=13)
         kit.push_all(client, other, shots)

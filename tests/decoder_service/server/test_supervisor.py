@@ -57,7 +57,7 @@ def _run(
     async def main() -> None:
         fakes = Fakes(monkeypatch)
         tested = Supervisor(WorkerConfig(state=""), workers=1, spares=spares)
-        starting = asyncio.create_task(tested.start())
+        starting = asyncio.create_task(tested.start(-1))
         await asyncio.sleep(0.01)
         await fakes.ready(tested.workers[0])
         await starting

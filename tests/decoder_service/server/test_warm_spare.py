@@ -12,6 +12,7 @@ from decoder_service.protocol import Open
 from decoder_service.server.builder import Builder
 from decoder_service.server.decoding import build_decoder
 from decoder_service.server.models import ModelStore
+from decoder_service.server.state import StateFolder
 from decoder_service.server.warm_spare import WarmSpare, key_of
 
 
@@ -22,7 +23,7 @@ def test_wanted_decoders_are_built_once_used_and_dropped(tmp_path: Path, kit) ->
         built.append(options)
         return build_decoder(options, text)
 
-    models = ModelStore(tmp_path / "models", max_bytes=1 << 20, max_models=4)
+    models = ModelStore(StateFolder(tmp_path), max_bytes=1 << 20, max_models=4)
     options = Open(model=models.put(kit.text.encode()), **kit.options)
     builder = Builder()
     warm_spare = WarmSpare(build, models, builder)
@@ -46,7 +47,7 @@ def test_wanted_decoders_are_built_once_used_and_dropped(tmp_path: Path, kit) ->
 
 
 def test_a_model_that_is_gone_or_bad_leaves_nothing(tmp_path: Path, kit) -> None:
-    models = ModelStore(tmp_path / "models", max_bytes=1 << 20, max_models=4)
+    models = ModelStore(StateFolder(tmp_path), max_bytes=1 << 20, max_models=4)
     builder = Builder()
     warm_spare = WarmSpare(build_decoder, models, builder)
     for model in (hashlib.sha256(b"never stored").hexdigest(), models.put(b"not a circuit")):

@@ -1,13 +1,12 @@
 """The engine in integers: the arithmetic that its source promises, on any machine, near the network's own."""
 
-import ctypes
 import itertools
 
 import numpy as np
 import pytest
 import torch
 
-from cuda.qecpipe.cpu_build import find_compiler
+import _qecpipe
 from predecoder.inference import (
     NativeNetwork,
     NativeQuantizedNetwork,
@@ -17,8 +16,6 @@ from predecoder.inference import (
     make_engine,
 )
 from predecoder.inference.table_layout import cells
-from predecoder.native import NativeUnavailableError
-from predecoder.native import library as native_library
 from predecoder.network import calibrate
 
 CPU = torch.device("cpu")
@@ -127,17 +124,13 @@ def test_nothing_wraps_far_outside_the_calibrated_ranges(model, quantized_networ
     assert np.array_equal(ReferenceQuantizedNetwork(tables)(packed), expected)
 
 
-@pytest.mark.slow
-def test_the_same_bits_without_vector_instructions(model, quantized_network, tmp_path, monkeypatch):
+@pytest.mark.parametrize("instruction_set", _qecpipe.instruction_sets())
+def test_the_same_bits_with_every_instruction_set(model, quantized_network, instruction_set):
     m, network = model(5, 3), quantized_network(5)
-    packed = _shots(m, 20)
-    here = NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed)
-    path = native_library.SOURCES / "integer_network.cpp"
-    flags = (*native_library._FLAGS, "-Wno-psabi")
-    native_library._build(find_compiler(), flags, path, tmp_path / "plain.so")
-    plain = ctypes.CDLL(str(tmp_path / "plain.so"))
-    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", lambda _: plain)
-    assert np.array_equal(NativeQuantizedNetwork(QuantizedTables(m.problem, network))(packed), here)
+    packed, tables = _shots(m, 20), QuantizedTables(m.problem, network)
+    engine = NativeQuantizedNetwork(tables, instruction_set=instruction_set)
+    assert engine.instruction_set == instruction_set
+    assert np.array_equal(engine(packed), ReferenceQuantizedNetwork(tables)(packed))
 
 
 @pytest.mark.parametrize("noise_conditioned", [False, True])
@@ -218,17 +211,3 @@ def test_who_runs_it(model, quantized_network, separable_network):
     assert np.array_equal(native(packed), plain(packed))
     with pytest.raises(ValueError, match="family 'quantized-separable', not SeparableConfig"):
         QuantizedTables(m.problem, separable_network())
-
-
-def test_without_a_compiler_int8_is_computed_in_the_same_bits(model, quantized_network, monkeypatch):
-    m, network = model(5, 4), quantized_network(2)
-    packed = _shots(m, 9)
-    expected = make_engine(m.problem, network, device=CPU)(packed)
-
-    def missing(_: str) -> None:
-        raise NativeUnavailableError("no C++ compiler (here)")
-
-    monkeypatch.setattr("predecoder.inference.native_volumes.load_library", missing)
-    engine = make_engine(m.problem, network, device=CPU, precision="int8")
-    assert isinstance(engine, ReferenceQuantizedNetwork)
-    assert np.array_equal(engine(packed), expected)

@@ -1,17 +1,15 @@
 """The engine in C++ gives torch's logits, whatever the patch, the batch and the thread."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from cuda.qecpipe.cpu_build import COMPILERS
+import _qecpipe
 from predecoder.inference import NativeNetwork, TorchEngine, make_engine
 from predecoder.network import SeparableConfig
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler")
 CPU = torch.device("cpu")
 
 
@@ -37,9 +35,11 @@ def test_logits_are_those_of_torch(
     network = separable_network(distance, noise_conditioned=noise_conditioned)
     packed = _shots(m, shots)
     expected = TorchEngine(m.problem, network, device=CPU)(packed)
-    got = NativeNetwork(m.problem, network)(packed)
     assert expected.std() > 0.1
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    for name in _qecpipe.instruction_sets():
+        engine = NativeNetwork(m.problem, network, instruction_set=name)
+        assert engine.instruction_set == name
+        np.testing.assert_allclose(engine(packed), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_long_experiment_has_the_same_bits_in_tiles_and_bounded_scratch(
     tiled = NativeNetwork(m.problem, network)
     assert np.array_equal(tiled(packed), whole(packed))
     seen = min(1.0, (layers + 2 * network.config.halo[0]) / m.layout.shape[0])
-    assert tiled._scratch_bytes < (seen + 0.1) * whole._scratch_bytes
+    assert tiled.scratch_bytes < (seen + 0.1) * whole.scratch_bytes
 
 
 def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_network, monkeypatch):
@@ -94,5 +94,12 @@ def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_netwo
 def test_shots_of_another_size_are_refused(model, separable_network):
     m = model()
     engine = NativeNetwork(m.problem, separable_network())
-    with pytest.raises(ValueError, match=r"got an array of uint8 \(2, 9\), but uint8 \(2, "):
+    with pytest.raises(ValueError, match=r"got an array of uint8 \(2, 9\), but uint8 \(\*, 3\)"):
         engine(np.zeros((2, 9), dtype=np.uint8))
+
+
+def test_an_instruction_set_that_is_not_here_is_refused(model, separable_network):
+    with pytest.raises(ValueError, match='no instruction set "mmx" here, only baseline'):
+        NativeNetwork(model().problem, separable_network(), instruction_set="mmx")
+    best = NativeNetwork(model().problem, separable_network())
+    assert best.instruction_set == _qecpipe.instruction_sets()[-1]

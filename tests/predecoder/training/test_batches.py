@@ -12,6 +12,7 @@ import torch
 import qec
 from predecoder.training import StageConfig, TaskConfig
 from predecoder.training.batches import batches
+from predecoder.training.config import ClassLossConfig
 from predecoder.training.making import BatchMaker
 from predecoder.training.reuse import Reuse
 from predecoder.training.run import TrainingRun
@@ -147,7 +148,7 @@ def test_the_error_of_a_worker_ends_the_run(stage, capfd):
 
 def test_mined_tasks_need_weights_to_mine_with(stage):
     tasks = (dataclasses.replace(stage.tasks[0], shots="mined"),)
-    with pytest.raises(ValueError, match="mined, but there are no snapshots"):
+    with pytest.raises(ValueError, match="mined, but there are no weights"):
         BatchMaker(dataclasses.replace(stage, tasks=tasks))(0)
 
 
@@ -188,6 +189,18 @@ def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, star
         made = maker(reuse.batch_of(step))
         assert made.stream == batch.stream
         assert np.array_equal(made.packed, batch.packed)
+
+
+def test_shots_can_be_mined_with_other_weights(stage):
+    """Then nothing of the network in training is needed, and two miners find different shots."""
+    tasks = (dataclasses.replace(stage.tasks[0], shots="mined", bases=("x",), orientations=("XV",)),)
+    made = []
+    for miner in ("realtime", "realtime", "fast"):
+        mined = dataclasses.replace(stage, tasks=tasks, class_loss=ClassLossConfig(miner=miner))
+        assert not mined.mines
+        made.append(BatchMaker(mined)(3).packed)
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
 
 
 def test_a_mined_batch_depends_on_its_number_and_on_the_snapshot(stage, tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import _qecpipe
 import sims
-from predecoder.native import load_library
 from sims.doctor import OUR_MODULES, examine
 
 from ..conftest import RunCli
@@ -32,18 +32,17 @@ def test_report_has_every_section_and_our_modules_from_one_tree(run_cli: RunCli)
             str(expected if expected.is_dir() else f"{expected}.py"),
         )
     machine = {finding.name for finding in findings if finding.section == "processor"}
-    assert {"name", "instruction sets", "cores", "compiler", "native code"} <= machine
+    assert {"name", "instruction sets", "cores", "extension", "extension runs"} <= machine
 
 
-def test_without_a_compiler_native_code_is_a_note_that_says_what_to_install(monkeypatch) -> None:
-    load_library.cache_clear()
-    monkeypatch.setattr("cuda.qecpipe.cpu_build.COMPILERS", ("no-such-compiler",))
-    try:
-        (finding,) = (finding for finding in examine() if finding.name == "native code")
-    finally:
-        load_library.cache_clear()
-    assert finding.level == "note"
-    assert "apt install g++" in finding.value
+def test_the_extension_and_what_it_runs_on_are_named() -> None:
+    """Path, version, compiler, and the instruction sets to choose from."""
+    values = {finding.name: finding.value for finding in examine()}
+    assert values["extension"].startswith(str(_qecpipe.__file__))
+    assert f"{_qecpipe.VERSION}, {_qecpipe.COMPILER}" in values["extension"]
+    *others, best = _qecpipe.instruction_sets()
+    assert values["extension runs"].startswith(best)
+    assert all(name in values["extension runs"] for name in others)
 
 
 @pytest.mark.slow
