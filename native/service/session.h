@@ -9,7 +9,7 @@
 #include "service/parser.h"
 #include "service/stream_session.h"
 
-namespace service {
+namespace qecpipe::service {
 
 struct SessionConfig {
     Limits limits;
@@ -131,6 +131,7 @@ class Session : private ParserSink {
     void error(const Header& about, ErrorCode code, const char* scope, const std::string& message);
     bool work_on(StreamSession& stream);
     void answer_waiting();
+    void bound_output();
 
     const SessionConfig config_;
     const Clock clock_;
@@ -146,4 +147,4 @@ class Session : private ParserSink {
     std::vector<Waiting> waiting_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service
