@@ -1,11 +1,11 @@
 """Time per round of networks alone, for one shot, for batches and on a stream, as a Markdown table.
 
-    python -m scripts.benchmarks.engines.table --distance 5 13 --weights realtime fast [--results docs/results]
+    python -m scripts.benchmarks.engines.table --distance 5 13 --weights realtime [--results docs/results]
 
 One thread. All engines of a network take the same shots in turn, in an order that rotates, after a warm-up,
 so that whatever else the machine does hits all alike. Times are the median and the quartiles over the turns.
-Those of one shot and of a stream are of one call after another, with what Python adds to each. Nothing else may
-run meanwhile.
+Those of one shot and of a stream are of one call after another, with what Python adds to each. Nothing else
+may run meanwhile.
 """
 
 from __future__ import annotations
