@@ -128,7 +128,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
     def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
         """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
 
-        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times the weights'
+        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times
         `gap_scale`; NaN for shots that nothing explains.
 
         Args:
