@@ -3,7 +3,7 @@
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
 `complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams.
-`make_residual` applies the moves that were committed.
+`Residual` applies the moves that were committed.
 """
 
 from predecoder.correction.clusters import ClusterDecision
@@ -17,7 +17,7 @@ from predecoder.correction.policies import (
     PolicyName,
     ThresholdPolicy,
 )
-from predecoder.correction.residual import make_residual
+from predecoder.correction.residual import Residual
 from predecoder.correction.residual_network import ResidualNetwork
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
@@ -30,6 +30,7 @@ __all__ = [
     "MatchingDecision",
     "Policies",
     "PolicyName",
+    "Residual",
     "ResidualLayer",
     "ResidualNetwork",
     "ResidualStream",
@@ -37,6 +38,5 @@ __all__ = [
     "ThresholdPolicy",
     "automatic_policy",
     "make_decision",
-    "make_residual",
     "stream_policy",
 ]
