@@ -10,7 +10,9 @@ working tree runs what it has built (`scripts/build_native.sh` replaces them), w
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import platform
 import shlex
@@ -81,9 +83,12 @@ def build_editable(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     """Build the extension into the source tree, and a wheel that only points there."""
+    settings = (config_settings or {}) | _POINTER
     with tempfile.TemporaryDirectory(prefix="qecpipe-wheel-") as folder:
         _extract_extension(Path(folder) / build_wheel(folder, config_settings), Path.cwd())
-    return _backend.build_editable(wheel_directory, (config_settings or {}) | _POINTER, metadata_directory)
+        name = _backend.build_editable(folder, settings, metadata_directory)
+        _write_pointer(Path(folder) / name, Path(wheel_directory) / name, Path.cwd())
+    return name
 
 
 def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Settings = None) -> str:
@@ -91,6 +96,29 @@ def prepare_metadata_for_build_editable(metadata_directory: str, config_settings
     return _backend.prepare_metadata_for_build_editable(
         metadata_directory, (config_settings or {}) | _POINTER
     )
+
+
+def _write_pointer(wheel: Path, pointer: Path, tree: Path) -> None:
+    """Copy a wheel's metadata alone, and have `tree` on the path.
+
+    scikit-build-core's own pointer finds the packages before PYTHONPATH is looked at, so that a second
+    working tree would run the first one's code.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" in name}
+    (record,) = (name for name in files if name.endswith(".dist-info/RECORD"))
+    files["__editable__qecpipe.pth"] = f"{tree}\n".encode()
+    del files[record]
+    lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
+    files[record] = "\n".join([*lines, f"{record},,", ""]).encode()
+    with zipfile.ZipFile(pointer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def _digest(data: bytes) -> str:
+    """As RECORD has it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 def _compiler_requirement() -> list[str]:

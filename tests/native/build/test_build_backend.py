@@ -168,9 +168,21 @@ def test_an_editable_install_points_to_the_tree_and_builds_the_extension_there(
         "_qecpipe.abc.so": "new",
         "_qecpipe.pyi": "stub",
     }
-    (pointer,) = (name for name in wheel.namelist() if name.endswith(".pth"))
-    assert str(tree) in wheel.read(pointer).decode().splitlines()
-    assert not any(name.startswith("_qecpipe") for name in wheel.namelist())
+    (pointer,) = (name for name in wheel.namelist() if ".dist-info/" not in name)
+    assert pointer.endswith(".pth")
+    assert wheel.read(pointer).decode() == f"{tree}\n", "PYTHONPATH comes before it, and no finder does"
+
+
+def test_pip_installs_what_an_editable_install_points_with(backend, monkeypatch, tmp_path) -> None:
+    """The record fits the files, and the tree is on the path behind PYTHONPATH."""
+    monkeypatch.chdir(ROOT)
+    name = backend._backend.build_editable(str(tmp_path), dict(backend._POINTER))
+    (tmp_path / "out").mkdir()
+    backend._write_pointer(tmp_path / name, tmp_path / "out" / name, tmp_path / "tree")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*pip, str(tmp_path / "site"), str(tmp_path / "out" / name)], check=True)
+    (pth,) = (tmp_path / "site").glob("*.pth")
+    assert pth.read_text() == f"{tmp_path / 'tree'}\n"
 
 
 def test_a_wheel_without_the_extension_is_no_editable_install(backend, tmp_path) -> None:
