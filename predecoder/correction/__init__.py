@@ -2,7 +2,8 @@
 
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
-`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams.
+`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams;
+`stream_network` gives the logits of a stream's layers.
 `Residual` applies the moves that were committed.
 """
 
@@ -19,6 +20,7 @@ from predecoder.correction.policies import (
 )
 from predecoder.correction.residual import Residual
 from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.correction.stream_network import stream_network
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
 __all__ = [
@@ -38,5 +40,6 @@ __all__ = [
     "ThresholdPolicy",
     "automatic_policy",
     "make_decision",
+    "stream_network",
     "stream_policy",
 ]
