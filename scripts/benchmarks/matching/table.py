@@ -200,7 +200,7 @@ def _render(rows: list[dict]) -> str:
             row["p"],
             row["matcher"],
             f"{row['us_per_shot']:,.1f}",
-            f"{row['ratio']:.2f}",
+            f"{row['ratio']:.3g}",
             row["heavier"],
         ]
         for row in order
