@@ -61,7 +61,7 @@ class NeuralMatchingDecoder(NetworkDecoder):
     def _compiled(
         self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
-        return CompiledNeuralMatching(problem, bundle.network, **options)
+        return CompiledNeuralMatching(problem, bundle.network, gap_scale=bundle.policies.gap_scale, **options)
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -80,6 +80,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
+        gap_scale: float = 1.0,
     ) -> None:
         """Prepare engine and matching.
 
@@ -91,8 +92,9 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone.
+            gap_scale: see `Policies`.
         """
-        self.layout = problem.layout
+        self.layout, self._gap_scale = problem.layout, gap_scale
         self._residual = ResidualNetwork(
             problem,
             network,
@@ -126,8 +128,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
     def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
         """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
 
-        The likeliest moves that leave it alone against the likeliest that flip it, in nats; NaN for shots
-        that nothing explains.
+        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times
+        `gap_scale`; NaN for shots that nothing explains.
 
         Args:
             packed: detections.
@@ -145,7 +147,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 num_detectors=self.layout.num_detectors,
                 flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
             )
-        return self._of_classes[observable].gap(self.logits(shots), shots, limit=limit)
+        costs = self._of_classes[observable].gap(self.logits(shots), shots, limit=limit / self._gap_scale)
+        return costs * np.float32(self._gap_scale)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
