@@ -68,7 +68,7 @@ class PredecoderStage:
         check_sides(layout, even_sides=bundle.policies.even_sides)
         predecoder = StreamPredecoder(
             problem,
-            bundle.network,
+            bundle.removal_network,
             policy=stream_policy(bundle.policies, policy, problem),
             layers=layers,
             device=device,
