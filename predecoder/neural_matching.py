@@ -91,7 +91,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             precision: what it computes in; see `choose_precision`.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
-            native: False leaves all that is in C++ alone.
+            native: False leaves the engines in C++ alone; matchings always are in C++.
             gap_scale: see `Policies`.
         """
         self.layout, self._gap_scale = problem.layout, gap_scale
