@@ -256,7 +256,7 @@ class DecoderClient:
             elif item.type in OUTPUTS and (stream := streams.get(item.stream)) is not None:
                 stream.take_output(item)
             else:
-                again += self._handle(item)
+                again += self.handle(item)
         if again:
             self.send(*again)
         return True
@@ -283,7 +283,8 @@ class DecoderClient:
             self.sock.close()
             raise
 
-    def _handle(self, frame: Frame) -> list[Frame]:
+    def handle(self, frame: Frame) -> list[Frame]:
+        """Takes a frame from the server that is no output; returns what must be sent again."""
         if frame.type == FrameType.HELLO:
             self.welcome = decode_message(frame.payload, Welcome)
             self._welcomed = True

@@ -60,17 +60,22 @@ class DetectorLayout:
     deterministic: np.ndarray
 
     @classmethod
-    def from_dem(cls, dem: stim.DetectorErrorModel, tables: DemTables) -> DetectorLayout:
+    def from_dem(
+        cls, dem: stim.DetectorErrorModel, tables: DemTables, *, backwards: bool = False
+    ) -> DetectorLayout:
         """Find the layout of any rotated-surface-code memory DEM with detector coordinates.
 
         Args:
             dem: decomposed DEM whose detectors have coordinates (x, y, t, ...).
             tables: of that DEM.
+            backwards: the last layer is the first; see `DecodingProblem.from_normal_form`.
 
         Raises:
             LayoutError: the detectors do not form such an experiment; the message says why.
         """
         coordinates = space_time_coordinates(detector_coordinates(dem))
+        if backwards:
+            coordinates[:, 2] = coordinates[:, 2].max() + coordinates[:, 2].min() - coordinates[:, 2]
         t = layers_of_detectors(coordinates[:, 2], coordinates[:, :2])
         patch = place_on_grid(t, coordinates[:, :2], tables)
         voxels = np.column_stack([t, patch.ij])

@@ -41,9 +41,14 @@ class DecodingProblem:
         return cls.from_normal_form(normal_form(dem))
 
     @classmethod
-    def from_normal_form(cls, normal: NormalForm) -> DecodingProblem:
-        """The problem of a DEM that was read before; see `from_dem`."""
-        return cls(normal, DetectorLayout.from_dem(normal.exact_dem, normal.tables))
+    def from_normal_form(cls, normal: NormalForm, *, backwards: bool = False) -> DecodingProblem:
+        """The problem of a DEM that was read before; see `from_dem`.
+
+        With `backwards` the last layer stands first on the grid; detectors keep their numbers. Syndrome
+        extraction that runs backwards and is turned by half a turn is syndrome extraction again, so the grid
+        of the bulk is the same: a network that is shown it gives a second opinion of a shot.
+        """
+        return cls(normal, DetectorLayout.from_dem(normal.exact_dem, normal.tables, backwards=backwards))
 
     @classmethod
     def from_circuit(cls, circuit: stim.Circuit) -> DecodingProblem:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import platform
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from qec import output_file
-from sims.doctor.machine import cpu_info
+from sims.doctor.machine import about_machine
 
 __all__ = ["about_run", "markdown_table", "update_results", "with_table", "write_table"]
 
@@ -43,16 +41,14 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 
 def about_run() -> dict[str, Any]:
-    """Where and when numbers are measured: processor, cores, date, revision of the sources."""
+    """Where and when numbers are measured: processor, cores, versions, date, revision of the sources."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         revision = "unknown"
-    return {
-        "processor": cpu_info().get("model name") or platform.machine(),
-        "cores": os.cpu_count(),
+    return about_machine() | {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "revision": revision,
     }

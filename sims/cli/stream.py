@@ -1,47 +1,64 @@
-"""`qecpipe stream`: open-loop load on a decoder service, with latency histograms."""
+"""`qecpipe stream`: open-loop load on a decoder service or a decoder in this process."""
 
 from __future__ import annotations
 
-import itertools
+import datetime
+import json
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import stim
-from hdrh.histogram import HdrHistogram
 from rich.table import Table
 
-from decoder_service.client import DecoderClient, LoadReport, ServiceError, StreamShape, run_load
+from decoder_service.client import DecoderClient, ServiceError
+from decoder_service.load import (
+    QUANTILES,
+    LoadPlan,
+    LoadReport,
+    ShotSet,
+    StreamOptions,
+    quantiles_us,
+    run_in_process,
+    run_service,
+    sample_shots,
+)
 from qec import output_file
 from sims.cli.console import make_console
-from sims.cli.files import check_inputs, check_output_folder, parse_stim, read_text
+from sims.cli.files import check_inputs, check_output_file, check_output_folder, parse_stim, read_text
 from sims.cli.options import above_zero, not_negative, positive, seed
 from sims.cli.parse_flags import parse_flags
-from sims.plots.stream import draw_latency_percentiles
+from sims.decoders import PREDECODER_PREFIX
+from sims.doctor.machine import about_machine
+from sims.plots.stream import draw_latency_percentiles, write_histogram
 
 RESUME_HINT = "nothing was written; run it again"
-QUANTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
-OUTPUTS = ("commit.hgrm", "result.hgrm", "service.hgrm", "latency.png")
-SAMPLED_SHOTS = 256
-"""Shots that are sampled once and sent over and over."""
+KINDS = ("commit", "result", "service")
+OUTPUTS = (*(f"{kind}.hgrm" for kind in KINDS), "latency.png")
+SAMPLED_ROUNDS = 10_000
+"""Rounds that are sampled once, in whole shots, and sent over and over."""
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """Send rounds to a decoder service at a fixed rate and measure when the corrections come back.
+    """Send rounds at a fixed period to a decoder service, or to a decoder in this process, and measure when
+    the corrections come back.
 
-    Latency counts from the time at which a round was due, so that a service that falls behind shows it.
+    Latency counts from the time at which a round was due, so that a decoder that falls behind shows it. What
+    comes back is compared with the same shots decoded here, one round at a time.
     """
 
     circuit: Path
     """Stim circuit of the experiment, measured round by round."""
     rounds: int = 10_000
-    """Rounds to send, of each stream, the final ones included."""
-    rate: float = 1000.0
-    """Rounds a second, of each stream."""
+    """Rounds of each stream, the final ones included; rounded up to whole shots."""
+    period_us: float = 1000.0
+    """Microseconds from one round of a stream to its next."""
+    rounds_per_frame: int = 1
+    """Consecutive rounds that are sent together, when the last of them is due."""
+    in_process: bool = False
+    """Decode in this process instead of in a service."""
     socket: Path = Path("qecpipe.sock")
     """Unix socket of the service."""
     tcp: str | None = None
@@ -57,114 +74,189 @@ class StreamConfig:
     mode: Literal["sliding", "parallel"] = "sliding"
     """Arrangement of the windows."""
     decoder: str = "pymatching"
-    """Decoder inside the windows."""
+    """Decoder inside the windows: pymatching, pymatching-correlated or neural-matching."""
+    predecoder: str | None = None
+    """Weights of a network that removes local errors before the windows, or whose logits neural-matching
+    matches: accurate, fast, realtime, fast-matching, realtime-matching; in process a safetensors file too."""
     shot_rounds: int | None = None
-    """Rounds of a shot; left out: those of the circuit."""
+    """Rounds of a shot before its final one; left out: those of the circuit."""
     streams: int = 1
-    """Streams at once."""
+    """Streams at once, each with its own rounds."""
     max_lag: float = 1.0
     """Seconds that rounds may be overdue before the run ends as overloaded."""
     seed: int = 1
     """Seed of the shots."""
+    report: Path | None = None
+    """JSON file for everything that was measured: outputs expected and received, latencies, backlog."""
     out: Path = Path("out/stream")
     """Folder for commit.hgrm, result.hgrm, service.hgrm (HDR histograms) and latency.png."""
 
+    @property
+    def options(self) -> StreamOptions:
+        """Of the streams."""
+        commit = self.commit or 5
+        return StreamOptions(
+            commit=commit,
+            buffer=self.buffer or commit,
+            mode=self.mode,
+            decoder=self.decoder,
+            predecoder=self.predecoder,
+        )
+
 
 def run(arguments: list[str]) -> int:
-    """Run the verb; returns its exit code: 1 if the service was overloaded."""
+    """Run the verb; returns its exit code: 1 if it was overloaded, or outputs are missing or wrong."""
     config = parse_flags(StreamConfig, "stream", arguments)
-    check_inputs(config.circuit, config.tls_ca, config.token_file)
+    weights = config.predecoder if (config.predecoder or "").endswith(".safetensors") else None
+    inputs = (config.circuit, config.tls_ca, config.token_file, weights)
+    check_inputs(*inputs)
     circuit = parse_stim(config.circuit, stim.Circuit, "circuit")
-    check_output_folder(config.out, OUTPUTS, inputs=(config.circuit, config.tls_ca, config.token_file))
-    positive("--rounds", config.rounds)
-    above_zero("--rate", config.rate)
-    not_negative("--max-lag", config.max_lag)
-    seed("--seed", config.seed)
-    positive("--streams", config.streams)
-    for flag, rounds in (("--commit", config.commit), ("--buffer", config.buffer)):
-        if rounds is not None:
-            positive(flag, rounds)
-    if config.shot_rounds is not None:
-        positive("--shot-rounds", config.shot_rounds)
+    check_output_folder(config.out, OUTPUTS, inputs=inputs)
+    if config.report is not None:
+        check_output_file(config.report, flag="--report", inputs=inputs)
+    _check_numbers(config)
     try:
-        report = _load(config, circuit)
+        report, shots = _load(config, circuit)
     except ServiceError as error:
         raise ValueError(f"the service refused: {error}") from error
     paths = write_report(report, config.out)
+    if config.report is not None:
+        paths.append(_write_json(report_json(report, config, shots), config.report))
     console = make_console()
     console.print(report_table(report))
     console.print(f"written: {', '.join(map(str, paths))}")
-    if report.overloaded:
-        console.print(
-            f"overloaded: at {config.rate:g} a second, rounds waited more than {config.max_lag} s until the "
-            "service took them"
+    for line in _complaints(report, config):
+        console.print(line)
+    return int(not report.complete)
+
+
+def _check_numbers(config: StreamConfig) -> None:
+    positive("--rounds", config.rounds)
+    above_zero("--period-us", config.period_us)
+    positive("--rounds-per-frame", config.rounds_per_frame)
+    not_negative("--max-lag", config.max_lag)
+    seed("--seed", config.seed)
+    positive("--streams", config.streams)
+    for flag, rounds in (
+        ("--commit", config.commit),
+        ("--buffer", config.buffer),
+        ("--shot-rounds", config.shot_rounds),
+    ):
+        if rounds is not None:
+            positive(flag, rounds)
+    if config.decoder.startswith(PREDECODER_PREFIX):
+        inner = config.decoder.removeprefix(PREDECODER_PREFIX)
+        raise ValueError(
+            f"--decoder is {config.decoder!r}; streams have the network apart: --decoder {inner} "
+            f"--predecoder {config.predecoder or 'default'}"
         )
-    return int(report.overloaded)
 
 
-def _load(config: StreamConfig, circuit: stim.Circuit) -> LoadReport:
-    commit = config.commit or 5
+def _load(config: StreamConfig, circuit: stim.Circuit) -> tuple[LoadReport, ShotSet]:
+    options = config.options
+    if config.in_process:
+        shots, plan = _prepare(config, circuit)
+        decoders = [options.build(circuit) for _ in range(config.streams)]
+        for decoder in decoders:
+            decoder.warm(erasures=False, rounds=shots.shape.rounds)
+        return run_in_process(decoders, shots, plan=plan, max_lag=config.max_lag), shots
     with _connect(config) as client:
-        streams = []
-        for number in range(positive("--streams", config.streams)):
-            stream = client.open(
-                str(circuit),
-                commit=commit,
-                buffer=config.buffer or commit,
-                mode=config.mode,
-                decoder=config.decoder,
-                rounds=config.shot_rounds,
-            )
-            streams.append((stream, _rows(circuit, stream.shape, seed=config.seed + number)))
-        return run_load(client, streams, rounds=config.rounds, rate=config.rate, max_lag=config.max_lag)
+        shots, plan = _prepare(config, circuit)
+        streams = [
+            client.open(str(circuit), **options.fields, rounds=shots.shape.rounds)
+            for _ in range(config.streams)
+        ]
+        return run_service(client, streams, shots, plan=plan, max_lag=config.max_lag), shots
+
+
+def _prepare(config: StreamConfig, circuit: stim.Circuit) -> tuple[ShotSet, LoadPlan]:
+    shots = sample_shots(
+        circuit,
+        config.options,
+        rows=min(config.rounds * config.streams, SAMPLED_ROUNDS),
+        seed=config.seed,
+        rounds=config.shot_rounds,
+    )
+    plan = LoadPlan(
+        period_ns=1000 * config.period_us,
+        rows_per_shot=shots.rows_per_shot,
+        shots=-(-config.rounds // shots.rows_per_shot),
+        rounds_per_block=config.rounds_per_frame,
+        streams=config.streams,
+    )
+    return shots, plan
 
 
 def report_table(report: LoadReport) -> Table:
     """Counts and latency percentiles in µs."""
+    outputs, backlog = report.commits + report.results, report.backlog()
     table = Table(
-        title=f"{report.rounds} rounds in {report.seconds:.2f} s, {report.outputs} outputs, "
-        f"{report.late} rounds held back by the service",
+        title=f"{sum(report.rows_sent)} rounds in {report.seconds:.2f} s, {outputs.received} outputs of "
+        f"{outputs.expected}; backlog at most {backlog.most} rounds, {backlog.end} at the end",
         caption="commit: from the time when a window's last round was due until its corrections are here; "
-        "result: the same for the end of a shot; service: the part inside the service",
+        "result: the same for the end of a shot; service: the part inside the decoder",
     )
-    for name in ("latency, µs", "count", *(f"p{q:g}" if q < 100 else "max" for q in QUANTILES)):
+    for name in ("latency, µs", "count", *QUANTILES):
         table.add_column(name, justify="left" if name.startswith("latency") else "right")
-    for name, histogram in _histograms(report).items():
-        values = [histogram.get_value_at_percentile(q) / 1000 for q in QUANTILES]
-        table.add_row(name, str(histogram.get_total_count()), *(f"{value:.1f}" for value in values))
+    for kind in KINDS:
+        values = report.latency(kind)
+        table.add_row(kind, str(len(values)), *(f"{value:.1f}" for value in quantiles_us(values).values()))
     return table
 
 
 def write_report(report: LoadReport, out: Path) -> list[Path]:
     """The histograms as .hgrm files, in µs, and the plot; returns the paths."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, histogram in _histograms(report).items():
-        path = out / f"{name}.hgrm"
-        with output_file(path) as unfinished, unfinished.open("wb") as file:
-            histogram.output_percentile_distribution(file, 1000.0)
-        paths.append(path)
-    return [*paths, draw_latency_percentiles(_histograms(report), out / OUTPUTS[-1])]
+    latencies = {kind: report.latency(kind) for kind in KINDS}
+    paths = [write_histogram(values, out / f"{kind}.hgrm") for kind, values in latencies.items()]
+    return [*paths, draw_latency_percentiles(latencies, out / OUTPUTS[-1])]
 
 
-def _histograms(report: LoadReport) -> dict[str, HdrHistogram]:
-    return {"commit": report.commit, "result": report.result, "service": report.service}
+def report_json(report: LoadReport, config: StreamConfig, shots: ShotSet) -> dict[str, Any]:
+    """Everything that was measured, with what was decoded, by what, and where."""
+    options = config.options
+    return {
+        "decoder": {
+            "where": "in process" if config.in_process else config.tcp or str(config.socket),
+            "name": options.decoder,
+            "predecoder": config.predecoder,
+            "weights": shots.weights or None,
+            "model": shots.model,
+            "commit": options.commit,
+            "buffer": options.buffer,
+            "mode": options.mode,
+        },
+        "circuit": str(config.circuit),
+        "seed": config.seed,
+        "sampled_shots": len(shots.rows),
+        "machine": about_machine(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    } | report.as_json()
 
 
-def _rows(circuit: stim.Circuit, shape: StreamShape, *, seed: int) -> Iterator[bytes]:
-    """Packed rows of sampled shots, without end. Raises ValueError where a shot has other measurements."""
-    edges = np.cumsum([0, *(shape.bits(sequence) for sequence in range(shape.rounds + 1))])
-    if edges[-1] != circuit.num_measurements:
-        raise ValueError(
-            f"shots of {shape.rounds} rounds have {edges[-1]} measurements, the circuit has "
-            f"{circuit.num_measurements}; give a circuit with as many rounds as --shot-rounds"
+def _write_json(content: dict[str, Any], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _complaints(report: LoadReport, config: StreamConfig) -> list[str]:
+    """What keeps the run from being a good one, a line each."""
+    found = []
+    if report.overloaded:
+        found.append(
+            f"overloaded: at {config.period_us:g} µs a round, rounds were overdue by more than "
+            f"{config.max_lag:g} s; give a longer --period-us"
         )
-    shots = circuit.compile_sampler(seed=seed).sample(SAMPLED_SHOTS)
-    packed = [
-        [np.packbits(shot[a:b], bitorder="little").tobytes() for a, b in itertools.pairwise(edges)]
-        for shot in shots
-    ]
-    return itertools.cycle(itertools.chain.from_iterable(packed))
+    for name, counts in (("COMMITs", report.commits), ("RESULTs", report.results)):
+        if counts.faults:
+            found.append(
+                f"{name}: {counts.lost} of {counts.expected} lost, {counts.doubled} doubled, {counts.wrong} "
+                "with other corrections than the same decoder gives here, one round at a time; compare the "
+                "versions and weights here and there"
+            )
+    return found
 
 
 def _connect(config: StreamConfig) -> DecoderClient:

@@ -6,7 +6,9 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import _qecpipe
 from sims.doctor.finding import Finding
@@ -25,6 +27,8 @@ _INSTRUCTION_SETS = {
 }
 """Names, and the flags of /proc/cpuinfo of which one says so (for AVX-512: all of them)."""
 _SHOWN_ABSENT = {"x86_64": ("AVX2", "AVX-512", "VNNI", "AMX"), "aarch64": ("NEON", "SVE")}
+_MEASURED = ("qecpipe", "numpy", "stim", "pymatching", "torch")
+"""Packages whose versions measurements depend on."""
 _ALL_NEEDED = ("AVX-512",)
 
 
@@ -50,6 +54,17 @@ def processor() -> Iterator[Finding]:
         yield Finding("processor", "memory", f"{memory:.1f} GiB")
     yield from _extension()
     yield _compiler()
+
+
+def about_machine() -> dict[str, Any]:
+    """What a measurement has to say of where it ran: processor, instruction sets, cores, versions."""
+    info = cpu_info()
+    return {
+        "processor": info.get("model name") or platform.processor() or platform.machine(),
+        "instruction_sets": instruction_sets(info, platform.machine())[0],
+        "cores": len(usable_cores()),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _MEASURED},
+    }
 
 
 def cpu_info() -> dict[str, str]:

@@ -25,7 +25,9 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def legend_below(figure: Figure, curves: Mapping[str, Look]) -> None:
-    """A legend of all panels below them, where no data is, in the order of `curves`."""
+    """A legend of all panels below them, where no data is, in the order of `curves`; none without curves."""
+    if not curves:
+        return
     handles = [
         Line2D([], [], label=name, markersize=5, linewidth=1.4, **look.as_arguments())
         for name, look in curves.items()

@@ -5,6 +5,7 @@ import pytest
 import stim
 
 import qec
+from qec.dem import gf2
 from qec.patch import MEMORY, OTHER, DecodingProblem, DetectorLayout, LayoutError
 
 ORIENTATIONS = ("XV", "XH", "ZV", "ZH")
@@ -185,3 +186,24 @@ def test_no_move_touches_a_detector_that_nothing_flips(basis):
     assert np.array_equal(touched, ~layout.deterministic)
     # What is left can still explain every mechanism.
     moves.of_mechanisms(problem.tables)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("basis", ["x", "z"])
+@pytest.mark.parametrize(("distance", "rounds"), [((3, 3), 3), ((5, 5), 4), ((4, 4), 5), ((3, 5), 3)])
+def test_backwards_the_grid_is_the_same_and_turned_by_half_a_turn(distance, rounds, basis, orientation):
+    """Detector by detector: (t, i, j) from the other end of all three axes; moves and mechanisms fit again."""
+    circuit = qec.memory_circuit(
+        distance=distance, rounds=rounds, basis=basis, noise=qec.depolarizing(0.006), orientation=orientation
+    )
+    problem = DecodingProblem.from_circuit(circuit)
+    turned = DecodingProblem.from_normal_form(problem.normal, backwards=True)
+    there, back = problem.layout, turned.layout
+    assert (there.layers, there.rows, there.columns) == (back.layers, back.rows, back.columns)
+    low = np.array([0, 0, there.first_column]), np.array([0, 0, back.first_column])
+    size = np.array([there.layers, there.rows, there.columns])
+    assert np.array_equal(back.voxels - low[1], size - 1 - (there.voxels - low[0]))
+    moves = turned.moves
+    chains = moves.of_mechanisms(problem.tables)
+    assert (gf2.product(moves.matrix, chains) != problem.tables.detectors).nnz == 0
+    assert (gf2.product(moves.observables, chains) != problem.tables.observables).nnz == 0
