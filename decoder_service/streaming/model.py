@@ -11,6 +11,7 @@ from functools import cached_property
 
 import stim
 
+from _qecpipe import StreamModel as NativeModel
 from global_decoders.windows import LayeredDem, Window, WindowGraphs, WindowSizes, check_windows
 
 __all__ = ["StreamModel"]
@@ -56,6 +57,24 @@ class StreamModel:
         check_windows(example, sizes)
         return model
 
+    @cached_property
+    def native(self) -> NativeModel:
+        """The model as streams use it: windows are looked up in `graphs`, which may still grow."""
+        layers, sizes = self.layers, self.sizes
+        return NativeModel(
+            id=self.id,
+            kinds=list(layers.source),
+            cut=layers.cut,
+            cycle=layers.cycle,
+            reach=layers.reach,
+            commit=sizes.commit,
+            buffer=sizes.buffer,
+            parallel=sizes.mode == "parallel",
+            slack=self.slack,
+            certain_observables=list(layers.certain_observables),
+            windows=self.graphs.native,
+        )
+
     @property
     def open_layers(self) -> LayeredDem:
         """The experiment while its end is not in sight."""
@@ -90,14 +109,10 @@ class StreamModel:
                 slack = distance + 1
         return slack
 
-    def layers_for(self, window: Window, num_layers: int) -> LayeredDem:
-        """What to cut a window of an experiment of so many layers from: one without end where it sees no end.
-
-        The graph is the same one, but at hand: the windows that are left when a shot ends may be many.
-        """
-        if window.stop + self.slack <= num_layers:
-            return self.open_layers
-        return self.layers.with_layers(num_layers)
+    def layers_of(self, num_layers: int) -> LayeredDem:
+        """The experiment of so many layers, or the one whose end is not in sight."""
+        endless = self.open_layers
+        return endless if num_layers == endless.num_layers else self.layers.with_layers(num_layers)
 
     def _bulk_window(self, stop: int) -> Window:
         hi = stop - self.sizes.buffer
@@ -140,9 +155,9 @@ class StreamModel:
     def warm(self, num_layers: int | None = None) -> None:
         """Builds the graphs of all windows; see `endings`."""
         for window in self.bulk_windows(num_layers):
-            self.graphs.matcher(self.open_layers, window)
+            self.graphs.graph(self.open_layers, window)
         for layers, window in self.endings(num_layers):
-            self.graphs.matcher(layers, window)
+            self.graphs.graph(layers, window)
 
     def _as_short(self, num_layers: int) -> int:
         """The length of a short experiment that ends as one of `num_layers` does."""

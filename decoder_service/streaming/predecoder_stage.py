@@ -14,9 +14,10 @@ from predecoder import PolicyName, check_sides, load_bundle, stream_policy
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
+    from _qecpipe import Stream
     from predecoder import ResidualStream, StreamPredecoder
 
-__all__ = ["PredecoderStage"]
+__all__ = ["PredecoderStage", "StagedShot"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,3 +94,35 @@ class PredecoderStage:
         for cells in self._cells[:-1]:
             stream.add(np.zeros(len(cells), dtype=np.uint8), cells)
         stream.end(np.zeros(len(self._cells[-1]), dtype=np.uint8), self._cells[-1])
+
+
+class StagedShot:
+    """One shot between rounds and windows: layers that were handed off come back as their residual."""
+
+    def __init__(self, stage: PredecoderStage, layers: LayeredDem) -> None:
+        self._stage, self._layers, self._stream = stage, layers, stage.begin()
+        self._pushed = self._received = 0
+        self._certain: dict[int, np.ndarray] = {}
+        """By layer, detections of what always happens, which the pre-decoder does not see."""
+
+    def give(self, stream: Stream, *, num_layers: int | None) -> None:
+        """Takes the layer that a stream has handed off, and gives it the layers that this completes.
+
+        Args:
+            stream: with a stage in front of its windows.
+            num_layers: of the experiment, if that layer is its last.
+        """
+        layer, self._pushed = self._pushed, self._pushed + 1
+        layers = self._layers.endless if num_layers is None else self._layers.with_layers(num_layers)
+        row = np.unpackbits(np.frombuffer(stream.handed_off, dtype=np.uint8), bitorder="little")
+        certain = self._certain[layer] = layers.certain_flips(layer)
+        bits = row[list(layers.kind(layer).sites)] ^ certain
+        cells = self._stage.cells(layer, layers)
+        for done in (self._stream.add if num_layers is None else self._stream.end)(bits, cells):
+            # Windows are given what always happens, too: each model has its own.
+            left = np.zeros(len(row), dtype=np.uint8)
+            left[list(layers.kind(self._received).sites)] = done.bits ^ self._certain.pop(self._received)
+            flips = np.zeros(-(-len(done.flips) // 64) * 64, dtype=np.uint8)
+            flips[: len(done.flips)] = done.flips
+            stream.receive(*(np.packbits(row, bitorder="little") for row in (left, flips)))
+            self._received += 1

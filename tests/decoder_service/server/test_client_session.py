@@ -96,7 +96,6 @@ def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
     bench: Bench, kit, monkeypatch, completed: int | None
 ) -> None:
     """They follow, however many of the old model's were built by then, and one at a time."""
-    monkeypatch.setattr(build_process, "REST", 0.0)
     server_stream = bench.session.streams[0]
     for _ in range(completed if completed is not None else 10**9):
         if not bench.jobs:
@@ -109,7 +108,7 @@ def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
     assert len(bench.jobs) == 1
     _, model = server_stream.prepared
     windows = len(model.graphs)
-    assert windows == len({id(matcher) for matcher in model.graphs.by_key.values()})
+    assert windows == len({id(graph) for graph in model.graphs.by_key.values()})
     assert [frame.type for frame in server_stream.work(10**9)] == [FrameType.RELOAD]
     while bench.jobs:
         bench.run()
