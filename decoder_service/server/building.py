@@ -1,7 +1,8 @@
-"""Tables of a stream's decoder: built from a model in a process of its own, with limits, and kept in files.
+"""Tables of a stream's decoder: built from a model in a process of its own, within limits, and kept in files.
 
-What a client sends as a model may ask for more time or memory than there is, or end the process that reads it.
-So it is read here only, in a process that the watcher starts for it (`run_build`); workers load the tables.
+What a client sends as a model may ask for more time or memory than there is, or end the process that reads
+it. So it is read here only, in a process that the watcher starts for it (`run_build`); workers load the
+tables.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 import re
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import stim
@@ -20,6 +23,7 @@ import stim
 from decoder_service.protocol import Open, Reload
 from decoder_service.server.config import BuildLimits
 from decoder_service.server.control import Build, StartBuild
+from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.models import ModelStore
 from decoder_service.server.state import PART, StateFolder
 from decoder_service.streaming import (
@@ -40,6 +44,7 @@ _REFUSED = (ValueError, IndexError, OverflowError)
 """What a model that cannot be used leads to; Stim raises the second for an unknown instruction."""
 
 Parsed = stim.Circuit | stim.DetectorErrorModel
+Program = TypeVar("Program", stim.Circuit, stim.DetectorErrorModel)
 
 
 def build_of(options: Open, *, current: Reload | None = None, reload: Reload | None = None) -> Build:
@@ -51,7 +56,7 @@ def build_of(options: Open, *, current: Reload | None = None, reload: Reload | N
 
 
 def stored_tables(state: StateFolder, build: Build) -> bytes | None:
-    """Tables that were built before, None if there are none, or they are damaged and have to be built again."""
+    """Tables that were built before; None if there are none, or they are damaged and to be built again."""
     path = state.tables / build.key
     try:
         data = path.read_bytes()
@@ -74,7 +79,8 @@ def run_build(start: StartBuild, pipe: int) -> None:
     state = StateFolder(Path(start.state))
     error = ""
     try:
-        _store(state.tables / start.build.key, tables_for(start.build, state, start.limits))
+        store = ModelStore(state, max_bytes=start.limits.bytes, max_models=1)
+        _store(state.tables / start.build.key, tables_for(start.build, store.text, start.limits))
     except MemoryError:
         error = f"it needs more than {start.limits.bytes >> 20} MiB of memory"
     except OSError as failure:
@@ -84,14 +90,37 @@ def run_build(start: StartBuild, pipe: int) -> None:
     os.write(pipe, error.encode(errors="replace")[:_ERROR_BYTES])
 
 
-def tables_for(build: Build, state: StateFolder, limits: BuildLimits) -> bytes:
-    """What `stored_tables` gives later: an encoded `PreparedStream`, or `SerializedModel` of a reload.
+def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None) -> ServedDecoder:
+    """A warm decoder of a stream, built in this process.
 
     Raises:
         ValueError: the text does not parse, or what it says and the options do not fit each other.
     """
+    tables = _prepared(options, text, limits or BuildLimits()).encode()
+    return ServedDecoder(tables, commit=options.commit or 1)
+
+
+def tables_for(build: Build, text_of: Callable[[str], str], limits: BuildLimits) -> bytes:
+    """What `stored_tables` gives later: an encoded `PreparedStream`, or `SerializedModel` of a reload.
+
+    Args:
+        text_of: the text of a model by its digest.
+
+    Raises:
+        ValueError: as `build_decoder`.
+    """
     options = build.options
-    store = ModelStore(state, max_bytes=limits.bytes, max_models=1)
+    if build.reload is None:
+        return _prepared(options, text_of(options.model), limits).encode()
+    model = old = _parsed(text_of(options.model), options.kind, limits)
+    rounds = options.rounds or _layers_in(model) - 1
+    if build.current is not None:
+        old = _parsed(text_of(build.current.model), build.current.kind, limits)
+    new = _parsed(text_of(build.reload.model), build.reload.kind, limits)
+    return _reloaded(old, new, options, rounds=rounds).encode()
+
+
+def _prepared(options: Open, text: str, limits: BuildLimits) -> PreparedStream:
     if options.commit is None or options.buffer is None:
         raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
     if options.commit + options.buffer > limits.window_rounds:
@@ -99,14 +128,8 @@ def tables_for(build: Build, state: StateFolder, limits: BuildLimits) -> bytes:
             f"commit={options.commit} and buffer={options.buffer} make windows of more than "
             f"{limits.window_rounds} rounds, which is the limit"
         )
-    model = _parsed(store.text(options.model), options.kind, limits)
+    model = _parsed(text, options.kind, limits)
     rounds = options.rounds or _layers_in(model) - 1
-    if build.reload is not None:
-        old = model
-        if build.current is not None:
-            old = _parsed(store.text(build.current.model), build.current.kind, limits)
-        new = _parsed(store.text(build.reload.model), build.reload.kind, limits)
-        return _reloaded(old, new, options, rounds=rounds).encode()
     decoder = StreamDecoder(
         model,
         commit=options.commit,
@@ -118,7 +141,7 @@ def tables_for(build: Build, state: StateFolder, limits: BuildLimits) -> bytes:
     )
     decoder.width(rounds, final=True)  # whether it can end there
     decoder.warm(rounds=rounds)
-    return decoder.prepared(rounds=rounds).encode()
+    return decoder.prepared(rounds=rounds)
 
 
 def _reloaded(old: Parsed, new: Parsed, options: Open, *, rounds: int) -> SerializedModel:
@@ -143,14 +166,19 @@ def _reloaded(old: Parsed, new: Parsed, options: Open, *, rounds: int) -> Serial
 
 
 def _parsed(text: str, kind: str, limits: BuildLimits) -> Parsed:
-    """Raises ValueError for what does not parse, or is larger than anything that can be decoded in time."""
+    """Reads a model. Raises ValueError for what does not parse, or is past the limits."""
     depth = deepest = 0
-    for brace in re.findall(r"^[^#\n]*?([{}])", text, re.MULTILINE):
+    for brace in re.findall(r"[{}]", re.sub(r"#.*", "", text)):
         depth += 1 if brace == "{" else -1
         deepest = max(deepest, depth)
     if deepest > limits.depth:
         raise ValueError(f"REPEAT blocks are nested {deepest} deep; the limit is {limits.depth}")
-    model = stim.Circuit(text) if kind == "circuit" else stim.DetectorErrorModel(text)
+    if kind == "circuit":
+        return _of_size(stim.Circuit(text), limits)
+    return _of_size(stim.DetectorErrorModel(text), limits)
+
+
+def _of_size(model: Program, limits: BuildLimits) -> Program:
     detectors = shortened(model).num_detectors
     if detectors > limits.detectors:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The builds that workers ask for: a few at a time, each in a process of its own that is ended when it is due."""
+"""The builds that workers ask for: a few at a time, each in a process of its own with a deadline."""
 
 from __future__ import annotations
 

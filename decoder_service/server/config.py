@@ -154,7 +154,7 @@ class ServerConfig:
     sessions: int = 256
     handshake: float = 5.0
     deadline: float = 10.0
-    build: BuildLimits = BuildLimits()
+    build: BuildLimits = dataclasses.field(default_factory=BuildLimits)
     builds: int = 2
     http: int | None = None
     state_bytes: float = 16e9

@@ -81,7 +81,5 @@ class ServerStream:
             self.opened(position),
         ]
         if self.reloaded is not None:
-            frames.append(
-                Frame(FrameType.RELOAD, self.number, epoch, payload=encode_message(self.reloaded))
-            )
+            frames.append(Frame(FrameType.RELOAD, self.number, epoch, payload=encode_message(self.reloaded)))
         return frames

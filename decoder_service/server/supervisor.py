@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Coroutine
 
 from decoder_service.server import control
 from decoder_service.server.builds import Builds
@@ -19,6 +20,8 @@ SERVED = 1.0
 """Seconds of service after which a worker's end says nothing about the next one."""
 FIRST, MOST = 0.25, 15.0
 """Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
+PATIENCE = 2.0
+"""Seconds that a connection waits for a worker that is being started."""
 
 
 def backoff(ends_in_a_row: int) -> float:
@@ -44,10 +47,8 @@ class Worker:
         return self.ready_since < math.inf
 
     def assign(self, connection: int, session: str, sock: socket.socket) -> None:
-        """Hands a connection over; the caller closes its own copy. Raises OSError if the worker takes none."""
-        control.send(
-            self.end, control.AssignConnection(connection, session), descriptors=[sock.fileno()]
-        )
+        """Hands over a copy of a connection. Raises OSError if the worker takes none."""
+        control.send(self.end, control.AssignConnection(connection, session), descriptors=[sock.fileno()])
         self.connections.add(connection)
         self.sessions.add(session)
 
@@ -122,14 +123,19 @@ class Supervisor:
         """That workers have, or may be asked for."""
         return {session for slot in self.slots for session in slot.sessions}
 
-    def assign(self, connection: int, session: str, sock: socket.socket) -> Worker:
+    async def assign(self, connection: int, session: str, sock: socket.socket) -> Worker:
         """Hands a connection to the worker that has the session, or to the one with the fewest.
 
-        Raises OSError if there is none, or it takes nothing.
+        A worker that is being started is waited for. Raises OSError if there is none, or it takes nothing.
         """
         slot = next((slot for slot in self.slots if session in slot.sessions), None) or min(
             self.slots, key=lambda slot: (slot.worker is None, len(slot.sessions))
         )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while slot.worker is None or not slot.worker.ready:
+                    self._changed.clear()
+                    await self._changed.wait()
         if slot.worker is None or not slot.worker.ready:
             raise OSError("the worker of this session is being started")
         try:
@@ -187,9 +193,7 @@ class Supervisor:
         slot.ends_in_a_row = 1 if served >= SERVED else slot.ends_in_a_row + 1
         self.restarts += 1
         self.restart_delay = delay = backoff(slot.ends_in_a_row)
-        log.error(
-            "worker lost", extra={"pid": worker.process.pid, "exit_code": status, "restart_in": delay}
-        )
+        log.error("worker lost", extra={"pid": worker.process.pid, "exit_code": status, "restart_in": delay})
         self._changed.set()
         while not self._ending:
             await asyncio.sleep(delay)
@@ -252,7 +256,7 @@ class Supervisor:
             log.warning("worker does not listen", extra={"pid": worker.process.pid, "error": str(error)})
             worker.process.kill()
 
-    def _keep(self, coroutine: Callable[[], None] | object) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)  # pyright: ignore[reportArgumentType]
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

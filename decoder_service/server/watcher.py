@@ -2,8 +2,8 @@
 
     python -m decoder_service.server.watcher FD PARENT
 
-FD is its end of a `control.pair`, PARENT the server's process, with which it ends, as what it starts ends with
-it. It has imported all that workers and builds need, so that what it starts is there at once.
+FD is its end of a `control.pair`, PARENT the server's process, with which it ends, as what it starts ends
+with it. It has imported all that workers and builds need, so that what it starts is there at once.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Watcher:
             self._selector.close()
             run()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
             traceback.print_exc()  # to the server's stderr: its last chance to say something
         finally:
             sys.stderr.flush()

@@ -14,8 +14,10 @@ from decoder_service.streaming.commits import Commit, Flag, Result
 from decoder_service.streaming.layer_source import Input, checked_bits, checked_input, round_source
 from decoder_service.streaming.model import StreamModel
 from decoder_service.streaming.predecoder_stage import PredecoderStage, StagedShot
+from decoder_service.streaming.prepared import PreparedStream
 from decoder_service.streaming.reload import check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
+from decoder_service.streaming.serialized_model import SerializedModel
 from global_decoders.windows import (
     INNER_DECODERS,
     LayeredDem,
@@ -68,7 +70,7 @@ class StreamDecoder:
         Raises:
             ValueError: naming what does not fit.
         """
-        self.input = checked_input(input, circuit_or_dem)
+        self.input: Input = checked_input(input, circuit_or_dem)
         self.sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
         short = None
         dem = circuit_or_dem
@@ -76,20 +78,57 @@ class StreamDecoder:
             short = shortened(dem)
             dem = round_dem(dem)
         layers = LayeredDem.from_dem(dem, correlated=not WindowedDecoder(inner=decoder).independent_edges)
-        self._predecoder_stage = None
-        if predecoder is not None:
-            self._predecoder_stage = PredecoderStage.load(
-                predecoder,
-                dem,
-                layers=layers,
-                tile=max(1, commit // 2),
-                policy=automatic_policy(WindowedDecoder(inner=decoder), stream=True),
-            )
+        self._predecoder, self._dem = predecoder, dem
+        self._predecoder_stage = self._load_stage(layers)
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
-        self._layers = layers
+        self._begin(layers, rounds, self._build(dem, layers))
+
+    @classmethod
+    def of(
+        cls, prepared: PreparedStream, *, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> StreamDecoder:
+        """The decoder that `prepared` was made of, in any process; it adopts models, and prepares none."""
+        decoder = cls.__new__(cls)
+        model = prepared.model.build()
+        decoder.input = prepared.input
+        decoder.sizes, decoder._decoder, decoder._clock = model.sizes, prepared.model.decoder, clock
+        decoder._predecoder, decoder._dem = prepared.predecoder, None
+        decoder._predecoder_stage = None
+        if prepared.predecoder is not None:
+            decoder._dem = stim.DetectorErrorModel(prepared.dem)
+            correlated = not WindowedDecoder(inner=decoder._decoder).independent_edges
+            layers = LayeredDem.from_dem(decoder._dem, correlated=correlated)
+            decoder._predecoder_stage = decoder._load_stage(layers)
+        decoder._begin(model.layers, prepared.rounds, model)
+        return decoder
+
+    def prepared(self, *, rounds: int) -> PreparedStream:
+        """What `of` needs, for shots of so many rounds, whose windows' graphs are built: see `warm`.
+
+        Raises ValueError for a network that is not shipped: it is named there, not written.
+        """
+        if isinstance(self._predecoder, Path):
+            raise ValueError(f"the network {self._predecoder} is a file; only shipped ones can be named")
+        dem = "" if self._predecoder is None else str(self._dem)
+        model = SerializedModel.of(self._model)
+        return PreparedStream(model, self._rounds, self.input, rounds, self._predecoder, dem)
+
+    def _load_stage(self, layers: LayeredDem) -> PredecoderStage | None:
+        if self._predecoder is None:
+            return None
+        assert self._dem is not None
+        return PredecoderStage.load(
+            self._predecoder,
+            self._dem,
+            layers=layers,
+            tile=max(1, self.sizes.commit // 2),
+            policy=automatic_policy(WindowedDecoder(inner=self._decoder), stream=True),
+        )
+
+    def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel) -> None:
+        self._layers, self._rounds, self._model = layers, rounds, model
         self._source = round_source(layers, rounds)
-        self._model = self._build(dem, layers)
         self._models = {self._model.native.serial: self._model}
         self._stream = Stream(
             self._source, self._model.native, external_stage=self._predecoder_stage is not None
@@ -183,7 +222,9 @@ class StreamDecoder:
             )
         flags = None if erased is None else np.asarray(erased, dtype=bool).view(np.uint8)
         if flags is not None and flags.shape != rows.shape[:1]:
-            raise ValueError(f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds is due")
+            raise ValueError(
+                f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds is due"
+            )
         return self._push(rows, flags, time_in=time_in)
 
     def finish(self, final_bits: np.ndarray) -> Result:

@@ -32,9 +32,7 @@ class WindowGraphs:
         native: the decoders by flat `cut_key`, as streams look for them.
     """
 
-    def __init__(
-        self, *, inner: str, stored: tuple[Mapping[CutKey, WindowGraph], int] | None = None
-    ) -> None:
+    def __init__(self, *, inner: str, stored: tuple[Mapping[CutKey, WindowGraph], int] | None = None) -> None:
         if inner not in INNER_DECODERS:
             raise ValueError(
                 f"inner={inner!r} cannot decode windows, which need to know the edges that were used; "

@@ -27,7 +27,7 @@ import stim
 from decoder_service import DecoderClient, ServerConfig, ServerFrontEnd, TcpAddress, WorkerConfig
 from decoder_service.client.link import receive, send_all
 from decoder_service.protocol import HEADER_BYTES, Open
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server.building import build_decoder
 from decoder_service.session import StreamShape
 
 ROUNDS = 21
@@ -88,7 +88,6 @@ async def _serve(
             worker=WorkerConfig(state=str(Path(folder) / "state"), busy_poll=flags.busy_poll / 1e6),
             unix=None if flags.tcp else Path(folder) / "s",
             tcp=TcpAddress("127.0.0.1", 0) if flags.tcp else None,
-            spares=0,
         )
         async with ServerFrontEnd(config) as front_end:
             address = ("127.0.0.1", front_end.tcp_port or 0) if flags.tcp else str(Path(folder) / "s")

@@ -15,9 +15,10 @@ import pytest
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server import BuildLimits
+from decoder_service.server.building import tables_for
 from decoder_service.server.journal import segments
-from decoder_service.server.restore import replay
+from decoder_service.server.replay import replay
 
 PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
@@ -43,8 +44,9 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
     files = [segment.path(folder) for segment in segments(folder, client.session, 0)]
     assert len(files) > 2
     count = 0
+    limits = BuildLimits()
     for path in files:
-        for recorded, made in replay(path, build=build_decoder, models=models(server)):
+        for recorded, made in replay(path, tables=lambda build: tables_for(build, models(server), limits)):
             assert list(map(without_times, made)) == list(map(without_times, recorded))
             count += len(recorded)
     assert count == len(outputs)
@@ -75,7 +77,7 @@ def test_longer_shots_than_the_model_has(serve, kit) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["between rounds", "between shots"])
 def test_a_killed_worker_costs_nothing(serve, kit, when: str) -> None:
-    server = serve(fresh=f"killed {when}", spares=1)
+    server = serve(fresh=f"killed {when}")
     shots = kit.sample(20, seed=7)
     with server.client() as client:
         stream = client.open(kit.text, **kit.options)
@@ -311,7 +313,7 @@ def test_streams_do_not_see_each_other(serve, kit) -> None:
                 client.finish(stream, lines[n][-1])
         for n, (_, stream) in enumerate(streams):
             assert kit.summaries(list(stream.outputs)) == kit.in_process(shots[n])
-        sessions = [len(handle.sessions) for handle in server.front_end.supervisor.workers]
+        sessions = [len(worker.sessions) for worker in server.front_end.supervisor.workers]
         assert sessions == [1, 1]
 
 

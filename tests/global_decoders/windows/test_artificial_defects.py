@@ -13,7 +13,9 @@ ROUNDS = 14
 @pytest.fixture(scope="module", params=INNER_DECODERS)
 def parts(memory, request) -> tuple[LayeredDem, WindowGraphs]:
     dem = memory(distance=3, rounds=ROUNDS, p=0.02)
-    return LayeredDem.from_dem(dem, correlated=INNER_DECODERS[request.param]), WindowGraphs(inner=request.param)
+    return LayeredDem.from_dem(dem, correlated=INNER_DECODERS[request.param]), WindowGraphs(
+        inner=request.param
+    )
 
 
 @settings(max_examples=25, deadline=None)
