@@ -1,7 +1,7 @@
 """A CNN that removes local errors before a global decoder sees the syndrome, or weighs a matching of its own.
 
 Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatchingDecoder` is
-`neural-matching`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
+`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
 
 Torch is imported where a network is built or run, not by importing this package.
 """
@@ -17,6 +17,7 @@ from predecoder.correction import (
     stream_policy,
 )
 from predecoder.decoder import CompiledPredecoded, PredecodedDecoder
+from predecoder.neural_ensemble import CompiledNeuralEnsemble, NeuralEnsembleDecoder
 from predecoder.neural_matching import CompiledNeuralMatching, NeuralMatchingDecoder
 from predecoder.weights import (
     Bundle,
@@ -31,9 +32,11 @@ from predecoder.weights import (
 
 __all__ = [
     "Bundle",
+    "CompiledNeuralEnsemble",
     "CompiledNeuralMatching",
     "CompiledPredecoded",
     "LayoutMismatchWarning",
+    "NeuralEnsembleDecoder",
     "NeuralMatchingDecoder",
     "Policies",
     "PolicyName",

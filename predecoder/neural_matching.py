@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import sinter
 
 from global_decoders import make_decoder
+from global_decoders.matching import LogitMatcher
 from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.residual_network import ResidualNetwork
@@ -100,7 +102,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             threads=threads,
             native=native,
         )
-        self._decision = MatchingDecision(problem, native=native)
+        self._decision, self._moves = MatchingDecision(problem), problem.moves
+        self._of_classes: dict[int, LogitMatcher] = {}
 
     @property
     def precision(self) -> Precision:
@@ -119,6 +122,30 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
     def match(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
         """The likeliest moves that explain the shots: uint8 0/1 `(shots, moves)`."""
         return self._decision(logits, packed)
+
+    def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
+        """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
+
+        The likeliest moves that leave it alone against the likeliest that flip it, in nats; NaN for shots
+        that nothing explains.
+
+        Args:
+            packed: detections.
+            observable: which one.
+            limit: larger gaps are `limit`, or `-limit`, and take less time.
+
+        Raises:
+            ValueError: the shots are of another shape, or a cycle of moves between detectors flips the
+                observable.
+        """
+        shots = checked_shots(packed, self.layout.num_detectors)
+        if observable not in self._of_classes:
+            self._of_classes[observable] = LogitMatcher(
+                self._moves.ends,
+                num_detectors=self.layout.num_detectors,
+                flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
+            )
+        return self._of_classes[observable].gap(self.logits(shots), shots, limit=limit)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.

@@ -27,10 +27,14 @@ if ! "$python" -c 'import nanobind' 2>/dev/null; then
 fi
 build=build/native-$(echo "$type" | tr '[:upper:]' '[:lower:]')${sanitize:+-${sanitize//,/-}}
 export PATH=$bin:$PATH
-if [ ! -e "$build/build.ninja" ]; then
+# Where there is ccache, other working trees of the same sources compile nothing again.
+launcher=$(command -v ccache || true)
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+if [ ! "$build/build.ninja" -nt scripts/build_native.sh ]; then
     cmake -S native -B "$build" -G Ninja --log-level=WARNING \
         -DCMAKE_BUILD_TYPE="$type" -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g" -DQECPIPE_SANITIZE="$sanitize" \
-        -DPython_EXECUTABLE="$python" -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >/dev/null
+        -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" -DPython_EXECUTABLE="$python" \
+        -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >/dev/null
 fi
 nice ninja -C "$build" --quiet
 mkdir -p "$place"

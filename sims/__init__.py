@@ -23,7 +23,8 @@ __all__ = ["make_decoder", "sinter_decoders"]
 
 
 def sinter_decoders(weights: str | Path = "default") -> dict[str, sinter.Decoder]:
-    """Every decoder that is installed here: each global decoder `NAME`, `predecoder+NAME`, `neural-matching`.
+    """Every decoder that is installed here: each global decoder `NAME`, `predecoder+NAME`,
+    `neural-matching`, `neural-ensemble`.
 
     For `sinter.collect(custom_decoders=sims.sinter_decoders())` and
     `sinter collect --custom_decoders_module_function sims:sinter_decoders`. Those with a network
@@ -48,7 +49,8 @@ def make_decoder(
     precision: Precision = "auto",
     threads: int | None = None,
 ) -> sinter.Decoder:
-    """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`, or `neural-matching`.
+    """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`,
+    `neural-matching` or `neural-ensemble`.
 
     Args:
         weights: of the network: a shipped name, or a path of a .safetensors file.

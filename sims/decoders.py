@@ -13,6 +13,9 @@ from qec import LayoutError
 
 PREDECODER_PREFIX = "predecoder+"
 NEURAL_MATCHING = "neural-matching"
+NEURAL_ENSEMBLE = "neural-ensemble"
+NEURAL = (NEURAL_MATCHING, NEURAL_ENSEMBLE)
+"""Decoders that are a network and a matching on its logits, with nothing behind them."""
 Device = Literal["auto", "cpu", "cuda"]
 Policy = Literal["auto", "threshold", "abstain", "complete"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -24,7 +27,7 @@ class NamedDecoder:
 
     `weights` is the sha256 of the network's file, `device` where it runs ('cpu' or 'cuda'), `precision` what
     it computes in, `policy` how its logits become moves (`predecoder.correction`), which `neural-matching`
-    does not have; all are None without a network.
+    does not have, or what a `neural-ensemble` is made of; all are None without a network.
     """
 
     name: str
@@ -54,9 +57,7 @@ class NamedDecoder:
         try:
             return self.decoder.compile_decoder_for_dem(dem=dem)
         except LayoutError as error:
-            plain = (
-                "pymatching" if self.name == NEURAL_MATCHING else self.name.removeprefix(PREDECODER_PREFIX)
-            )
+            plain = "pymatching" if self.name in NEURAL else self.name.removeprefix(PREDECODER_PREFIX)
             _global_decoder(plain).compile_decoder_for_dem(dem=dem)  # where it cannot either, it says why
             raise LayoutError(f"{error}; without the network it works: --decoder {plain}") from error
 
@@ -71,7 +72,8 @@ def build_decoder(
     threads: int | None = None,
     on_mismatch: Literal["warn", "fail"] = "fail",
 ) -> NamedDecoder:
-    """The decoder called `name`: a registered one, `predecoder+` one of them, or `neural-matching`.
+    """The decoder called `name`: a registered one, `predecoder+` one of them, `neural-matching` or
+    `neural-ensemble`.
 
     `policy` is that of `predecoder+X`: 'auto' is threshold for matchers on independent edges and abstain for
     other decoders. `precision` is what the network computes in; 'auto' is the weights' own, int8 for
@@ -79,9 +81,9 @@ def build_decoder(
     torch's choice). Raises `UnknownDecoderError`, `MissingDecoderError`, `WeightsError`, or ValueError for a
     precision that weights or device do not have.
     """
-    if name != NEURAL_MATCHING and not name.startswith(PREDECODER_PREFIX):
+    if name not in NEURAL and not name.startswith(PREDECODER_PREFIX):
         return NamedDecoder(name, _global_decoder(name))
-    from predecoder import NeuralMatchingDecoder, PredecodedDecoder
+    from predecoder import NeuralEnsembleDecoder, NeuralMatchingDecoder, PredecodedDecoder
 
     options: dict[str, Any] = {
         "weights": weights,
@@ -92,6 +94,9 @@ def build_decoder(
     }
     if name == NEURAL_MATCHING:
         decoder, chosen = NeuralMatchingDecoder(**options), None
+    elif name == NEURAL_ENSEMBLE:
+        decoder = NeuralEnsembleDecoder(**options)
+        chosen = decoder.policy
     else:
         global_decoder = _global_decoder(name.removeprefix(PREDECODER_PREFIX))
         decoder = PredecodedDecoder(global_decoder, policy=policy, **options)
@@ -114,14 +119,14 @@ def _global_decoder(name: str) -> sinter.Decoder:
         return make_decoder(name)
     except UnknownDecoderError as error:
         raise UnknownDecoderError(
-            f"{error}; besides them {NEURAL_MATCHING}, and {PREDECODER_PREFIX}NAME for any of them"
+            f"{error}; besides them {', '.join(NEURAL)}, and {PREDECODER_PREFIX}NAME for any of them"
         ) from None
 
 
 def all_decoders(*, weights: str | Path = "default") -> dict[str, sinter.Decoder]:
-    """Every installed global decoder, each with the network in front of it, and `neural-matching`."""
+    """Every installed global decoder, each with the network in front of it, and those of `NEURAL`."""
     from global_decoders import decoder_names, is_available
 
     names = [name for name in decoder_names() if is_available(name)]
-    names += [NEURAL_MATCHING, *(PREDECODER_PREFIX + name for name in names)]
+    names += [*NEURAL, *(PREDECODER_PREFIX + name for name in names)]
     return {name: build_decoder(name, weights=weights, on_mismatch="warn").decoder for name in names}

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "flooder.h"
+#include "matching/flooder.h"
 
 namespace matching {
 
@@ -21,7 +21,8 @@ class Blossoms {
   public:
     explicit Blossoms(const Arcs& arcs) : arcs_(arcs), flooder_(arcs) {}
 
-    void begin(const float* weights) {
+    // Forgets the last shot.
+    void begin(const Weights& weights) {
         flooder_.begin(weights);
         defects_ = 0, trees_left_ = 0, passes_ = 0;
         tree_first_.clear();
@@ -32,20 +33,22 @@ class Blossoms {
         defects_++;
     }
 
-    // Matches all defects; false where that cannot be.
+    // Matches all defects; false where that cannot be: then one is left over in some trees.
     bool solve() {
         for (int32_t defect = 0; defect < defects_; defect++) flooder_.look_at(flooder_.region(defect).node);
-        return run();
+        return run(kNever);
     }
 
     // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the hub;
-    // false where there is none.
+    // false where there is none, or only those that weigh more than the lightest one by more than `limit`.
     //
     // The hub becomes a node. Regions that were matched to it touch it, each is at the lowest weight from any
     // other on a path through it, and all of them are as well matched in pairs as they were. If they are an even
     // number, the hub becomes a defect, otherwise one of them is left over. In both cases, this is one blossom of
-    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were.
-    bool change_parity() {
+    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were. With one tree, the
+    // duals grow by the time that passes: it is what the matching gains in weight.
+    bool change_parity(double limit) {
+        start_ = flooder_.now();
         if (arcs_.hub_arcs.empty()) return false;
         find_matched_to_hub();
         flooder_.open_hub();
@@ -68,11 +71,15 @@ class Blossoms {
                 flooder_.add_child(root, {child.region, through_hub(child.next, matched_[(k + 1) % matched_.size()].next)});
             }
             plant(root);
-            wrap_children(root);
+            flooder_.wrap(root);
         }
         flooder_.look_from_hub();
-        return run();
+        const double most = limit / flooder_.weight_of(1);
+        return run(most < static_cast<double>(kNever / 2) ? start_ + static_cast<Time>(most) : kNever);
     }
+
+    // After `change_parity`: by how much the new matching weighs more than the lightest one.
+    double gained() const { return flooder_.weight_of(flooder_.now() - start_); }
 
     // Calls visit(edge) for every edge of every path of the matching: twice for one on two of them.
     template <class Visitor>
@@ -85,8 +92,8 @@ class Blossoms {
             if (region.seen == passes_) continue;
             region.seen = passes_;
             const int32_t mate = region.mate.to < 0 ? -1 : flooder_.top(region.mate.to);
-            if (mate < 0 || flooder_.region(mate).seen != passes_) edges_of(region.mate.path, visit);
-            open_.push_back({top, region.mate.from});
+            if (region.mate && (mate < 0 || flooder_.region(mate).seen != passes_)) edges_of(region.mate.path, visit);
+            open_.push_back({top, region.mate ? region.mate.from : defect});
             while (!open_.empty()) {
                 const Opened at = open_.back();
                 open_.pop_back();
@@ -137,9 +144,10 @@ class Blossoms {
         r.next_in_tree = tree_first_[tree], tree_first_[tree] = region;
     }
 
-    bool run() {
+    bool run(Time last) {
         while (trees_left_ > 0) {
             const Event event = flooder_.next();
+            if (flooder_.now() > last) return false;
             switch (event.kind) {
                 case Event::kNone: return false;
                 case Event::kMeet: meet(event); break;
@@ -237,14 +245,7 @@ class Blossoms {
         flooder_.add_child(blossom, {at, link.reversed()});
         flooder_.region(blossom).mate = flooder_.region(stem).mate;
         join(blossom, flooder_.region(stem).tree, Label::kEven);
-        wrap_children(blossom);
-    }
-
-    void wrap_children(int32_t blossom) {
-        for (int32_t k = 0; k < flooder_.region(blossom).children; k++) {
-            flooder_.wrap(flooder_.child(flooder_.region(blossom), k).region, blossom);
-        }
-        flooder_.set_slope(blossom, 1);
+        flooder_.wrap(blossom);
     }
 
     void vanish(int32_t odd) {
@@ -261,7 +262,7 @@ class Blossoms {
         const int32_t top = child_around(b, blossom, b.via.from), end = child_around(b, blossom, b.mate.from);
         const int32_t size = b.children, step = (end - top + size) % size % 2 ? size - 1 : 1;
         flooder_.region(blossom).label = Label::kMatched, flooder_.region(blossom).tree = -1;
-        for (int32_t k = 0; k < size; k++) flooder_.unwrap(flooder_.child(b, k).region);
+        flooder_.unwrap(blossom);
         const auto link = [&](int32_t k) {  // to the next in this direction
             return step == 1 ? flooder_.child(b, k).next : flooder_.child(b, (k + step) % size).next.reversed();
         };
@@ -337,6 +338,7 @@ class Blossoms {
     const Arcs& arcs_;
     Flooder flooder_;
     int32_t defects_ = 0, trees_left_ = 0, passes_ = 0;
+    Time start_ = 0;  // of `change_parity`
     std::vector<int32_t> tree_first_;
     std::vector<Child> down_, matched_;
     std::vector<Opened> open_;

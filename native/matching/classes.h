@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "graph.h"
+#include "matching/graph.h"
 
 namespace matching {
 

@@ -17,8 +17,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph.h"
-#include "regions.h"
+#include "matching/graph.h"
+#include "matching/regions.h"
 
 namespace matching {
 
@@ -26,12 +26,11 @@ class Flooder {
   public:
     explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.hub + 1), limit_(arcs.hub) {}
 
-    // Forgets the last shot. `weights`: of edges in this shot, of which the absolute value counts; null for the
-    // graph's own.
-    void begin(const float* weights) {
+    // Forgets the last shot.
+    void begin(const Weights& weights) {
         for (const Visit& visit : visits_) nodes_[visit.node] = Node();
         for (const int32_t node : due_unvisited_) nodes_[node] = Node();
-        visits_.clear(), regions_.clear(), children_.clear(), paths_.clear(), events_.clear();
+        visits_.clear(), regions_.clear(), extents_.clear(), children_.clear(), paths_.clear(), events_.clear();
         due_unvisited_.clear();
         weights_ = weights;
         now_ = 0, limit_ = arcs_.hub;
@@ -40,15 +39,18 @@ class Flooder {
     // A region of radius 0 that grows; `look_at` has to follow once all are there.
     int32_t add_defect(int32_t node) {
         const int32_t defect = add_region();
-        regions_[defect].slope = 1, regions_[defect].intercept = -now_, regions_[defect].node = node;
+        extents_[defect].slope = 1, extents_[defect].intercept = -now_;
+        regions_[defect].node = node;
         occupy(node, defect, {node, -1, -1, defect});
         return defect;
     }
 
     // One of radius 0 that does not change and has no nodes.
     int32_t add_region() {
+        const int32_t region = num_regions();
         regions_.emplace_back();
-        return static_cast<int32_t>(regions_.size()) - 1;
+        extents_.push_back({0, 0, region});
+        return region;
     }
 
     // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due.
@@ -94,7 +96,7 @@ class Flooder {
     // The hub, of reach 0, begins to grow: finds when it may reach the ends of its edges.
     void look_from_hub() {
         for (const Arc& arc : arcs_.hub_arcs) {
-            if (nodes_[arc.target].top >= 0) {
+            if (nodes_[arc.target].region >= 0) {
                 look_at(arc.target);
                 continue;
             }
@@ -106,10 +108,9 @@ class Flooder {
     }
 
     void set_slope(int32_t region, int32_t slope) {
-        Region& r = regions_[region];
-        const int32_t before = r.slope;
-        r.intercept += (before - slope) * now_;
-        r.slope = slope, r.due = kNever;
+        const int32_t before = extents_[region].slope;
+        change(region, region, slope);
+        regions_[region].due = kNever;
         if (slope < 0) {
             set_due_of_shrinking(region);
         } else if (slope > 0 || before < 0) {
@@ -118,25 +119,30 @@ class Flooder {
         }
     }
 
-    // Puts an outermost region into a blossom of radius 0 that does not change yet.
-    void wrap(int32_t child, int32_t blossom) {
-        Region& r = regions_[child];
-        r.intercept += r.slope * now_;
-        r.slope = 0, r.due = kNever, r.parent = blossom;
-        for_each_node(child, [&](int32_t node) {
-            nodes_[node].top = blossom;
-            nodes_[node].wrapped += r.intercept;
-        });
+    // Lets a new blossom grow with its children in it, which were outermost regions until now.
+    void wrap(int32_t blossom) {
+        Extent& extent = extents_[blossom];
+        extent.intercept = -now_, extent.slope = 1;
+        const Region& b = regions_[blossom];
+        for (int32_t k = 0; k < b.children; k++) {
+            const int32_t one = child(b, k).region, before = extents_[one].slope;
+            regions_[one].parent = blossom, regions_[one].due = kNever;
+            change(one, blossom, 1);
+            if (before < 1) moved_.push_back(one);
+        }
+        // What grew before has times that may be early now, and remain.
+        for (const int32_t one : moved_) for_each_node(one, [&](int32_t node) { look_at(node); });
+        moved_.clear();
     }
 
-    // Takes a region out of a blossom of radius 0 that shrinks; it shrinks instead.
-    void unwrap(int32_t child) {
-        Region& r = regions_[child];
-        for_each_node(child, [&](int32_t node) {
-            nodes_[node].top = child;
-            nodes_[node].wrapped -= r.intercept;
-        });
-        r.parent = -1, r.slope = -1, r.intercept += now_;
+    // Makes the children of a blossom of radius 0 that shrinks outermost regions. They shrink: `set_slope` has to
+    // follow for each.
+    void unwrap(int32_t blossom) {
+        const Region& b = regions_[blossom];
+        for (int32_t k = 0; k < b.children; k++) {
+            regions_[child(b, k).region].parent = -1;
+            change(child(b, k).region, child(b, k).region, -1);
+        }
     }
 
     void add_child(int32_t blossom, Child child) {
@@ -156,25 +162,35 @@ class Flooder {
     const Path& path(int32_t k) const { return paths_[k]; }
     const Visit& visit(int32_t k) const { return visits_[k]; }
     // The outermost region around a defect.
-    int32_t top(int32_t defect) const { return nodes_[regions_[defect].node].top; }
+    int32_t top(int32_t defect) const { return extents_[defect].top; }
     int32_t num_regions() const { return static_cast<int32_t>(regions_.size()); }
 
-    Time weight(const Arc& arc) const { return weights_ ? rounded(weights_[arc.edge]) : arc.weight; }
+    Time weight(const Arc& arc) const {
+        if (weights_.of_shot) return rounded(weights_.of_shot[arc.edge]);
+        return weights_.in_units ? weights_.in_units[arc.edge] : arc.weight;
+    }
+
+    // How much has passed, in what weights are given in.
+    double weight_of(Time time) const {
+        return static_cast<double>(time) / (2 * (weights_.of_shot ? kUnits : arcs_.units));
+    }
+    Time now() const { return now_; }
 
     // |weight| of one shot, rounded to 2^-24: less than floats from 1/2 on distinguish. What is above 2^20, or
     // no number, counts as that.
     static Time rounded(float weight) {
-        constexpr float kUnits = 1 << 24, kLargest = 1 << 20;
         const float size = std::fabs(weight);
         return 2 * static_cast<Time>(static_cast<double>(size < kLargest ? size : kLargest) * kUnits + 0.5);
     }
 
   private:
+    static constexpr float kUnits = 1 << 24, kLargest = 1 << 20;  // of one shot
+
     struct Node {
-        int32_t top = -1;    // the outermost region around it, -1 outside
-        int32_t visit = -1;  // the last one
+        int32_t region = -1;  // that reached it: -1 outside
+        int32_t visit = -1;   // the last one
         int32_t next_in_shell = -1;
-        Time wrapped = 0;  // its reach less the radius of `top`
+        Time arrival = 0;  // the region's extent when it reached the node
         Time due = kNever;
     };
 
@@ -194,10 +210,10 @@ class Flooder {
     Look look(int32_t at) const {
         const Node& node = nodes_[at];
         Time own = 0;
-        int32_t own_slope = 0;
-        if (node.top >= 0) {
-            const Region& top = regions_[node.top];
-            own_slope = top.slope, own = top.intercept + node.wrapped;
+        int32_t own_slope = 0, own_top = -1;
+        if (node.region >= 0) {
+            const Extent& extent = extents_[node.region];
+            own_slope = extent.slope, own = extent.intercept - node.arrival, own_top = extent.top;
             if (own_slope < 0) return {kNever, nullptr};
         }
         Look first{kNever, nullptr};
@@ -206,11 +222,11 @@ class Flooder {
             int32_t slope = own_slope;
             if (arc->target < limit_) {
                 const Node& other = nodes_[arc->target];
-                if (other.top >= 0) {
-                    if (other.top == node.top) continue;
-                    const Region& top = regions_[other.top];
-                    slope += top.slope;
-                    time -= top.intercept + other.wrapped;
+                if (other.region >= 0) {
+                    const Extent& extent = extents_[other.region];
+                    if (extent.top == own_top) continue;
+                    slope += extent.slope;
+                    time -= extent.intercept - other.arrival;
                 }
             }
             if (slope <= 0) continue;
@@ -229,31 +245,30 @@ class Flooder {
         const int32_t target = first.arc->target, edge = first.arc->edge;
         if (target >= limit_) {
             const int32_t visit = nodes_[at].visit, defect = visits_[visit].defect;
-            return {Event::kBoundary, nodes_[at].top, -1, at, {defect, -1, add_path({visit, edge, -1})}};
+            return {Event::kBoundary, top_at(at), -1, at, {defect, -1, add_path({visit, edge, -1})}};
         }
-        if (nodes_[at].top < 0) return enter(at, target, edge), Event();
-        if (nodes_[target].top < 0) {
+        if (nodes_[at].region < 0) return enter(at, target, edge), Event();
+        if (nodes_[target].region < 0) {
             enter(target, at, edge);
             return look_at(at), Event();
         }
         const int32_t a = nodes_[at].visit, b = nodes_[target].visit;
-        return {Event::kMeet, nodes_[at].top, nodes_[target].top, at,
+        return {Event::kMeet, top_at(at), top_at(target), at,
                 {visits_[a].defect, visits_[b].defect, add_path({a, edge, b})}};
     }
 
     // A region reaches a node from one that is in it.
     void enter(int32_t node, int32_t from, int32_t edge) {
         const int32_t visit = nodes_[from].visit;
-        occupy(node, nodes_[from].top, {node, visit, edge, visits_[visit].defect});
+        occupy(node, top_at(from), {node, visit, edge, visits_[visit].defect});
         look_at(node);
     }
 
     void occupy(int32_t at, int32_t region, const Visit& visit) {
         Node& node = nodes_[at];
-        Region& r = regions_[region];
-        node.top = region, node.visit = static_cast<int32_t>(visits_.size());
-        node.wrapped = -(r.intercept + r.slope * now_);
-        node.next_in_shell = r.shell, r.shell = at;
+        node.region = region, node.visit = static_cast<int32_t>(visits_.size());
+        node.arrival = extents_[region].intercept + extents_[region].slope * now_;
+        node.next_in_shell = regions_[region].shell, regions_[region].shell = at;
         visits_.push_back(visit);
     }
 
@@ -264,7 +279,7 @@ class Flooder {
         if (r.shell < 0 || r.shell == r.node) return true;
         const int32_t left = r.shell;
         r.shell = nodes_[left].next_in_shell;
-        nodes_[left].top = -1;
+        nodes_[left].region = -1;
         look_at(left);
         set_due_of_shrinking(region);
         return false;
@@ -273,7 +288,7 @@ class Flooder {
     void set_due_of_shrinking(int32_t region) {
         Region& r = regions_[region];
         const bool ends = r.shell < 0 || r.shell == r.node;
-        r.due = r.intercept + (ends ? 0 : nodes_[r.shell].wrapped);
+        r.due = extents_[region].intercept - (ends ? 0 : nodes_[r.shell].arrival);
         push(r.due, ~region);
     }
 
@@ -288,6 +303,17 @@ class Flooder {
         std::push_heap(events_.begin(), events_.end());
     }
 
+    int32_t top_at(int32_t node) const { return extents_[nodes_[node].region].top; }
+
+    // The slope and the outermost region of a region and of all in it.
+    void change(int32_t region, int32_t top, int32_t slope) {
+        Extent& extent = extents_[region];
+        extent.intercept += (extent.slope - slope) * now_;
+        extent.slope = slope, extent.top = top;
+        const Region& r = regions_[region];
+        for (int32_t k = 0; k < r.children; k++) change(child(r, k).region, top, slope);
+    }
+
     template <class Visitor>
     void for_each_node(int32_t region, const Visitor& visit) {
         const Region& r = regions_[region];
@@ -298,14 +324,16 @@ class Flooder {
     const Arcs& arcs_;
     std::vector<Node> nodes_;
     int32_t limit_;  // targets from here on are the boundary
-    const float* weights_ = nullptr;
+    Weights weights_;
     Time now_ = 0;
     std::vector<Visit> visits_;
     std::vector<Region> regions_;
+    std::vector<Extent> extents_;  // of regions
     std::vector<Child> children_;
     std::vector<Path> paths_;
     std::vector<Due> events_;  // a heap
     std::vector<int32_t> due_unvisited_;  // nodes
+    std::vector<int32_t> moved_;          // children
 };
 
 }  // namespace matching

@@ -24,6 +24,15 @@ struct Graph {
     int32_t num_edges() const { return static_cast<int32_t>(first.size()); }
 };
 
+// Weights of edges in one shot, one for every edge; without any, the graph's own. Whether weights are negative
+// says which edges are taken first, the absolute values what it costs to change that.
+struct Weights {
+    const float* of_shot = nullptr;
+    bool are_logits = false;  // those of the edges being there: a weight is -logit
+    // In units of the arcs, even and not negative; an edge is as negative as in the graph.
+    const int32_t* in_units = nullptr;
+};
+
 // An edge as seen from one of its ends.
 struct Arc {
     int32_t target;  // a detector, or `Arcs::hub` or `Arcs::boundary`
@@ -36,11 +45,12 @@ struct Arcs {
     // Half units of the largest fixed weight: PyMatching's, so that both round weights alike.
     static constexpr int32_t kLargest = (1 << 24) - 1;
 
-    // `is_hub_edge`: of boundary edges, per edge, or empty. Throws std::invalid_argument for ends and weights that cannot be.
-    explicit Arcs(const Graph& graph, std::vector<uint8_t> is_hub_edge = {})
+    // `is_hub_edge`: of boundary edges, per edge, or empty. `later`: other weights that edges get, which count for
+    // the units. Throws std::invalid_argument for ends and weights that cannot be.
+    explicit Arcs(const Graph& graph, std::vector<uint8_t> is_hub_edge = {}, const std::vector<float>& later = {})
         : hub(graph.num_detectors), boundary(hub + 1), is_hub(std::move(is_hub_edge)) {
         check(graph);
-        units = units_of(graph.weights);
+        units = units_of(graph.weights, later);
         starts.assign(graph.num_detectors + 2, 0);  // the hub has no arcs of its own
         for (int32_t e = 0; e < graph.num_edges(); e++) {
             for (const int32_t end : {graph.first[e], graph.second[e]}) {
@@ -52,7 +62,7 @@ struct Arcs {
         for (int32_t e = graph.num_edges() - 1; e >= 0; e--) {
             const int32_t a = graph.first[e], b = graph.second[e];
             if (a < 0) continue;
-            const int32_t weight = static_cast<int32_t>(rounded(graph.weights[e]));
+            const int32_t weight = rounded(graph.weights[e]);
             const int32_t outside = !is_hub.empty() && is_hub[e] ? hub : boundary;
             arcs[--starts[a]] = {b < 0 ? outside : b, e, weight};
             if (b >= 0) arcs[--starts[b]] = {a, e, weight};
@@ -61,7 +71,9 @@ struct Arcs {
     }
 
     // |weight| in units of the graph's own weights: even.
-    Time rounded(float weight) const { return 2 * std::llround(std::fabs(static_cast<double>(weight)) * units); }
+    int32_t rounded(float weight) const {
+        return static_cast<int32_t>(2 * std::llround(std::fabs(static_cast<double>(weight)) * units));
+    }
 
     const Arc* begin(int32_t node) const { return arcs.data() + starts[node]; }
     const Arc* end(int32_t node) const { return arcs.data() + starts[node + 1]; }
@@ -100,12 +112,14 @@ struct Arcs {
         }
     }
 
-    static double units_of(const std::vector<float>& weights) {
+    static double units_of(const std::vector<float>& weights, const std::vector<float>& later) {
         double largest = 0;
         bool whole = true;
-        for (const float weight : weights) {
-            largest = std::max(largest, std::fabs(static_cast<double>(weight)));
-            whole &= std::round(weight) == weight;
+        for (const std::vector<float>* some : {&weights, &later}) {
+            for (const float weight : *some) {
+                largest = std::max(largest, std::fabs(static_cast<double>(weight)));
+                whole &= std::round(weight) == weight;
+            }
         }
         return (whole && largest <= kLargest) || largest == 0 ? 1 : kLargest / largest;
     }

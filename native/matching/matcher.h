@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include "blossoms.h"
-#include "classes.h"
-#include "graph.h"
+#include "matching/blossoms.h"
+#include "matching/classes.h"
+#include "matching/graph.h"
 
 namespace matching {
 
@@ -25,8 +25,9 @@ namespace matching {
 struct PreparedGraph {
     // `flips`: whether an edge flips the observable whose classes are asked for, per edge; or empty. Throws
     // std::invalid_argument; see `Graph` and `flips_on_boundary`.
-    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {})
-        : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips)) {
+    // `later`: see `Arcs`.
+    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {}, const std::vector<float>& later = {})
+        : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips), later) {
         for (int32_t e = 0; e < graph.num_edges(); e++) {
             if (graph.first[e] >= 0 && graph.weights[e] < 0) negative.push_back(e);
         }
@@ -48,12 +49,6 @@ struct PreparedGraph {
     }
 };
 
-// Weights of one shot's edges, in their order.
-struct ShotWeights {
-    const float* values;
-    bool are_logits = false;  // of edges being there: a weight is -logit
-};
-
 // Finds the lightest set of edges that explains a set of detections: edges of an odd number at detectors that
 // fired, of an even number at the others. One object per thread; nothing is allocated after the first shots.
 class Matcher {
@@ -63,55 +58,65 @@ class Matcher {
         : graph_(std::move(graph)), blossoms_(graph_->arcs), is_odd_(graph_->graph.num_detectors, 0),
           is_chosen_(graph_->graph.first.size(), 0) {}
 
-    // By the graph's weights. `detections`: detectors that fired (of those given twice, nothing is left). Writes
-    // the edges, ascending, and the sum of their weights (unless null). False where no edges explain them.
-    bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
-        return solve(detections, nullptr) && collect(nullptr, edges, weight);
-    }
-
-    // By this shot's weights, one for every edge.
-    bool match(std::span<const int32_t> detections, const ShotWeights& weights, std::vector<int32_t>& edges,
+    // `detections`: detectors that fired (of those given twice, nothing is left). Writes the edges, ascending, and
+    // the sum of their weights (unless null). False where no edges explain them: those written leave one
+    // detector over in every connected part of the graph where one has to be.
+    bool match(std::span<const int32_t> detections, const Weights& weights, std::vector<int32_t>& edges,
                double* weight) {
-        return solve(detections, &weights) && collect(&weights, edges, weight);
+        const bool explained = solve(detections, weights);
+        collect(weights, edges, weight);
+        return explained;
+    }
+    // By the graph's weights, or by this shot's, one for every edge.
+    bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
+        return match(detections, Weights{}, edges, weight);
     }
     bool match(std::span<const int32_t> detections, const float* weights, std::vector<int32_t>& edges,
                double* weight) {
-        return match(detections, ShotWeights{weights}, edges, weight);
+        return match(detections, Weights{weights}, edges, weight);
     }
 
     // The lightest edges that leave the observable alone and those that flip it; a class that nothing explains
-    // has no edges and infinite weight. `weights`: null for the graph's own. Needs a graph with flips.
-    void match_classes(std::span<const int32_t> detections, const ShotWeights* weights,
+    // has no edges and infinite weight. Needs a graph with flips.
+    void match_classes(std::span<const int32_t> detections, const Weights& weights,
                        std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
         for (int k = 0; k < 2; k++) edges[k].clear(), weight[k] = std::numeric_limits<double>::infinity();
         if (!solve(detections, weights)) return;
-        double lighter = 0;
-        collect(weights, class_edges_, &lighter);
-        int which = 0;
-        for (const int32_t edge : class_edges_) which ^= graph_->flips[edge] & 1;
-        edges[which].swap(class_edges_), weight[which] = lighter;
-        if (blossoms_.change_parity()) collect(weights, edges[1 - which], &weight[1 - which]);
+        const int which = parity();
+        collect(weights, edges[which], &weight[which]);
+        if (blossoms_.change_parity(weight[1 - which])) collect(weights, edges[1 - which], &weight[1 - which]);
+    }
+
+    // The least weight with the observable flipped less that without: infinite where only one of them explains
+    // the detections, not a number where nothing does. Gaps above `limit` are `limit`, which takes less time.
+    double gap(std::span<const int32_t> detections, const Weights& weights, double limit) {
+        constexpr double kInfinity = std::numeric_limits<double>::infinity();
+        if (!solve(detections, weights)) return std::numeric_limits<double>::quiet_NaN();
+        const double sign = parity() ? -1 : 1;
+        const double gap = blossoms_.change_parity(limit) ? blossoms_.gained() : kInfinity;
+        return sign * std::min(gap, limit);
     }
 
     // Edges that the last matching changed: those it has and negative ones that it has not; in any order.
     const std::vector<int32_t>& changed() const { return changed_; }
 
+    const PreparedGraph& prepared() const { return *graph_; }
     const Graph& graph() const { return graph_->graph; }
 
   private:
-    bool solve(std::span<const int32_t> detections, const ShotWeights* weights) {
+    bool solve(std::span<const int32_t> detections, const Weights& weights) {
         odd_.clear(), base_.clear();
         for (const int32_t detector : detections) toggle(detector);
-        if (!weights) {
-            base_ = graph_->negative;
+        if (weights.of_shot) {
+            find_negative(weights);
         } else {
-            find_negative(*weights);
+            base_ = graph_->negative;
         }
         for (const int32_t edge : base_) {
             toggle(graph_->graph.first[edge]);
             if (graph_->graph.second[edge] >= 0) toggle(graph_->graph.second[edge]);
         }
-        blossoms_.begin(weights ? weights->values : nullptr);
+        blossoms_.begin(weights);
         for (const int32_t detector : odd_) {
             if (!is_odd_[detector]) continue;
             is_odd_[detector] = 0;
@@ -120,30 +125,37 @@ class Matcher {
         return blossoms_.solve();
     }
 
+    // Whether what was found flips the observable.
+    int parity() {
+        int odd = 0;
+        for (const int32_t edge : base_) odd ^= graph_->flips[edge];
+        blossoms_.for_each_edge([&](int32_t edge) { odd ^= graph_->flips[edge]; });
+        return odd & 1;
+    }
+
     void toggle(int32_t detector) {
         is_odd_[detector] ^= 1;
         odd_.push_back(detector);
     }
 
-    void find_negative(const ShotWeights& weights) {
+    void find_negative(const Weights& weights) {
+        const float* values = weights.of_shot;
         const int32_t count = graph_->graph.num_edges();
         constexpr int32_t kBlock = 64;
         for (int32_t start = 0; start < count; start += kBlock) {
             const int32_t end = std::min(start + kBlock, count);
             // Few are: whole blocks are passed over first, which compilers do with vectors.
             int32_t any = 0;
-            for (int32_t e = start; e < end; e++) {
-                any |= weights.are_logits ? weights.values[e] > 0 : weights.values[e] < 0;
-            }
+            for (int32_t e = start; e < end; e++) any |= weights.are_logits ? values[e] > 0 : values[e] < 0;
             if (!any) continue;
             for (int32_t e = start; e < end; e++) {
-                const bool is = weights.are_logits ? weights.values[e] > 0 : weights.values[e] < 0;
+                const bool is = weights.are_logits ? values[e] > 0 : values[e] < 0;
                 if (is && graph_->graph.first[e] >= 0) base_.push_back(e);
             }
         }
     }
 
-    bool collect(const ShotWeights* weights, std::vector<int32_t>& edges, double* weight) {
+    void collect(const Weights& weights, std::vector<int32_t>& edges, double* weight) {
         changed_.clear(), edges.clear();
         blossoms_.for_each_edge([&](int32_t edge) {
             is_chosen_[edge] ^= 1;
@@ -157,7 +169,6 @@ class Matcher {
         keep_chosen(edges);
         std::sort(edges.begin(), edges.end());
         if (weight) *weight = weight_of(weights, edges);
-        return true;
     }
 
     // Leaves each edge that is chosen once, and none chosen.
@@ -171,10 +182,16 @@ class Matcher {
         edges.resize(kept);
     }
 
-    double weight_of(const ShotWeights* weights, const std::vector<int32_t>& edges) const {
+    double weight_of(const Weights& weights, const std::vector<int32_t>& edges) const {
+        const std::vector<float>& fixed = graph_->graph.weights;
         double sum = 0;
-        for (const int32_t edge : edges) sum += weights ? weights->values[edge] : graph_->graph.weights[edge];
-        return weights && weights->are_logits ? -sum : sum;
+        if (weights.in_units) {
+            for (const int32_t edge : edges) sum += fixed[edge] < 0 ? -weights.in_units[edge] : weights.in_units[edge];
+            return sum / (2 * graph_->arcs.units);
+        }
+        const float* values = weights.of_shot ? weights.of_shot : fixed.data();
+        for (const int32_t edge : edges) sum += values[edge];
+        return weights.are_logits ? -sum : sum;
     }
 
     std::shared_ptr<const PreparedGraph> graph_;
@@ -183,7 +200,7 @@ class Matcher {
     std::vector<uint8_t> is_chosen_;         // per edge
     std::vector<int32_t> odd_;               // detectors that were toggled
     std::vector<int32_t> base_;              // edges of negative weight
-    std::vector<int32_t> changed_, class_edges_;
+    std::vector<int32_t> changed_;
 };
 
 }  // namespace matching

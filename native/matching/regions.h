@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "graph.h"
+#include "matching/graph.h"
 
 namespace matching {
 
@@ -32,10 +32,15 @@ struct Visit {
 // Of outermost regions: matched, or in an alternating tree, where even ones grow and odd ones shrink.
 enum class Label : int8_t { kMatched, kEven, kOdd };
 
+// How far a region reaches: intercept + slope * time, its radius and those of all blossoms around it together.
+struct Extent {
+    Time intercept = 0;
+    int32_t slope = 0;
+    int32_t top = -1;  // the outermost region around it, or itself
+};
+
 // The region of a defect, or a blossom.
 struct Region {
-    Time intercept = 0;  // the radius is intercept + slope * time
-    int32_t slope = 0;
     int32_t node = -1;    // of a defect
     int32_t parent = -1;  // the blossom around it
     int32_t shell = -1;   // the last node that it reached, from which the others follow

@@ -14,7 +14,7 @@ import numpy as np
 
 from predecoder.correction.decision import Decision
 from predecoder.correction.residual import make_residual
-from predecoder.inference import NativeVolumes, PrecisionChoice, fitting_shots, make_engine
+from predecoder.inference import NativeEngine, PrecisionChoice, fitting_shots, make_engine
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ResidualNetwork:
             native=native,
         )
         """Logits float32 `(B, M)` of shots."""
-        self.native = isinstance(self.logits, NativeVolumes)
+        self.native = isinstance(self.logits, NativeEngine)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = problem.layout.num_observables
         self.apply = make_residual(problem.moves, native=native)
@@ -93,7 +93,6 @@ class ResidualNetwork:
         size = _BATCHES_PER_DECISION * self.batch_shots
         if self._threads > 1:
             size = max(1, min(size, -(-len(packed) // self._threads)))
-        size = -(-size // self.logits.lanes) * self.logits.lanes
         parts = [slice(start, start + size) for start in range(0, len(packed), size)]
         if self._threads == 1 or len(parts) == 1:
             for part in parts:

@@ -1,33 +1,32 @@
 """From bit-packed shots to a network's logits: engines, the precision they compute in, and where they run.
 
-`make_engine` picks an engine for a network, a device and a precision: C++ where it can (`NativeNetwork` in
-float32, `NativeQuantizedNetwork` in int8), NumPy for int8 without a compiler (`ReferenceQuantizedNetwork`),
-torch for everything else (`TorchEngine`). `infer_tiled` computes a volume block by block, `running` sets
-torch up for one run. Importing this package does not import torch.
+`make_engine` picks an engine for a network, a device and a precision: C++ for separable networks on a CPU,
+in float32 or int8 (`NativeEngine`), torch for everything else (`TorchEngine`). `LayerNetwork` is the engine
+in C++ for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume block by block,
+`running` sets torch up for one run. Importing this package does not import torch.
 """
 
 from predecoder.inference.device import running, select_device
 from predecoder.inference.engine import Engine, make_engine
-from predecoder.inference.native_float32 import NativeNetwork
-from predecoder.inference.native_int8 import NativeQuantizedNetwork
-from predecoder.inference.native_volumes import NativeVolumes
+from predecoder.inference.layer_kinds import LayerInputs
+from predecoder.inference.layer_network import LayerNetwork, Repeats
+from predecoder.inference.native_engine import NativeEngine
 from predecoder.inference.precision import PRECISIONS, Precision, PrecisionChoice, choose_precision
 from predecoder.inference.quantized_tables import QuantizationError, QuantizedTables
-from predecoder.inference.reference_int8 import ReferenceQuantizedNetwork
 from predecoder.inference.tiles import Tile, halo_blocks, infer_tiled, tiles, with_halo
 from predecoder.inference.torch_engine import TorchEngine, fitting_shots
 
 __all__ = [
     "PRECISIONS",
     "Engine",
-    "NativeNetwork",
-    "NativeQuantizedNetwork",
-    "NativeVolumes",
+    "LayerInputs",
+    "LayerNetwork",
+    "NativeEngine",
     "Precision",
     "PrecisionChoice",
     "QuantizationError",
     "QuantizedTables",
-    "ReferenceQuantizedNetwork",
+    "Repeats",
     "Tile",
     "TorchEngine",
     "choose_precision",

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from predecoder.inference.native_float32 import NativeNetwork
-from predecoder.inference.native_int8 import NativeQuantizedNetwork
+from predecoder.inference.native_engine import NativeEngine
 from predecoder.inference.precision import Precision, PrecisionChoice, choose_precision
-from predecoder.inference.quantized_tables import QuantizedTables
-from predecoder.inference.reference_int8 import ReferenceQuantizedNetwork
 from predecoder.inference.torch_engine import TorchEngine
 from qec import DecodingProblem
 
@@ -30,11 +27,9 @@ class Engine(Protocol):
     """A network on one decoding problem.
 
     Attributes:
-        lanes: shots that are computed side by side: fewer take as long.
         precision: what it computes in (`predecoder.inference.precision`).
     """
 
-    lanes: int
     precision: Precision
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
@@ -58,8 +53,8 @@ def make_engine(
         precision: see `choose_precision`.
         batch_shots: shots that torch computes at a time; by default, what fits the cache.
         threads: that torch uses for large batches; by default those it has.
-        native: whether an engine in C++ may be used, for separable networks on a CPU. In int8 the logits are
-            the same bits without; in float32 they differ by rounding.
+        native: whether the engine in C++ may be used in float32, for separable networks on a CPU. Without it
+            logits differ by rounding.
 
     Raises:
         ValueError: the network or the device does not have this precision.
@@ -68,10 +63,9 @@ def make_engine(
     config = network.config
     chosen = choose_precision(precision, quantized=config.quantized, device_type=device.type)
     if chosen == "int8":
-        tables = QuantizedTables(problem, network)
-        return NativeQuantizedNetwork(tables) if native else ReferenceQuantizedNetwork(tables)
-    if chosen == "float32" and native and device.type == "cpu" and NativeNetwork.runs(config):
-        return NativeNetwork(problem, network)
+        return NativeEngine(problem, network, precision="int8")
+    if chosen == "float32" and native and device.type == "cpu" and NativeEngine.runs(config):
+        return NativeEngine(problem, network, precision="float32")
     return TorchEngine(
         problem, network, device=device, precision=chosen, batch_shots=batch_shots, threads=threads
     )

@@ -1,26 +1,59 @@
 """A separable network's numbers as tables: its weights, and what it adds for a patch and its noise.
 
-Shape legend: T layers, (I, J) cells of 2 x 2 ancillas, C channels, o channels out.
+Shape legend: T layers, (I, J) cells of 2 x 2 ancillas, C channels, o channels out. Tables of biases have an
+entry for every kind of layer (`LayerKinds`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from predecoder.inference.table_layout import DETECTORS, cells
-from qec import DecodingProblem
+from predecoder.inference.layer_kinds import LayerInputs, LayerKinds
+from predecoder.inference.precision import Precision
+from predecoder.inference.table_layout import DETECTORS
 
 if TYPE_CHECKING:
     import torch
 
     from predecoder.network import SeparableNetwork
 
-__all__ = ["first_layer_bias", "float_tables", "position_bias"]
+__all__ = [
+    "FloatTables",
+    "first_layer_bias",
+    "first_layer_inputs",
+    "float_weights",
+    "position_bias",
+    "timelines",
+]
 
 
-def float_tables(network: SeparableNetwork) -> dict[str, np.ndarray]:
+class FloatTables:
+    """A separable network in float32 on the layers of some experiments.
+
+    Attributes:
+        arrays: the tables by name, as `FloatTables` of `native/network/tables.h` has them.
+        timelines: of every experiment, int32 `(T, 2)`: the kinds of each layer's biases.
+    """
+
+    precision: Precision = "float32"
+
+    def __init__(self, network: SeparableNetwork, experiments: Sequence[LayerInputs]) -> None:
+        """Copy the weights."""
+        first, first_kinds = first_layer_bias(network, experiments)
+        position, position_kinds = position_bias(network, experiments)
+        self.arrays = float_weights(network) | {"first_layer_bias": first, "position_bias": position}
+        self.timelines = timelines(first_kinds, position_kinds)
+
+
+def timelines(first_layer: LayerKinds, position: LayerKinds) -> list[np.ndarray]:
+    """Join the kinds of two tables of biases: int32 `(T, 2)` of every experiment."""
+    return [np.stack(pair, axis=1) for pair in zip(first_layer.of, position.of, strict=True)]
+
+
+def float_weights(network: SeparableNetwork) -> dict[str, np.ndarray]:
     """Return a network's weights.
 
     Returns:
@@ -39,80 +72,82 @@ def float_tables(network: SeparableNetwork) -> dict[str, np.ndarray]:
     }
 
 
-def first_layer_bias(network: SeparableNetwork, problem: DecodingProblem) -> np.ndarray:
+def first_layer_inputs(
+    network: SeparableNetwork, experiments: Sequence[LayerInputs]
+) -> tuple[Sequence[tuple[torch.nn.Conv3d, int, np.ndarray]], LayerKinds]:
+    """Return what the first layer sums up beside its convolution of the detections, and the layers' kinds.
+
+    Returns:
+        Convolutions, with the first of their input channels that counts and the inputs themselves, a layer of
+        every kind with those around it: `(kinds, n, 3, I, J)`.
+    """
+    presence = [experiment.present for experiment in experiments]
+    if network.noise_embedding is None:
+        kinds = LayerKinds.sort(presence, reach=1)
+        return [(network.embed, DETECTORS, kinds.around(presence))], kinds
+    features = [_given(experiment) for experiment in experiments]
+    both = [np.concatenate(pair, axis=1, dtype=np.float32) for pair in zip(presence, features, strict=True)]
+    kinds = LayerKinds.sort(both, reach=1)
+    parts = [
+        (network.embed, DETECTORS, kinds.around(presence)),
+        (network.noise_embedding, 0, kinds.around(features)),
+    ]
+    return parts, kinds
+
+
+def first_layer_bias(
+    network: SeparableNetwork, experiments: Sequence[LayerInputs]
+) -> tuple[np.ndarray, LayerKinds]:
     """Compute what the first layer adds to its convolution of the detections.
 
     It is the sum of biases, of where detectors are, and of the noise features where the network has them.
 
     Returns:
-        float32 `(T, I, J, C)`.
+        float32 `(kinds, I, J, C)`, and the kinds.
     """
     import torch
 
-    # Each convolution with its inputs; the first one's come after those of the detections.
-    parts = [(network.embed, DETECTORS, cells(problem.layout.detector_grid) >= 0)]
-    if network.noise_embedding is not None:
-        features = np.concatenate([cells(grid) for grid in problem.noise_features], axis=1)
-        parts.append((network.noise_embedding, 0, features))
+    parts, kinds = first_layer_inputs(network, experiments)
     total = torch.zeros(())
     with torch.inference_mode():
         for convolution, first, planes in parts:
             weight = convolution.weight.detach().cpu()[:, first:].contiguous()
             bias = convolution.bias.detach().cpu()  # pyright: ignore[reportOptionalMemberAccess]
-            total = total + torch.nn.functional.conv3d(_as_input(planes), weight, bias, padding=1)
-    return total[0].numpy().transpose(1, 2, 3, 0)
+            x = torch.from_numpy(planes.astype(np.float32))
+            total = total + torch.nn.functional.conv3d(x, weight, bias, padding=(0, 1, 1))
+    return total[:, :, 0].numpy().transpose(0, 2, 3, 1), kinds
 
 
-def position_bias(network: SeparableNetwork, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def position_bias(
+    network: SeparableNetwork, experiments: Sequence[LayerInputs]
+) -> tuple[np.ndarray, LayerKinds]:
     """Compute what every block adds to its depthwise convolution: biases, and the patch embedding's.
 
-    Args:
-        network: on any device.
-        present: bool `(T, 4, I, J)`: where detectors are.
-
     Returns:
-        float32 `(blocks, kinds, I, C, J)`, and the kind of every layer, int32 `(T,)`: most are alike.
+        float32 `(blocks, kinds, I, J, C)`, and the kinds.
     """
     import torch
 
+    presence = [experiment.present for experiment in experiments]
     biases = torch.stack([block.depthwise.bias for block in network.trunk])  # pyright: ignore
     biases = biases.detach().cpu()[:, :, None, None]
-    rows, columns = present.shape[2:]
     if network.patch_embedding is None:
-        everywhere = biases.expand(-1, -1, rows, columns).swapaxes(1, 2).numpy()
-        return everywhere[:, None], np.zeros(len(present), dtype=np.int32)
-    reach = network.patch_embedding.REACH
-    first, kind = kinds_of_layers(present, reach=reach)
+        everywhere = biases.expand(-1, -1, *presence[0].shape[2:]).numpy()
+        kinds = LayerKinds([(0, 0)], [np.zeros(len(layers), np.int32) for layers in presence], 0)
+        return everywhere.transpose(0, 2, 3, 1)[:, None], kinds
+    kinds = LayerKinds.sort(presence, reach=network.patch_embedding.REACH)
     tables = []
     with torch.inference_mode():
-        for t in first:
-            low = max(0, t - reach)
-            around = _as_input(present[low : t + reach + 1]).to(network.embed.weight.device)
-            added = torch.cat(network.position_biases(around))[:, :, t - low]  # pyright: ignore
-            tables.append((biases + added.cpu()).swapaxes(1, 2).numpy())
-    return np.stack(tables, axis=1), kind
+        for number, t in kinds.first:
+            low = max(0, t - kinds.reach)
+            around = presence[number][low : t + kinds.reach + 1].transpose(1, 0, 2, 3)[None]
+            x = torch.from_numpy(around.astype(np.float32)).to(network.embed.weight.device)
+            added = torch.cat(network.position_biases(x))[:, :, t - low]  # pyright: ignore
+            tables.append((biases + added.cpu()).numpy())
+    return np.stack(tables, axis=1).transpose(0, 1, 3, 4, 2), kinds
 
 
-def kinds_of_layers(present: np.ndarray, *, reach: int) -> tuple[list[int], np.ndarray]:
-    """Sort layers into kinds that have the same detectors up to `reach` layers around.
-
-    Returns:
-        The first layer of every kind, and the kind of every layer, int32 `(T,)`.
-    """
-    outside: list[bytes | None] = [None] * reach
-    layers = [*outside, *(layer.tobytes() for layer in present), *outside]
-    first: dict[tuple[bytes | None, ...], int] = {}
-    kind = np.empty(len(present), dtype=np.int32)
-    starts = []
-    for t in range(len(present)):
-        kind[t] = first.setdefault(tuple(layers[t : t + 2 * reach + 1]), len(first))
-        if kind[t] == len(starts):
-            starts.append(t)
-    return starts, kind
-
-
-def _as_input(planes: np.ndarray) -> torch.Tensor:
-    """Channels of cells `(T, n, I, J)` as a convolution takes them: `(1, n, T, I, J)`."""
-    import torch
-
-    return torch.from_numpy(planes.transpose(1, 0, 2, 3).astype(np.float32))[None]
+def _given(experiment: LayerInputs) -> np.ndarray:
+    if experiment.features is None:
+        raise ValueError("a noise-conditioned network needs the noise features of every layer")
+    return experiment.features

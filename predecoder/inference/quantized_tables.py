@@ -1,19 +1,20 @@
-"""Tables of a quantized network on a layout: everything that its int8 engines read.
+"""Tables of a quantized network: everything that its int8 engine reads.
 
 Shape legend: C channels, o channels out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from predecoder.inference.exact_tables import exact_first_layer_bias, exact_position_bias
-from predecoder.inference.network_tables import float_tables
-from predecoder.inference.table_layout import cells
-from qec import DecodingProblem
+from predecoder.inference.layer_kinds import LayerInputs
+from predecoder.inference.network_tables import float_weights, timelines
+from predecoder.inference.precision import Precision
 
 if TYPE_CHECKING:
     from predecoder.network import Network, QuantizedSeparableNetwork
@@ -22,7 +23,6 @@ __all__ = ["CHUNK", "QuantizationError", "QuantizedTables"]
 
 CHUNK = 32
 """Inputs of a pointwise convolution whose products are added up in 16 bits without saturation."""
-_POINTWISE_TILE, _HEAD_TILE = 4, 6
 _HIDDEN, _WEIGHT = 127, 127
 """The largest hidden activation, and weight of a pointwise convolution."""
 _STREAM = 28_000
@@ -42,32 +42,35 @@ class QuantizationError(ValueError):
 
 
 class QuantizedTables:
-    """A quantized network, scaled to its calibrated ranges, on one decoding problem: alike on every machine.
+    """A quantized network, scaled to its calibrated ranges, on the layers of some experiments.
+
+    They are alike on every machine. Scales are those of the last experiment's layers.
 
     Attributes:
-        layout, moves: of the problem.
-        arrays: the tables by name, as `integer_network.cpp` lays them out.
-        channels: C.
-        reach: layers on either side that a layer's logits depend on.
+        arrays: the tables by name, as `QuantizedTables` of `native/network/tables.h` has them.
+        timelines: of every experiment, int32 `(T, 2)`: the kinds of each layer's biases.
     """
 
-    def __init__(self, problem: DecodingProblem, network: Network) -> None:
+    precision: Precision = "int8"
+
+    def __init__(self, network: Network, experiments: Sequence[LayerInputs]) -> None:
         """Copy the weights.
 
         Raises:
             QuantizationError: int8 cannot hold the network.
             ValueError: the network is not of the quantized family.
         """
-        config = network.config
-        if not config.quantized:
-            raise ValueError(f"int8 engines run networks of the family 'quantized-separable', not {config}")
+        if not network.config.quantized:
+            raise ValueError(
+                f"int8 engines run networks of the family 'quantized-separable', not {network.config}"
+            )
         quantized = cast("QuantizedSeparableNetwork", network)
-        self.layout, self.moves = problem.layout, problem.moves
-        self.channels, self.reach = config.channels, config.halo[0]
-        added, kind = exact_position_bias(quantized, cells(problem.layout.detector_grid) >= 0)
-        bias = exact_first_layer_bias(quantized, problem)
-        tables = float_tables(quantized) | {"first_layer_bias": bias, "position_bias": added}
-        self.arrays = _integer_tables(tables, _Scales.of(tables, quantized)) | {"kind": kind}
+        position, position_kinds = exact_position_bias(quantized, experiments)
+        first, first_kinds = exact_first_layer_bias(quantized, experiments)
+        tables = float_weights(quantized) | {"first_layer_bias": first, "position_bias": position}
+        scales = _Scales.of(tables, quantized, kinds=np.unique(position_kinds.of[-1]))
+        self.arrays = _integer_tables(tables, scales)
+        self.timelines = timelines(first_kinds, position_kinds)
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,13 @@ class _Scales:
     pointwise: np.ndarray
 
     @classmethod
-    def of(cls, tables: dict[str, np.ndarray], network: QuantizedSeparableNetwork) -> _Scales:
+    def of(
+        cls, tables: dict[str, np.ndarray], network: QuantizedSeparableNetwork, *, kinds: np.ndarray
+    ) -> _Scales:
         """The finest scales that hold the calibrated ranges and keep every factor below one, but for 0.2 %.
+
+        Args:
+            kinds: of layers whose position biases they hold.
 
         Raises:
             QuantizationError: there are none.
@@ -106,7 +114,7 @@ class _Scales:
         stream = np.maximum(stream_range, tiny) / _STREAM
         hidden = np.maximum(hidden_range, tiny) / _HIDDEN
         absolute = np.abs(tables["depthwise"]).sum(axis=2).astype(np.float64)
-        largest_bias = np.abs(tables["position_bias"]).max(axis=(1, 2, 4))
+        largest_bias = np.abs(tables["position_bias"][:, kinds]).max(axis=(1, 2, 3))
         for _ in range(_MOST_PASSES):
             stencil = np.maximum(np.maximum(absolute, tiny), largest_bias / (stream * _STREAM))
             wanted_hidden = np.maximum(hidden, 1.0001 * stream * stencil)
@@ -139,7 +147,7 @@ def _largest_sum(weights: np.ndarray) -> np.ndarray:
 
 
 def _integer_tables(tables: dict[str, np.ndarray], scales: _Scales) -> dict[str, np.ndarray]:
-    """Tables of integers in the order in which the engine reads them."""
+    """Tables of integers."""
     stencil_unit = scales.stream * scales.depthwise * (2**15 / _WHOLE)
     head = tables["head"] * scales.stream
     absolute = np.abs(head)
@@ -150,26 +158,19 @@ def _integer_tables(tables: dict[str, np.ndarray], scales: _Scales) -> dict[str,
     )
     head_scale = np.maximum(np.max(bounds, axis=0), np.finfo(np.float32).tiny)
     pointwise = np.rint(tables["pointwise"] * scales.hidden[:, None, :] / scales.pointwise[:, :, None])
-    pairs = np.ascontiguousarray(pointwise.astype(np.int8)).view(np.int16)
     return {
         "embed": _rounded(tables["embed"] / scales.stream),
         "first_layer_bias": _rounded(tables["first_layer_bias"] / scales.stream),
         "depthwise": _rounded(tables["depthwise"] / scales.depthwise[:, :, None] * _WHOLE),
-        "position_bias": _rounded(tables["position_bias"] / stencil_unit[:, None, None, :, None]),
+        "position_bias": _rounded(tables["position_bias"] / stencil_unit[:, None, None, None, :]),
         "gain": _rounded(stencil_unit / scales.hidden * 2**15),
-        "pointwise": _tiled(np.stack([pairs, pairs], axis=-1).view(np.int32)[..., 0], _POINTWISE_TILE),
+        "pointwise": pointwise.astype(np.int8),
         "pointwise_gain": _rounded(scales.pointwise / scales.stream * 2**15),
         "pointwise_bias": _rounded(tables["pointwise_bias"] / scales.stream),
-        "head": _tiled(_rounded(head / head_scale[:, None]).view(np.int32), _HEAD_TILE),
+        "head": _rounded(head / head_scale[:, None]),
         "head_scale": head_scale.astype(np.float32),
         "head_bias": np.rint(tables["head_bias"] / head_scale).astype(np.int32),
     }
-
-
-def _tiled(pairs: np.ndarray, tile: int) -> np.ndarray:
-    """Pairs of weights int32 `(..., o, C / 2)` as `(..., o / tile, C / 2, tile)`: a few outputs at a time."""
-    *many, outputs, inputs = pairs.shape
-    return pairs.reshape(*many, outputs // tile, tile, inputs).swapaxes(-2, -1)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

@@ -32,8 +32,6 @@ _BLOCKS_PER_TILE = 32_768
 class TorchEngine:
     """A network on one decoding problem, by torch; see `Engine`."""
 
-    lanes = 1
-
     def __init__(
         self,
         problem: DecodingProblem,

@@ -88,9 +88,9 @@ def batches(
         return
     streams = streams or expand_tasks(stage.tasks)[0]
     unpackers: dict[int, _Unpacker] = {}
-    reuse, count = Reuse(stage.data.passes), stage.data.workers
-    first = received = reuse.batch_of(reuse.group_start(steps.start))
-    stop = max(reuse.batch_of(step) for step in steps[-reuse.pool :]) + 1
+    reuse, count = Reuse(stage.data.passes, stage.data.pool), stage.data.workers
+    first = received = reuse.oldest(steps.start)
+    stop = reuse.round_of(steps[-1]) + 1
     maker = BatchMaker(stage, snapshots=snapshots, processes=processes)
     workers = [_Worker(maker, range(first + w, stop, count)) for w in range(count)]
     pool: dict[int, Made] = {}
@@ -98,9 +98,9 @@ def batches(
         for step in steps:
             batch = reuse.batch_of(step)
             while received <= batch:
-                pool[received % reuse.pool] = workers[(received - first) % count].receive()
+                pool[received % reuse.span] = workers[(received - first) % count].receive()
                 received += 1
-            made = pool[batch % reuse.pool]
+            made = pool[batch % reuse.span]
             if made.stream not in unpackers:
                 unpackers[made.stream] = _Unpacker(streams[made.stream])
             yield unpackers[made.stream](made)

@@ -26,7 +26,8 @@ class DataConfig:
         network: that network's weights, a shipped name or a path.
         blocks_per_batch: size of a batch in blocks of 2 layers by 2 x 2 ancillas, so that batches of
             all distances cost the same.
-        passes: how often a batch is used, a few others in between (`reuse`).
+        passes: how often a batch is used, many others in between (`reuse`).
+        pool: batches that are held to be used again. A run that goes on from a checkpoint makes them anew.
         workers: processes that make batches, for each one that trains.
     """
 
@@ -34,14 +35,17 @@ class DataConfig:
     network: str = "accurate"
     blocks_per_batch: int = 16_000
     passes: int = 1
+    pool: int = 64
     workers: int = 1
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
-        for name in ("blocks_per_batch", "passes", "workers"):
+        for name in ("blocks_per_batch", "passes", "pool", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data {name}={getattr(self, name)!r} is less than 1")
+        if self.pool < self.passes > 1:
+            raise ValueError(f"data pool={self.pool} is less than passes={self.passes}; hold as many or more")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class ClassLossConfig:
 
     Attributes:
         marginal_weight: of the cross-entropy to the labels, in nats per shot, beside the class's.
-        small_gap: nats between the two classes below which a mined shot is kept.
+        small_gap: nats between the network's two classes below which a mined shot is kept.
+        plain_gap: nats between those of plain matching from which on a shot is not looked at.
         mine_every: steps after which shots are mined with newer weights.
         miner: weights to mine with in place of the network in training, a shipped name or a path: a small
             network doubts nearly all shots that a large one fails on, and takes a tenth of the time.
@@ -109,11 +114,12 @@ class ClassLossConfig:
 
     marginal_weight: float = 0.02
     small_gap: float = 2.0
+    plain_gap: float = 6.0
     mine_every: int = 100
     miner: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("marginal_weight", "small_gap"):
+        for name in ("marginal_weight", "small_gap", "plain_gap"):
             if getattr(self, name) < 0:
                 raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
         if not isinstance(self.mine_every, int) or self.mine_every < 1:

@@ -176,8 +176,8 @@ class _Files:
         self._drop_snapshots(run, last=run.step)
 
     def _drop_snapshots(self, run: TrainingRun, *, last: int) -> None:
-        first = Reuse(run.stage.data.passes).group_start(run.step)
-        self.snapshots.keep(first=first, last=last)
+        reuse = Reuse(run.stage.data.passes, run.stage.data.pool)
+        self.snapshots.keep(first=reuse.first_use(reuse.oldest(run.step)), last=last)
 
 
 def _steps(run: TrainingRun, files: _Files, streams: Sequence[Stream]) -> Iterator[StepReport]:

@@ -12,10 +12,9 @@ from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
-from predecoder.training.logical_class import ClassMatching
 from predecoder.training.processes import ALONE, Processes
 from predecoder.training.reuse import Reuse
-from predecoder.training.shot_selection import DisagreementShots, MinedShots
+from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 from predecoder.weights import load_network
@@ -52,19 +51,18 @@ class BatchMaker:
     def __init__(
         self, stage: StageConfig, *, snapshots: Snapshots | None = None, processes: Processes = ALONE
     ) -> None:
-        """`snapshots` hold the weights to mine with."""
+        """`snapshots` hold the weights to mine with, unless the stage names others."""
         self._streams, self._weights = expand_tasks(stage.tasks)
         self._begins = np.array([stream.task.begins for stream in self._streams])
         self._sources: dict[int, _Source] = {}
         self._disagreement: dict[int, DisagreementShots] = {}
         self._stage, self._processes = stage, processes
-        snapshots = None if stage.class_loss.miner else snapshots
-        self._miner = _Miner(stage, snapshots) if snapshots or stage.class_loss.miner else None
+        self._miner = _Miner(stage, snapshots)
 
     def __call__(self, batch: int) -> Made:
         """Batch number `batch` of this process, which is that of a step where batches are used once."""
         torch.set_num_threads(1)  # in this worker, beside the trainer
-        step = Reuse(self._stage.data.passes).first_use(batch)
+        step = Reuse(self._stage.data.passes, self._stage.data.pool).first_use(batch)
         k = batch * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._stage.seed, k])
         weights = np.where(self._begins <= step, self._weights, 0)
@@ -87,13 +85,11 @@ class BatchMaker:
         stream = self._streams[index]
         if stream.task.shots == "all":
             return None
+        if stream.task.shots == "mined":
+            return self._miner.keep(index, stream, step)
         if index not in self._disagreement:
             self._disagreement[index] = DisagreementShots(stream.dem)
-        if stream.task.shots == "disagreement":
-            return self._disagreement[index]
-        if self._miner is None:
-            raise ValueError(f"task {stream.name} is mined, but there are no weights to mine with")
-        return self._miner.keep(index, stream, self._disagreement[index], step)
+        return self._disagreement[index]
 
     def _source(self, stream: Stream) -> _Source:
         data = self._stage.data
@@ -103,41 +99,42 @@ class BatchMaker:
 
 
 class _Miner:
-    """The network that a step is mined with, on the streams that are asked for.
+    """The network that mines the shots of a step, on the streams that are asked for.
 
-    It is that of `class_loss.miner`, or the one in training as it was at a snapshot.
+    It is that of `class_loss.miner`, or the one in training as it was at the step's snapshot.
     """
 
     def __init__(self, stage: StageConfig, snapshots: Snapshots | None) -> None:
         self._stage, self._snapshots = stage, snapshots
-        self._matchings: dict[int, list[ClassMatching]] = {}
+        self._matchers: dict[int, ShotMatchers] = {}
         self._engines: dict[int, Engine] = {}
         self._network: Network | None = None
         self._source_step = -1
 
-    def keep(self, index: int, stream: Stream, disagreement: DisagreementShots, step: int) -> MinedShots:
+    def keep(self, index: int, stream: Stream, step: int) -> MinedShots:
         """The rule for one stream at one step."""
-        network = self._network_of(step)
-        if index not in self._matchings:
-            observables = range(stream.problem.layout.num_observables)
-            self._matchings[index] = [ClassMatching(stream.problem.moves, k) for k in observables]
+        network, settings = self._network_of(step, stream), self._stage.class_loss
+        if index not in self._matchers:
+            self._matchers[index] = ShotMatchers.of(stream.problem)
         if index not in self._engines:
             # In training not in int8: the ranges that it needs are measured when a stage ends.
-            precision = "auto" if self._stage.class_loss.miner else "float32"
+            precision = "auto" if settings.miner else "float32"
             self._engines[index] = make_engine(
                 stream.problem, network, device=torch.device("cpu"), precision=precision
             )
         return MinedShots(
-            disagreement,
-            self._matchings[index],
+            self._matchers[index],
             self._engines[index],
-            small_gap=self._stage.class_loss.small_gap,
+            small_gap=settings.small_gap,
+            plain_gap=settings.plain_gap,
         )
 
-    def _network_of(self, step: int) -> Network:
-        if self._snapshots is None:
+    def _network_of(self, step: int, stream: Stream) -> Network:
+        if self._stage.class_loss.miner:
             self._network = self._network or load_network(self._stage.class_loss.miner)
             return self._network
+        if self._snapshots is None:
+            raise ValueError(f"task {stream.name} is mined, but there are no weights to mine with")
         source = self._snapshots.source_step(step)
         if self._network is None or source != self._source_step:
             state = self._snapshots.wait_for(step)

@@ -52,7 +52,7 @@ class DecodeConfig(NetworkFlags):
     """Format of --obs."""
     decoder: str = "pymatching"
     """Name of the decoder; predecoder+NAME puts the network before any of them, and
-    neural-matching matches on the network's logits."""
+    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
     versus: str | None = None
     """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
     out: Path | None = None

@@ -14,7 +14,7 @@ from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, seed, weights_file
 from sims.cli.parse_flags import parse_flags
-from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX, NamedDecoder
+from sims.decoders import NEURAL, PREDECODER_PREFIX, NamedDecoder
 from sims.latency.measure import DEFAULT_BATCH_SHOTS, Contender, LatencyPlan, contenders, measure
 from sims.latency.report import OUTPUTS, LatencyPoint, latency_table, summary_frame, write_report
 from sims.sweeps.tasks import Basis, CircuitFamily, decoder_dem
@@ -41,7 +41,7 @@ class LatencyConfig(NetworkFlags, CircuitFamily):
     basis: tuple[Basis, ...] = ("x",)
     """Bases of the logical qubit that is kept."""
     decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching")
-    """neural-matching, and global decoders, each of which is measured alone and as predecoder+NAME."""
+    """neural-matching, neural-ensemble, and global decoders, each measured alone and as predecoder+NAME."""
     single_shots: int = 1000
     """Shots decoded one at a time; p99.9 needs 1000."""
     batched_shots: int = 4096
@@ -92,7 +92,7 @@ def _decoders(config: LatencyConfig) -> list[NamedDecoder]:
     """Every decoder of the flags once, with the network before it where it has room for one."""
     names = [name.removeprefix(PREDECODER_PREFIX) for name in at_least_one("--decoder", config.decoder)]
     return [
-        config.build(name if name == NEURAL_MATCHING else PREDECODER_PREFIX + name, threads=config.threads)
+        config.build(name if name in NEURAL else PREDECODER_PREFIX + name, threads=config.threads)
         for name in dict.fromkeys(names)
     ]
 

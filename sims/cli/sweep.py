@@ -39,7 +39,7 @@ class SweepConfig(NetworkFlags, CircuitFamily):
         "predecoder+pymatching-correlated",
     )
     """Names of decoders; predecoder+NAME puts the network before any of them, and
-    neural-matching matches on the network's logits."""
+    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
     max_shots: int = 15_000
     """Shots of every task."""
     max_errors: int | None = None

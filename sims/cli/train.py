@@ -108,7 +108,8 @@ def _files_of(config: TrainConfig) -> tuple[str | Path | None, ...]:
     """What a run reads: weights to start from and to learn from, and error models."""
     stages = config.stages
     models = [task.dem for stage in stages for task in stage.tasks]
-    return (*(stage.init for stage in stages), *(stage.data.network for stage in stages), *models)
+    weights = [(stage.init, stage.data.network, stage.class_loss.miner or None) for stage in stages]
+    return (*(name for names in weights for name in names), *models)
 
 
 def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, processes: Processes) -> Network:

@@ -26,6 +26,7 @@ _KNOWN = {
     BASELINE: Look("#000000", "-", "o"),
     "pymatching-correlated": Look("#0072b2", (0, (6, 2)), "s"),
     "neural-matching": Look("#d55e00", "-", "D"),
+    "neural-ensemble": Look("#a50026", (0, (1, 1)), "D"),
     "predecoder+pymatching": Look("#e69f00", (0, (1, 1.2)), "^"),
     "predecoder+pymatching-correlated": Look("#56b4e9", (0, (6, 2, 1, 2)), "v"),
 }

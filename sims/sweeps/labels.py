@@ -8,7 +8,7 @@ from typing import Any
 
 import sinter
 
-from sims.decoders import NEURAL_MATCHING, PREDECODER_PREFIX
+from sims.decoders import NEURAL, PREDECODER_PREFIX
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
 DECODER_DETAILS = ("weights", "device", "policy", "precision")
@@ -65,11 +65,12 @@ def sweep_order(stats: sinter.TaskStats) -> tuple[Any, ...]:
     """Sort key of rows: by circuit as a sweep goes through them, and PyMatching first in each.
 
     Circuits are by distance, p, basis and what else differs; decoders are those without a network,
-    neural-matching, then predecoder+X in the order of the X. `check_metadata` comes before.
+    neural-matching, neural-ensemble, then predecoder+X in the order of the X. `check_metadata` comes
+    before.
     """
     metadata = stats.json_metadata
     circuit = (metadata["d"], metadata["p"], metadata["basis"], metadata["rounds"], str(circuit_key(stats)))
-    network = stats.decoder.startswith(PREDECODER_PREFIX) * 2 + (stats.decoder == NEURAL_MATCHING)
+    network = stats.decoder.startswith(PREDECODER_PREFIX) * 2 + (stats.decoder in NEURAL)
     name = stats.decoder.removeprefix(PREDECODER_PREFIX)
     known = _FIRST_DECODERS.index(name) if name in _FIRST_DECODERS else len(_FIRST_DECODERS)
     return (*circuit, network, known, name, str(sorted(metadata.items())))

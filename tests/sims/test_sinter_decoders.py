@@ -26,7 +26,10 @@ needs_weights = pytest.mark.skipif(not shipped_weights(), reason="no weights in 
 def test_names_are_the_command_lines() -> None:
     plain = {name for name in decoder_names() if is_available(name)}
     decoders = sinter_decoders()
-    assert set(decoders) == plain | {f"predecoder+{name}" for name in plain} | {"neural-matching"}
+    assert set(decoders) == plain | {f"predecoder+{name}" for name in plain} | {
+        "neural-matching",
+        "neural-ensemble",
+    }
     for decoder in decoders.values():
         pickle.dumps(decoder)
 
@@ -70,7 +73,7 @@ def test_a_predecoded_decoder_knows_its_weights_and_device(two_weights: tuple[Pa
 def test_a_decoder_by_name_is_that_of_the_door(two_weights: tuple[Path, Path]) -> None:
     decoder = make_decoder("predecoder+pymatching", weights=two_weights[0], policy="complete")
     assert (decoder.weights_path, decoder.policy) == (two_weights[0], "complete")  # pyright: ignore
-    with pytest.raises(ValueError, match=r"unknown decoder 'neural'.*neural-matching, and predecoder\+NAME"):
+    with pytest.raises(ValueError, match=r"unknown decoder 'neural'.*neural-ensemble, and predecoder\+NAME"):
         make_decoder("neural")
 
 

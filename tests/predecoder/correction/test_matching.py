@@ -7,17 +7,10 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import torch
 
-import predecoder.correction.python_matching
 import qec
 from global_decoders import make_decoder
 from predecoder.correction import AbstainPolicy, MatchingDecision
 from predecoder.neural_matching import CompiledNeuralMatching
-
-
-@pytest.fixture(params=[True, False], ids=["native", "python"])
-def native(request) -> bool:
-    """Whether C++ may be used; where there is no compiler, both are Python."""
-    return request.param
 
 
 def _logits(model, rng: np.random.Generator, shots: int, *, spread: float = 3.0) -> np.ndarray:
@@ -51,52 +44,39 @@ def _likeliest(model, log_odds: np.ndarray, detections: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("basis", ["x", "z"])
-def test_no_explanation_is_likelier(model, native, basis):
+def test_no_explanation_is_likelier(model, basis):
     m, rng = model(3, 2, basis), np.random.default_rng(5)
     logits, detections = _logits(m, rng, 40), _detections(m, rng, 40)
-    moves = MatchingDecision(m.problem, native=native)(logits, _packed(detections))
+    moves = MatchingDecision(m.problem)(logits, _packed(detections))
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
     for y, odds, s in zip(moves, logits, detections, strict=True):
         assert odds @ y == pytest.approx(_likeliest(m, odds, s), abs=1e-3)
 
 
-def test_it_is_the_likeliest_however_far_one_looks_first(model, monkeypatch):
-    """A reach too short for most shots sends them to the next one; the answers stay as likely."""
-    m, rng = model(5, 5), np.random.default_rng(6)
-    logits, packed = _logits(m, rng, 60, spread=2.0), _packed(_detections(m, rng, 60))
-    decision = MatchingDecision(m.problem, native=False)
-    monkeypatch.setattr(predecoder.correction.python_matching, "_REACHES", (np.inf,))
-    whole = decision(logits, packed)
-    monkeypatch.setattr(predecoder.correction.python_matching, "_REACHES", (2.0, 6.0, 15.0, np.inf))
-    near = decision(logits, packed)
-    likelihood = [(moves * logits).sum(axis=1) for moves in (whole, near)]
-    assert likelihood[1] == pytest.approx(likelihood[0], abs=1e-3)
-
-
-def test_a_batch_equals_its_single_shots(model, native):
+def test_a_batch_equals_its_single_shots(model):
     m, rng = model(5, 5, "z"), np.random.default_rng(7)
     logits, packed = _logits(m, rng, 50), _packed(_detections(m, rng, 50))
-    decision = MatchingDecision(m.problem, native=native)
+    decision = MatchingDecision(m.problem)
     together = decision(logits, packed)
     single = [decision(logits[k : k + 1], packed[k : k + 1])[0] for k in range(50)]
     assert np.array_equal(together, np.array(single))
     assert decision(logits[:0], packed[:0]).shape == (0, m.moves.num_moves)
 
 
-def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model, native):
+def test_sure_moves_that_explain_the_shot_are_taken_as_they_are(model):
     """Without defects there is nothing to match."""
     m, rng = model(5, 3), np.random.default_rng(8)
     truth = (rng.random((20, m.moves.num_moves)) < 0.05).astype(np.uint8)
     detections = ((m.moves.matrix.astype(int) @ truth.T).T % 2).astype(np.uint8)
     logits = (10 * truth - 5.0).astype(np.float32)
-    assert np.array_equal(MatchingDecision(m.problem, native=native)(logits, _packed(detections)), truth)
+    assert np.array_equal(MatchingDecision(m.problem)(logits, _packed(detections)), truth)
 
 
-def test_shots_with_a_doubtful_cluster_are_left_alone(model, native):
+def test_shots_with_a_doubtful_cluster_are_left_alone(model):
     """Every cluster's weight by hand: connected flipped edges, the boundary connecting nothing."""
     m, rng = model(5, 3), np.random.default_rng(10)
     logits, packed = _logits(m, rng, 80), _packed(_detections(m, rng, 80))
-    sure, moves = logits > 0, MatchingDecision(m.problem, native=native)(logits, packed)
+    sure, moves = logits > 0, MatchingDecision(m.problem)(logits, packed)
     heaviest = np.zeros(80)
     for shot, (before, after) in enumerate(zip(sure, moves.astype(bool), strict=True)):
         flipped = np.flatnonzero(before != after)
@@ -104,7 +84,7 @@ def test_shots_with_a_doubtful_cluster_are_left_alone(model, native):
         _, cluster = scipy.sparse.csgraph.connected_components(touched.T.astype(int) @ touched)
         heaviest[shot] = np.bincount(cluster, weights=weight).max(initial=0)
     threshold = float(np.median(heaviest))
-    left = MatchingDecision(m.problem, abstain_above=threshold, native=native)(logits, packed)
+    left = MatchingDecision(m.problem, abstain_above=threshold)(logits, packed)
     assert np.array_equal(left[heaviest <= threshold - 1e-3], moves[heaviest <= threshold - 1e-3])
     assert not left[heaviest > threshold + 1e-3].any()
     assert 20 < left.any(axis=1).sum() < 60
@@ -121,13 +101,13 @@ def test_the_abstention_threshold_is_the_same_for_any_length(distance, p, thresh
         assert got == pytest.approx(threshold, abs=0.1)
 
 
-def test_with_equal_logits_it_decodes(model, native):
+def test_with_equal_logits_it_decodes(model):
     """Every move equally unlikely: the shortest correction, without diagonal edges and rates."""
     m = model(3, 3)
     graph = make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)
     packed, truth, _ = m.dem.compile_sampler(seed=9).sample(3000, bit_packed=True)
     logits = np.full((3000, m.moves.num_moves), -4.0, dtype=np.float32)
-    moves = MatchingDecision(m.problem, native=native)(logits, packed)
+    moves = MatchingDecision(m.problem)(logits, packed)
     wrong = (truth != ((m.moves.observables.astype(int) @ moves.T).T % 2)).any(axis=1).sum()
     plain = graph.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     best = (plain != truth).any(axis=1).sum()
@@ -144,23 +124,3 @@ def test_whatever_the_network_says_everything_is_explained(model, random_network
     assert np.array_equal((m.moves.matrix.astype(int) @ moves.T).T % 2, detections)
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     assert np.array_equal(answers, (m.moves.observables.astype(int) @ moves.T).T % 2)
-
-
-def test_threads_may_look_at_batches_of_different_sizes(model, monkeypatch):
-    """While one thread makes rows for a large batch, another makes fewer."""
-    m, rng = model(3, 3), np.random.default_rng(12)
-    logits, packed = _logits(m, rng, 40), _packed(_detections(m, rng, 40))
-    decision = MatchingDecision(m.problem, native=False)
-    graph = decision._python._graph
-    concatenate, others = np.concatenate, [np.ones((2, m.moves.num_moves))]
-
-    def interrupted(*arguments, **options):
-        if others:
-            graph.of(others.pop())
-        return concatenate(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(predecoder.correction.python_matching.np, "concatenate", interrupted)
-        graph.of(np.ones((40, m.moves.num_moves)))
-    expected = MatchingDecision(m.problem, native=False)(logits, packed)
-    assert np.array_equal(decision(logits, packed), expected)

@@ -1,6 +1,7 @@
 """Batches depend on the step alone, and workers neither outlive their trainer nor die in silence."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import time
 from pathlib import Path
@@ -166,25 +167,38 @@ def test_batches_come_with_the_true_observables(stage):
     assert 0 < made.observables.sum() < len(made.observables)
 
 
-@pytest.mark.parametrize("passes", [1, 2, 3])
-def test_batches_take_turns(passes):
-    """Each is used as often as it is to be, in groups of eight where that is more than once."""
-    reuse = Reuse(passes)
-    used = [reuse.batch_of(step) for step in range(48)]
-    assert sorted(used) == sorted([batch for batch in range(48 // passes) for _ in range(passes)])
+@pytest.mark.parametrize(
+    ("passes", "pool", "spacing"), [(1, 64, 63), (2, 2, 1), (2, 8, 7), (3, 8, 3), (4, 64, 21), (5, 5, 1)]
+)
+def test_batches_take_turns(passes, pool, spacing):
+    """Each is used as often as it is to be, no sooner again than after `spacing` others; few are held."""
+    reuse = Reuse(passes, pool)
+    assert reuse.spacing == spacing
+    steps = 40 * passes + 3 * pool * passes
+    used = [reuse.batch_of(step) for step in range(steps)]
     if passes == 1:
-        assert used == list(range(48))
-    for step, batch in enumerate(used):
-        assert used.index(batch) == reuse.first_use(batch)
-        still_used = {reuse.first_use(other) for other in used[step:]}
-        assert reuse.group_start(step) <= min(still_used)
+        assert used == list(range(steps))
+    uses = {batch: [step for step, other in enumerate(used) if other == batch] for batch in set(used)}
+    assert sorted(uses) == list(range(max(used) + 1))
+    for batch, when in uses.items():
+        assert when[0] == reuse.first_use(batch)
+        assert len(when) == passes or batch > max(used) - passes * spacing
+        assert all(later - one > spacing - 1 for one, later in itertools.pairwise(when))
+    for step in range(steps):
+        later = used[step:]
+        assert reuse.oldest(step) <= min(later)
+        assert max(used[: step + 1]) == reuse.round_of(step)
+        assert reuse.round_of(step) - reuse.oldest(step) < min(pool, reuse.span)
+    # Fresh ones alone at first, then one in `passes`.
+    assert used[:spacing] == list(range(spacing))
+    assert reuse.round_of(steps - 1) - reuse.round_of(steps - 1 - 10 * passes) == 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [0, 5, 11, 16, 19])
 def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, start):
-    twice = dataclasses.replace(stage, data=dataclasses.replace(stage.data, passes=2, workers=2))
-    maker, reuse = BatchMaker(twice), Reuse(2)
+    twice = dataclasses.replace(stage, data=dataclasses.replace(stage.data, passes=2, pool=8, workers=2))
+    maker, reuse = BatchMaker(twice), Reuse(2, 8)
     for step, batch in zip(range(start, 21), batches(twice, steps=range(start, 21)), strict=True):
         made = maker(reuse.batch_of(step))
         assert made.stream == batch.stream

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pymatching
+import pytest
 
 from predecoder.correction import MatchingDecision
-from predecoder.training.logical_class import ClassMatching
-from predecoder.training.shot_selection import DisagreementShots, MinedShots
+from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 
 
 def test_disagreement_shots_are_those_that_the_matchers_decide_differently(model):
@@ -19,19 +19,33 @@ def test_disagreement_shots_are_those_that_the_matchers_decide_differently(model
     assert 10 < disagreement.sum() < 400
 
 
-def test_mined_shots_are_those_and_the_ones_that_the_network_is_wrong_or_unsure_about(model):
-    """By the policy that matches whole, and by costs of both classes."""
+@pytest.mark.parametrize("largest", [np.inf, 5.0, 0.0])
+def test_mined_shots_are_those_and_the_ones_that_the_network_is_wrong_or_unsure_about(model, largest):
+    """By the policy that matches whole, and by costs of both classes; only where plain matching is near."""
     m = model(3, 3)
     packed, _, _ = m.dem.compile_sampler(seed=3).sample(3000, bit_packed=True)
     rng = np.random.default_rng(1)
     of_shot = (4 * rng.normal(size=(len(packed), m.moves.num_moves))).astype(np.float32)
-    disagreement, matching = DisagreementShots(m.dem), ClassMatching(m.moves)
-    kept = MinedShots(disagreement, [matching], lambda _: of_shot, small_gap=0.7)(packed)
+    of_row = {row.tobytes(): logits for row, logits in zip(packed, of_shot, strict=True)}
+    of_shot = np.array([of_row[row.tobytes()] for row in packed])
+    matchers, asked = ShotMatchers.of(m.problem), []
+    (matching,) = matchers.classes
+
+    def logits(rows):
+        asked.append(len(rows))
+        return np.array([of_row[row.tobytes()] for row in rows])
+
+    kept = MinedShots(matchers, logits, small_gap=0.7, plain_gap=largest)(packed)
     zero, one = matching.of_classes(of_shot, packed)
     gap = (of_shot.astype(np.float64) * (zero.astype(int) - one)).sum(axis=1)
-    moves = MatchingDecision(m.problem)(of_shot, packed)
-    decided = (moves @ m.moves.observables.T.toarray()).ravel() & 1
-    correlated = disagreement.predictions(packed)[1].ravel()
-    expected = disagreement(packed) | (decided != correlated) | (np.abs(gap) < 0.7)
+    decided = (MatchingDecision(m.problem)(of_shot, packed) @ m.moves.observables.T.toarray()).ravel() & 1
+    correlated = matchers.correlated.decode_shots_bit_packed(bit_packed_detection_event_data=packed).ravel()
+    plain = matchers.plain.gap(packed)
+    near, disagrees = np.abs(plain) < largest, (plain < 0) != correlated
+    sure = np.abs(plain) > 1e-3
+    of_pymatching = DisagreementShots(m.dem)(packed)  # which breaks the many ties at d = 3 otherwise
+    assert (disagrees != of_pymatching)[sure].mean() < 0.01
+    expected = near & (disagrees | (decided != correlated) | (np.abs(gap) < 0.7))
     assert np.array_equal(kept, expected)
-    assert 0 < kept.sum() < len(kept)
+    assert sum(asked) == (near & ~disagrees).sum()
+    assert 0 < kept.sum() < len(kept) or largest == 0

@@ -192,7 +192,7 @@ def test_no_move_touches_a_detector_that_nothing_flips(basis):
 @pytest.mark.parametrize("basis", ["x", "z"])
 @pytest.mark.parametrize(("distance", "rounds"), [((3, 3), 3), ((5, 5), 4), ((4, 4), 5), ((3, 5), 3)])
 def test_backwards_the_grid_is_the_same_and_turned_by_half_a_turn(distance, rounds, basis, orientation):
-    """Detector by detector: (t, i, j) from the other end of all three axes; moves and mechanisms fit again."""
+    """Detector by detector: (t, i, j) from the other end of all axes; moves and mechanisms fit again."""
     circuit = qec.memory_circuit(
         distance=distance, rounds=rounds, basis=basis, noise=qec.depolarizing(0.006), orientation=orientation
     )

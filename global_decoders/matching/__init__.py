@@ -1,0 +1,19 @@
+"""Exact minimum-weight matching in C++: edges out, weights of every shot, both logical classes.
+
+`pymatching` decodes whole shots of one DEM. What is here is for those who need more of a matching: windows
+(which edges are used), a network's logits as weights, training (the best matching of each class), soft output
+(how much the other class weighs more). It is the sparse blossom algorithm (arXiv:2303.15933), written anew in
+`native/matching`; every shot has the same result in any batch, and none is given up.
+
+    MatchingGraph              edges of a DEM: ends, weights, observables, and what they imply for each other
+    ImpliedWeights             the latter, for correlated matching
+    Matcher(graph)             matchings by the graph's weights, or by weights of every shot
+    LogitMatcher(ends)         matchings by logits of every shot, such as a network's
+    Matched, Classes, Moves    what they return
+"""
+
+from global_decoders.matching.graph import ImpliedWeights, MatchingGraph
+from global_decoders.matching.logits import LogitMatcher, Moves
+from global_decoders.matching.matcher import Classes, Matched, Matcher
+
+__all__ = ["Classes", "ImpliedWeights", "LogitMatcher", "Matched", "Matcher", "MatchingGraph", "Moves"]

@@ -1,0 +1,148 @@
+// A wave through a network whose blocks are a depthwise and a pointwise convolution, whatever its arithmetic.
+//
+// An arithmetic A has the types Number of the stream of activations and Hidden of what is between the two
+// convolutions of a block, its `sizes`, the number of `channels` that a cell takes in memory, and:
+// - first_layer_bias(kind), embed(detector, tap): Numbers of all cells, and of one;
+// - add(sum, numbers), relu(numbers, cells): of a cell, and of some;
+// - depthwise(block, kind, row, near, hidden): one row's hidden activations of nine rows' Numbers;
+// - pointwise(block, from, hidden, to): a layer's Numbers after a block;
+// - head(numbers, logits): a layer's logits, [I][J][kLogits].
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <memory>
+
+#include "network/engine.h"
+#include "network/variants/buffer.h"
+
+namespace qecpipe::network::QECPIPE_VARIANT {
+
+// The nine rows around a row and layer; those outside the volume are null: a convolution sees zeros there.
+template <class Number>
+struct Rows {
+    const Number* start[9];
+    int columns;
+};
+
+template <class A>
+class SeparableWave final : public Wave {
+    using Number = typename A::Number;
+    using Hidden = typename A::Hidden;
+
+    // A detection in a row: which detector of its cell, and the cell's column.
+    struct Event {
+        int16_t detector, column;
+    };
+
+    const A& net_;
+    const Patch patch_;
+    const int blocks_, kept_;           // layers of detections
+    const int64_t row_, layer_;         // Numbers
+    Buffer<Number> streams_;            // [blocks][3][I][J][C]: before each block, of three layers
+    Buffer<Number> last_;               // [I][J][C]
+    Buffer<Hidden> hidden_;             // [I][J][C]
+    Buffer<float> logits_;              // [I][J][kLogits]
+    Buffer<Event> events_;              // [kept][I][4 J]
+    Buffer<int32_t> counts_;            // [kept][I]
+    int64_t layers_put_ = 0;
+
+    Number* stream(int block, int64_t layer) const { return streams_ + (3 * block + layer % 3) * layer_; }
+
+public:
+    SeparableWave(const A& net, int held)
+        : net_(net), patch_(net.sizes.patch), blocks_(net.sizes.blocks), kept_(3 + held),
+          row_(static_cast<int64_t>(patch_.columns) * net.channels), layer_(patch_.rows * row_),
+          streams_(3 * blocks_ * layer_), last_(layer_), hidden_(layer_), logits_(int64_t{kLogits} * patch_.cells()),
+          events_(int64_t{kept_} * patch_.cells() * kDetectors), counts_(int64_t{kept_} * patch_.rows) {}
+
+    void start() override { layers_put_ = 0; }
+
+    void put(const Detections* layer) override {
+        const int64_t slot = layers_put_++ % kept_;
+        for (int i = 0; i < patch_.rows; ++i) {
+            Event* const first = events_ + (slot * patch_.rows + i) * kDetectors * patch_.columns;
+            Event* event = first;
+            for (int16_t detector = 0; detector < kDetectors; ++detector)
+                for (int word = 0; word < patch_.words(); ++word)
+                    for (Detections bits = *layer++; bits; bits &= bits - 1)
+                        *event++ = {detector, static_cast<int16_t>(64 * word + std::countr_zero(bits))};
+            counts_[slot * patch_.rows + i] = static_cast<int32_t>(event - first);
+        }
+    }
+
+    const float* advance(int64_t step, const Experiment& experiment) override {
+        if (step < 1) return nullptr;
+        const int64_t layers = experiment.layers;
+        if (step - 1 < layers) embed(step - 1, layers, experiment.at(step - 1).first_layer);
+        for (int block = 0; block < blocks_; ++block) {
+            const int64_t layer = step - 2 - block;
+            if (layer < 0) return nullptr;
+            if (layer < layers) run_block(block, layer, layers, experiment.at(layer).position);
+        }
+        if (step - 1 - blocks_ < 0) return nullptr;
+        net_.head(blocks_ ? last_ + 0 : stream(0, step - 1), logits_ + 0);
+        return logits_ + 0;
+    }
+
+private:
+    // The first convolution.
+    void embed(int64_t layer, int64_t layers, int kind) {
+        Number* const to = stream(0, layer);
+        std::copy_n(net_.first_layer_bias(kind), layer_, to);
+        for (int i = 0; i < patch_.rows; ++i)
+            for (int near = 0; near < 9; ++near) {
+                const int64_t from_layer = layer + near / 3 - 1;
+                const int from_row = i + near % 3 - 1;
+                if (from_layer < 0 || from_layer >= layers || from_row < 0 || from_row >= patch_.rows) continue;
+                add_events(from_layer, from_row, near, to + i * row_);
+            }
+        net_.relu(to, patch_.cells());
+    }
+
+    // Adds what the detections of one row add to another, `near` of nine.
+    void add_events(int64_t layer, int row, int near, Number* to) {
+        const int64_t at = layer % kept_ * patch_.rows + row;
+        const Event* event = events_ + at * kDetectors * patch_.columns;
+        for (const Event* const end = event + counts_[at]; event < end; ++event)
+            for (int tap = 0; tap < 3; ++tap) {
+                const int j = event->column + 1 - tap;
+                if (j < 0 || j >= patch_.columns) continue;
+                net_.add(to + static_cast<int64_t>(j) * net_.channels, net_.embed(event->detector, 3 * near + tap));
+            }
+    }
+
+    void run_block(int block, int64_t layer, int64_t layers, int kind) {
+        const Number* around[3];
+        for (int k = 0; k < 3; ++k) {
+            const int64_t from = layer + k - 1;
+            around[k] = from < 0 || from >= layers ? nullptr : stream(block, from);
+        }
+        for (int i = 0; i < patch_.rows; ++i) {
+            Rows<Number> near{{}, patch_.columns};
+            for (int k = 0; k < 9; ++k) {
+                const int from = i + k % 3 - 1;
+                near.start[k] = around[k / 3] && from >= 0 && from < patch_.rows ? around[k / 3] + from * row_ : nullptr;
+            }
+            net_.depthwise(block, kind, i, near, hidden_ + i * row_);
+        }
+        net_.pointwise(block, around[1], hidden_ + 0, block + 1 < blocks_ ? stream(block + 1, layer) : last_ + 0);
+    }
+};
+
+// A network in an arithmetic.
+template <class A>
+class SeparableNetwork final : public Network {
+    const A arithmetic_;
+
+public:
+    template <class Tables>
+    explicit SeparableNetwork(const Tables& tables)
+        : Network(tables.sizes, cpu::Variant::QECPIPE_VARIANT), arithmetic_(tables) {}
+
+    std::unique_ptr<Wave> begin(int held) const override {
+        return std::make_unique<SeparableWave<A>>(arithmetic_, held);
+    }
+};
+
+}  // namespace qecpipe::network::QECPIPE_VARIANT

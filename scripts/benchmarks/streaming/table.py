@@ -1,0 +1,294 @@
+"""Streams against the clock: sustained periods and latencies, in process and through a service.
+
+    python -m scripts.benchmarks.streaming.table            # everything, 10^6 rounds a period
+    python -m scripts.benchmarks.streaming.table --quick    # everything, in less than ten minutes
+    python -m scripts.benchmarks.streaming.table --small    # seconds: whether it runs
+
+Sliding windows that commit and look ahead d rounds, p = 0.003, blocks of d rounds, shots of 1,000 rows. A
+period counts as sustained if at the end of the run outputs were no later than a stall makes them (1 ms, or a
+hundredth of the run); the search goes up in steps of 10 % from what a round takes when it need not wait.
+Every output is compared with the same shots decoded one round at a time; one that is lost, doubled or wrong
+ends the run. The service is `qecpipe serve` in a process of its own, over a Unix socket.
+
+Puts the rows it measured into docs/results/streaming.json and the tables of streaming.md. Give the machine
+nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qec import output_file
+from scripts.benchmarks.results import about_run, markdown_table, write_table
+from scripts.benchmarks.streaming import targets
+from scripts.benchmarks.streaming.ler import measure_ler
+from scripts.benchmarks.streaming.periods import Effort, measure_periods
+from scripts.benchmarks.streaming.served_rows import measure_overhead, measure_streams
+
+PARTS = ("in-process", "service", "overhead", "streams", "ler")
+KEYS = {"periods": ("name", "where"), "overhead": ("name",), "streams": ("name",), "ler": ("name", "p")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        effort: for every period.
+        sampled_rows: different rows, sent over and over.
+        shot_rows: of a shot.
+        overhead_rounds: at one round a frame.
+        ler_rounds, ler_p, ler_errors: shots of the comparison with whole ones, and errors of these.
+    """
+
+    effort: Effort
+    sampled_rows: int
+    shot_rows: int
+    overhead_rounds: int
+    ler_rounds: int = 100
+    ler_p: float = 0.003
+    ler_errors: int = 3000
+
+
+FULL = Size(
+    effort=Effort(rounds=10**6, search_seconds=1.0, most_seconds=60.0),
+    sampled_rows=50_000,
+    shot_rows=1000,
+    overhead_rounds=50_000,
+)
+QUICK = replace(
+    FULL,
+    effort=Effort(rounds=2 * 10**5, search_seconds=0.5, most_seconds=3.0),
+    sampled_rows=20_000,
+    overhead_rounds=10_000,
+    ler_errors=1000,
+)
+SMALL = Size(
+    effort=Effort(rounds=400, search_seconds=0.2, most_seconds=0.2, stall_ms=1e4),
+    sampled_rows=100,
+    shot_rows=20,
+    overhead_rounds=40,
+    ler_rounds=5,
+    ler_p=0.01,
+    ler_errors=5,
+)
+OVERHEAD_PERIOD_US = 50.0
+"""Calm: a round is dealt with long before the next."""
+STREAMS_SPARE = 1.5
+"""How much longer than the sustained period the streams' common one is."""
+
+
+def measure(
+    chosen: Sequence[targets.Setup], parts: Sequence[str], size: Size, *, p: float = 0.003
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(table, row) as they are measured."""
+    first = chosen[0]
+    for setup in chosen:
+        needed = [part for part in ("in-process", "service") if part in parts]
+        if setup is first:
+            needed += [part for part in ("overhead", "streams") if part in parts]
+        if needed:
+            yield from _measure_loads(setup, needed, size, p=p)
+    for setup in (one for one in chosen if "ler" in parts and one.distance <= 5):
+        yield "ler", measure_ler(setup, rounds=size.ler_rounds, p=size.ler_p, errors=size.ler_errors)
+
+
+def _measure_loads(
+    setup: targets.Setup, parts: Sequence[str], size: Size, *, p: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    circuit, shots = targets.sampled(setup, shot_rows=size.shot_rows, p=p, rows=size.sampled_rows)
+    if "in-process" in parts:
+        target = targets.in_process(setup, circuit, shots)
+        yield "periods", measure_periods(setup, "in process", target, size.effort)
+    if not {"service", "overhead", "streams"}.intersection(parts):
+        return
+    with targets.service() as address:
+        period_us = setup.must_us
+        if "service" in parts:
+            with targets.served(setup, circuit, shots, address=address) as served:
+                row = measure_periods(setup, "service", served, size.effort)
+            period_us = STREAMS_SPARE * row["period_us"]
+            yield "periods", row
+        common = {"circuit": circuit, "shots": shots, "address": address}
+        if "overhead" in parts:
+            yield (
+                "overhead",
+                measure_overhead(setup, **common, period_us=OVERHEAD_PERIOD_US, rounds=size.overhead_rounds),
+            )
+        if "streams" in parts:
+            rounds = size.effort.report_rounds(8 * period_us)
+            yield "streams", measure_streams(setup, **common, period_us=period_us, rounds=rounds)
+
+
+def render_periods(rows: Sequence[dict[str, Any]]) -> str:
+    """Sustained periods and latencies."""
+    columns = (
+        "sliding windows, c = b = d",
+        "where",
+        "requirement; goal, µs a round",
+        "sustained, µs a round",
+        "p50 / p99 / p99.9 at it, µs",
+        "at the requirement, µs",
+        "at the goal, µs",
+        "backlog, most; end",
+        "met",
+    )
+    return markdown_table(columns, (_period_cells(row) for row in rows))
+
+
+def _period_cells(row: dict[str, Any]) -> list[object]:
+    at = {one["name"]: one for one in row["at"]}
+    sustained = at["sustained"]
+    return [
+        row["name"],
+        row["where"],
+        f"{row['must_us']:g}; {row['goal_us']:g}",
+        f"**{row['period_us']:.2f}**",
+        _latency(sustained),
+        _latency(at.get("must")),
+        _latency(at.get("goal")),
+        f"{sustained['backlog_most']}; {sustained['backlog_end']}",
+        verdict(row),
+    ]
+
+
+def _latency(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "–"
+    values = one["latency_us"]
+    return " / ".join(f"{values[name]:.0f}" for name in ("p50", "p99", "p99.9"))
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """'goal', 'requirement' or 'no': the best of these whose period, and latencies if any, are met."""
+    for name in ("goal", "must"):
+        if row["period_us"] > row[f"{name}_us"]:
+            continue
+        limits = row[f"{name}_latency_us"]
+        reports = [one for one in row["at"] if one["period_us"] <= row[f"{name}_us"] and one["sustained"]]
+        if limits is None or any(
+            one["latency_us"]["p50"] <= limits[0] and one["latency_us"]["p99"] <= limits[1] for one in reports
+        ):
+            return {"goal": "goal", "must": "requirement"}[name]
+    return "no"
+
+
+def render_overhead(rows: Sequence[dict[str, Any]]) -> str:
+    """What a service adds to a round that comes alone."""
+    columns = ("one round a frame", "period, µs", "", "in process, µs", "service, µs", "added, µs")
+    return markdown_table(
+        columns,
+        (
+            [row["name"], f"{row['period_us']:g}", quantile, *row[quantile].values()]
+            for row in rows
+            for quantile in ("p50", "p99")
+        ),
+    )
+
+
+def render_streams(rows: Sequence[dict[str, Any]]) -> str:
+    """Streams at once."""
+    columns = (
+        "streams",
+        "each, µs a round",
+        "p99 alone, µs",
+        "p99 of one with all their rounds",
+        "p99 of each",
+        "largest / alone",
+    )
+    return markdown_table(
+        columns,
+        (
+            [
+                f"{row['streams']} of {row['name']}",
+                row["period_us"],
+                row["p99_alone_us"],
+                row["p99_alone_full_rate_us"],
+                ", ".join(f"{value:.0f}" for value in row["p99_by_stream_us"]),
+                f"{row['largest_ratio']:.2f}",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def render_ler(rows: Sequence[dict[str, Any]]) -> str:
+    """Streams against whole shots."""
+    columns = (
+        "stream",
+        "p",
+        "rounds",
+        "shots",
+        "errors, whole shots",
+        "only the stream wrong",
+        "only the whole wrong",
+        "ratio",
+        "upper 95 %",
+    )
+    names = (
+        "name",
+        "p",
+        "rounds",
+        "shots",
+        "errors_whole",
+        "only_stream_wrong",
+        "only_whole_wrong",
+        "ratio",
+        "upper_95",
+    )
+    return markdown_table(columns, ([row[name] for name in names] for row in rows))
+
+
+RENDER: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "periods": render_periods,
+    "overhead": render_overhead,
+    "streams": render_streams,
+    "ler": render_ler,
+}
+
+
+def write_results(found: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> list[Path]:
+    """Put rows in place of those with the same names, and their tables into the page; returns both paths."""
+    data, page = folder / "streaming.json", folder / "streaming.md"
+    tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
+    about = about_run()
+    for table, row in found:
+        same = [tuple(row[key] for key in KEYS[table])]
+        rows = [one for one in tables.get(table, ()) if tuple(one[key] for key in KEYS[table]) not in same]
+        tables[table] = [*rows, row | {"measured": about}]
+    folder.mkdir(parents=True, exist_ok=True)
+    with output_file(data) as unfinished:
+        unfinished.write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for table, rows in tables.items():
+        write_table(page, RENDER[table](rows))
+    return [data, page]
+
+
+def main() -> None:
+    """Measure what the flags say and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true")
+    size.add_argument("--small", action="store_true")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--row", nargs="+", type=int, help="numbers of rows of the table, from 1")
+    parser.add_argument("--weights", default="realtime", help="of neural-matching")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    flags = parser.parse_args()
+    rows = targets.setups(flags.weights)
+    chosen = [rows[number - 1] for number in flags.row or range(1, len(rows) + 1)]
+    for table, row in measure(chosen, flags.part, SMALL if flags.small else QUICK if flags.quick else FULL):
+        print(json.dumps({"table": table} | row, ensure_ascii=False), flush=True)
+        paths = write_results([(table, row)], flags.out)
+    print(f"written: {', '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The streaming table: what it measures in process, what counts as met, and rows that replace their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.benchmarks.streaming import table
+from scripts.benchmarks.streaming.periods import Effort
+from scripts.benchmarks.streaming.targets import setups
+
+SETUP = replace(setups("realtime")[0], distance=3)
+SIZE = replace(
+    table.SMALL,
+    effort=Effort(rounds=60, search_seconds=0.01, most_seconds=0.01, stall_ms=1e5),
+    sampled_rows=40,
+    ler_errors=1,
+    ler_rounds=3,
+)
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[tuple[str, dict[str, Any]]]:
+    return list(table.measure([SETUP], ["in-process", "ler"], SIZE, p=0.01))
+
+
+def test_a_period_is_measured_with_every_output_checked(measured: list[tuple[str, dict[str, Any]]]) -> None:
+    kind, row = measured[0]
+    assert kind == "periods"
+    assert row["where"] == "in process"
+    assert row["rounds_per_shot"] == 20
+    first = row["at"][0]
+    assert first["name"] == "sustained"
+    assert first["period_us"] == row["period_us"] > row["closed_loop_us"] > 0
+    assert first["commits"] > first["results"] > 0
+    assert first["backlog_end"] == 0
+    assert first["latency_us"]["p50"] <= first["latency_us"]["p99"]
+
+
+def test_streams_are_compared_with_whole_shots(measured: list[tuple[str, dict[str, Any]]]) -> None:
+    kind, row = measured[-1]
+    assert kind == "ler"
+    assert row["errors_whole"] >= 1
+    assert row["upper_95"] >= row["ratio"] > 0
+
+
+def test_the_page_has_a_table_of_each_kind_and_rows_replace_their_own(
+    measured: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    overhead = {
+        "name": "one",
+        "period_us": 50.0,
+        "rounds": 10,
+        "turns": 1,
+        "p50": {"in_process_us": 1.0, "service_us": 5.0, "added_us": 4.0},
+        "p99": {"in_process_us": 2.0, "service_us": 9.0, "added_us": 7.0},
+    }
+    streams = {
+        "name": "one",
+        "streams": 2,
+        "period_us": 8.0,
+        "rounds": 10,
+        "p99_alone_us": 10.0,
+        "p99_alone_full_rate_us": 20.0,
+        "p99_by_stream_us": [11.0, 15.0],
+        "largest_ratio": 1.5,
+    }
+    (tmp_path / "streaming.md").write_text("# Streaming\n\nWhat it means.\n")
+    found = [*measured, ("overhead", overhead), ("streams", streams)]
+    table.write_results(found, tmp_path)
+    table.write_results([("streams", streams | {"largest_ratio": 1.25})], tmp_path)
+    page = (tmp_path / "streaming.md").read_text()
+    assert page.startswith("# Streaming\n\nWhat it means.\n")
+    assert sum(line.startswith("|---") for line in page.splitlines()) == 4
+    assert "| one | 50 | p50 | 1.0 | 5.0 | 4.0 |" in page
+    assert "11, 15 | 1.25 |" in page
+    assert "1.50 |" not in page
+    rows = json.loads((tmp_path / "streaming.json").read_text())
+    assert {"processor", "revision", "versions"} <= rows["periods"][0]["measured"].keys()
+    assert len(rows["streams"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("period", "p50", "p99", "verdict"),
+    [
+        (1.0, 60.0, 190.0, "goal"),
+        (1.0, 64.0, 190.0, "requirement"),
+        (2.0, 64.0, 390.0, "requirement"),
+        (2.0, 64.0, 401.0, "no"),
+        (4.1, 10.0, 20.0, "no"),
+    ],
+)
+def test_period_and_latencies_decide_together(period: float, p50: float, p99: float, verdict: str) -> None:
+    at = {"name": "sustained", "period_us": period, "sustained": True, "latency_us": {"p50": p50, "p99": p99}}
+    row = {
+        "period_us": period,
+        "must_us": 4,
+        "goal_us": 1.1,
+        "must_latency_us": (100, 400),
+        "goal_latency_us": (63, 200),
+        "at": [at],
+    }
+    assert table.verdict(row) == verdict
+    assert table.verdict(row | {"must_latency_us": None, "goal_latency_us": None, "must_us": 9}) != "no"
