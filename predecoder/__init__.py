@@ -8,6 +8,7 @@ Torch is imported where a network is built or run, not by importing this package
 
 from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_sides
 from predecoder.correction import (
+    NEURAL_MATCHING,
     Policies,
     PolicyName,
     ResidualLayer,
@@ -31,6 +32,7 @@ from predecoder.weights import (
 )
 
 __all__ = [
+    "NEURAL_MATCHING",
     "Bundle",
     "CompiledNeuralEnsemble",
     "CompiledNeuralMatching",

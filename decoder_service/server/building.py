@@ -31,10 +31,9 @@ from decoder_service.streaming import (
     SerializedModel,
     StreamDecoder,
     StreamModel,
-    check_fits,
     round_dem,
 )
-from global_decoders.windows import INNER_DECODERS, LayeredDem, WindowSizes, layers_of, shortened
+from global_decoders.windows import layers_of, shortened
 
 NICENESS = 5
 _COUNTED_DETECTORS = 1_000_000
@@ -96,33 +95,9 @@ def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None
     Raises:
         ValueError: the text does not parse, or what it says and the options do not fit each other.
     """
-    tables = _prepared(options, text, limits or BuildLimits()).encode()
-    return ServedDecoder(tables, commit=options.commit or 1)
-
-
-def tables_for(build: Build, text_of: Callable[[str], str], limits: BuildLimits) -> bytes:
-    """What `stored_tables` gives later: an encoded `PreparedStream`, or `SerializedModel` of a reload.
-
-    Args:
-        text_of: the text of a model by its digest.
-
-    Raises:
-        ValueError: as `build_decoder`.
-    """
-    options = build.options
-    if build.reload is None:
-        return _prepared(options, text_of(options.model), limits).encode()
-    model = old = _parsed(text_of(options.model), options.kind, limits)
-    rounds = options.rounds or _layers_in(model) - 1
-    if build.current is not None:
-        old = _parsed(text_of(build.current.model), build.current.kind, limits)
-    new = _parsed(text_of(build.reload.model), build.reload.kind, limits)
-    return _reloaded(old, new, options, rounds=rounds).encode()
-
-
-def _prepared(options: Open, text: str, limits: BuildLimits) -> PreparedStream:
     if options.commit is None or options.buffer is None:
         raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
+    limits = limits or BuildLimits()
     if options.commit + options.buffer > limits.window_rounds:
         raise ValueError(
             f"commit={options.commit} and buffer={options.buffer} make windows of more than "
@@ -141,28 +116,60 @@ def _prepared(options: Open, text: str, limits: BuildLimits) -> PreparedStream:
     )
     decoder.width(rounds, final=True)  # whether it can end there
     decoder.warm(rounds=rounds)
-    return decoder.prepared(rounds=rounds)
+    return ServedDecoder(decoder, rounds=rounds, commit=options.commit, num_observables=model.num_observables)
 
 
-def _reloaded(old: Parsed, new: Parsed, options: Open, *, rounds: int) -> SerializedModel:
-    """Builds and compares both models. Raises ValueError as `StreamDecoder.prepare`."""
-    assert options.commit is not None and options.buffer is not None  # noqa: PT018 - checked by the caller
-    sizes = WindowSizes(options.commit, options.buffer, options.mode)
-    weights = ""
-    if options.predecoder is not None:
-        from predecoder import load_bundle  # it loads torch
+def tables_for(build: Build, text_of: Callable[[str], str], limits: BuildLimits) -> bytes:
+    """What `stored_tables` gives later: an encoded `PreparedStream`, or `SerializedModel` of a reload.
 
-        weights = load_bundle(options.predecoder).file.sha256
-    models: list[StreamModel] = []
-    for parsed in (old, new):
-        dem = round_dem(parsed) if isinstance(parsed, stim.Circuit) else parsed
-        layers = LayeredDem.from_dem(dem, correlated=INNER_DECODERS[options.decoder])
-        models.append(
-            StreamModel.build(dem, layers=layers, sizes=sizes, decoder=options.decoder, weights=weights)
-        )
-    check_fits(*models, num_layers=rounds + 1)
-    models[1].warm(rounds + 1)
-    return SerializedModel.of(models[1])
+    With a network they are empty: it is known then that the decoder can be built where it is used.
+
+    Args:
+        text_of: the text of a model by its digest.
+
+    Raises:
+        ValueError: as `build_decoder`.
+    """
+    options = build.options
+    decoder = build_decoder(options, text_of(options.model), limits=limits)
+    rounds = decoder.shape.rounds
+    if build.reload is None:
+        return b"" if decoder.inner.weights else decoder.inner.prepared(rounds=rounds).encode()
+    if build.current is not None:
+        decoder.inner.adopt(_prepare(decoder, build.current, text_of, limits))
+    model = _prepare(decoder, build.reload, text_of, limits)
+    return b"" if decoder.inner.weights else SerializedModel.of(model).encode()
+
+
+def decoder_from(tables: bytes, build: Build, text_of: Callable[[str], str]) -> ServedDecoder:
+    """The decoder of a stream, of the tables that were built for it. Raises ValueError as `build_decoder`."""
+    if not tables:
+        return build_decoder(build.options, text_of(build.options.model))
+    prepared = PreparedStream.decode(tables)
+    return ServedDecoder(
+        StreamDecoder.of(prepared),
+        rounds=prepared.num_rounds,
+        commit=build.options.commit or 1,
+        num_observables=prepared.model.layers.num_observables,
+    )
+
+
+def reload_from(
+    tables: bytes, build: Build, decoder: ServedDecoder, text_of: Callable[[str], str]
+) -> StreamModel:
+    """The model of a RELOAD for this decoder, of the tables that were built for it."""
+    if tables:
+        return SerializedModel.decode(tables).build()
+    assert build.reload is not None
+    return _prepare(decoder, build.reload, text_of, BuildLimits())
+
+
+def _prepare(
+    decoder: ServedDecoder, reload: Reload, text_of: Callable[[str], str], limits: BuildLimits
+) -> StreamModel:
+    parsed = _parsed(text_of(reload.model), reload.kind, limits)
+    dem = round_dem(parsed) if isinstance(parsed, stim.Circuit) else parsed
+    return decoder.inner.prepare(dem, rounds=decoder.shape.rounds)
 
 
 def _parsed(text: str, kind: str, limits: BuildLimits) -> Parsed:

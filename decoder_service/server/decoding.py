@@ -1,4 +1,4 @@
-"""The decoder behind a stream: packed rows in, outcomes out, made of tables that were built elsewhere."""
+"""The decoder behind a stream: packed rows in, outcomes out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from decoder_service.protocol import Flag
 from decoder_service.server.density import DensityMeter
 from decoder_service.session import Outcome, StreamShape
-from decoder_service.streaming import Commit, PreparedStream, SerializedModel, StreamDecoder, StreamModel
+from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
 
 LISTED_ROUNDS = 4096
@@ -43,7 +43,7 @@ class RoundDecoder(Protocol):
         ...
 
     def adopt(self, prepared: Any, at_round: int) -> None:
-        """Decodes windows that commit from `at_round` on with the model that `reloaded` made."""
+        """Decodes windows that commit from `at_round` on with a model that was prepared."""
         ...
 
 
@@ -51,54 +51,47 @@ class ServedDecoder:
     """A StreamDecoder in rows of the wire; a `RoundDecoder`.
 
     Args:
-        tables: an encoded `PreparedStream`.
+        inner: warm, for shots of `rounds` rounds.
         commit: rounds between window boundaries.
 
     Raises:
         ValueError: shots of so many rounds have no widths that can be listed.
     """
 
-    def __init__(self, tables: bytes, *, commit: int) -> None:
-        prepared = PreparedStream.decode(tables)
-        self._inner = StreamDecoder.of(prepared)
-        rounds = prepared.num_rounds
+    def __init__(self, inner: StreamDecoder, *, rounds: int, commit: int, num_observables: int) -> None:
+        self.inner = inner
         self.shape = StreamShape(
-            layers=_layers(self._inner, rounds),
-            final_bits=self._inner.width(rounds, final=True),
-            num_observables=prepared.model.layers.num_observables,
+            layers=_layers(inner, rounds),
+            final_bits=inner.width(rounds, final=True),
+            num_observables=num_observables,
             commit=commit,
         )
-        self._model_id = bytes.fromhex(self._inner.model)
+        self._model_id = bytes.fromhex(inner.model)
         width = max(self.shape.layers)[1]  # of the longest run of rounds
-        self.density = DensityMeter(width, differences=prepared.input == "measurements")
+        self.density = DensityMeter(width, differences=inner.input == "measurements")
 
     @property
     def model_id(self) -> bytes:
         return self._model_id
 
     def open(self, epoch: int) -> None:
-        self._inner.reset()
-        self._inner.open(epoch)
+        self.inner.reset()
+        self.inner.open(epoch)
 
     def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
         self.density.count(sequence, bits, erased=erased)
         row = None if erased else _unpacked(bits, self.shape.bits(sequence))
-        return _outcomes(self._inner.push(sequence, row, erased), arrived)
+        return _outcomes(self.inner.push(sequence, row, erased), arrived)
 
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
-        result = self._inner.finish(_unpacked(bits, self.shape.final_bits))
+        result = self.inner.finish(_unpacked(bits, self.shape.final_bits))
         outcomes = _outcomes(result.commits, arrived)
         last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
         return [*outcomes, last]
 
     def adopt(self, prepared: StreamModel, at_round: int) -> None:
-        self._inner.adopt(prepared, at_round)
+        self.inner.adopt(prepared, at_round)
         self._model_id = bytes.fromhex(prepared.id)
-
-
-def reloaded(tables: bytes) -> StreamModel:
-    """The model of a RELOAD, from an encoded `SerializedModel`, for `ServedDecoder.adopt`."""
-    return SerializedModel.decode(tables).build()
 
 
 def _unpacked(row: bytes, bits: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from decoder_service.protocol import (
     Flag,
@@ -17,16 +18,25 @@ from decoder_service.protocol import (
     decode_message,
     split_block,
 )
-from decoder_service.server.building import build_of
+from decoder_service.server.building import build_of, decoder_from, reload_from
 from decoder_service.server.control import Build
-from decoder_service.server.decoding import ServedDecoder, reloaded
 from decoder_service.server.journal import read_segment
 from decoder_service.session import OrderingConfig, Outcome, Row, Skip, StreamSession, Swap, erased_round
 
 OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 ROWS = (FrameType.ROUNDS, FrameType.FINAL)
-Tables = Callable[[Build], bytes]
-"""Gives what was built for a stream or a model; a ValueError says why it cannot be."""
+
+
+class Sources(Protocol):
+    """What a decoder is made of; a ValueError says why it cannot be."""
+
+    def tables(self, build: Build) -> bytes:
+        """Built for a stream or a model."""
+        ...
+
+    def text(self, digest: str) -> str:
+        """Of a model."""
+        ...
 
 
 class ReplayError(ValueError):
@@ -38,18 +48,18 @@ class Replayer:
 
     Args:
         head: OPEN and OPENED.
-        tables: for the decoder and its models.
+        sources: of the decoder and its models.
     """
 
-    def __init__(self, head: Sequence[Frame], *, tables: Tables) -> None:
+    def __init__(self, head: Sequence[Frame], *, sources: Sources) -> None:
         self.options = decode_message(head[0].payload, Open)
         self.opened = decode_message(head[1].payload, Opened)
         self.reloaded: Reload | None = None
         self.conflict = False
         """The last row had the flag CONFLICT."""
-        self._tables = tables
+        self._sources = sources
         build = build_of(self.options)
-        self.decoder = ServedDecoder(tables(build), commit=self.options.commit or 1)
+        self.decoder = decoder_from(sources.tables(build), build, sources.text)
         config = OrderingConfig(window=self.opened.window, gap_deadline=1, on_gap=self.options.on_gap)
         self.session = StreamSession(
             head[0].stream,
@@ -78,7 +88,8 @@ class Replayer:
         if record.type == FrameType.RELOAD:
             reload = decode_message(record.payload, Reload)
             build = build_of(self.options, current=self.reloaded, reload=reload)
-            self.decoder.adopt(reloaded(self._tables(build)), record.sequence)
+            model = reload_from(self._sources.tables(build), build, self.decoder, self._sources.text)
+            self.decoder.adopt(model, record.sequence)
             self.reloaded = reload
             swap = Swap(record.epoch, record.sequence, reload.model, reload.kind)
             self.session.swapped(swap, self.decoder.model_id)
@@ -167,7 +178,7 @@ class Replayer:
         ]
 
 
-def replay(path: Path, *, tables: Tables) -> Iterator[tuple[list[Frame], list[Frame]]]:
+def replay(path: Path, *, sources: Sources) -> Iterator[tuple[list[Frame], list[Frame]]]:
     """Decodes a segment again: per record of input, the outputs recorded after it and those made now.
 
     Their times differ; `without_times` takes them off.
@@ -178,7 +189,7 @@ def replay(path: Path, *, tables: Tables) -> Iterator[tuple[list[Frame], list[Fr
     content = read_segment(path)
     if content.head is None or content.damage:
         raise ReplayError(f"{path}: {'; '.join(content.damage)}")
-    replayer = Replayer(content.head, tables=tables)
+    replayer = Replayer(content.head, sources=sources)
     made: list[Frame] = []
     recorded: list[Frame] = []
     for frame in content.records:

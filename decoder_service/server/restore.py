@@ -13,7 +13,7 @@ from decoder_service.server.journal import (
     read_segment,
     segments,
 )
-from decoder_service.server.replay import OUTPUTS, ROWS, Replayer, ReplayError, Tables
+from decoder_service.server.replay import OUTPUTS, ROWS, Replayer, ReplayError, Sources
 from decoder_service.server.server_stream import Position, ServerStream
 from decoder_service.server.state import StateFolder, set_aside
 from decoder_service.session import KEPT_OUTPUTS
@@ -48,7 +48,7 @@ class Restored(NamedTuple):
 
 
 def restore(
-    state: StateFolder, session: str, stream: int, *, tables: Tables, gap_deadline: int, keep: bool
+    state: StateFolder, session: str, stream: int, *, sources: Sources, gap_deadline: int, keep: bool
 ) -> Restored:
     """The last life of a stream as its journal left it; earlier ones are put away.
 
@@ -70,7 +70,7 @@ def restore(
             for name in names:
                 put_away(state, name, keep=keep)
             return Restored(None, life.damage)
-        replayer = Replayer(life.head, tables=tables)
+        replayer = Replayer(life.head, sources=sources)
         continued = _continued(replayer, life, names[-1])
     except ReplayError as error:
         copies = [str(set_aside(name.path(state.journals), state.damaged)) for name in names]

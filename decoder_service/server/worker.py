@@ -33,10 +33,9 @@ from decoder_service.protocol import (
     encode_message,
 )
 from decoder_service.server import control
-from decoder_service.server.building import build_of, stored_tables
+from decoder_service.server.building import build_of, decoder_from, reload_from, stored_tables
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.decoding import ServedDecoder, reloaded
 from decoder_service.server.journal import segments
 from decoder_service.server.metrics import WorkerMetrics, WorkerStatus, resident_bytes
 from decoder_service.server.models import ModelStore, UploadBudget
@@ -115,8 +114,9 @@ class Worker:
     async def _open(self, session: ClientSession, stream: int, options: Open) -> None:
         try:
             await self._load(self._models.text, options.model)
-            tables = await self._tables(build_of(options))
-            decoder = await self._load(lambda: ServedDecoder(tables, commit=options.commit or 1))
+            build = build_of(options)
+            tables = await self._tables(build)
+            decoder = await self._load(decoder_from, tables, build, self._models.text)
         except (ValueError, OSError) as error:
             session.post(lambda error=error: session.not_opened(stream, error))
             return
@@ -128,7 +128,7 @@ class Worker:
             await self._load(self._models.text, reload.model)
             build = build_of(stream.options, current=stream.reloaded, reload=reload)
             tables = await self._tables(build)
-            model = await self._load(reloaded, tables)
+            model = await self._load(reload_from, tables, build, stream.decoder, self._models.text)
         except (ValueError, OSError) as error:
             session.post(lambda error=error: session.not_reloaded(stream, error))
             return
@@ -195,7 +195,7 @@ class Worker:
                     folder,
                     name,
                     stream,
-                    tables=self._tables_for_restore,
+                    sources=self,
                     gap_deadline=round(self.config.gap_deadline * 1e9),
                     keep=not self.config.prune,
                 )
@@ -210,7 +210,11 @@ class Worker:
             self.event("session restored", session=name[:8], streams=len(found))
         return found
 
-    def _tables_for_restore(self, build: control.Build) -> bytes:
+    def text(self, digest: str) -> str:
+        """Of a model, for the thread of `_restored`."""
+        return self._models.text(digest)
+
+    def tables(self, build: control.Build) -> bytes:
         """`_tables`, for the thread of `_restored`."""
         tables = stored_tables(self.config.folder, build)
         if tables is None:

@@ -12,7 +12,9 @@ from functools import cached_property
 import stim
 
 from _qecpipe import StreamModel as NativeModel
+from decoder_service.streaming.predecoder_stage import PredecoderStage
 from global_decoders.windows import LayeredDem, Window, WindowGraphs, WindowSizes, check_windows
+from predecoder import NEURAL_MATCHING
 
 __all__ = ["StreamModel"]
 
@@ -26,7 +28,9 @@ class StreamModel:
         sizes: of the windows.
         graphs: built so far, shared by all shots.
         id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
-        known_slack: `slack`, of a model whose layers are only a skeleton.
+        known_slack: `slack`, of a model whose layers are only a skeleton, or that has no error model.
+        stage: the pre-decoder before the windows, with this DEM's noise features; None where there is none,
+            or a stream keeps the one that it has.
     """
 
     layers: LayeredDem
@@ -34,6 +38,7 @@ class StreamModel:
     graphs: WindowGraphs
     id: str
     known_slack: int | None = None
+    stage: PredecoderStage | None = None
 
     @classmethod
     def build(
@@ -44,14 +49,23 @@ class StreamModel:
         sizes: WindowSizes,
         decoder: str,
         weights: str = "",
+        stage: PredecoderStage | None = None,
     ) -> StreamModel:
-        """A DEM whose layers are `layers`; `weights` is the hash of the pre-decoder's network, if any.
+        """A DEM whose layers are `layers`.
+
+        Args:
+            decoder: a name in `INNER_DECODERS`, or `NEURAL_MATCHING`.
+            weights: hash of the pre-decoder's network, if there is one.
+            stage: the pre-decoder, if it changes with the DEM.
 
         Raises:
             ValueError: a DEM or decoder that windows cannot use.
         """
-        name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
-        model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
+        neural = stage is not None and decoder == NEURAL_MATCHING
+        method = decoder if neural else ""
+        name = hashlib.sha256(f"{dem}{weights}{method}".encode()).hexdigest()[:16]
+        graphs = stage.graphs() if neural else WindowGraphs(inner=decoder)
+        model = cls(layers, sizes, graphs, name, known_slack=1 if neural else None, stage=stage)
         # Windows and layers repeat together, so one experiment of a few periods speaks for all.
         example = layers if not layers.cycle else layers.with_layers(model.long_enough())
         check_windows(example, sizes)
@@ -66,7 +80,8 @@ class StreamModel:
             kinds=list(layers.source),
             cut=layers.cut,
             cycle=layers.cycle,
-            reach=layers.reach,
+            reach=max(layers.reach, self.graphs.reach),
+            ahead=self.graphs.ahead,
             commit=sizes.commit,
             buffer=sizes.buffer,
             parallel=sizes.mode == "parallel",
@@ -104,8 +119,8 @@ class StreamModel:
         for distance in range(1, tail + 1):
             stop = layers.num_layers - distance
             window = self._bulk_window(stop)
-            bulk = self.graphs.content(self.open_layers, window)
-            if self.graphs.content(layers, window) != bulk:
+            bulk = self.graphs.graph(self.open_layers, window)
+            if self.graphs.graph(layers, window) is not bulk:
                 slack = distance + 1
         return slack
 
@@ -149,7 +164,7 @@ class StreamModel:
             if self.layers.can_have(length):
                 layers = self.layers.with_layers(length)
                 for window in self.sizes.windows(length):
-                    if window.stop > length - self.slack:
+                    if window.stop + self.slack + self.graphs.ahead > length:
                         yield layers, window
 
     def warm(self, num_layers: int | None = None) -> None:

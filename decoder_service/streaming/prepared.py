@@ -12,23 +12,19 @@ __all__ = ["PreparedStream"]
 
 
 class PreparedStream(msgspec.Struct, frozen=True):
-    """All of a `StreamDecoder` but the error model, whose windows' graphs are built; see `StreamDecoder.of`.
+    """A `StreamDecoder` without its error model, for the windows' graphs are built; see `StreamDecoder.of`.
 
     Attributes:
         model: layers and graphs.
         rounds: how detectors follow from measurements; None where detectors are pushed.
         input: what is pushed.
         num_rounds: pushed in every shot; others may have windows without a graph.
-        predecoder: shipped name of the network in front of the windows, or None.
-        dem: the error model's text, which a network needs; "" without one.
     """
 
     model: SerializedModel
     rounds: RoundMap | None
     input: Input
     num_rounds: int
-    predecoder: str | None = None
-    dem: str = ""
 
     def encode(self) -> bytes:
         """MessagePack."""

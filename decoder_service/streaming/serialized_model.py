@@ -19,7 +19,8 @@ class SerializedModel(msgspec.Struct, frozen=True):
     Attributes:
         layers: a skeleton.
         sizes: of the windows.
-        decoder: a name in `INNER_DECODERS`.
+        decoder: the windows' decoder.
+        reach, ahead: of its graphs.
         id, slack: of the model.
         graphs: the distinct ones.
         windows: which of them each window has.
@@ -28,6 +29,8 @@ class SerializedModel(msgspec.Struct, frozen=True):
     layers: LayeredDem
     sizes: WindowSizes
     decoder: str
+    reach: int
+    ahead: int
     id: str
     slack: int
     graphs: list[WindowGraph]
@@ -42,6 +45,8 @@ class SerializedModel(msgspec.Struct, frozen=True):
             layers=model.layers.skeleton(),
             sizes=model.sizes,
             decoder=model.graphs.inner,
+            reach=model.graphs.reach,
+            ahead=model.graphs.ahead,
             id=model.id,
             slack=model.slack,
             graphs=[*graphs.values()],
@@ -51,7 +56,12 @@ class SerializedModel(msgspec.Struct, frozen=True):
     def build(self) -> StreamModel:
         """The model again, with the same answers."""
         stored = {key: self.graphs[k] for key, k in self.windows}
-        graphs = WindowGraphs(inner=self.decoder, stored=(stored, len(self.layers.positions)))
+        graphs = WindowGraphs(
+            inner=self.decoder,
+            reach=self.reach,
+            ahead=self.ahead,
+            stored=(stored, len(self.layers.positions)),
+        )
         return StreamModel(self.layers, self.sizes, graphs, self.id, known_slack=self.slack)
 
     def encode(self) -> bytes:

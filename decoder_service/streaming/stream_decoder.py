@@ -27,7 +27,7 @@ from global_decoders.windows import (
     WindowSizes,
     shortened,
 )
-from predecoder import automatic_policy
+from predecoder import NEURAL_MATCHING, automatic_policy
 
 __all__ = ["StreamDecoder"]
 
@@ -59,11 +59,13 @@ class StreamDecoder:
             circuit_or_dem: a memory experiment of some rounds; where its layers repeat, shots may
                 have more or fewer rounds than it has.
             commit, buffer, mode: see `WindowedDecoder`.
-            decoder: 'pymatching' or 'pymatching-correlated'.
+            decoder: 'pymatching' or 'pymatching-correlated'; or 'neural-matching': windows are matched on the
+                network's logits, and shots too short for the network by PyMatching.
             predecoder: weights of a network, a shipped name or a path, that removes local errors
                 before windows see them. A layer then waits for those its moves depend on, half the
                 network's receptive field, and for clusters of moves to end. Its policy is 'threshold',
-                before 'pymatching-correlated' 'complete'; the others need whole shots.
+                before 'pymatching-correlated' 'complete'; the others need whole shots. 'neural-matching'
+                has the default network without it.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 
@@ -77,12 +79,18 @@ class StreamDecoder:
         if isinstance(dem, stim.Circuit):
             short = shortened(dem)
             dem = round_dem(dem)
-        layers = LayeredDem.from_dem(dem, correlated=not WindowedDecoder(inner=decoder).independent_edges)
-        self._predecoder, self._dem = predecoder, dem
-        self._predecoder_stage = self._load_stage(layers)
+        layers = self._layers_of(dem)
+        neural = decoder == NEURAL_MATCHING
+        self._stage = None
+        if predecoder is not None or neural:
+            policy = None if neural else automatic_policy(WindowedDecoder(inner=decoder), stream=True)
+            self._stage = PredecoderStage.load(
+                predecoder or "default", dem, layers=layers, tile=max(1, commit // 2), policy=policy
+            )
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
-        self._begin(layers, rounds, self._build(dem, layers))
+        self._short = self._build(dem, layers, None) if neural else None
+        self._begin(layers, rounds, self._build(dem, layers, self._stage))
 
     @classmethod
     def of(
@@ -93,46 +101,25 @@ class StreamDecoder:
         model = prepared.model.build()
         decoder.input = prepared.input
         decoder.sizes, decoder._decoder, decoder._clock = model.sizes, prepared.model.decoder, clock
-        decoder._predecoder, decoder._dem = prepared.predecoder, None
-        decoder._predecoder_stage = None
-        if prepared.predecoder is not None:
-            decoder._dem = stim.DetectorErrorModel(prepared.dem)
-            correlated = not WindowedDecoder(inner=decoder._decoder).independent_edges
-            layers = LayeredDem.from_dem(decoder._dem, correlated=correlated)
-            decoder._predecoder_stage = decoder._load_stage(layers)
+        decoder._stage = decoder._short = None
         decoder._begin(model.layers, prepared.rounds, model)
         return decoder
 
     def prepared(self, *, rounds: int) -> PreparedStream:
         """What `of` needs, for shots of so many rounds, whose windows' graphs are built: see `warm`.
 
-        Raises ValueError for a network that is not shipped: it is named there, not written.
+        Raises ValueError for a decoder with a network, which does not travel.
         """
-        if isinstance(self._predecoder, Path):
-            raise ValueError(f"the network {self._predecoder} is a file; only shipped ones can be named")
-        dem = "" if self._predecoder is None else str(self._dem)
-        model = SerializedModel.of(self._model)
-        return PreparedStream(model, self._rounds, self.input, rounds, self._predecoder, dem)
-
-    def _load_stage(self, layers: LayeredDem) -> PredecoderStage | None:
-        if self._predecoder is None:
-            return None
-        assert self._dem is not None
-        return PredecoderStage.load(
-            self._predecoder,
-            self._dem,
-            layers=layers,
-            tile=max(1, self.sizes.commit // 2),
-            policy=automatic_policy(WindowedDecoder(inner=self._decoder), stream=True),
-        )
+        if self._stage is not None:
+            raise ValueError("a decoder with a network is built where it decodes")
+        return PreparedStream(SerializedModel.of(self._model), self._rounds, self.input, rounds)
 
     def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel) -> None:
         self._layers, self._rounds, self._model = layers, rounds, model
         self._source = round_source(layers, rounds)
-        self._models = {self._model.native.serial: self._model}
-        self._stream = Stream(
-            self._source, self._model.native, external_stage=self._predecoder_stage is not None
-        )
+        self._models = {model.native.serial: model for model in (self._model, self._short) if model}
+        self._stream = Stream(self._source, self._model.native)
+        self._put_in_front()
         self._shot: int | None = None
         self._staged: StagedShot | None = None
 
@@ -144,19 +131,19 @@ class StreamDecoder:
     @property
     def weights(self) -> str:
         """SHA-256 of the network's weights, empty without a network."""
-        return "" if self._predecoder_stage is None else self._predecoder_stage.sha256
+        return "" if self._stage is None else self._stage.sha256
 
     def warm(self, *, rounds: int | None = None) -> int:
         """Builds the graphs of all windows of a long experiment; returns how many there are.
 
-        Those of windows with erased rounds are built when they are needed, which is quick, and kept as long as
-        there is room.
+        Those of windows with erased rounds are built when they are needed, which is quick, and kept as
+        long as there is room.
 
         Args:
             rounds: pushed in every shot, if that is known: fewer graphs do then.
         """
-        if self._predecoder_stage is not None:
-            self._predecoder_stage.warm()
+        if self._stage is not None:
+            self._stage.warm()
         self._model.warm(None if rounds is None else rounds + 1)
         return len(self._model.graphs)
 
@@ -165,10 +152,13 @@ class StreamDecoder:
         if self._shot is not None:
             raise ValueError(f"shot {shot} cannot open: shot {self._shot} is open; finish() or reset() it")
         self._shot = shot
+        if self._model.stage is not None and self._model.stage is not self._stage:
+            self._stage = self._model.stage
+            self._put_in_front()
         self._stream.open()
         self._models = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
-        if self._predecoder_stage is not None:
-            self._staged = StagedShot(self._predecoder_stage, self._layers)
+        if self._stage is not None and self._stage.predecoder.layer_network is None:
+            self._staged = StagedShot(self._stage, self._layers)
 
     def width(self, round: int, *, final: bool = False) -> int:
         """Bits of a round: measurements or detectors.
@@ -222,9 +212,7 @@ class StreamDecoder:
             )
         flags = None if erased is None else np.asarray(erased, dtype=bool).view(np.uint8)
         if flags is not None and flags.shape != rows.shape[:1]:
-            raise ValueError(
-                f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds is due"
-            )
+            raise ValueError(f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds")
         return self._push(rows, flags, time_in=time_in)
 
     def finish(self, final_bits: np.ndarray) -> Result:
@@ -243,8 +231,9 @@ class StreamDecoder:
         bits = checked_bits(final_bits, round=last, width=stream.width(last, True))
         status, found = stream.finish(np.packbits(bits, bitorder="little"))
         if self._staged is not None:
-            self._staged.give(stream, num_layers=last + 1)
-            status, found = stream.resume()
+            status, found = stream.give_logits(self._staged.logits(stream, num_layers=last + 1))
+        if self._stage is not None and stream.was_short:
+            self._stage.predecoder.warn_of_short(last + 1)
         commits = self._complete(status, found, time_in=time_in)
         self._shot = self._staged = None
         readout = stream.readout if self.input == "measurements" else None
@@ -264,7 +253,7 @@ class StreamDecoder:
     def prepare(self, dem: stim.DetectorErrorModel, *, rounds: int | None = None) -> StreamModel:
         """Builds the model of another DEM of the same detectors; nothing here changes.
 
-        It is the windows' model: the pre-decoder keeps the noise features that it has.
+        The pre-decoder has its noise features and thresholds from the next shot on.
 
         May run in another thread than the one that decodes.
 
@@ -276,8 +265,9 @@ class StreamDecoder:
             ValueError: a DEM that windows cannot use, with other detectors or observables, without
                 experiments of all lengths, or that cannot explain what the stream's model does.
         """
-        layers = LayeredDem.from_dem(dem, correlated=INNER_DECODERS[self._decoder])
-        model = self._build(dem, layers)
+        layers = self._layers_of(dem)
+        stage = None if self._stage is None else self._stage.with_dem(dem, layers)
+        model = self._build(dem, layers, stage)
         num_layers = None if rounds is None else rounds + 1
         check_fits(self._model, model, num_layers=num_layers)
         model.warm(num_layers)
@@ -291,10 +281,24 @@ class StreamDecoder:
         self._models[model.native.serial] = self._model = model
         self._stream.adopt(model.native, at_round)
 
-    def _build(self, dem: stim.DetectorErrorModel, layers: LayeredDem) -> StreamModel:
+    def _layers_of(self, dem: stim.DetectorErrorModel) -> LayeredDem:
+        if self._decoder not in (*INNER_DECODERS, NEURAL_MATCHING):
+            WindowedDecoder(inner=self._decoder)  # says what it may be
+        return LayeredDem.from_dem(dem, correlated=INNER_DECODERS.get(self._decoder, False))
+
+    def _build(
+        self, dem: stim.DetectorErrorModel, layers: LayeredDem, stage: PredecoderStage | None
+    ) -> StreamModel:
+        decoder = "pymatching" if self._decoder == NEURAL_MATCHING and stage is None else self._decoder
         return StreamModel.build(
-            dem, layers=layers, sizes=self.sizes, decoder=self._decoder, weights=self.weights
+            dem, layers=layers, sizes=self.sizes, decoder=decoder, weights=self.weights, stage=stage
         )
+
+    def _put_in_front(self) -> None:
+        """The stage before the windows, and what decodes shots that are too short for it."""
+        if self._stage is not None:
+            short = None if self._short is None else self._short.native
+            self._stage.predecoder.put_in_front(self._stream, short_model=short)
 
     def _opened(self) -> int:
         if self._shot is None:
@@ -317,8 +321,7 @@ class StreamDecoder:
             part = slice(start, start + step)
             taken, status, found = stream.push(rows[part], None if erased is None else erased[part])
             if self._staged is not None:
-                self._staged.give(stream, num_layers=None)
-                status, found = stream.resume()
+                status, found = stream.give_logits(self._staged.logits(stream, num_layers=None))
             commits += self._complete(status, found, time_in=time_in)
             start += taken
         return commits

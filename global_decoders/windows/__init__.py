@@ -9,12 +9,24 @@ one graph.
     LayeredDem.from_dem(dem)                           the DEM by layers, of any length
     WindowSizes, windows_of(num_layers, ...), Window   which layers each window decodes and commits
     cut(layers, window), WindowEdges, WindowDem        the DEM of one window
+    inputs_of, seen_in, certain_in, window_places      what a window keeps of anything that flips detectors
     shortened(circuit_or_dem)                          fewer iterations of a long REPEAT block
     WindowGraph                                        the matching graph of a window as data
     WindowGraphs                                       graphs and their decoders, shared by equal windows
 """
 
-from global_decoders.windows.cut import CutKey, WindowDem, WindowEdges, WindowPlaces, cut, cut_key
+from global_decoders.windows.cut import (
+    CutKey,
+    WindowDem,
+    WindowEdges,
+    WindowPlaces,
+    certain_in,
+    cut,
+    cut_key,
+    inputs_of,
+    seen_in,
+    window_places,
+)
 from global_decoders.windows.decoder import CompiledWindows, WindowedDecoder, check_windows
 from global_decoders.windows.graph import INNER_DECODERS, WindowGraph
 from global_decoders.windows.graphs import MOST_ERASED_BYTES, WindowGraphs
@@ -50,13 +62,17 @@ __all__ = [
     "WindowSizes",
     "WindowedDecoder",
     "assert_committed_once",
+    "certain_in",
     "check_sizes",
     "check_windows",
     "cut",
     "cut_key",
+    "inputs_of",
     "layers_of",
     "parallel_windows",
+    "seen_in",
     "shortened",
     "sliding_windows",
+    "window_places",
     "windows_of",
 ]

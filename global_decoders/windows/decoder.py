@@ -101,11 +101,8 @@ class CompiledWindows(sinter.CompiledDecoder):
         self.windows = windows
         self.graphs = graphs
         self.num_observables = layers.num_observables
-        order = layers.detector_order()
-        self.num_detectors = len(order)
-        places = np.empty((len(order), 2), dtype=np.int32)
-        sites = [(t, site) for t in range(layers.num_layers) for site in layers.kind(t).sites]
-        places[order] = np.array(sites, dtype=np.int32).reshape(-1, 2)
+        places = layers.detector_places()
+        self.num_detectors = len(places)
         self._batch = WindowBatch(
             starts=[window.start for window in windows],
             decoders=[graphs.decoder(layers, window) for window in windows],

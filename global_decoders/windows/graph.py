@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +34,9 @@ class WindowGraph:
         together, others, joint: int32 (E + 1,) and (C,), float64 (C,): edge k fires together with the edges
             `others[together[k]:together[k + 1]]`, with these probabilities. Empty where edges count as
             independent.
+        logits: int32 (E,): where weights are the logits of a shot, the number of each edge's in its layer,
+            plus `layer_size` times that layer, counted from the one before the window. Otherwise empty.
+        layer_size: logits of a layer.
     """
 
     places: WindowPlaces
@@ -43,6 +47,8 @@ class WindowGraph:
     together: np.ndarray
     others: np.ndarray
     joint: np.ndarray
+    logits: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    layer_size: int = 0
 
     @classmethod
     def of_dem(cls, dem: WindowDem, *, correlated: bool) -> WindowGraph:
@@ -52,7 +58,7 @@ class WindowGraph:
         labels: list[list[int]] = []
         joint: dict[tuple[int, int], float] = {}
         for op in stim.DetectorErrorModel(dem.text).flattened():
-            if op.type != "error":
+            if isinstance(op, stim.DemRepeatBlock) or op.type != "error":
                 continue
             (p,), members = op.args_copy(), []
             for group in op.target_groups():
@@ -103,7 +109,18 @@ class WindowGraph:
             joint=self.joint,
             certain_inputs=np.array(places.certain_inputs, dtype=np.int32),
             certain_flips=np.array(places.certain_flips, dtype=np.int32),
+            logits=self.logits,
+            layer_size=self.layer_size,
         )
+
+    @cached_property
+    def content(self) -> bytes:
+        """Equal for equal graphs, and for no others."""
+        digest = hashlib.sha256(repr((self.places, self.layer_size)).encode())
+        arrays = (self.ends, self.weights, self.starts, self.flips, self.together, self.others, self.joint)
+        for array in (*arrays, self.logits):
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+        return digest.digest()
 
     @property
     def certain_inputs(self) -> np.ndarray:

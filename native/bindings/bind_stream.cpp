@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bindings/streams_arrays.h"
+#include "streams/site_network.h"
 #include "streams/stream.h"
 
 namespace nb = nanobind;
@@ -55,8 +56,26 @@ void add_round(streams::RoundSource& source, int32_t width, const std::vector<Te
 // A stream with what its calls give back. Calls from several threads at once are refused.
 class BoundStream {
   public:
-    BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model, bool staged)
-        : stream(source, model, staged) {}
+    BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model)
+        : stream(source, model) {}
+
+    void put_in_front(std::shared_ptr<streams::StageTables> stage, std::shared_ptr<const network::Network> network,
+                      std::shared_ptr<const network::Timeline> timeline, std::vector<int64_t> bits,
+                      std::shared_ptr<streams::Model> short_model) {
+        const Turn turn(busy_);
+        std::unique_ptr<streams::SiteNetwork> layers;
+        if (network) {
+            if (!timeline || !stage || std::ssize(bits) != stage->num_sites) {
+                throw std::invalid_argument("a network needs a timeline, a stage and a bit for every site");
+            }
+            layers = std::make_unique<streams::SiteNetwork>(network, timeline, std::move(bits));
+            if (layers->layer_size() != stage->layer_size) {
+                throw std::invalid_argument("the network has " + std::to_string(layers->layer_size()) +
+                                            " logits in a layer, the stage " + std::to_string(stage->layer_size));
+            }
+        }
+        stream.put_in_front({stage, std::move(layers), short_model});
+    }
 
     nb::tuple push(const AnyArray& packed_rows, const std::optional<AnyArray>& erased) {
         const Turn turn(busy_);
@@ -103,19 +122,18 @@ class BoundStream {
         return packed(bits.data());
     }
 
-    nb::bytes handed_off() const {
-        const std::vector<uint64_t>& row = stream.handed_off();
-        return nb::bytes(row.data(), 8 * row.size());
+    nb::bytes detections() {
+        return nb::bytes(stream.detections(), (stream.source().num_sites + 63) / 64 * sizeof(uint64_t));
     }
 
-    void receive(const AnyArray& layer_bytes, const AnyArray& flip_bytes) {
-        const int64_t words = std::ssize(stream.handed_off()), flip_words = std::ssize(stream.frame());
-        const auto layer = checked<uint8_t>("layer", layer_bytes, {8 * words});
-        const auto flips = checked<uint8_t>("flips", flip_bytes, {8 * flip_words});
-        std::vector<uint64_t> rows(words + flip_words);
-        std::memcpy(rows.data(), layer.data(), layer.size());
-        std::memcpy(rows.data() + words, flips.data(), flips.size());
-        stream.receive(rows.data(), rows.data() + words);
+    nb::tuple give_logits(const AnyArray& layers) {
+        const Turn turn(busy_);
+        const auto rows = checked<float>("logits", layers, {kAny, stream.layer_size()});
+        const streams::Status status = without_gil(rows.shape(0), [&] {
+            stream.give_logits(rows.data(), rows.shape(0));
+            return stream.resume(commits_);
+        });
+        return nb::make_tuple(status, taken_commits());
     }
 
     streams::Stream stream;
@@ -168,13 +186,13 @@ void bind_stream(nb::module_& module) {
         .def(
             "__init__",
             [](streams::Model* self, std::string id, std::vector<int32_t> kinds, int64_t cut, int64_t cycle,
-               int64_t reach, int64_t commit, int64_t buffer, bool parallel, int64_t slack,
+               int64_t reach, int64_t ahead, int64_t commit, int64_t buffer, bool parallel, int64_t slack,
                std::vector<int32_t> certain_observables, std::shared_ptr<streams::WindowSet> windows) {
-                new (self) streams::Model(std::move(id), {std::move(kinds), cut, cycle}, reach,
+                new (self) streams::Model(std::move(id), {std::move(kinds), cut, cycle}, reach, ahead,
                                           {commit, buffer, parallel}, slack, std::move(certain_observables),
                                           std::move(windows));
             },
-            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a,
+            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a,
             "commit"_a, "buffer"_a, "parallel"_a, "slack"_a,
             "certain_observables"_a, "windows"_a)
         .def_ro("id", &streams::Model::id)
@@ -192,8 +210,9 @@ void bind_stream(nb::module_& module) {
         .value("MISSING", streams::Status::kMissing)
         .value("UNEXPLAINED", streams::Status::kUnexplained);
     nb::class_<BoundStream>(module, "Stream", "One stream of shots in process; see native/streams/stream.h.")
-        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>, bool>(),
-             "source"_a, "model"_a, nb::kw_only(), "external_stage"_a)
+        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a, "model"_a)
+        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(), "network"_a.none() = nb::none(),
+             "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
         .def("open", [](BoundStream& self) { self.stream.open(); })
         .def("close", [](BoundStream& self) { self.stream.close(); })
         .def("width", [](const BoundStream& self, int64_t round, bool final) { return self.stream.width(round, final); },
@@ -207,7 +226,7 @@ void bind_stream(nb::module_& module) {
              },
              "model"_a, "at_round"_a)
         .def("missing", &BoundStream::missing)
-        .def("receive", &BoundStream::receive, "layer"_a, "flips"_a)
+        .def("give_logits", &BoundStream::give_logits, "logits"_a)
         .def_prop_ro("is_open", [](const BoundStream& self) { return self.stream.is_open(); })
         .def_prop_ro("pushed", [](const BoundStream& self) { return self.stream.pushed(); })
         .def_prop_ro("upto", [](const BoundStream& self) { return self.stream.upto(); })
@@ -217,7 +236,8 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("model", [](const BoundStream& self) { return self.stream.model().id; })
         .def_prop_ro("frame", &BoundStream::frame)
         .def_prop_ro("readout", &BoundStream::readout)
-        .def_prop_ro("handed_off", &BoundStream::handed_off);
+        .def_prop_ro("was_short", [](const BoundStream& self) { return self.stream.was_short(); })
+        .def_prop_ro("detections", &BoundStream::detections);
 }
 
 }  // namespace qecpipe::bindings

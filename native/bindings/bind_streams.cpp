@@ -37,6 +37,7 @@ nb::tuple apply_moves(const streams::MoveTables& self, const AnyArray& packed, c
 
 void bind_streams(nb::module_& module) {
     bind_windows(module);
+    bind_stage(module);
     bind_stream(module);
     nb::class_<streams::MoveTables>(module, "MoveTables", "Which detectors and observables every move flips.")
         .def("__init__", &make_move_tables, "ends"_a, "starts"_a, "observables"_a, nb::kw_only(), "num_detectors"_a,

@@ -1,3 +1,4 @@
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -5,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -37,7 +39,7 @@ std::shared_ptr<streams::WindowDecoder> make_decoder(
     int32_t num_layers, int32_t num_sites, int32_t num_observables, const AnyArray& inputs,
     const AnyArray& artificial_defects, const AnyArray& ends, const AnyArray& weights, const AnyArray& starts,
     const AnyArray& flips, const AnyArray& together, const AnyArray& others, const AnyArray& joint,
-    const AnyArray& certain_inputs, const AnyArray& certain_flips) {
+    const AnyArray& certain_inputs, const AnyArray& certain_flips, const AnyArray& logits, int32_t layer_size) {
     streams::WindowGraph window;
     window.num_layers = num_layers, window.num_sites = num_sites, window.num_observables = num_observables;
     window.inputs = places_of("inputs", inputs);
@@ -57,6 +59,7 @@ std::shared_ptr<streams::WindowDecoder> make_decoder(
     window.joint.assign(probabilities.begin(), probabilities.end());
     window.certain_inputs = vector_of("certain_inputs", certain_inputs);
     window.certain_flips = vector_of("certain_flips", certain_flips);
+    window.logits = vector_of("logits", logits), window.layer_size = layer_size;
     return std::make_shared<streams::WindowDecoder>(std::move(window));
 }
 
@@ -97,13 +100,16 @@ void make_batch(streams::WindowBatch* self, const std::vector<int64_t>& starts,
                                     std::move(certain_observables));
 }
 
-auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed) {
+auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed, const std::optional<AnyArray>& logits) {
     const auto rows = checked<uint8_t>("packed", packed, {kAny, (batch.num_detectors() + 7) / 8});
+    std::optional<Checked<float>> weights;
+    if (logits) weights = checked<float>("logits", *logits, {rows.shape(0), batch.num_moves()});
+    if (!weights && batch.num_moves()) throw std::invalid_argument("the windows are matched on logits; give them");
     NewArray<uint8_t> flips({rows.shape(0), (batch.num_observables() + 7) / 8});
     std::pair<int64_t, int64_t> failed;
     {
         const nb::gil_scoped_release released;
-        failed = batch.decode(rows.data(), rows.shape(0), flips.data());
+        failed = batch.decode(rows.data(), weights ? weights->data() : nullptr, rows.shape(0), flips.data());
     }
     if (failed.first >= 0) {
         throw std::invalid_argument("no set of edges explains the detections of shot " +
@@ -119,7 +125,7 @@ void bind_windows(nb::module_& module) {
     nb::class_<WindowDecoder>(module, "WindowDecoder", "The matching of windows that are equal; threads take turns.")
         .def(nb::new_(&make_decoder), nb::kw_only(), "num_layers"_a, "num_sites"_a, "num_observables"_a, "inputs"_a,
              "artificial_defects"_a, "ends"_a, "weights"_a, "starts"_a, "flips"_a, "together"_a, "others"_a, "joint"_a,
-             "certain_inputs"_a, "certain_flips"_a)
+             "certain_inputs"_a, "certain_flips"_a, "logits"_a, "layer_size"_a)
         .def("decode", &decode_inputs, "detections"_a,
              "Decode uint8 0/1 (S, inputs) to uint8 0/1 (S, fault ids): observables, then artificial defects.\n\n"
              "Raises ValueError where no set of edges explains a shot.")
@@ -145,8 +151,15 @@ void bind_windows(nb::module_& module) {
     nb::class_<streams::WindowBatch>(module, "WindowBatch", "The windows of an experiment on whole shots.")
         .def("__init__", &make_batch, nb::kw_only(), "starts"_a, "decoders"_a, "detectors"_a, "num_sites"_a,
              "num_observables"_a, "certain_observables"_a)
-        .def("decode", &decode_batch, "packed"_a,
-             "Decode uint8 (S, ceil(detectors / 8)) to uint8 (S, ceil(observables / 8)), little-endian bits.");
+        .def(
+            "match_on",
+            [](streams::WindowBatch& batch, std::vector<int64_t> numbers, int32_t layer_size) {
+                batch.match_on(std::move(numbers), layer_size);
+            },
+            "numbers"_a, "layer_size"_a, "Match windows on logits, of which move k has number numbers[k].")
+        .def("decode", &decode_batch, "packed"_a, "logits"_a.none() = nb::none(),
+             "Decode uint8 (S, ceil(detectors / 8)) to uint8 (S, ceil(observables / 8)), little-endian bits.\n\n"
+             "logits: float32 (S, moves), where windows are matched on them.");
 }
 
 }  // namespace qecpipe::bindings

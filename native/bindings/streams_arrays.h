@@ -29,6 +29,7 @@ inline std::vector<streams::Component> components_of(const std::vector<Lost>& er
 }
 
 void bind_windows(nanobind::module_& module);
+void bind_stage(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);
 
 }  // namespace qecpipe::bindings

@@ -84,6 +84,7 @@ std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<
             add_flips(std::span(window_.flips).subspan(window_.starts[k], window_.starts[k + 1] - window_.starts[k]));
         } else {
             graph.weights[k] = 0;
+            if (!changed.logits.empty()) changed.logits[k] = -1;
             add_flips(found->second);
             free.erase(found);
         }
@@ -93,6 +94,7 @@ std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<
         graph.second.push_back(ends.first);
         graph.weights.push_back(0);
         add_flips(flipped);
+        if (!changed.logits.empty()) changed.logits.push_back(-1);
         if (!changed.together.empty()) changed.together.push_back(changed.together.back());
     }
     changed.starts = std::move(starts);

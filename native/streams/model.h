@@ -88,9 +88,10 @@ class Model {
   public:
     // slack: layers that must follow a window's last before it is known to look like any other, at least 1.
     // reach: the largest number of layers from an error's first detector to its last.
-    Model(std::string id, LayerSequence layers, int64_t reach, WindowSizes sizes, int64_t slack,
+    // ahead: layers after a window that what it looks like depends on, besides.
+    Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes, int64_t slack,
           std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows)
-        : id(std::move(id)), layers(std::move(layers)), reach(reach), sizes(sizes), slack(slack),
+        : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes), slack(slack),
           certain_observables(std::move(certain_observables)), windows(std::move(windows)), serial(next_serial()) {}
 
     // The key of a window of an experiment of `num_layers`; `key` is overwritten.
@@ -101,17 +102,17 @@ class Model {
         }
         key.push_back(window.past_closed);
         key.push_back(window.future_closed);
-        for (int64_t t = window.start - reach; t < window.stop; t++) key.push_back(layers.kind(t, num_layers));
+        for (int64_t t = window.start - reach; t < window.stop + ahead; t++) key.push_back(layers.kind(t, num_layers));
     }
 
     // Layers of the experiment that a window is cut from: one without end, where it sees no end.
     int64_t cut_from(const Window& window, int64_t num_layers) const {
-        return window.stop + slack <= num_layers ? layers.endless() : num_layers;
+        return window.stop + slack + ahead <= num_layers ? layers.endless() : num_layers;
     }
 
     const std::string id;
     const LayerSequence layers;
-    const int64_t reach;
+    const int64_t reach, ahead;
     const WindowSizes sizes;
     const int64_t slack;
     const std::vector<int32_t> certain_observables;  // flipped from the beginning

@@ -27,22 +27,39 @@ bool is_seen(const Window& window, const Component& error) {
 
 }  // namespace
 
-Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, bool external_stage)
-    : source_(std::move(source)), external_stage_(external_stage), current_(std::move(model)), recent_(*source_),
-      ring_(source_->num_sites), flips_(source_->num_observables), plan_(current_->sizes, 0),
-      frame_((source_->num_observables + 63) / 64), handed_off_(ring_.words()) {
+Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front)
+    : source_(std::move(source)), current_(std::move(model)), recent_(*source_), ring_(source_->num_sites),
+      flips_(source_->num_observables), logits_(0), plan_(current_->sizes, 0),
+      frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
     source_->check();
+    put_in_front(std::move(front));
+}
+
+void Stream::put_in_front(Front front) {
+    if (is_open_) refuse("a shot is open; what is in front of its windows cannot change");
+    if (front.tables && (front.tables->num_sites != source_->num_sites ||
+                         front.tables->num_observables != source_->num_observables)) {
+        refuse("a stage of " + std::to_string(front.tables->num_sites) + " sites in a stream of " +
+               std::to_string(source_->num_sites));
+    }
+    stage_ = front.tables ? std::make_unique<Stage>(front.tables) : nullptr;
+    network_ = std::move(front.network);
+    short_model_ = std::move(front.short_model);
+    logits_ = LogitRing(front.tables && front.tables->keeps_logits ? front.tables->layer_size : 0);
+    network_logits_.resize(network_ ? network_->most() * layer_size() : 0);
 }
 
 void Stream::open() {
     if (!adopted_.empty()) current_ = adopted_.back().second;
     adopted_.clear();
-    is_open_ = true, ending_ = false;
+    is_open_ = true, ending_ = is_short_ = false;
     num_layers_ = source_->layers.endless();
     pushed_ = received_ = upto_ = ahead_ = 0;
     flags_ = 0;
     recent_.clear();
-    ring_.clear(), flips_.clear();
+    ring_.clear(), flips_.clear(), logits_.clear();
+    if (stage_) stage_->start();
+    if (network_) network_->start();
     plan_ = Plan(current_->sizes, current_->layers.endless());
     std::fill(frame_.begin(), frame_.end(), 0);
     flip_bits(frame_, current_->certain_observables);
@@ -77,7 +94,7 @@ Status Stream::push(const uint8_t* rows, int64_t stride, const uint8_t* erased, 
             flags_ |= kDegraded;
             erased_.push_back(pushed_);
         }
-        take(lost ? nullptr : rows + *taken * stride, source_->layers.endless());
+        take(lost ? nullptr : rows + *taken * stride, source_->layers.endless(), false);
         status = resume(out);
     }
     return status;
@@ -89,13 +106,13 @@ Status Stream::finish(const uint8_t* row, Commits& out) {
     check_row(pushed_, row, (bits + 7) / 8, bits);
     num_layers_ = pushed_ + 1;
     ending_ = true;
-    take(row, num_layers_);
+    take(row, num_layers_, true);
     plan_.end_with(num_layers_);
     return resume(out);
 }
 
 Status Stream::resume(Commits& out) {
-    if (external_stage_ && ending_ && received_ < num_layers_) return Status::kDone;
+    if (ending_ && received_ < num_layers_) return Status::kDone;  // logits are still to come
     while (is_open_) {
         const int64_t slack = model_of(plan_.window().lo)->slack;
         if (ending_ ? upto_ >= num_layers_ : plan_.window().stop + slack > received_ + 1) break;
@@ -117,6 +134,7 @@ const Model& Stream::model() const { return is_open_ ? *model_of(plan_.window().
 std::vector<int64_t> Stream::serials() const {
     std::vector<int64_t> found{current_->serial};
     for (const auto& [at_round, model] : adopted_) found.push_back(model->serial);
+    if (short_model_) found.push_back(short_model_->serial);
     return found;
 }
 
@@ -129,13 +147,30 @@ void Stream::readout(uint64_t* observables) const {
     }
 }
 
-void Stream::receive(const uint64_t* layer, const uint64_t* flips) {
-    ring_.reach(received_);
-    uint64_t* row = ring_.row(received_);
-    for (int32_t w = 0; w < ring_.words(); w++) row[w] ^= layer[w];
-    flips_.reach(received_);
-    std::copy_n(flips, flips_.words(), flips_.row(received_));
-    received_++;
+void Stream::give_logits(const float* logits, int64_t layers) {
+    require_open_or_ending();
+    if (stage_->seen() + layers > pushed_) {
+        refuse("logits of " + std::to_string(layers) + " layers after layer " + std::to_string(stage_->seen()) +
+               ", but only " + std::to_string(pushed_) + " came");
+    }
+    for (int64_t k = 0; k < layers; k++) {
+        logits_.put(stage_->seen(), logits + k * layer_size());
+        stage_->logits(logits + k * layer_size());
+    }
+    drain();
+}
+
+// Layers that the stage is done with go to the windows.
+void Stream::drain() {
+    stage_->drain([&](const uint64_t* layer, const uint64_t* flips) {
+        ring_.reach(received_), flips_.reach(received_);
+        uint64_t* row = ring_.row(received_);
+        for (int32_t w = 0; w < ring_.words(); w++) row[w] ^= layer[w];
+        std::copy_n(flips, flips_.words(), flips_.row(received_));
+        received_++;
+    });
+    // Windows that a network weighs cannot be weighed without it: those of a short shot have a model of their own.
+    is_short_ = stage_->was_short() && short_model_;
 }
 
 void Stream::check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const {
@@ -156,18 +191,23 @@ void Stream::require_open() const {
     if (!is_open_ || ending_) refuse("no shot is open; call open(shot) first");
 }
 
+void Stream::require_open_or_ending() const {
+    if (!is_open_ || !stage_) refuse("no shot with a stage is open; call open(shot) first");
+}
+
 // The next round becomes a layer.
-void Stream::take(const uint8_t* row, int64_t num_layers) {
+void Stream::take(const uint8_t* bits, int64_t num_layers, bool last) {
     const RoundKind& round = source_->round(pushed_, num_layers);
-    if (external_stage_) {
-        std::fill(handed_off_.begin(), handed_off_.end(), 0);
-        recent_.take(pushed_, round, row, handed_off_.data());
-    } else {
+    if (!stage_) {
         ring_.reach(received_);
-        recent_.take(pushed_, round, row, ring_.row(received_));
+        recent_.take(pushed_++, round, bits, ring_.row(received_));
         received_++;
+        return;
     }
-    pushed_++;
+    std::fill(row_.begin(), row_.end(), 0);
+    recent_.take(pushed_++, round, bits, row_.data());
+    stage_->put(row_.data(), last);
+    if (network_) give_logits(network_logits_.data(), network_->push(stage_->detections(), last, network_logits_.data()));
 }
 
 Status Stream::decode_next(Commits& out) {
@@ -177,8 +217,8 @@ Status Stream::decode_next(Commits& out) {
     const std::shared_ptr<WindowDecoder> decoder = decoder_of(window, *model, num_layers);
     missing_ = {model.get(), window, num_layers};
     if (!decoder) return Status::kMissing;
-    if (model != current_) flags_ |= kReloaded;
-    if (!decoder->decode(ring_, window.start, frame_.data())) {
+    if (model != current_ && !is_short_) flags_ |= kReloaded;
+    if (!decoder->decode(ring_, logits_, window.start, frame_.data())) {
         close();
         return Status::kUnexplained;
     }
@@ -191,7 +231,7 @@ Status Stream::decode_next(Commits& out) {
 void Stream::passed(const Window& window, const Model& model, Commits& out) {
     ahead_ = std::max(ahead_, window.hi);
     if (window.lo != upto_) return;
-    if (external_stage_) {
+    if (stage_) {
         for (int64_t t = upto_; t < ahead_; t++) {
             for (int32_t w = 0; w < flips_.words(); w++) frame_[w] ^= flips_.row(t)[w];
         }
@@ -199,6 +239,7 @@ void Stream::passed(const Window& window, const Model& model, Commits& out) {
     }
     upto_ = ahead_;
     ring_.forget(upto_);
+    logits_.forget(upto_ - 1);  // moves of the layer before a window reach into it
     if (!erased_.empty()) {
         std::erase_if(erased_, [&](int64_t round) {
             const std::vector<Component>& lost = source_->round(round, num_layers_).lost;
@@ -211,6 +252,7 @@ void Stream::passed(const Window& window, const Model& model, Commits& out) {
 }
 
 const std::shared_ptr<const Model>& Stream::model_of(int64_t lo) const {
+    if (is_short_) return short_model_;
     for (auto adopted = adopted_.rbegin(); adopted != adopted_.rend(); ++adopted) {
         if (adopted->first <= lo) return adopted->second;
     }

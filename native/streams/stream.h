@@ -9,8 +9,10 @@
 
 #include "streams/layer_ring.h"
 #include "streams/layers.h"
+#include "streams/logit_ring.h"
 #include "streams/model.h"
 #include "streams/rounds.h"
+#include "streams/stage.h"
 
 namespace qecpipe::streams {
 
@@ -51,6 +53,29 @@ struct MissingWindow {
     int64_t num_layers = 0;  // of the experiment that it is cut from
 };
 
+// A network that takes layers one by one. One shot at a time.
+class LayerNetwork {
+  public:
+    virtual ~LayerNetwork() = default;
+
+    // Begins a shot.
+    virtual void start() = 0;
+
+    // Layers whose logits one call may yield.
+    virtual int64_t most() const = 0;
+
+    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those of
+    // all layers that become known, in order, and returns how many.
+    virtual int64_t push(const uint64_t* row, bool last, float* logits) = 0;
+};
+
+// What is in front of a stream's windows: nothing, or a pre-decoder.
+struct Front {
+    std::shared_ptr<const StageTables> tables;
+    std::unique_ptr<LayerNetwork> network;     // null: logits come by `give_logits`
+    std::shared_ptr<const Model> short_model;  // decodes shots too short for a network that weighs windows
+};
+
 // Windowed decoding of one stream of shots, each of any number of rounds. Memory is bounded whatever their
 // number, and after some shots nothing is allocated any more. One thread at a time.
 //
@@ -58,9 +83,10 @@ struct MissingWindow {
 // not fit throw std::invalid_argument, and nothing has changed.
 class Stream {
   public:
-    // external_stage: layers go to `handed_off` in place of the windows, for a stage in front of them that gives
-    // them back by `receive`.
-    Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, bool external_stage);
+    Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front = {});
+
+    // Changes what is in front of the windows, while no shot is open.
+    void put_in_front(Front front);
 
     // Begins a shot. A shot that is open is forgotten.
     void open();
@@ -112,17 +138,26 @@ class Stream {
     const MissingWindow& missing() const { return missing_; }
     const Window& failed() const { return missing_.window; }
 
-    // With a stage in front: the row of sites of the layer that was pushed last, and the next layer from it,
-    // with flips of the observables that are committed with it.
-    const std::vector<uint64_t>& handed_off() const { return handed_off_; }
-    void receive(const uint64_t* layer, const uint64_t* flips);
+    // The layer that was pushed last, as a network is given it: a row of sites.
+    const uint64_t* detections() { return stage_->detections(); }
+
+    // Takes the logits of the next layers, where no network is in the stream; `resume` then decodes.
+    void give_logits(const float* logits, int64_t layers);
+
+    // Floats of a layer's logits; 0 without a stage.
+    int32_t layer_size() const { return stage_ ? stage_->tables().layer_size : 0; }
+
+    // Whether the shot that ended was too short for the network.
+    bool was_short() const { return stage_ && stage_->was_short(); }
 
     const RoundSource& source() const { return *source_; }
 
   private:
     void check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const;
     void require_open() const;
-    void take(const uint8_t* row, int64_t num_layers);
+    void require_open_or_ending() const;
+    void take(const uint8_t* row, int64_t num_layers, bool last);
+    void drain();
     Status decode_next(Commits& out);
     void passed(const Window& window, const Model& model, Commits& out);
     const std::shared_ptr<const Model>& model_of(int64_t lo) const;
@@ -130,17 +165,21 @@ class Stream {
     void find_lost(const Window& window, int64_t num_layers);
 
     const std::shared_ptr<const RoundSource> source_;
-    const bool external_stage_;
+    std::unique_ptr<Stage> stage_;
+    std::unique_ptr<LayerNetwork> network_;
+    std::shared_ptr<const Model> short_model_;
     std::shared_ptr<const Model> current_;  // as the shot began
     std::vector<std::pair<int64_t, std::shared_ptr<const Model>>> adopted_;
-    bool is_open_ = false, ending_ = false;
+    bool is_open_ = false, ending_ = false, is_short_ = false;
     int64_t num_layers_ = 0;  // of the experiment; without end before it is known
     int64_t pushed_ = 0, received_ = 0, upto_ = 0, ahead_ = 0;
     uint8_t flags_ = 0;
     RecentRounds recent_;
     LayerRing ring_, flips_;  // detections by site; observables that a stage flipped with every layer
+    LogitRing logits_;
     Plan plan_;
-    std::vector<uint64_t> frame_, handed_off_;
+    std::vector<uint64_t> frame_, row_;
+    std::vector<float> network_logits_;
     std::vector<int64_t> erased_;  // rounds that some window may still read
     MissingWindow missing_;
     // Of the window at hand.

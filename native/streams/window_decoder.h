@@ -11,8 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "matching/correlated.h"
 #include "matching/matcher.h"
 #include "streams/layer_ring.h"
+#include "streams/logit_ring.h"
 #include "streams/layers.h"
 #include "streams/window_graph.h"
 
@@ -22,12 +24,12 @@ namespace qecpipe::streams {
 class WindowDecoder {
   public:
     explicit WindowDecoder(WindowGraph window)
-        : window_(checked(std::move(window))), matcher_(window_.graph), words_((window_.num_sites + 63) / 64) {
+        : window_(checked(std::move(window))), words_((window_.num_sites + 63) / 64) {
         input_of_.assign(static_cast<size_t>(window_.num_layers) * words_ * 64, -1);
         for (size_t k = 0; k < window_.inputs.size(); k++) {
             input_of_[bit_of(window_.inputs[k])] = static_cast<int32_t>(k);
         }
-        prepare_correlations();
+        make_matcher();
         if (window_.certain_inputs.empty()) return;
         certain_.assign(static_cast<size_t>(window_.num_layers) * words_, 0);
         for (int32_t k : window_.certain_inputs) {
@@ -40,10 +42,13 @@ class WindowDecoder {
 
     // Decodes the window that begins with this layer: flips observables of `frame`, packed, and hands its
     // artificial defects on to the ring. False, and nothing has changed, where nothing explains the detections.
-    bool decode(LayerRing& ring, int64_t start, uint64_t* frame) {
+    //
+    // logits: of layers, where the window is matched on them.
+    bool decode(LayerRing& ring, const LogitRing& logits, int64_t start, uint64_t* frame) {
         const std::lock_guard turn(turn_);
         if (!read(ring, start)) return false;
-        if (!detections_.empty()) {
+        if (!window_.logits.empty()) read_logits(logits, start);
+        if (!detections_.empty() || !window_.logits.empty()) {
             if (!match()) return false;
             for (int32_t edge : edges_) {
                 for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) {
@@ -55,7 +60,7 @@ class WindowDecoder {
         return true;
     }
 
-    // Decodes 0/1 of every input to 0/1 of every fault id.
+    // Decodes 0/1 of every input to 0/1 of every fault id; on logits, as if all were 0.
     bool decode_inputs(const uint8_t* detections, uint8_t* fault_ids) {
         const std::lock_guard turn(turn_);
         detections_.clear();
@@ -106,36 +111,44 @@ class WindowDecoder {
         return true;
     }
 
-    // Matches the detections. With correlations twice: edges that fire with one that was used the first time are
-    // then as light as that makes them, as in PyMatching (arXiv:1310.0863).
     bool match() {
-        if (!matcher_.match(detections_, edges_, nullptr)) return false;
-        if (implied_.empty()) return true;
-        changed_.clear();
-        for (int32_t edge : edges_) {
-            for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
-                float& weight = weights_[window_.others[j]];
-                if (implied_[j] >= weight) continue;
-                weight = implied_[j];
-                changed_.push_back(window_.others[j]);
-            }
-        }
-        const bool explained = changed_.empty() || matcher_.match(detections_, weights_.data(), edges_, nullptr);
-        for (int32_t edge : changed_) weights_[edge] = window_.graph.weights[edge];
-        return explained;
+        if (correlated_) return correlated_->match(detections_, edges_, nullptr);
+        if (window_.logits.empty()) return matcher_->match(detections_, edges_, nullptr);
+        return matcher_->match(detections_, {weights_.data(), true}, edges_, nullptr);
     }
 
-    void prepare_correlations() {
-        if (window_.others.empty()) return;
-        weights_ = window_.graph.weights;
-        implied_.resize(window_.joint.size());
+    // The shot's weights. Edges are in the order of their layers.
+    void read_logits(const LogitRing& logits, int64_t start) {
+        const float* row = nullptr;
+        int32_t next = 0;  // of the layer after the one whose row that is
+        int64_t layer = start - 2;
         for (size_t edge = 0; edge < weights_.size(); edge++) {
-            const double marginal = 1 / (1 + std::exp(static_cast<double>(weights_[edge])));
+            const int32_t number = window_.logits[edge];
+            if (number < 0) continue;
+            while (number >= next) row = logits.row(++layer), next += window_.layer_size;
+            weights_[edge] = row[number - (next - window_.layer_size)];
+        }
+    }
+
+    void make_matcher() {
+        weights_.assign(window_.logits.size(), 0);
+        if (window_.others.empty()) {
+            matcher_ = std::make_unique<::matching::Matcher>(window_.graph);
+            return;
+        }
+        // An edge that is used makes those that fire with it likelier.
+        std::vector<float> implied(window_.joint.size());
+        for (size_t edge = 0; edge + 1 < window_.together.size(); edge++) {
+            const double marginal = 1 / (1 + std::exp(static_cast<double>(window_.graph.weights[edge])));
             for (int32_t j = window_.together[edge]; j < window_.together[edge + 1]; j++) {
                 const double p = std::min(0.5, window_.joint[j] / marginal);
-                implied_[j] = static_cast<float>(std::log((1 - p) / p));
+                implied[j] = static_cast<float>(std::log((1 - p) / p));
             }
         }
+        correlated_ = std::make_unique<::matching::CorrelatedMatcher>(
+            std::make_shared<const ::matching::CorrelatedGraph>(
+                window_.graph, std::vector<uint8_t>{},
+                ::matching::ImpliedWeights{window_.together, window_.others, std::move(implied)}));
     }
 
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
@@ -148,15 +161,14 @@ class WindowDecoder {
     }
 
     const WindowGraph window_;
-    ::matching::Matcher matcher_;
+    std::unique_ptr<::matching::Matcher> matcher_;               // one of the two
+    std::unique_ptr<::matching::CorrelatedMatcher> correlated_;
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does
     std::mutex turn_;
     std::vector<int32_t> detections_, edges_;
-    std::vector<float> implied_;   // by correlation: the weight of the other edge where this one is used
-    std::vector<float> weights_;   // with correlations: those of the graph between calls
-    std::vector<int32_t> changed_;
+    std::vector<float> weights_;  // of a shot, where they are logits
 };
 
 }  // namespace qecpipe::streams

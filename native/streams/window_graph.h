@@ -27,6 +27,10 @@ struct WindowGraph {
     // together[k] on, with probability joint[j].
     std::vector<int32_t> together, others;
     std::vector<double> joint;
+    // Where weights are the logits of a shot: number of each edge's in its layer plus `layer_size` times that layer,
+    // counted from the one before the window's first; -1 for edges of weight 0. Empty where weights are fixed.
+    std::vector<int32_t> logits;
+    int32_t layer_size = 0;
     int32_t num_observables = 0;            // fault ids below are observables, the others
     std::vector<Place> artificial_defects;  // artificial defects: detectors that the window does not commit
     std::vector<int32_t> certain_inputs, certain_flips;  // what always happens
@@ -52,6 +56,9 @@ struct WindowGraph {
              "correlations of no edge");
         const auto known = [&](int32_t k) { return k >= 0 && k < static_cast<int32_t>(edges); };
         need(std::all_of(others.begin(), others.end(), known), "correlations with no edge");
+        need(logits.empty() || logits.size() == edges, "no logit for every edge");
+        for (int32_t k : logits) need(k >= -1 && k < (num_layers + 1) * layer_size, "an edge of no logit");
+        need(logits.empty() || others.empty(), "logits and correlations");
         need(graph.num_detectors == static_cast<int32_t>(inputs.size()), "another number of inputs");
         for (const Place& at : inputs) {
             need(at.layer >= 0 && at.layer < num_layers, "an input outside its layers");

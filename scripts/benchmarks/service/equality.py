@@ -26,6 +26,7 @@ from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
 from decoder_service.server import BuildLimits
 from decoder_service.server.building import build_decoder, tables_for
+from decoder_service.server.control import Build
 from decoder_service.server.journal import segments
 from decoder_service.server.replay import replay
 from scripts.benchmarks.service.kit import (
@@ -237,16 +238,28 @@ def main() -> int:
     return int(not all(good))
 
 
+class Stored:
+    """What a server has stored, for `replay`."""
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
+
+    def text(self, digest: str) -> str:
+        """Of a model."""
+        return (self._models / digest).read_text()
+
+    def tables(self, build: Build) -> bytes:
+        """Built for a stream or a model."""
+        return tables_for(build, self.text, BuildLimits())
+
+
 def _replay(state: Path, session: str) -> tuple[int, int]:
     """Outputs in the journal, and how many come out otherwise when it is decoded again."""
     models = state / "models"
     count = differ = 0
     folders = (state / "archive", state / "journal")
     for path in (segment.path(folder) for folder in folders for segment in segments(folder, session, 0)):
-        for recorded, made in replay(
-            path,
-            tables=lambda build: tables_for(build, lambda name: (models / name).read_text(), BuildLimits()),
-        ):
+        for recorded, made in replay(path, sources=Stored(models)):
             count += len(recorded)
             # The last row before a crash may have led to outputs that were not recorded any more.
             differ += list(map(without_times, recorded)) != list(map(without_times, made))

@@ -23,10 +23,9 @@ from decoder_service.protocol import (
 )
 from decoder_service.server import BuildLimits, WorkerConfig
 from decoder_service.server import journal as journal_module
-from decoder_service.server.building import build_decoder, build_of, tables_for
+from decoder_service.server.building import build_decoder, build_of, decoder_from, reload_from, tables_for
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.control import Build
-from decoder_service.server.decoding import ServedDecoder, reloaded
 from decoder_service.server.journal import HEAD, Journal, JournalError, Segment, read_segment, segments
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.models import UploadBudget
@@ -93,8 +92,11 @@ class Bench:
 
     def tables(self, build: Build) -> bytes:
         if build.key not in self._tables:
-            self._tables[build.key] = tables_for(build, self.models.__getitem__, BuildLimits())
+            self._tables[build.key] = tables_for(build, self.text, BuildLimits())
         return self._tables[build.key]
+
+    def text(self, digest: str) -> str:
+        return self.models[digest]
 
     def state(self, name: str) -> StateFolder:
         state = StateFolder(self.folder / name)
@@ -114,7 +116,9 @@ class Bench:
     def fresh(self, name: str, *, keep: bool = True) -> Life:
         self.state(name)
         session = self.session(name, keep=keep)
-        session.opened(0, self.options, ServedDecoder(self.tables(build_of(self.options)), commit=2))
+        session.opened(
+            0, self.options, decoder_from(self.tables(build := build_of(self.options)), build, self.text)
+        )
         return Life(session)
 
     def feed(self, life: Life, frames: list[Frame]) -> list[Frame]:
@@ -144,9 +148,7 @@ class Bench:
         return [segment.path(folder) for segment in segments(folder, SESSION, 0)]
 
     def restore(self, name: str) -> Restored:
-        return restore(
-            StateFolder(self.folder / name), SESSION, 0, tables=self.tables, gap_deadline=1, keep=True
-        )
+        return restore(StateFolder(self.folder / name), SESSION, 0, sources=self, gap_deadline=1, keep=True)
 
     def restored(self, name: str) -> Life:
         restored = self.restore(name)
@@ -342,14 +344,16 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     stream = server_stream.session.streams[0]
     stream.wanted = Reload("22" * 32, "circuit")
     build = build_of(bench.options, reload=stream.wanted)
-    server_stream.session.reloaded(stream, reloaded(bench.tables(build)))
+    server_stream.session.reloaded(
+        stream, reload_from(bench.tables(build), build, stream.decoder, bench.text)
+    )
     made += bench.feed(server_stream, [f for f in frames if f.epoch >= 6])
     server_stream.close(over=True)
     assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
     archive = StateFolder(tmp_path / "all").archive
     paths = [segment.path(archive) for segment in segments(archive, SESSION, 0)]
     assert len(paths) >= 3
-    pairs = [pair for path in paths for pair in replay(path, tables=bench.tables)]
+    pairs = [pair for path in paths for pair in replay(path, sources=bench)]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
 

@@ -7,8 +7,6 @@ import random
 import resource
 import signal
 import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
 from decoder_service.server import BuildLimits
 from decoder_service.server.building import tables_for
+from decoder_service.server.control import Build
 from decoder_service.server.journal import segments
 from decoder_service.server.replay import replay
 
@@ -24,9 +23,17 @@ PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
 
 
-def models(server) -> Any:
-    folder = Path(server.config.worker.state) / "models"
-    return lambda digest: (folder / digest).read_text()
+class Sources:
+    """What the server has stored, for `replay`."""
+
+    def __init__(self, server) -> None:
+        self._models = server.config.worker.folder.models
+
+    def text(self, digest: str) -> str:
+        return (self._models / digest).read_text()
+
+    def tables(self, build: Build) -> bytes:
+        return tables_for(build, self.text, BuildLimits())
 
 
 @pytest.mark.slow
@@ -44,9 +51,8 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
     files = [segment.path(folder) for segment in segments(folder, client.session, 0)]
     assert len(files) > 2
     count = 0
-    limits = BuildLimits()
     for path in files:
-        for recorded, made in replay(path, tables=lambda build: tables_for(build, models(server), limits)):
+        for recorded, made in replay(path, sources=Sources(server)):
             assert list(map(without_times, made)) == list(map(without_times, recorded))
             count += len(recorded)
     assert count == len(outputs)

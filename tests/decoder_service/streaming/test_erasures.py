@@ -83,5 +83,5 @@ def test_windows_with_erased_rounds_are_bounded(kit, monkeypatch) -> None:
         assert found[0].frame == expected[0].frame
         native = bounded._model.graphs.native
         assert native.erased_bytes <= 2 * size
-    assert native.num_erased > 4
+    assert 2 <= native.num_erased < decoder._model.graphs.native.num_erased
     assert len(bounded._model.graphs) <= windows

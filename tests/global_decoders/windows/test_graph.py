@@ -120,6 +120,8 @@ def test_graphs_that_do_not_fit_are_named(changed, named) -> None:
         "joint": np.zeros(0),
         "certain_inputs": empty,
         "certain_flips": empty,
+        "logits": empty,
+        "layer_size": 0,
     }
     assert WindowDecoder(**given).decode(np.ones((1, 2), dtype=np.uint8)).tolist() == [[1]]
     with pytest.raises(ValueError, match=named):
