@@ -39,7 +39,7 @@ namespace {
 using Layers = std::vector<std::pair<uint64_t, uint32_t>>;
 
 const uint8_t* data_of(const nb::bytes& bytes) { return reinterpret_cast<const uint8_t*>(bytes.c_str()); }
-nb::bytes to_bytes(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+nb::bytes to_bytes(const uint8_t* data, size_t size) { return nb::bytes(data, size); }
 
 service::ModelId model_id(const nb::bytes& id) {
     service::ModelId model{};

@@ -14,6 +14,9 @@ class BoundSession {
     BoundSession(const service::SessionConfig& config, bool manual_clock)
         : session_(config, manual_clock ? &BoundSession::read_clock : nullptr, this) {}
 
+    BoundSession(const BoundSession&) = delete;
+    BoundSession& operator=(const BoundSession&) = delete;
+
     service::Session& session() { return session_; }
     void set_now(int64_t now) { now_ = now; }
 

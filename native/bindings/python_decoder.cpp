@@ -14,7 +14,7 @@ using service::Progress;
 
 namespace {
 
-nb::bytes bytes_of(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+nb::bytes bytes_of(const uint8_t* data, size_t size) { return nb::bytes(data, size); }
 
 void append(service::Bytes& out, const nb::bytes& bytes) {
     const auto* data = reinterpret_cast<const uint8_t*>(bytes.c_str());

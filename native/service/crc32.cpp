@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -50,4 +50,4 @@ uint32_t crc32(const uint8_t* data, size_t size, uint32_t before) {
     return ~crc;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

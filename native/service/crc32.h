@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace service {
+namespace qecpipe::service {
 
 // The CRC-32 of bytes; `before` is that of what precedes them.
 uint32_t crc32(const uint8_t* data, size_t size, uint32_t before = 0);
 
-}  // namespace service
+}  // namespace qecpipe::service

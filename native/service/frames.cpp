@@ -4,7 +4,7 @@
 
 #include "service/crc32.h"
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -70,4 +70,4 @@ uint32_t Limits::of(uint8_t type) const {
     return type == static_cast<uint8_t>(FrameType::kUpload) ? upload_bytes : control_bytes;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace service {
+namespace qecpipe::service {
 
 using Bytes = std::vector<uint8_t>;
 
@@ -116,4 +116,4 @@ struct Fault : Header {
     bool fatal() const { return kind >= FaultKind::kBadVersion; }
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

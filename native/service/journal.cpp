@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace service {
+namespace qecpipe::service {
 
 void Journal::move_to(int fd, uint64_t size) {
     fd_ = fd;
@@ -40,4 +40,4 @@ bool Journal::flush() {
     return true;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -19,7 +19,7 @@
 
 #include "service/frames.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // Appends records to a segment.
 class Journal {
@@ -52,4 +52,4 @@ class Journal {
     std::string error_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -1,6 +1,6 @@
 #include "service/messages.h"
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -86,4 +86,4 @@ Bytes reload_payload(std::string_view model, std::string_view kind) {
     return out;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

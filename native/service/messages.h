@@ -6,7 +6,7 @@
 
 #include "service/frames.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // Codes of ERROR, as `ErrorCode` in Python.
 enum class ErrorCode : uint8_t {
@@ -52,4 +52,4 @@ Bytes stats_payload(const Stats& stats);
 Bytes reloaded_payload(std::string_view model, std::string_view model_id, uint64_t at_round);
 Bytes reload_payload(std::string_view model, std::string_view kind);
 
-}  // namespace service
+}  // namespace qecpipe::service

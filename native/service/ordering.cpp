@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-namespace service {
+namespace qecpipe::service {
 
 Ordering::Ordering(const Shape& shape, const OrderingConfig& config, uint64_t start)
     : shape_(shape), config_(config), decoded_(start), expected_(start), stride_(shape.most_bytes()), lost_(start) {
@@ -250,4 +250,4 @@ void Ordering::watch(bool progressed) {
     gap_since_ = next_nack_ = std::max(since, deadlines_from_);
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

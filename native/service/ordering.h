@@ -10,7 +10,7 @@
 #include "service/frames.h"
 #include "service/shape.h"
 
-namespace service {
+namespace qecpipe::service {
 
 constexpr uint64_t kHistoryWindows = 4;  // windows of accepted rows that are kept to tell a duplicate from a conflict
 constexpr int64_t kNacksPerDeadline = 4;
@@ -141,4 +141,4 @@ class Ordering {
     int64_t lost_since_ = 0, deadlines_from_ = 0;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

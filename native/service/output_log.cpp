@@ -4,7 +4,7 @@
 
 #include "service/shape.h"
 
-namespace service {
+namespace qecpipe::service {
 
 OutputLog::OutputLog(uint32_t stream, uint32_t num_observables, uint64_t start)
     : stream_(stream), num_observables_(num_observables), count_(start) {}
@@ -46,4 +46,4 @@ bool OutputLog::resend(uint64_t after, Bytes& out) const {
     return true;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

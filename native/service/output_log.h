@@ -4,7 +4,7 @@
 #include "service/frames.h"
 #include "service/row_decoder.h"
 
-namespace service {
+namespace qecpipe::service {
 
 constexpr uint64_t kKeptOutputs = 8192;
 
@@ -36,4 +36,4 @@ class OutputLog {
     std::vector<Bytes> ring_;  // of number n at n % kKeptOutputs
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

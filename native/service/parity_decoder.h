@@ -6,7 +6,7 @@
 #include "service/row_decoder.h"
 #include "service/shape.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // Commits, every `commit` rounds and at the end of a shot, the XOR of all bytes of the shot's rows so far, in as
 // many bytes as there are observables for; what it commits tells which rows it was given.
@@ -83,4 +83,4 @@ class ParityDecoder : public RowDecoder {
     Bytes blocked_row_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -5,7 +5,7 @@
 
 #include "service/crc32.h"
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -102,4 +102,4 @@ void Parser::close(ParserSink& sink, FaultKind kind, const Header& where, uint32
     sink.on_fault({where, kind, length, std::move(detail)});
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -3,7 +3,7 @@
 
 #include "service/frames.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // Who is told of what a parser found, in order.
 class ParserSink {
@@ -43,4 +43,4 @@ class Parser {
     Bytes buffer_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

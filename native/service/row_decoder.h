@@ -8,7 +8,7 @@
 
 #include "service/frames.h"
 
-namespace service {
+namespace qecpipe::service {
 
 using ModelId = std::array<uint8_t, 8>;
 
@@ -72,4 +72,4 @@ class RowDecoder {
     virtual ModelId model() const = 0;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -102,4 +102,4 @@ Served serve(Session& session, int fd, int wake_fd, int64_t timeout, int64_t bus
     return Loop(session, fd, wake_fd, busy_poll).run(timeout);
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -3,7 +3,7 @@
 
 #include "service/session.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // Why `serve` returned.
 enum class Served {
@@ -25,4 +25,4 @@ enum class Served {
 // Throws std::system_error where waiting fails.
 Served serve(Session& session, int fd, int wake_fd, int64_t timeout, int64_t busy_poll);
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -37,6 +37,7 @@ void Session::feed(const uint8_t* data, size_t size) {
     arrival_ = now();
     parser_->feed(data, size, *this);
     answer_waiting();
+    bound_output();
 }
 
 void Session::on_frame(const Frame& frame) {
@@ -102,7 +103,7 @@ bool Session::work() {
             continue;
         }
         more |= stream->has_work();
-        stalled_ = output_size() > config_.output_bytes;
+        bound_output();
     }
     for (const uint32_t number : failed) {
         events_.push_back(JournalFailed{number, find(number)->journal().error()});
@@ -143,6 +144,9 @@ void Session::answer_waiting() {
         waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(k));
     }
 }
+
+// A client that does not read is not read from, nor decoded for.
+void Session::bound_output() { stalled_ |= output_size() > config_.output_bytes; }
 
 void Session::tick() {
     if (stalled_) return;
@@ -203,4 +207,4 @@ bool Session::at_rest() const {
     });
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

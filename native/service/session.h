@@ -9,7 +9,7 @@
 #include "service/parser.h"
 #include "service/stream_session.h"
 
-namespace service {
+namespace qecpipe::service {
 
 struct SessionConfig {
     Limits limits;
@@ -67,6 +67,9 @@ class Session : private ParserSink {
   public:
     // clock: ns, monotonic; by default the system's.
     explicit Session(const SessionConfig& config, Clock clock = nullptr, const void* context = nullptr);
+
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
 
     // Goes on over a new connection: nothing of the old one's is left, and no stream is announced.
     void attach();
@@ -128,6 +131,7 @@ class Session : private ParserSink {
     void error(const Header& about, ErrorCode code, const char* scope, const std::string& message);
     bool work_on(StreamSession& stream);
     void answer_waiting();
+    void bound_output();
 
     const SessionConfig config_;
     const Clock clock_;
@@ -143,4 +147,4 @@ class Session : private ParserSink {
     std::vector<Waiting> waiting_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -5,7 +5,7 @@
 
 #include "service/frames.h"
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -59,4 +59,4 @@ uint64_t Shape::rows_in(uint64_t sequence, uint64_t length, bool masked) const {
     return count;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace service {
+namespace qecpipe::service {
 
 inline size_t packed_bytes(uint64_t bits) { return static_cast<size_t>((bits + 7) / 8); }
 
@@ -66,4 +66,4 @@ class Shape {
     size_t most_bytes_;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

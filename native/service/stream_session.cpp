@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -164,4 +164,4 @@ void StreamSession::credit(bool force, Bytes& out) {
     answer(out, FrameType::kCredit, place().epoch, place().sequence, payload);
 }
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -13,7 +13,7 @@
 #include "service/output_log.h"
 #include "service/row_decoder.h"
 
-namespace service {
+namespace qecpipe::service {
 
 // ns of a monotonic clock, which tests replace.
 using Clock = int64_t (*)(const void* context);
@@ -148,4 +148,4 @@ class StreamSession {
     int64_t clock_ = 0;
 };
 
-}  // namespace service
+}  // namespace qecpipe::service

@@ -4,7 +4,7 @@
 
 #include "service/stream_session.h"
 
-namespace service {
+namespace qecpipe::service {
 
 namespace {
 
@@ -205,4 +205,4 @@ bool StreamSession::swap(Bytes& out) {
     return true;
 }
 
-}  // namespace service
+}  // namespace qecpipe::service
