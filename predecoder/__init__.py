@@ -1,7 +1,8 @@
 """A CNN that removes local errors before a global decoder sees the syndrome, or weighs a matching of its own.
 
 Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatchingDecoder` is
-`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
+`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights:
+`load_bundle` gives a network and its `Policies`.
 
 Torch is imported where a network is built or run, not by importing this package.
 """
