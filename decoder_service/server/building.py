@@ -35,6 +35,8 @@ from decoder_service.streaming import (
 )
 from global_decoders.windows import layers_of, shortened
 
+FORMAT = 1
+"""Of the files; to be raised with every change of what is in them."""
 NICENESS = 5
 _COUNTED_DETECTORS = 1_000_000
 _DIGEST_BYTES = 32
@@ -50,7 +52,7 @@ def build_of(options: Open, *, current: Reload | None = None, reload: Reload | N
     """The tables of a stream with these options, or of the model `reload` that takes over from `current`."""
     options = msgspec.structs.replace(options, resume_after=None, on_gap="erase")
     version = importlib.metadata.version("qecpipe")
-    named = msgspec.msgpack.encode((version, options, current, reload))
+    named = msgspec.msgpack.encode((FORMAT, version, options, current, reload))
     return Build(hashlib.sha256(named).hexdigest(), options, current, reload)
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -117,7 +118,8 @@ class Worker:
             build = build_of(options)
             tables = await self._tables(build)
             decoder = await self._load(decoder_from, tables, build, self._models.text)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever it was
+            self._unexpected(error)
             session.post(lambda error=error: session.not_opened(stream, error))
             return
         options = msgspec.structs.replace(options, resume_after=None)
@@ -129,7 +131,8 @@ class Worker:
             build = build_of(stream.options, current=stream.reloaded, reload=reload)
             tables = await self._tables(build)
             model = await self._load(reload_from, tables, build, stream.decoder, self._models.text)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
+            self._unexpected(error)
             session.post(lambda error=error: session.not_reloaded(stream, error))
             return
         session.post(lambda: session.reloaded(stream, model))
@@ -137,10 +140,16 @@ class Worker:
     async def _store(self, session: ClientSession, part: UploadPayload, text: bytes) -> None:
         try:
             await self._load(lambda: self._models.put(text, digest=part.digest))
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
+            self._unexpected(error)
             session.post(lambda error=error: session.stored(part, error))
             return
         session.post(lambda: session.stored(part, None))
+
+    def _unexpected(self, error: Exception) -> None:
+        """Logs what is no fault of the client's or the disk's."""
+        if not isinstance(error, ValueError | OSError):
+            self.event("worker fault", reason="".join(traceback.format_exception(error))[-4000:])
 
     async def _tables(self, build: control.Build) -> bytes:
         """What was built, by now. Raises ValueError where it cannot be."""
@@ -175,8 +184,12 @@ class Worker:
         if session is None:
             session = ClientSession(name, self)
             streams = await asyncio.to_thread(self._restored, name)  # its threads may wait for loaders
-            for stream in streams:
-                session.add(stream)
+            try:
+                for stream in streams:
+                    session.add(stream)
+            except BaseException:
+                session.end()
+                raise
             resumed = bool(streams)
             self._sessions[name] = session
         if self._draining:

@@ -129,6 +129,20 @@ def test_a_client_comes_back_and_the_old_connection_is_superseded(serve, kit) ->
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
 
 
+def test_a_session_that_was_closed_is_not_resumed(serve, kit) -> None:
+    """Its journals stay, in the archive."""
+    server = serve()
+    with server.client() as client:
+        kit.push_all(client, client.open(kit.text, **kit.options), kit.sample(2, seed=2))
+    with server.client(session=client.session) as again:
+        assert not again.welcome.resumed
+        stream = again.open(kit.text, **kit.options)
+        assert (stream.opened.epoch, stream.opened.outputs) == (0, 0)
+        again.sock.close()
+        again.reconnect()
+        assert again.welcome.resumed
+
+
 class ChaoticClient(DecoderClient):
     """Repeats, delays, loses, cuts and damages data frames on their way out."""
 
