@@ -1,13 +1,15 @@
 """A CNN that removes local errors before a global decoder sees the syndrome, or weighs a matching of its own.
 
 Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatchingDecoder` is
-`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
+`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights:
+`load_bundle` gives a network and its `Policies`.
 
 Torch is imported where a network is built or run, not by importing this package.
 """
 
 from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_sides
 from predecoder.correction import (
+    NEURAL_MATCHING,
     Policies,
     PolicyName,
     ResidualLayer,
@@ -31,6 +33,7 @@ from predecoder.weights import (
 )
 
 __all__ = [
+    "NEURAL_MATCHING",
     "Bundle",
     "CompiledNeuralEnsemble",
     "CompiledNeuralMatching",

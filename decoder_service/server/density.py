@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from decoder_service.protocol import packed_bytes
-from decoder_service.session import Row
 
 EVERY = 11
 """One row in this many is counted, so that the hot path hardly sees it."""
@@ -52,22 +51,21 @@ class DensityMeter:
         self._first: tuple[float, float] | None = None
         self._first_ones = 0.0
         self._first_rounds = 0
-        self._before: Row | None = None
+        self._before: tuple[int, bytes] | None = None
+        """The last round and its bits, if it was not erased."""
         self._seen = 0
 
-    def count(self, row: Row) -> None:
-        """Takes every round of the stream, in order."""
-        before, self._before = self._before, row
+    def count(self, sequence: int, row: bytes, *, erased: bool) -> None:
+        """Takes every round of the stream, in order; the first of a shot is round 0."""
+        before, self._before = self._before, None if erased else (sequence, row)
         self._seen = (self._seen + 1) % EVERY
-        if self._seen or row.erased or len(row.bits) != self._bytes or not self._bits:
+        if self._seen or erased or len(row) != self._bytes or not self._bits:
             return
-        bits = np.frombuffer(row.bits, np.uint8)
+        bits = np.frombuffer(row, np.uint8)
         if self._differences:
-            if before is None or before.sequence + 1 != row.sequence or before.erased:
+            if before is None or before[0] + 1 != sequence or len(before[1]) != len(row):
                 return
-            if len(before.bits) != len(row.bits):
-                return
-            bits = bits ^ np.frombuffer(before.bits, np.uint8)
+            bits = bits ^ np.frombuffer(before[1], np.uint8)
         ones = np.unpackbits(bits, count=self._bits, bitorder="little")
         self._ones += ones
         self._rounds += 1

@@ -3,12 +3,13 @@
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
 `complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams.
-`make_residual` applies the moves that were committed.
+`make_residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
 """
 
 from predecoder.correction.clusters import ClusterDecision
 from predecoder.correction.decision import Decision, automatic_policy, make_decision, stream_policy
 from predecoder.correction.matching import MatchingDecision
+from predecoder.correction.move_windows import NEURAL_MATCHING, move_graphs
 from predecoder.correction.policies import (
     REFERENCE_DENSITY,
     SMALL_PATCH,
@@ -22,6 +23,7 @@ from predecoder.correction.residual_network import ResidualNetwork
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
 __all__ = [
+    "NEURAL_MATCHING",
     "REFERENCE_DENSITY",
     "SMALL_PATCH",
     "AbstainPolicy",
@@ -38,5 +40,6 @@ __all__ = [
     "automatic_policy",
     "make_decision",
     "make_residual",
+    "move_graphs",
     "stream_policy",
 ]

@@ -2,7 +2,7 @@
 
 `make_engine` picks an engine for a network, a device and a precision: C++ for separable networks on a CPU,
 in float32 or int8 (`NativeEngine`), torch for everything else (`TorchEngine`). `LayerNetwork` is the engine
-in C++ for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume block by block,
+in C++ for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume by blocks,
 `running` sets torch up for one run. Importing this package does not import torch.
 """
 

@@ -100,11 +100,30 @@ def test_whoever_does_not_say_hello_is_turned_away(serve, data: bytes) -> None:
     assert decode_message(frame.payload, Error).code is ErrorCode.HANDSHAKE
 
 
-def test_silence_is_cut_off(serve) -> None:
+def test_silence_is_cut_off_with_an_error(serve) -> None:
     server = serve(handshake=0.2)
     with _raw(server.address) as sock:
         sock.sendall(encode_frame(Frame(FrameType.HELLO))[:10])
-        assert _read_all(sock) == b""
+        (frame,) = FrameParser().feed(_read_all(sock))
+    assert isinstance(frame, Frame)
+    error = decode_message(frame.payload, Error)
+    assert (error.code, error.scope) == (ErrorCode.HANDSHAKE, "connection")
+    assert "no HELLO came within 0.2 s" in error.message
+
+
+def test_connections_without_a_hello_shut_nobody_out(serve, kit) -> None:
+    """64 of them did. Now the oldest of them makes room."""
+    server = serve(connections=8, half_open=4, handshake=30.0)
+    silent = [_raw(server.address) for _ in range(20)]
+    for _ in range(3):
+        with server.client() as client:
+            assert client.open(kit.text, **kit.options).opened is not None
+    (frame,) = FrameParser().feed(_read_all(silent[0]))
+    assert isinstance(frame, Frame)
+    assert decode_message(frame.payload, Error).code is ErrorCode.LIMIT
+    assert server.front_end.connections <= 4 + 1
+    for sock in silent:
+        sock.close()
 
 
 def test_connections_streams_and_models_are_limited(serve, kit) -> None:

@@ -70,7 +70,7 @@ def test_the_network_is_part_of_the_models_name(kit) -> None:
 def test_erased_rounds_and_a_reload_go_through(kit) -> None:
     experiment = kit.experiment(40, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, predecoder="default")
-    decoder.warm(erasures=False)
+    decoder.warm()
     decoder.open(0)
     start, upto = 0, []
     for r in range(40):
