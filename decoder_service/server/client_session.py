@@ -51,6 +51,8 @@ TICK = 1.0
 LAST_WORDS = 1.0
 """Seconds in which a client can take what is left for it at the end of a connection."""
 RECEIVE_BYTES = 1 << 16
+SAMPLED_ROWS = 100
+"""Rounds of a stream that densities are counted of, every `TICK`."""
 
 
 class Jobs(Protocol):
@@ -203,7 +205,7 @@ class ClientSession:
     def reloaded(self, stream: ServerStream, model: StreamModel) -> None:
         """The model of a RELOAD is made: it takes over at the next window boundary."""
         if self.streams.get(stream.number) is stream and stream.wanted is not None:
-            stream.native.prepare(model)
+            stream.prepare(model)
             self._plane.swap(stream.number, stream.wanted.model, stream.wanted.kind)
 
     def not_reloaded(self, stream: ServerStream, error: Exception) -> None:
@@ -306,11 +308,10 @@ class ClientSession:
             elif isinstance(event, JournalDue):
                 self._rotate(self.streams[event.stream])
             elif isinstance(event, Swapped):
-                stream = self.streams[event.stream]
-                stream.reloaded, stream.wanted = stream.wanted, None
-                stream.model_since = time.monotonic()
+                self.streams[event.stream].swapped()
             elif isinstance(event, Blocked):
-                raise RuntimeError(f"stream {event.stream} has a window without a graph")
+                self.streams[event.stream].build_missing()
+                self._plane.unblock(event.stream)
 
     def _control(self, frame: Frame) -> None:
         try:
@@ -478,6 +479,9 @@ class ClientSession:
         report: list[StreamStatus] = []
         for stream in self.streams.values():
             totals = self._count(stream)
+            if stream.sampled:
+                rows = self._plane.recent_rows(stream.number, SAMPLED_ROWS)
+                stream.decoder.density.sample([(at, bits, erased) for _, at, bits, erased in rows])
             density = stream.decoder.density.take()
             report.append(
                 StreamStatus(

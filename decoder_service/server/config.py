@@ -88,7 +88,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
 
     state: str
     prune: bool = True
-    window: int = 256
+    window: int = 2048
     gap_deadline: float = 0.05
     model_bytes: int = 1 << 26
     models: int = 256
@@ -98,8 +98,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     linger: float = 600.0
     slow_reader: float = 30.0
     drain: float = 5.0
-    segment_bytes: int = 1 << 20
-    time_slice: float = 0.0002
+    segment_bytes: int = 1 << 22
+    time_slice: float = 0.00005
     busy_poll: float = 0.0002
     beat: float = 0.5
     limits: Limits = Limits()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from _qecpipe import PythonDecoder, StreamRowDecoder
 from decoder_service.protocol import Flag
 from decoder_service.server.density import DensityMeter
 from decoder_service.session import Outcome, StreamShape
@@ -73,6 +74,22 @@ class ServedDecoder:
     @property
     def model_id(self) -> bytes:
         return self._model_id
+
+    def row_decoder(self) -> StreamRowDecoder | PythonDecoder:
+        """What the data plane decodes with: the stream itself, where it needs no Python, else this object."""
+        shape, stream = self.shape, self.inner.native
+        widths: dict[str, Any] = {
+            "layers": list(shape.layers),
+            "final_bits": shape.final_bits,
+            "num_observables": shape.num_observables,
+        }
+        if stream is None:
+            return PythonDecoder(decoder=self, **widths)
+        return StreamRowDecoder(stream, measured=self.inner.input == "measurements", **widths)
+
+    def adopted(self, model_id: bytes) -> None:
+        """It has."""
+        self._model_id = model_id
 
     def open(self, epoch: int) -> None:
         self.inner.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,19 @@ class DensityMeter:
         """Takes every round of the stream, in order; the first of a shot is round 0."""
         before, self._before = self._before, None if erased else (sequence, row)
         self._seen = (self._seen + 1) % EVERY
-        if self._seen or erased or len(row) != self._bytes or not self._bits:
+        if not self._seen and not erased:
+            self._add(sequence, row, before)
+
+    def sample(self, rows: Sequence[tuple[int, bytes, bool]]) -> None:
+        """Takes (sequence, row, erased) of rounds in order, of a stream that they do not all come from."""
+        before: tuple[int, bytes] | None = None
+        for sequence, row, erased in rows:
+            if not erased:
+                self._add(sequence, row, before)
+            before = None if erased else (sequence, row)
+
+    def _add(self, sequence: int, row: bytes, before: tuple[int, bytes] | None) -> None:
+        if len(row) != self._bytes or not self._bits:
             return
         bits = np.frombuffer(row, np.uint8)
         if self._differences:

@@ -6,10 +6,11 @@ import dataclasses
 import time
 from typing import NamedTuple
 
-from _qecpipe import PythonDecoder
+from _qecpipe import PythonDecoder, StreamRowDecoder
 from decoder_service.protocol import Frame, FrameType, Open, Opened, Reload, encode_message
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.journal import Journal
+from decoder_service.streaming import StreamModel
 
 
 class Position(NamedTuple):
@@ -43,16 +44,40 @@ class ServerStream:
     journal: Journal | None = None
     wanted: Reload | None = None
     model_since: float = dataclasses.field(default_factory=time.monotonic)
-    native: PythonDecoder = dataclasses.field(init=False)
+    native: StreamRowDecoder | PythonDecoder = dataclasses.field(init=False)
+    _prepared: bytes = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        shape = self.decoder.shape
-        self.native = PythonDecoder(
-            decoder=self.decoder,
-            layers=list(shape.layers),
-            final_bits=shape.final_bits,
-            num_observables=shape.num_observables,
-        )
+        self.native = self.decoder.row_decoder()
+        self._prepared = self.decoder.model_id
+
+    @property
+    def sampled(self) -> bool:
+        """Whether rows do not come by `decoder`, so that its densities are to be given some."""
+        return isinstance(self.native, StreamRowDecoder)
+
+    def prepare(self, model: StreamModel) -> None:
+        """The model takes over at the next swap; `swapped` follows."""
+        self._prepared = bytes.fromhex(model.id)
+        if isinstance(self.native, StreamRowDecoder):
+            self.decoder.inner.expect(model)
+            self.native.prepare(model.native)
+        else:
+            self.native.prepare(model)
+
+    def swapped(self) -> None:
+        """What was prepared has taken over."""
+        self.reloaded, self.wanted = self.wanted, None
+        self.model_since = time.monotonic()
+        self.decoder.adopted(self._prepared)
+
+    def build_missing(self) -> None:
+        """Builds the window that the stream is blocked by, or gives its shot up."""
+        assert isinstance(self.native, StreamRowDecoder), "a decoder in Python builds what it needs"
+        try:
+            self.decoder.inner.build_missing()
+        except ValueError as error:
+            self.native.give_up(str(error))
 
     def opened(self, position: Position) -> Frame:
         """The answer to OPEN."""

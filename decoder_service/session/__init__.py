@@ -6,8 +6,8 @@
     Row, Skip, Swap        what is to be done next: decode, abandon shots, take another model
     Outcome                what a decoder committed
 
-No sockets, no clock of its own, no decoder: docs/protocol.md, section Semantics, is its specification. Servers
-run `_qecpipe.Session` (native/service), which is tested to say the same, frame by frame.
+No sockets, no clock of its own, no decoder: docs/protocol.md, section Semantics, is its specification.
+Servers run `_qecpipe.Session` (native/service), which is tested to say the same, frame by frame.
 """
 
 from decoder_service.session.ordering import Ordering

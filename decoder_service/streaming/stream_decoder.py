@@ -281,6 +281,31 @@ class StreamDecoder:
         self._models[model.native.serial] = self._model = model
         self._stream.adopt(model.native, at_round)
 
+    @property
+    def native(self) -> Stream | None:
+        """The stream itself, if nothing else is needed to decode with it but `build_missing`: no network.
+
+        Whoever drives it leaves `open` to `adopt` of this object alone, and says `expect` before it adopts.
+        """
+        return self._stream if self._stage is None else None
+
+    def expect(self, model: StreamModel) -> None:
+        """`native` is going to adopt this model by itself: it is the one of later shots."""
+        kept = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
+        self._models = kept | {model.native.serial: model}
+        self._model = model
+
+    def build_missing(self) -> None:
+        """Builds the graph of the window that the stream waits for (`StreamStatus.MISSING`).
+
+        Raises:
+            ValueError: it cannot be built.
+        """
+        serial, (start, lo, hi, stop, *closed), num_layers = self._stream.missing()
+        window = Window(start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1])
+        model = self._models[serial]
+        model.graphs.graph(model.layers_of(num_layers), window)
+
     def _layers_of(self, dem: stim.DetectorErrorModel) -> LayeredDem:
         if self._decoder not in (*INNER_DECODERS, NEURAL_MATCHING):
             WindowedDecoder(inner=self._decoder)  # says what it may be
@@ -332,17 +357,12 @@ class StreamDecoder:
         """Commits of a call, and of those that go on with it where a window had no graph yet."""
         commits = self._commits(found, time_in)
         while status is not StreamStatus.DONE:
-            serial, (start, lo, hi, stop, *closed), num_layers = self._stream.missing()
             try:
                 if status is StreamStatus.UNEXPLAINED:
                     raise ValueError("no set of edges explains the detections")
-                window = Window(
-                    start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1]
-                )
-                model = self._models[serial]
-                model.graphs.graph(model.layers_of(num_layers), window)
+                self.build_missing()
             except ValueError as error:
-                shot = self._shot
+                (start, _, _, stop, *_), shot = self._stream.missing()[1], self._shot
                 self.reset()
                 raise ValueError(
                     f"shot {shot} is closed: layers {start} to {stop - 1} cannot be decoded: {error}"

@@ -49,7 +49,7 @@ class ServeConfig:
     """Days after which a journal that nobody wrote to is deleted from --state."""
     models: int = 256
     """Models kept in --state; the one that was not used for longest makes room for a new one."""
-    window: int = 256
+    window: int = 2048
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
     """Seconds after which a lost round is decoded as erased, or its shot abandoned."""

@@ -41,7 +41,7 @@ def test_metrics_and_status_count_what_happened(serve, kit) -> None:
         assert samples["qecpipe_shots_total"] == 30
         assert samples["qecpipe_commits_total"] == len(stream.outputs)
         assert samples["qecpipe_round_seconds_count"] == 2 * (30 * 8 + 1)
-        assert samples["qecpipe_credits"] == 256
+        assert samples["qecpipe_credits"] == 2048
         status = json.loads(get(server.front_end.http_port, "/status.json"))
         assert status["counters"]["shots"] == 30
         (shown,) = status["streams"]

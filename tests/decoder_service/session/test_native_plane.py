@@ -296,13 +296,13 @@ def test_control_frames_and_wake_ups_return_to_python() -> None:
 
 def test_deadlines_are_kept_while_nothing_arrives() -> None:
     session = _qecpipe.Session()
-    opened(session, parity(), gap_deadline_ns=20_000_000)
+    opened(session, parity(), gap_deadline_ns=200_000_000)
     ours, thread, _ = serving(session)
     with ours:
         ours.sendall(block(0, 0, 2) + block(0, 3, 4))
         got = receive(ours, 4)
     thread.join()
-    assert sum(frame.type == FrameType.NACK for frame in got) >= 3
+    assert sum(frame.type == FrameType.NACK for frame in got) >= 2
     assert {frame.flags for frame in got if frame.type == FrameType.RESULT} == {int(Flag.DEGRADED)}
 
 
