@@ -25,7 +25,7 @@ from predecoder.training.reuse import Reuse
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 
-__all__ = ["Batch", "batches", "sample_inputs"]
+__all__ = ["Batch", "Unpacker", "batches", "sample_inputs"]
 
 _QUEUE_DEPTH = 4
 _EXIT_SECONDS = 10
@@ -44,6 +44,7 @@ class Batch:
         noise_features: float32 `(1, t, i, j, 64)`: the noise features.
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
         observables: the true flips, uint8 0/1 `(B, num_observables)`.
+        teacher_gaps: see `Made`.
     """
 
     stream: int
@@ -53,6 +54,7 @@ class Batch:
     noise_features: np.ndarray
     packed: np.ndarray
     observables: np.ndarray
+    teacher_gaps: np.ndarray | None
 
 
 def sample_inputs(
@@ -87,7 +89,7 @@ def batches(
     if not steps:
         return
     streams = streams or expand_tasks(stage.tasks)[0]
-    unpackers: dict[int, _Unpacker] = {}
+    unpackers: dict[int, Unpacker] = {}
     reuse, count = Reuse(stage.data.passes, stage.data.pool), stage.data.workers
     first = received = reuse.oldest(steps.start)
     stop = reuse.round_of(steps[-1]) + 1
@@ -102,7 +104,7 @@ def batches(
                 received += 1
             made = pool[batch % reuse.span]
             if made.stream not in unpackers:
-                unpackers[made.stream] = _Unpacker(streams[made.stream])
+                unpackers[made.stream] = Unpacker(streams[made.stream])
             yield unpackers[made.stream](made)
     finally:
         for worker in workers:
@@ -169,7 +171,7 @@ def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:
             return
 
 
-class _Unpacker:
+class Unpacker:
     """Turns packed detections and labels into the network's tensors."""
 
     def __init__(self, stream: Stream) -> None:
@@ -195,6 +197,7 @@ class _Unpacker:
             self._noise_features,
             made.packed,
             np.unpackbits(made.observables, axis=1, count=self._num_observables, bitorder="little"),
+            made.teacher_gaps,
         )
 
     def _blocked(self, values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,19 @@ from predecoder.training.tasks import expand_tasks
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\nshots = 'doubtful'", "shots='doubtful' is unknown"),
+        *[
+            (
+                f"[[tasks]]\ndistance = {given}",
+                "distance=.* is not a whole number from 2 on, nor a pair, as",
+            )
+            for given in ("1", "[3, 4, 5]", "[5, 1]", "[]", "[5, 2.5]")
+        ],
+        ("[[tasks]]\ndistance = 'large'", "distance='large' is not a number"),
+        (
+            "[[tasks]]\nrounds = 1\nperfect_last_round = true",
+            "rounds=1 with perfect_last_round: use 2 or more",
+        ),
+        ("[[tasks]]\ndistance = [3, 5]\nnoise = 'uniform-stim'", r"square patches only, not \(3, 5\)"),
         ("[[tasks]]\nrounds = [3, 0]", r"rounds=\(3, 0\) is not a"),
         ("loss = 'class'\n[[tasks]]\np = 0.01", "loss='class'; use one of"),
         ("", "stage 'c' has no tasks; say what to train on"),
@@ -42,6 +55,8 @@ from predecoder.training.tasks import expand_tasks
         ("[optimizer]\nsteps = 9\nstop = 2.5", "stop=2.5 is not a step from 0 to steps=9"),
         ("[optimizer]\nsteps = 9\nstop = 10", "stop=10 is not a step from 0 to steps=9"),
         ("[data]\npasses = 3\npool = 2", "pool=2 is less than passes=3; hold as many or more"),
+        ("[class_loss]\nteacher_weight = 1.5", "teacher_weight=1.5 is not from 0 to 1"),
+        ("[class_loss]\nteacher_scale = 0.0", "teacher_scale=0.0 is not positive"),
         ("[class_loss]\nplain_gap = -1", "plain_gap=-1 is negative"),
         ("[optimizer]\nprecision = 'half'", "precision='half' is unknown; use 'float32' or 'bfloat16'"),
         (
