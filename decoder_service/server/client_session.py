@@ -479,8 +479,10 @@ class ClientSession:
         report: list[StreamStatus] = []
         for stream in self.streams.values():
             totals = self._count(stream)
-            if stream.sampled:
-                rows = self._plane.recent_rows(stream.number, SAMPLED_ROWS)
+            if stream.sampled and totals["rounds"] > stream.sampled_until:
+                new = totals["rounds"] - stream.sampled_until
+                stream.sampled_until = totals["rounds"]
+                rows = self._plane.recent_rows(stream.number, min(new, SAMPLED_ROWS))
                 stream.decoder.density.sample([(at, bits, erased) for _, at, bits, erased in rows])
             density = stream.decoder.density.take()
             report.append(

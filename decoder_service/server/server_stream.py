@@ -45,6 +45,8 @@ class ServerStream:
     wanted: Reload | None = None
     model_since: float = dataclasses.field(default_factory=time.monotonic)
     native: StreamRowDecoder | PythonDecoder = dataclasses.field(init=False)
+    sampled_until: int = 0
+    """Rounds that `sampled` rows were taken of."""
     _prepared: bytes = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
