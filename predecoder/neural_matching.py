@@ -70,7 +70,13 @@ class NeuralMatchingDecoder(NetworkDecoder):
     def _compiled(
         self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
-        return CompiledNeuralMatching(problem, bundle.network, windows=self.windows, **options)
+        return CompiledNeuralMatching(
+            problem,
+            bundle.network,
+            windows=self.windows,
+            gap_scale=bundle.policies.gap_scale,
+            **options,
+        )
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -90,6 +96,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         threads: int | None = None,
         native: bool = True,
         windows: WindowSizes | None = None,
+        gap_scale: float = 1.0,
     ) -> None:
         """Prepare engine and matching.
 
@@ -102,11 +109,12 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone, but for windows.
             windows: how they are arranged; None for one matching.
+            gap_scale: see `Policies`.
 
         Raises:
             ValueError: windows that cannot decode this DEM.
         """
-        self.layout = problem.layout
+        self.layout, self._gap_scale = problem.layout, gap_scale
         self._residual = ResidualNetwork(
             problem,
             network,
@@ -141,8 +149,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
     def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
         """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
 
-        The likeliest moves that leave it alone against the likeliest that flip it, in nats; NaN for shots
-        that nothing explains.
+        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times
+        `gap_scale`; NaN for shots that nothing explains.
 
         Args:
             packed: detections.
@@ -160,7 +168,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 num_detectors=self.layout.num_detectors,
                 flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
             )
-        return self._of_classes[observable].gap(self.logits(shots), shots, limit=limit)
+        costs = self._of_classes[observable].gap(self.logits(shots), shots, limit=limit / self._gap_scale)
+        return costs * np.float32(self._gap_scale)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
