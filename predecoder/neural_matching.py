@@ -70,12 +70,9 @@ class NeuralMatchingDecoder(NetworkDecoder):
     def _compiled(
         self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
+        scale = bundle.policies.gap_scale
         return CompiledNeuralMatching(
-            problem,
-            bundle.network,
-            windows=self.windows,
-            gap_scale=bundle.policies.gap_scale,
-            **options,
+            problem, bundle.network, windows=self.windows, gap_scale=scale, **options
         )
 
 
@@ -95,8 +92,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
-        windows: WindowSizes | None = None,
         gap_scale: float = 1.0,
+        windows: WindowSizes | None = None,
     ) -> None:
         """Prepare engine and matching.
 
@@ -108,8 +105,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone, but for windows.
-            windows: how they are arranged; None for one matching.
             gap_scale: see `Policies`.
+            windows: how they are arranged; None for one matching.
 
         Raises:
             ValueError: windows that cannot decode this DEM.
