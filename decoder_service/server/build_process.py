@@ -1,7 +1,7 @@
 """Models for a running stream, built in a process of their own, not in the one that decodes.
 
 The other process is `decoder_service.server.prepare`. What is left for the worker is to put the graphs
-together from lists of edges, which it does a few edges at a time (`Throttle`).
+together from arrays of edges.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from typing import Literal
 
 import msgspec
@@ -21,8 +20,6 @@ from global_decoders.windows import INNER_DECODERS, LayeredDem, WindowSizes
 
 Kind = Literal["circuit", "dem"]
 MODULE = "decoder_service.server.prepare"
-WORK, REST = 0.0001, 0.0004
-"""Seconds of building at a time in a process that decodes, and between two of them."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -64,28 +61,10 @@ class Answer(msgspec.Struct, frozen=True):
     serialized: bytes = b""
 
 
-class Throttle:
-    """To be called between small steps of building: leaves most of the time to others."""
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """What came before this, the work of others and waiting among it, is not to be rested from."""
-        self._began = time.perf_counter()
-
-    def __call__(self) -> None:
-        worked = time.perf_counter() - self._began
-        if worked >= WORK:
-            time.sleep(REST / WORK * worked)
-            self._began = time.perf_counter()
-
-
 class BuildProcess:
     """Has models built in processes that end with the thread that asked for them, or with `close`."""
 
     def __init__(self) -> None:
-        self._rest = Throttle()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -104,8 +83,8 @@ class BuildProcess:
         if answer.error:
             raise ValueError(answer.error)
         serialized = SerializedModel.decode(answer.serialized)
-        self._rest.begin()
-        return serialized.build(self._throttle)
+        self._check()
+        return serialized.build()
 
     def close(self) -> None:
         """Ends what is being built, and lets nothing more be. May be called in any thread."""
@@ -120,10 +99,6 @@ class BuildProcess:
             self._check()
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             return self._process
-
-    def _throttle(self) -> None:
-        self._check()
-        self._rest()
 
     def _check(self) -> None:
         if self._closed:

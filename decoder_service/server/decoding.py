@@ -12,11 +12,11 @@ import numpy as np
 import stim
 
 from decoder_service.protocol import Flag, Open
-from decoder_service.server.build_process import BuildProcess, Kind, Model, Request, Throttle
+from decoder_service.server.build_process import BuildProcess, Kind, Model, Request
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
-from global_decoders.windows import layers_of
+from global_decoders.windows import INNER_DECODERS, layers_of
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
@@ -117,9 +117,7 @@ class ServedDecoder:
             num_observables=model.num_observables,
             commit=options.commit,
         )
-        self._inner.warm(erasures=False, rounds=rounds)
-        self._throttle = Throttle()
-        self._incomplete = self._inner.warm_erasures(rounds=rounds, throttle=self._throttle)
+        self._inner.warm(rounds=rounds)
         self._model_id = bytes.fromhex(self._inner.model)
 
     @property
@@ -142,7 +140,8 @@ class ServedDecoder:
 
     def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> tuple[Model, StreamModel]:
         new, rounds = Model(text, kind), self.shape.rounds
-        if separate_process:
+        # Graphs of moves are built here, with the network.
+        if separate_process and self._options.decoder in INNER_DECODERS:
             model = self._build_process.prepare(
                 Request(
                     old=self._model,
@@ -154,9 +153,7 @@ class ServedDecoder:
                 )
             )
         else:
-            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
-        # In the thread of `complete`: the model that was in use is built no further.
-        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, throttle=self._throttle)
+            model = self._inner.prepare(new.dem(), rounds=rounds)
         return new, model
 
     def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
@@ -165,14 +162,10 @@ class ServedDecoder:
         self._model_id = bytes.fromhex(model.id)
 
     def complete(self) -> bool:
-        self._throttle.begin()
-        return next(self._incomplete, _NOTHING) is not _NOTHING
+        return False  # graphs of erased rounds are built when they are needed
 
     def close(self) -> None:
         self._build_process.close()
-
-
-_NOTHING = object()
 
 
 def _check_shipped(name: str) -> None:

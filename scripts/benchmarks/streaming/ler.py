@@ -26,7 +26,7 @@ def measure_ler(setup: Setup, *, rounds: int, p: float, errors: int, seed: int =
     """
     circuit = setup.circuit(rounds=rounds, p=p)
     stream = setup.options.build(circuit)
-    stream.warm(erasures=False, rounds=rounds)
+    stream.warm(rounds=rounds)
     whole = _batch_decoder(setup, circuit)
     shots = wrong_whole = only_stream = only_whole = 0
     for batch in itertools.count():

@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 
 from decoder_service.protocol import Frame, FrameType, Open, Reload, encode_message
-from decoder_service.server import build_process
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import build_decoder
@@ -96,7 +95,6 @@ def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
     bench: Bench, kit, monkeypatch, completed: int | None
 ) -> None:
     """They follow, however many of the old model's were built by then, and one at a time."""
-    monkeypatch.setattr(build_process, "REST", 0.0)
     server_stream = bench.session.streams[0]
     for _ in range(completed if completed is not None else 10**9):
         if not bench.jobs:
@@ -109,7 +107,7 @@ def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
     assert len(bench.jobs) == 1
     _, model = server_stream.prepared
     windows = len(model.graphs)
-    assert windows == len({id(matcher) for matcher in model.graphs.by_key.values()})
+    assert windows == len({id(graph) for graph in model.graphs.by_key.values()})
     assert [frame.type for frame in server_stream.work(10**9)] == [FrameType.RELOAD]
     while bench.jobs:
         bench.run()

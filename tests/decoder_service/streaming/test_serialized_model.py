@@ -24,7 +24,7 @@ def test_a_model_from_its_serialized_form_gives_the_same_answers(kit, mode, inne
     )
     request = _request(kit, plain, inner, rounds=31)
     serialized = serialized_for(request)
-    model = SerializedModel.decode(serialized.encode()).build(lambda: None)
+    model = SerializedModel.decode(serialized.encode()).build()
     assert plain.reload(request.new.dem()) == model.id
     served.adopt(model)
     random = np.random.default_rng(5)
@@ -41,7 +41,7 @@ def test_a_serialized_model_holds_every_window_of_its_shots(kit) -> None:
     circuit = kit.circuit(30)
     for rounds in (8, 9, 14, 16, 17, 39, 200):
         decoder = StreamDecoder(circuit, commit=3, buffer=2)
-        decoder.adopt(serialized_for(_request(kit, decoder, "pymatching", rounds=rounds)).build(lambda: None))
+        decoder.adopt(serialized_for(_request(kit, decoder, "pymatching", rounds=rounds)).build())
         decoder.open(0)
         for r in range(rounds):
             decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
@@ -70,7 +70,7 @@ def test_a_serialized_model_serves_behind_a_network(kit, mode) -> None:
         )
         model = Model(str(circuit), "circuit")
         serialized = serialized_for(Request(model, model, plain.sizes, "pymatching", plain.weights, rounds))
-        served.adopt(serialized.build(lambda: None))
+        served.adopt(serialized.build())
         for bits in circuit.compile_sampler(seed=rounds).sample(4):
             erased = frozenset({rounds - 3})
             expected, commits = kit.stream(plain, bits, rounds, erased=erased)
