@@ -24,13 +24,13 @@ namespace matching {
 
 class Flooder {
   public:
-    explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.hub + 1), limit_(arcs.hub) {}
+    explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.boundary + 1), limit_(arcs.hub) {}
 
     // Forgets the last shot.
     void begin(const Weights& weights) {
         for (const Visit& visit : visits_) nodes_[visit.node] = Node();
         for (const int32_t node : due_unvisited_) nodes_[node] = Node();
-        visits_.clear(), regions_.clear(), extents_.clear(), children_.clear(), paths_.clear(), events_.clear();
+        visits_.clear(), regions_.clear(), extents_.assign(1, Extent()), children_.clear(), paths_.clear(), events_.clear();
         due_unvisited_.clear();
         weights_ = weights;
         now_ = 0, limit_ = arcs_.hub;
@@ -39,7 +39,7 @@ class Flooder {
     // A region of radius 0 that grows; `look_at` has to follow once all are there.
     int32_t add_defect(int32_t node) {
         const int32_t defect = add_region();
-        extents_[defect].slope = 1, extents_[defect].intercept = -now_;
+        extent(defect).slope = 1, extent(defect).intercept = -now_;
         regions_[defect].node = node;
         occupy(node, defect, {node, -1, -1, defect});
         return defect;
@@ -89,8 +89,8 @@ class Flooder {
 
     // Finds when something may happen to a node next.
     void look_at(int32_t node) {
-        const Time time = look(node).time;
-        if (time != kNever) set_due(node, time);
+        const Look first = look(node);
+        if (first.time != kNever) set_due(node, first);
     }
 
     // The hub, of reach 0, begins to grow: finds when it may reach the ends of its edges.
@@ -103,12 +103,12 @@ class Flooder {
             const Time time = now_ + weight(arc);
             if (time >= nodes_[arc.target].due) continue;
             due_unvisited_.push_back(arc.target);
-            set_due(arc.target, time);
+            set_due(arc.target, {time, nullptr});
         }
     }
 
     void set_slope(int32_t region, int32_t slope) {
-        const int32_t before = extents_[region].slope;
+        const int32_t before = extent(region).slope;
         change(region, region, slope);
         regions_[region].due = kNever;
         if (slope < 0) {
@@ -121,11 +121,10 @@ class Flooder {
 
     // Lets a new blossom grow with its children in it, which were outermost regions until now.
     void wrap(int32_t blossom) {
-        Extent& extent = extents_[blossom];
-        extent.intercept = -now_, extent.slope = 1;
+        extent(blossom).intercept = -now_, extent(blossom).slope = 1;
         const Region& b = regions_[blossom];
         for (int32_t k = 0; k < b.children; k++) {
-            const int32_t one = child(b, k).region, before = extents_[one].slope;
+            const int32_t one = child(b, k).region, before = extent(one).slope;
             regions_[one].parent = blossom, regions_[one].due = kNever;
             change(one, blossom, 1);
             if (before < 1) moved_.push_back(one);
@@ -162,7 +161,7 @@ class Flooder {
     const Path& path(int32_t k) const { return paths_[k]; }
     const Visit& visit(int32_t k) const { return visits_[k]; }
     // The outermost region around a defect.
-    int32_t top(int32_t defect) const { return extents_[defect].top; }
+    int32_t top(int32_t defect) const { return extent(defect).top; }
     int32_t num_regions() const { return static_cast<int32_t>(regions_.size()); }
 
     Time weight(const Arc& arc) const {
@@ -187,10 +186,11 @@ class Flooder {
     static constexpr float kUnits = 1 << 24, kLargest = 1 << 20;  // of one shot
 
     struct Node {
-        int32_t region = -1;  // that reached it: -1 outside
+        int32_t region = -1;  // that reached it, -1 outside
         int32_t visit = -1;   // the last one
         int32_t next_in_shell = -1;
-        Time arrival = 0;  // the region's extent when it reached the node
+        int32_t due_arc = -1;  // what is due, -1 if that is not known
+        Time arrival = 0;      // the region's extent when it reached the node, 0 outside
         Time due = kNever;
     };
 
@@ -208,40 +208,48 @@ class Flooder {
 
     // The first thing that may happen to a node: an edge becomes full, if nothing changes until then.
     Look look(int32_t at) const {
+        if (weights_.of_shot) return look(at, [&](const Arc& arc) { return rounded(weights_.of_shot[arc.edge]); });
+        if (weights_.in_units) return look(at, [&](const Arc& arc) { return Time{weights_.in_units[arc.edge]}; });
+        return look(at, [](const Arc& arc) { return Time{arc.weight}; });
+    }
+
+    template <class WeightOf>
+    Look look(int32_t at, const WeightOf& weight_of) const {
         const Node& node = nodes_[at];
-        Time own = 0;
-        int32_t own_slope = 0, own_top = -1;
-        if (node.region >= 0) {
-            const Extent& extent = extents_[node.region];
-            own_slope = extent.slope, own = extent.intercept - node.arrival, own_top = extent.top;
-            if (own_slope < 0) return {kNever, nullptr};
-        }
+        const Extent own = extent(node.region);
+        if (own.slope < 0) return {kNever, nullptr};
         Look first{kNever, nullptr};
         for (const Arc *arc = arcs_.begin(at), *end = arcs_.end(at); arc != end; arc++) {
-            Time time = -own;
-            int32_t slope = own_slope;
-            if (arc->target < limit_) {
-                const Node& other = nodes_[arc->target];
-                if (other.region >= 0) {
-                    const Extent& extent = extents_[other.region];
-                    if (extent.top == own_top) continue;
-                    slope += extent.slope;
-                    time -= extent.intercept - other.arrival;
-                }
-            }
-            if (slope <= 0) continue;
-            time += weight(*arc);
-            if (slope == 2) time /= 2;
+            const Time time = time_of(weight_of(*arc), node, own, nodes_[arc->target]);
             if (time < first.time) first = {time, arc};
         }
         return first;
     }
 
+    // When an edge between two nodes becomes full. What is outside has slope 0 and extent 0, as has the boundary.
+    // Which of these it is cannot be foretold, so that nothing here branches.
+    Time time_of(Time weight, const Node& node, const Extent& own, const Node& other) const {
+        const Extent& its = extent(other.region);
+        const int32_t slope = own.slope + its.slope;
+        const Time time = (weight - own.intercept - its.intercept + node.arrival + other.arrival) >> (slope == 2);
+        return (slope <= 0) | ((own.top == its.top) & (own.top >= 0)) ? kNever : time;
+    }
+
+    // What is due at a node, if that is still so; otherwise what is first.
+    Look look_again(int32_t at) const {
+        const Node& node = nodes_[at];
+        if (node.due_arc < 0) return look(at);
+        const Arc* arc = arcs_.arcs.data() + node.due_arc;
+        const Extent& own = extent(node.region);
+        const Time time = own.slope < 0 ? kNever : time_of(weight(*arc), node, own, nodes_[arc->target]);
+        return time <= now_ ? Look{time, arc} : look(at);
+    }
+
     // What happens to a node now, if anything does.
     Event happen(int32_t at) {
-        const Look first = look(at);
+        const Look first = look_again(at);
         if (first.time == kNever) return {};
-        if (first.time > now_) return set_due(at, first.time), Event();
+        if (first.time > now_) return set_due(at, first), Event();
         const int32_t target = first.arc->target, edge = first.arc->edge;
         if (target >= limit_) {
             const int32_t visit = nodes_[at].visit, defect = visits_[visit].defect;
@@ -267,7 +275,7 @@ class Flooder {
     void occupy(int32_t at, int32_t region, const Visit& visit) {
         Node& node = nodes_[at];
         node.region = region, node.visit = static_cast<int32_t>(visits_.size());
-        node.arrival = extents_[region].intercept + extents_[region].slope * now_;
+        node.arrival = extent(region).intercept + extent(region).slope * now_;
         node.next_in_shell = regions_[region].shell, regions_[region].shell = at;
         visits_.push_back(visit);
     }
@@ -279,7 +287,7 @@ class Flooder {
         if (r.shell < 0 || r.shell == r.node) return true;
         const int32_t left = r.shell;
         r.shell = nodes_[left].next_in_shell;
-        nodes_[left].region = -1;
+        nodes_[left].region = -1, nodes_[left].arrival = 0;
         look_at(left);
         set_due_of_shrinking(region);
         return false;
@@ -288,14 +296,15 @@ class Flooder {
     void set_due_of_shrinking(int32_t region) {
         Region& r = regions_[region];
         const bool ends = r.shell < 0 || r.shell == r.node;
-        r.due = extents_[region].intercept - (ends ? 0 : nodes_[r.shell].arrival);
+        r.due = extent(region).intercept - (ends ? 0 : nodes_[r.shell].arrival);
         push(r.due, ~region);
     }
 
-    void set_due(int32_t node, Time time) {
-        if (nodes_[node].due == time) return;
-        nodes_[node].due = time;
-        push(time, node);
+    void set_due(int32_t node, const Look& first) {
+        nodes_[node].due_arc = first.arc ? static_cast<int32_t>(first.arc - arcs_.arcs.data()) : -1;
+        if (nodes_[node].due == first.time) return;
+        nodes_[node].due = first.time;
+        push(first.time, node);
     }
 
     void push(Time time, int32_t what) {
@@ -303,13 +312,16 @@ class Flooder {
         std::push_heap(events_.begin(), events_.end());
     }
 
-    int32_t top_at(int32_t node) const { return extents_[nodes_[node].region].top; }
+    Extent& extent(int32_t region) { return extents_[region + 1]; }
+    const Extent& extent(int32_t region) const { return extents_[region + 1]; }
+
+    int32_t top_at(int32_t node) const { return extent(nodes_[node].region).top; }
 
     // The slope and the outermost region of a region and of all in it.
     void change(int32_t region, int32_t top, int32_t slope) {
-        Extent& extent = extents_[region];
-        extent.intercept += (extent.slope - slope) * now_;
-        extent.slope = slope, extent.top = top;
+        Extent& its = extent(region);
+        its.intercept += (its.slope - slope) * now_;
+        its.slope = slope, its.top = top;
         const Region& r = regions_[region];
         for (int32_t k = 0; k < r.children; k++) change(child(r, k).region, top, slope);
     }
@@ -328,7 +340,7 @@ class Flooder {
     Time now_ = 0;
     std::vector<Visit> visits_;
     std::vector<Region> regions_;
-    std::vector<Extent> extents_;  // of regions
+    std::vector<Extent> extents_;  // of regions, after that of what is outside
     std::vector<Child> children_;
     std::vector<Path> paths_;
     std::vector<Due> events_;  // a heap

@@ -2,7 +2,8 @@
 
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
-`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams.
+`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams;
+`stream_network` gives the logits of a stream's layers.
 `make_residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
 """
 
@@ -20,6 +21,7 @@ from predecoder.correction.policies import (
 )
 from predecoder.correction.residual import make_residual
 from predecoder.correction.residual_network import ResidualNetwork
+from predecoder.correction.stream_network import stream_network
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
 __all__ = [
@@ -41,5 +43,6 @@ __all__ = [
     "make_decision",
     "make_residual",
     "move_graphs",
+    "stream_network",
     "stream_policy",
 ]

@@ -19,7 +19,7 @@ from predecoder.blocking import MOVE_CHANNELS
 if TYPE_CHECKING:
     import torch
 
-    from predecoder.network import Network
+    from predecoder.network import FusedDense, Network
 
 __all__ = ["Tile", "halo_blocks", "infer_tiled", "tiles", "with_halo"]
 
@@ -41,7 +41,7 @@ class Tile:
     crop: Slices
 
 
-def halo_blocks(network: Network) -> tuple[int, int, int]:
+def halo_blocks(network: Network | FusedDense) -> tuple[int, int, int]:
     """Blocks (t, i, j) on either side that one block's logits depend on."""
     layers, rows, columns = network.config.halo
     return -(-layers // 2), -(-rows // 2), -(-columns // 2)
@@ -86,7 +86,7 @@ def with_halo(start: int, stop: int, halo: int, *, end: int | None) -> tuple[int
 
 
 def infer_tiled(
-    replicas: Sequence[Network],
+    replicas: Sequence[Network | FusedDense],
     x_BCtij: torch.Tensor,
     noise_bias_1CTij: torch.Tensor | None = None,
     *,

@@ -19,7 +19,7 @@ from qec import DecodingProblem, DetectorLayout
 if TYPE_CHECKING:
     import torch
 
-    from predecoder.network import Network
+    from predecoder.network import FusedDense, Network
 
 __all__ = ["TorchEngine", "fitting_shots"]
 
@@ -60,12 +60,16 @@ class TorchEngine:
         blocks = int(np.prod(layout.shape)) // 8
         self._macs = blocks * network.config.macs_per_block
         self._tile = _tile_size(layout.shape) if blocks > _BLOCKS_PER_TILE else None
-        self._network, self._device = network.to(device), device
+        self._network, self._device = (
+            _runner(network.to(device), device, precision, layout, self.batch_shots),
+            device,
+        )
         self._input, self._places = NetworkInput(layout), blocked_places(layout, problem.moves)
         self._noise_bias: torch.Tensor | None = None
         if network.config.noise_conditioned:
             features = self._tensor(blocked_noise_features(problem))
-            with running(device, precision, work=self._macs, threads=threads):
+            of_bias = precision if self._network is network else "float32"
+            with running(device, of_bias, work=self._macs, threads=threads):
                 self._noise_bias = network.noise_bias(features)
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
@@ -88,6 +92,18 @@ class TorchEngine:
         import torch
 
         return torch.from_numpy(blocked_BtijC).to(self._device).permute(0, 4, 1, 2, 3)
+
+
+def _runner(
+    network: Network, device: torch.device, precision: Precision, layout: DetectorLayout, shots: int
+) -> Network | FusedDense:
+    """What computes a network's logits in a precision."""
+    from predecoder.network import DenseNetwork, FusedDense
+
+    if precision != "bfloat16" or not isinstance(network, DenseNetwork) or not FusedDense.runs(device):
+        return network
+    layers, rows, columns = (n // 2 for n in layout.shape)
+    return FusedDense(network, cells=(2 // network.config.time_fold * layers, rows, columns), shots=shots)
 
 
 def fitting_shots(layout: DetectorLayout) -> int:

@@ -17,13 +17,16 @@ from predecoder.network.config import (
     SeparableConfig,
     network_config,
 )
-from predecoder.network.dense import bfloat16_blocks
+from predecoder.network.dense import DenseNetwork, bfloat16_blocks
 from predecoder.network.families import make_network
+from predecoder.network.fused_dense import FusedDense
 from predecoder.network.quantized import QuantizedSeparableNetwork, calibrate
 from predecoder.network.separable import SeparableNetwork
 
 __all__ = [
     "DenseConfig",
+    "DenseNetwork",
+    "FusedDense",
     "Network",
     "NetworkConfig",
     "QuantizedSeparableConfig",

@@ -44,6 +44,7 @@ class Batch:
         noise_features: float32 `(1, t, i, j, 64)`: the noise features.
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
         observables: the true flips, uint8 0/1 `(B, num_observables)`.
+        teacher_gaps: see `Made`.
     """
 
     stream: int
@@ -53,6 +54,7 @@ class Batch:
     noise_features: np.ndarray
     packed: np.ndarray
     observables: np.ndarray
+    teacher_gaps: np.ndarray | None
 
 
 def sample_inputs(
@@ -195,6 +197,7 @@ class _Unpacker:
             self._noise_features,
             made.packed,
             np.unpackbits(made.observables, axis=1, count=self._num_observables, bitorder="little"),
+            made.teacher_gaps,
         )
 
     def _blocked(self, values: np.ndarray) -> np.ndarray:

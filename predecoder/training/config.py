@@ -110,6 +110,10 @@ class ClassLossConfig:
         mine_every: steps after which shots are mined with newer weights.
         miner: weights to mine with in place of the network in training, a shipped name or a path: a small
             network doubts nearly all shots that a large one fails on, and takes a tenth of the time.
+        teacher: weights whose matching gives every shot's flip a probability, which is learnt beside the
+            truth: a shipped name or a path; none if empty.
+        teacher_weight: of the cross-entropy to that probability, 0 to 1; the truth has the rest.
+        teacher_scale: what the teacher's gap is multiplied with, to be its log-odds: 1 if it is calibrated.
     """
 
     marginal_weight: float = 0.02
@@ -117,8 +121,15 @@ class ClassLossConfig:
     plain_gap: float = 6.0
     mine_every: int = 100
     miner: str = ""
+    teacher: str = ""
+    teacher_weight: float = 0.7
+    teacher_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.teacher_weight <= 1:
+            raise ValueError(f"class_loss teacher_weight={self.teacher_weight!r} is not from 0 to 1")
+        if not self.teacher_scale > 0:
+            raise ValueError(f"class_loss teacher_scale={self.teacher_scale!r} is not positive")
         for name in ("marginal_weight", "small_gap", "plain_gap"):
             if getattr(self, name) < 0:
                 raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
@@ -172,6 +183,11 @@ class StageConfig:
     def mines(self) -> bool:
         """Whether workers need the network in training."""
         return not self.class_loss.miner and any(task.shots == "mined" for task in self.tasks)
+
+    @property
+    def class_teacher(self) -> str:
+        """Weights whose logical classes are learnt; empty if none are."""
+        return self.class_loss.teacher if self.loss == "logical-class" else ""
 
 
 @dataclass(frozen=True)

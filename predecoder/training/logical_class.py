@@ -81,19 +81,22 @@ def _connected(ends: np.ndarray, flips: np.ndarray, *, num_detectors: int) -> tu
 
 
 def logical_class_loss(
-    logits_BM: torch.Tensor, difference_BM: np.ndarray, flips_B: np.ndarray
+    logits_BM: torch.Tensor, difference_BM: np.ndarray, flipped_B: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softplus(cost(true class) - cost(other class)) of every shot, and the other cost less the true one.
+    """Cross-entropy of the observable's flip, the gap between both classes' costs being its log-odds.
+
+    Where the truth is known it is softplus(cost(true class) - cost(other class)).
 
     Args:
         logits_BM: float32, on which the matchings were made.
         difference_BM: of `ClassMatching.difference`, on the same logits.
-        flips_B: bool or 0/1: whether the observable flipped.
+        flipped_B: whether the observable flipped, 0 or 1; or how likely that is.
 
     Returns:
-        `(B,)` losses in nats, and `(B,)` gaps in nats: negative where the network is wrong.
+        `(B,)` losses in nats, and `(B,)` cost(class 1) - cost(class 0) in nats.
     """
-    sign = 1 - 2 * flips_B.astype(np.float32)
-    edges = torch.from_numpy(difference_BM * sign[:, None]).to(logits_BM.device)
-    gap = (logits_BM * edges).sum(dim=1)
-    return torch.nn.functional.softplus(-gap), gap
+    difference = torch.from_numpy(difference_BM.astype(np.float32)).to(logits_BM.device)
+    flipped = torch.from_numpy(flipped_B.astype(np.float32)).to(logits_BM.device)
+    gap = (logits_BM * difference).sum(dim=1)
+    softplus = torch.nn.functional.softplus
+    return flipped * softplus(gap) + (1 - flipped) * softplus(-gap), gap

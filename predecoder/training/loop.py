@@ -116,8 +116,9 @@ def train_stage(
     """
     if stage.data.labels == "distilled":
         resolve_weights(stage.data.network)
-    if stage.class_loss.miner:
-        resolve_weights(stage.class_loss.miner)
+    for name in (stage.class_loss.miner, stage.class_teacher):
+        if name:
+            resolve_weights(name)
     work_dir.mkdir(parents=True, exist_ok=True)
     files = _Files(work_dir, Snapshots(work_dir / "mining", stage.class_loss.mine_every))
     run = TrainingRun(stage, device=device, processes=processes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from predecoder.training.batches import Batch
 from predecoder.training.config import StageConfig
@@ -23,7 +24,7 @@ class BatchLoss:
     Attributes:
         total: scalar, in nats per move, or in nats per shot if there is a class loss.
         marginal: scalar: mean cross-entropy of existing moves to their labels, in nats per move.
-        logical_class: scalar: mean over shots and observables, in nats; None without it.
+        logical_class: scalar: of the true classes, mean over shots and observables, in nats; None without it.
         wrong: scalar: share of shots and observables that the matching decides wrongly; None without it.
     """
 
@@ -50,24 +51,36 @@ class StageLoss:
         marginal = (losses * mask).sum() / (moves * len(logits))
         if self._stage.loss == "marginal":
             return BatchLoss(marginal, marginal)
-        gaps, of_class = zip(*self._of_class(logits, batch), strict=True)
-        logical_class = torch.stack(of_class).mean()
-        total = logical_class + self._stage.class_loss.marginal_weight * moves * marginal
-        wrong = (torch.stack(gaps).detach() < 0).float().mean()
-        return BatchLoss(total, marginal, logical_class, wrong)
+        settings = self._stage.class_loss
+        logical_class, of_teacher, wrong = self._of_class(logits, batch)
+        total = logical_class
+        if of_teacher is not None:
+            total = total + settings.teacher_weight * (of_teacher - logical_class)
+        return BatchLoss(total + settings.marginal_weight * moves * marginal, marginal, logical_class, wrong)
 
-    def _of_class(self, logits: torch.Tensor, batch: Batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Gap and loss `(B,)` of every observable."""
-        stream = self._streams[batch.stream]
-        if batch.stream not in self._matchings:
-            observables = range(stream.problem.layout.num_observables)
-            self._matchings[batch.stream] = [ClassMatching(stream.problem.moves, k) for k in observables]
-        places = torch.from_numpy(stream.places).to(logits.device)
+    def matchings(self, index: int) -> list[ClassMatching]:
+        """Those of the observables of a stream, made once."""
+        if index not in self._matchings:
+            problem = self._streams[index].problem
+            observables = range(problem.layout.num_observables)
+            self._matchings[index] = [ClassMatching(problem.moves, k) for k in observables]
+        return self._matchings[index]
+
+    def _of_class(
+        self, logits: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Mean loss of the true classes, that of the teacher's, and the share that is decided wrongly."""
+        places = torch.from_numpy(self._streams[batch.stream].places).to(logits.device)
         by_move = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)[:, places].float()
         known = np.ascontiguousarray(by_move.detach().cpu().numpy())
-        results = []
-        for k, matching in enumerate(self._matchings[batch.stream]):
-            difference = matching.difference(known, batch.packed)
-            loss, gap = logical_class_loss(by_move, difference, batch.observables[:, k])
-            results.append((gap, loss))
-        return results
+        of_truth, of_teacher, wrong = [], [], []
+        for k, matching in enumerate(self.matchings(batch.stream)):
+            difference, truth = matching.difference(known, batch.packed), batch.observables[:, k]
+            loss, gap = logical_class_loss(by_move, difference, truth)
+            of_truth.append(loss)
+            wrong.append((gap.detach() < 0) != torch.from_numpy(truth == 1).to(gap.device))
+            if batch.teacher_gaps is not None:
+                log_odds = self._stage.class_loss.teacher_scale * batch.teacher_gaps[:, k]
+                of_teacher.append(logical_class_loss(by_move, difference, expit(-log_odds))[0])
+        teacher = torch.stack(of_teacher).mean() if of_teacher else None
+        return torch.stack(of_truth).mean(), teacher, torch.stack(wrong).float().mean()

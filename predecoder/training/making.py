@@ -10,7 +10,7 @@ import torch
 from predecoder.inference import Engine, make_engine
 from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
-from predecoder.training.distilled import DistilledLabels
+from predecoder.training.distilled import ClassTeacher, DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.processes import ALONE, Processes
 from predecoder.training.reuse import Reuse
@@ -37,12 +37,15 @@ class Made(NamedTuple):
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
         labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`.
         observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
+        teacher_gaps: how much more class 1 of an observable costs than class 0 on the class teacher's logits,
+            in nats, float32 `(B, num_observables)`; None without one.
     """
 
     stream: int
     packed: np.ndarray
     labels: np.ndarray
     observables: np.ndarray
+    teacher_gaps: np.ndarray | None
 
 
 class BatchMaker:
@@ -57,6 +60,7 @@ class BatchMaker:
         self._sources: dict[int, _Source] = {}
         self._disagreement: dict[int, DisagreementShots] = {}
         self._stage, self._processes = stage, processes
+        self._class_teachers: dict[int, ClassTeacher] = {}
         self._miner = _Miner(stage, snapshots)
 
     def __call__(self, batch: int) -> Made:
@@ -79,7 +83,8 @@ class BatchMaker:
                 f"task {stream.name}: {error}; raise p, or use shots='all' in this task"
             ) from None
         labels = np.packbits(labels, axis=1) if labels.dtype == np.uint8 else labels
-        return Made(index, packed, labels, observables)
+        gaps = self._teacher_gaps(index, packed) if self._stage.class_teacher else None
+        return Made(index, packed, labels, observables, gaps)
 
     def _keep(self, index: int, step: int) -> Keep | None:
         stream = self._streams[index]
@@ -96,6 +101,15 @@ class BatchMaker:
         if data.labels != "distilled":
             return _SOURCES[data.labels](stream.problem)
         return DistilledLabels(stream.problem, load_network(data.network))
+
+    def _teacher_gaps(self, index: int, packed: np.ndarray) -> np.ndarray:
+        if index not in self._class_teachers:
+            stream, source, name = self._streams[index], self._sources[index], self._stage.class_teacher
+            of_labels = None
+            if isinstance(source, DistilledLabels) and self._stage.data.network == name:
+                of_labels = source.logits
+            self._class_teachers[index] = ClassTeacher(stream.problem, name, logits=of_labels)
+        return self._class_teachers[index](packed)
 
 
 class _Miner:

@@ -108,8 +108,12 @@ def _files_of(config: TrainConfig) -> tuple[str | Path | None, ...]:
     """What a run reads: weights to start from and to learn from, and error models."""
     stages = config.stages
     models = [task.dem for stage in stages for task in stage.tasks]
-    weights = [(stage.init, stage.data.network, stage.class_loss.miner or None) for stage in stages]
-    return (*(name for names in weights for name in names), *models)
+    weights = [
+        name or None
+        for stage in stages
+        for name in (stage.init, stage.data.network, stage.class_loss.miner, stage.class_teacher)
+    ]
+    return (*weights, *models)
 
 
 def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, processes: Processes) -> Network:
@@ -192,6 +196,7 @@ def _card(config: TrainConfig, source: Path, stages: list[dict], results: list[d
         "training": stages,
         "config": dataclasses.asdict(config),
         "distilled_from": _distilled_from(config),
+        "class_teachers": _class_teachers(config),
         "ler": results,
     }
 
@@ -202,6 +207,13 @@ def _distilled_from(config: TrainConfig) -> dict[str, str]:
 
     distilled = [stage for stage in config.stages if stage.data.labels == "distilled"]
     return {stage.name: resolve_weights(stage.data.network).sha256 for stage in distilled}
+
+
+def _class_teachers(config: TrainConfig) -> dict[str, str]:
+    """Hashes of the weights whose classes stages learnt, by stage."""
+    from predecoder import resolve_weights
+
+    return {s.name: resolve_weights(s.class_teacher).sha256 for s in config.stages if s.class_teacher}
 
 
 def _git_revision() -> str:

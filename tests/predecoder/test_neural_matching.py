@@ -52,6 +52,19 @@ def test_without_a_compiler_the_answers_are_the_same(model, separable_network):
     assert np.array_equal(answers[0], answers[1])
 
 
+def test_the_gap_says_what_is_predicted_and_how_surely(model, separable_network):
+    m, network = model(5, 3), separable_network(6)
+    packed = m.circuit.compile_detector_sampler(seed=6).sample(60, bit_packed=True)
+    compiled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"))
+    gap = compiled.gap(packed)
+    sure = np.abs(gap) > 1e-3
+    assert sure.sum() > 40
+    assert np.array_equal(_decoded(compiled, packed)[sure, 0] == 1, gap[sure] < 0)
+    np.testing.assert_allclose(compiled.gap(packed, limit=1.0), np.clip(gap, -1, 1), atol=1e-5)
+    with pytest.raises(ValueError, match="uint8"):
+        compiled.gap(packed[:, :-1])
+
+
 def test_one_shot_is_decoded_as_in_a_batch(model, weights):
     m = model(3, 4)
     packed = m.circuit.compile_detector_sampler(seed=5).sample(40, bit_packed=True)

@@ -115,8 +115,9 @@ def test_blocks_that_do_not_fit_change_nothing(kit) -> None:
             decoder.push_rounds(4, rows, erased)
     with pytest.raises(ValueError, match="round 3 was pushed but round 4 is due"):
         decoder.push_rounds(3, wide[:2])
-    assert decoder.push_rounds(4, wide[:2])
-    assert decoder.push_rounds(6, wide[:0]) == []
+    wide[2, 1] = 0
+    assert [c.upto_round for c in decoder.push_rounds(4, wide)] == [3]
+    assert decoder.push_rounds(7, wide[:0]) == []
 
 
 def test_memory_of_a_shot_is_bounded(kit) -> None:

@@ -16,9 +16,10 @@ from predecoder.correction import (
     StreamPredecoder,
     ThresholdPolicy,
 )
-from predecoder.correction.clusters import LONGEST_WAIT
 
 CPU = torch.device("cpu")
+LONGEST_WAIT = 64
+"""Layers that an open cluster may hold back (native/streams/stage.h)."""
 
 
 def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[ResidualLayer]:

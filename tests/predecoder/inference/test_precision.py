@@ -13,6 +13,7 @@ from global_decoders.windows import LayeredDem
 from predecoder import PredecodedDecoder, StreamPredecoder
 from predecoder.correction import ThresholdPolicy
 from predecoder.inference import TorchEngine, choose_precision, make_engine, running
+from predecoder.network import FusedDense, bfloat16_blocks
 
 CPU = torch.device("cpu")
 
@@ -91,6 +92,26 @@ def test_bfloat16_runs_where_it_is_asked_for(amx, model, random_network):
     assert engine.precision == "bfloat16"
     error = np.abs(engine(packed) - exact).max() / exact.std()
     assert 1e-4 < error < 0.5
+
+
+@pytest.mark.skipif(not FusedDense.runs(CPU), reason="the processor does not multiply in bfloat16")
+@pytest.mark.parametrize(("distance", "rounds", "shots"), [(3, 1, 1), (5, 6, 7), (7, 3, 2)])
+@pytest.mark.parametrize("noise_conditioned", [False, True])
+def test_a_fused_dense_network_is_as_near_to_float32_as_its_blocks_in_bfloat16(
+    model, random_network, distance, rounds, shots, noise_conditioned
+):
+    m = model(distance, rounds, "z", "ZH")
+    network = random_network(rounds, channels=24, noise_conditioned=noise_conditioned)
+    packed = _shots(m, shots)
+    exact = make_engine(m.problem, network, device=CPU)(packed)
+    engine = TorchEngine(m.problem, network, device=CPU, precision="bfloat16")
+    assert isinstance(engine._network, FusedDense)
+    with bfloat16_blocks(network):
+        by_torch = make_engine(m.problem, network, device=CPU)(packed)
+    error, least = (np.sqrt(np.mean((logits - exact) ** 2)) for logits in (engine(packed), by_torch))
+    assert 0 < error < 2 * least
+    alone = np.concatenate([engine(shot[None]) for shot in packed])
+    np.testing.assert_allclose(alone, engine(packed), atol=8 * error)
 
 
 def test_a_separable_network_in_bfloat16_is_not_run_in_float32(model, separable_network):

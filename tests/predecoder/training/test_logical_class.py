@@ -109,12 +109,16 @@ def test_the_better_class_is_what_neural_matching_decides(model):
     assert 20 < decided.sum() < 380
 
 
-def test_the_gradient_is_that_of_finite_differences(model):
-    """Of the whole loss, matched anew at both ends: along the gradient, and along random directions."""
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_gradient_is_that_of_finite_differences(model, sure):
+    """Of the whole loss, matched anew at both ends: along the gradient, and along random directions.
+
+    To the true classes, or to a teacher's probabilities.
+    """
     m = model(3, 3)
     packed, truth, _ = m.dem.compile_sampler(seed=4).sample(40, bit_packed=True)
-    matching, flips = ClassMatching(m.moves), truth[:, 0] & 1
-    rng = np.random.default_rng(6)
+    matching, rng = ClassMatching(m.moves), np.random.default_rng(6)
+    flips = (truth[:, 0] & 1).astype(float) if sure else rng.random(len(packed))
     logits = (-3 + 2 * rng.normal(size=(len(packed), m.moves.num_moves))).astype(np.float32)
 
     def loss(values):
@@ -126,12 +130,14 @@ def test_the_gradient_is_that_of_finite_differences(model):
     of_shots, gap = logical_class_loss(given, matching.difference(logits, packed), flips)
     of_shots.mean().backward()
     assert given.grad is not None
-    assert ((gap < 0) == (of_shots > np.log(2))).all()
+    likelihood = torch.sigmoid(-gap.detach()).numpy()
+    expected = -flips * np.log(likelihood) - (1 - flips) * np.log1p(-likelihood)
+    np.testing.assert_allclose(of_shots.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
     gradient = given.grad.numpy()
     directions = [gradient / np.abs(gradient).max(), *rng.choice([-1.0, 1.0], size=(4, *logits.shape))]
     for direction in directions:
-        step = 2e-3 * direction
-        slope = (loss(logits + step) - loss(logits - step)) / 4e-3
+        step = 5e-4 * direction
+        slope = (loss(logits + step) - loss(logits - step)) / 1e-3
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.02, abs=0.005)
 
 

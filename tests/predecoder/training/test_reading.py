@@ -42,6 +42,8 @@ from predecoder.training.tasks import expand_tasks
         ("[optimizer]\nsteps = 9\nstop = 2.5", "stop=2.5 is not a step from 0 to steps=9"),
         ("[optimizer]\nsteps = 9\nstop = 10", "stop=10 is not a step from 0 to steps=9"),
         ("[data]\npasses = 3\npool = 2", "pool=2 is less than passes=3; hold as many or more"),
+        ("[class_loss]\nteacher_weight = 1.5", "teacher_weight=1.5 is not from 0 to 1"),
+        ("[class_loss]\nteacher_scale = 0.0", "teacher_scale=0.0 is not positive"),
         ("[class_loss]\nplain_gap = -1", "plain_gap=-1 is negative"),
         ("[optimizer]\nprecision = 'half'", "precision='half' is unknown; use 'float32' or 'bfloat16'"),
         (
