@@ -25,7 +25,7 @@ from predecoder.training.reuse import Reuse
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
 
-__all__ = ["Batch", "batches", "sample_inputs"]
+__all__ = ["Batch", "Unpacker", "batches", "sample_inputs"]
 
 _QUEUE_DEPTH = 4
 _EXIT_SECONDS = 10
@@ -89,7 +89,7 @@ def batches(
     if not steps:
         return
     streams = streams or expand_tasks(stage.tasks)[0]
-    unpackers: dict[int, _Unpacker] = {}
+    unpackers: dict[int, Unpacker] = {}
     reuse, count = Reuse(stage.data.passes, stage.data.pool), stage.data.workers
     first = received = reuse.oldest(steps.start)
     stop = reuse.round_of(steps[-1]) + 1
@@ -104,7 +104,7 @@ def batches(
                 received += 1
             made = pool[batch % reuse.span]
             if made.stream not in unpackers:
-                unpackers[made.stream] = _Unpacker(streams[made.stream])
+                unpackers[made.stream] = Unpacker(streams[made.stream])
             yield unpackers[made.stream](made)
     finally:
         for worker in workers:
@@ -171,7 +171,7 @@ def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:
             return
 
 
-class _Unpacker:
+class Unpacker:
     """Turns packed detections and labels into the network's tensors."""
 
     def __init__(self, stream: Stream) -> None:

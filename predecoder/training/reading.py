@@ -93,6 +93,8 @@ def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
     for key, value in values.items():
         default = fields[key].default
         number = isinstance(default, int | float) and not isinstance(default, bool)
+        if isinstance(value, tuple) and "tuple" in str(fields[key].type):
+            continue  # one number, or several
         if number and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"{where}: {key}={value!r} is not a number")
     try:

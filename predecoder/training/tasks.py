@@ -12,6 +12,7 @@ import stim
 from predecoder.blocking import blocked_noise_features, blocked_places
 from predecoder.training.randomized_noise import randomized_noise
 from qec import (
+    Basis,
     CircuitNoise,
     DecodingProblem,
     LocationVariation,
@@ -32,8 +33,9 @@ class TaskConfig:
     """One family of training shots; every basis, orientation and number of rounds is a stream of batches.
 
     Attributes:
-        distance: of the memory experiment.
-        rounds: one number or several; as many as the distance if nothing is given.
+        distance: of the memory experiment, even or odd; or a pair (d_x, d_z) of a rectangular patch, the
+            weights of logical X and Z.
+        rounds: one number or several; as many as the (larger) distance if nothing is given.
         p: physical error rate of `noise`.
         noise: 'depolarizing', 'si1000', 'uniform-stim', a TOML file of 25 parameters (p unused), or
             'randomized': random ones that fire about as many detectors as depolarizing noise of the same
@@ -51,7 +53,7 @@ class TaskConfig:
         begins: step from which on batches are drawn from this task; a step, however many processes share it.
     """
 
-    distance: int = 9
+    distance: int | tuple[int, int] = 9
     rounds: int | tuple[int, ...] | None = None
     p: float = 0.006
     noise: str = "depolarizing"
@@ -67,16 +69,11 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"task weight={self.weight!r} is not positive; remove the task instead")
+        self._check_size()
         if not self.bases or not self.orientations:
             raise ValueError(
                 f"task has bases={self.bases!r}, orientations={self.orientations!r}; name at least one"
             )
-        if not self.all_rounds or any(not _is_whole(n) or n < 1 for n in self.all_rounds):
-            raise ValueError(
-                f"task rounds={self.rounds!r} is not a whole number from 1 on, nor a list of some"
-            )
-        if not isinstance(self.perfect_last_round, bool):
-            raise ValueError(f"task perfect_last_round={self.perfect_last_round!r} is not true or false")
         if self.shots not in get_args(Shots):
             raise ValueError(f"task shots={self.shots!r} is unknown; use one of {get_args(Shots)}")
         if not _is_whole(self.variants) or self.variants < 1:
@@ -90,16 +87,39 @@ class TaskConfig:
             raise ValueError(f"task has both noise='randomized' and dem={self.dem!r}; give one of them")
         if self.noise == "randomized" and not 0 < self.p <= 0.02:
             raise ValueError(f"task p={self.p!r} of noise='randomized' is not above 0 and at most 0.02")
-        if self.perfect_last_round and self.noise == "uniform-stim":
-            raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
         if not _is_whole(self.begins) or self.begins < 0:
             raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
+
+    def _check_size(self) -> None:
+        if not 1 <= len(self.sides) <= 2 or any(not _is_whole(d) or d < 2 for d in self.sides):
+            raise ValueError(
+                f"task distance={self.distance!r} is not a whole number from 2 on, nor a pair, as [5, 7]"
+            )
+        if not self.all_rounds or any(not _is_whole(n) or n < 1 for n in self.all_rounds):
+            raise ValueError(
+                f"task rounds={self.rounds!r} is not a whole number from 1 on, nor a list of some"
+            )
+        if not isinstance(self.perfect_last_round, bool):
+            raise ValueError(f"task perfect_last_round={self.perfect_last_round!r} is not true or false")
+        if self.perfect_last_round and min(self.all_rounds) < 2:
+            raise ValueError(f"task rounds={self.rounds!r} with perfect_last_round: use 2 or more")
+        if self.noise != "uniform-stim":
+            return
+        if self.perfect_last_round:
+            raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
+        if len(self.sides) > 1:
+            raise ValueError(f"noise='uniform-stim' has square patches only, not {self.distance!r}")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The distance, or both."""
+        return self.distance if isinstance(self.distance, tuple) else (self.distance,)
 
     @property
     def all_rounds(self) -> tuple[int, ...]:
         """Numbers of rounds, each with streams of its own."""
         if self.rounds is None:
-            return (self.distance,)
+            return (max(self.sides),)
         return (self.rounds,) if isinstance(self.rounds, int) else self.rounds
 
 
@@ -121,7 +141,7 @@ class Stream:
     def name(self) -> str:
         """For logs: where the shots come from."""
         task = self.task
-        source = task.dem or f"d{task.distance}r{self.rounds}p{task.p:g}"
+        source = task.dem or f"d{'x'.join(map(str, task.sides))}r{self.rounds}p{task.p:g}"
         if task.noise != "depolarizing" and task.dem is None:
             source += f" {task.noise}"
         return source if task.shots == "all" else f"{source} {task.shots}"
@@ -131,13 +151,16 @@ class Stream:
         task = self.task
         if task.dem:
             return stim.DetectorErrorModel.from_file(task.dem)
-        size = {"distance": task.distance, "rounds": self.rounds, "basis": self.basis}
+        basis: Basis = self.basis  # pyright: ignore[reportAssignmentType]
         if task.noise == "uniform-stim":
-            circuit = stim_memory_circuit(**size, p=task.p)
+            (distance,) = task.sides
+            circuit = stim_memory_circuit(distance=distance, rounds=self.rounds, basis=basis, p=task.p)
         else:
             noise, variation = self._noise()
             circuit = memory_circuit(
-                **size,
+                distance=task.distance,
+                rounds=self.rounds,
+                basis=basis,
                 noise=noise,
                 orientation=self.orientation,  # pyright: ignore[reportArgumentType]
                 variation=variation,
@@ -148,7 +171,7 @@ class Stream:
     def _noise(self) -> tuple[CircuitNoise, LocationVariation | None]:
         noise, p = self.task.noise, self.task.p
         if noise == "randomized":
-            return randomized_noise(p, seed=1000 * self.task.distance + self.variant)
+            return randomized_noise(p, seed=1000 * max(self.task.sides) + self.variant)
         named = {"depolarizing": depolarizing, "si1000": si1000}
         return (named[noise](p) if noise in named else load_noise(noise)), None
 

@@ -19,6 +19,19 @@ from predecoder.training.tasks import expand_tasks
         ("[data]\nlabels = 'guess'", "labels='guess' is unknown"),
         ("[[tasks]]\nweight = 0", "weight=0 is not positive"),
         ("[[tasks]]\nshots = 'doubtful'", "shots='doubtful' is unknown"),
+        *[
+            (
+                f"[[tasks]]\ndistance = {given}",
+                "distance=.* is not a whole number from 2 on, nor a pair of them",
+            )
+            for given in ("1", "[3, 4, 5]", "[5, 1]", "[]", "[5, 2.5]")
+        ],
+        ("[[tasks]]\ndistance = 'large'", "distance='large' is not a number"),
+        (
+            "[[tasks]]\nrounds = 1\nperfect_last_round = true",
+            "rounds=1 with perfect_last_round: use 2 or more",
+        ),
+        ("[[tasks]]\ndistance = [3, 5]\nnoise = 'uniform-stim'", r"square patches only, not \(3, 5\)"),
         ("[[tasks]]\nrounds = [3, 0]", r"rounds=\(3, 0\) is not a"),
         ("loss = 'class'\n[[tasks]]\np = 0.01", "loss='class'; use one of"),
         ("", "stage 'c' has no tasks; say what to train on"),

@@ -1,13 +1,20 @@
 """Tasks unfold into streams; randomized noise differs in kind."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from predecoder.training import TaskConfig
+from predecoder.network import make_network
+from predecoder.training import TaskConfig, load_config
+from predecoder.training.batches import Unpacker
+from predecoder.training.losses import StageLoss
+from predecoder.training.making import BatchMaker
 from predecoder.training.randomized_noise import randomized_noise
 from predecoder.training.tasks import Stream, expand_tasks
-from qec import normal_form
+from qec import depolarizing, memory_circuit, normal_form
 
 
 def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
@@ -32,3 +39,66 @@ def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
     assert (noise, variation) == randomized_noise(0.006, seed=3)
     other, _ = randomized_noise(0.006, seed=4)
     assert noise.meas_x / noise.cnot_xx != pytest.approx(other.meas_x / other.cnot_xx, rel=0.1)
+
+
+_PATCHES = """
+loss = "logical-class"
+network = { channels = 8, residual_blocks = 1 }
+data = { labels = "teacher", blocks_per_batch = 100 }
+[task]
+orientations = ["XV", "ZH"]
+[[tasks]]
+distance = [3, 5]
+noise = "si1000"
+p = 0.004
+[[tasks]]
+distance = 4
+rounds = [1, 3, 8]
+p = 0.008
+[[tasks]]
+distance = [4, 3]
+perfect_last_round = true
+p = 0.008
+noise = "randomized"
+"""
+
+
+def test_rectangular_and_even_patches_are_tasks_like_others(tmp_path: Path):
+    """As many detectors as such a patch has, labels that explain them, and a class loss with a gradient."""
+    (tmp_path / "patches.toml").write_text(_PATCHES)
+    (stage,) = load_config(tmp_path / "patches.toml").stages
+    streams, _ = expand_tasks(stage.tasks)
+    names = {stream.name for stream in streams}
+    assert names == {
+        "d3x5r5p0.004 si1000",
+        *(f"d4r{rounds}p0.008" for rounds in (1, 3, 8)),
+        "d4x3r4p0.008 randomized",
+    }
+    torch.manual_seed(1)
+    network, loss_of = make_network(stage.network), StageLoss(stage, streams)
+    maker, seen = BatchMaker(stage), set()
+    for number in range(40):
+        made = maker(number)
+        if made.stream in seen:
+            continue
+        seen.add(made.stream)
+        stream = streams[made.stream]
+        circuit_detectors = memory_circuit(
+            distance=stream.task.distance,
+            rounds=stream.rounds,
+            basis=stream.basis,
+            noise=depolarizing(0.01),
+            orientation=stream.orientation,
+            perfect_last_round=stream.task.perfect_last_round,
+        ).num_detectors
+        problem = stream.problem
+        assert problem.layout.num_detectors == circuit_detectors
+        moves = np.unpackbits(made.labels, axis=1, count=problem.moves.num_moves)
+        detections = np.unpackbits(made.packed, axis=1, count=circuit_detectors, bitorder="little")
+        assert np.array_equal((moves @ problem.moves.matrix.toarray().T) & 1, detections)
+        batch = Unpacker(stream)(made)
+        losses = loss_of(network(torch.from_numpy(batch.inputs).permute(0, 4, 1, 2, 3)), batch)
+        gradients = torch.autograd.grad(losses.total, list(network.parameters()), allow_unused=True)
+        assert all(g.isfinite().all() for g in gradients if g is not None)
+        assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
+    assert len({streams[index].name for index in seen}) == len(names)
