@@ -129,7 +129,7 @@ def sampled(setup: Setup, *, shot_rows: int, p: float, rows: int) -> tuple[stim.
 def in_process(setup: Setup, circuit: stim.Circuit, shots: ShotSet) -> InProcess:
     """A warm decoder of the setup."""
     decoder = setup.options.build(circuit)
-    decoder.warm(erasures=False, rounds=shots.shape.rounds)
+    decoder.warm(rounds=shots.shape.rounds)
     return InProcess([decoder], shots)
 
 
