@@ -81,33 +81,10 @@ class Blossoms {
     // After `change_parity`: by how much the new matching weighs more than the lightest one.
     double gained() const { return flooder_.weight_of(flooder_.now() - start_); }
 
-    // Calls visit(edge) for every edge of every path of the matching: twice for one on two of them.
-    template <class Visitor>
-    void for_each_edge(const Visitor& visit) {
-        passes_++;
-        for (int32_t defect = 0; defect < flooder_.num_regions(); defect++) {
-            if (flooder_.region(defect).node < 0) continue;
-            const int32_t top = flooder_.top(defect);
-            Region& region = flooder_.region(top);
-            if (region.seen == passes_) continue;
-            region.seen = passes_;
-            const int32_t mate = region.mate.to < 0 ? -1 : flooder_.top(region.mate.to);
-            if (region.mate && (mate < 0 || flooder_.region(mate).seen != passes_)) edges_of(region.mate.path, visit);
-            open_.push_back({top, region.mate ? region.mate.from : defect});
-            while (!open_.empty()) {
-                const Opened at = open_.back();
-                open_.pop_back();
-                pair_children(at, visit);
-            }
-        }
-    }
+    // The regions, whose `mate` is the matching.
+    const Flooder& regions() const { return flooder_; }
 
   private:
-    // A region in which a defect is matched outside.
-    struct Opened {
-        int32_t region, base;
-    };
-
     // Outermost regions that are matched to the hub, with their links to it.
     void find_matched_to_hub() {
         matched_.clear();
@@ -259,7 +236,7 @@ class Blossoms {
     // Replaces an odd blossom by its children, of which those between its ends in the tree stay there.
     void expand(int32_t blossom) {
         const Region b = flooder_.region(blossom);
-        const int32_t top = child_around(b, blossom, b.via.from), end = child_around(b, blossom, b.mate.from);
+        const int32_t top = flooder_.child_around(blossom, b.via.from), end = flooder_.child_around(blossom, b.mate.from);
         const int32_t size = b.children, step = (end - top + size) % size % 2 ? size - 1 : 1;
         flooder_.region(blossom).label = Label::kMatched, flooder_.region(blossom).tree = -1;
         flooder_.unwrap(blossom);
@@ -292,57 +269,12 @@ class Blossoms {
         }
     }
 
-    // Which child of a blossom a defect is in.
-    int32_t child_around(const Region& blossom, int32_t number, int32_t defect) const {
-        while (flooder_.region(defect).parent != number) defect = flooder_.region(defect).parent;
-        int32_t k = 0;
-        while (flooder_.child(blossom, k).region != defect) k++;
-        return k;
-    }
-
-    // All children but the one that is matched outside are mates of a neighbour in the cycle.
-    template <class Visitor>
-    void pair_children(Opened at, const Visitor& visit) {
-        const Region& blossom = flooder_.region(at.region);
-        if (!blossom.children) return;
-        const int32_t size = blossom.children, base = child_around(blossom, at.region, at.base);
-        open_.push_back({flooder_.child(blossom, base).region, at.base});
-        for (int32_t k = 1; k < size; k += 2) {
-            const Child& one = flooder_.child(blossom, (base + k) % size);
-            const Child& two = flooder_.child(blossom, (base + k + 1) % size);
-            edges_of(one.next.path, visit);
-            open_.push_back({one.region, one.next.from});
-            open_.push_back({two.region, one.next.to});
-        }
-    }
-
-    template <class Visitor>
-    void edges_of(int32_t number, const Visitor& visit) {
-        paths_.push_back(number);
-        while (!paths_.empty()) {
-            const Path path = flooder_.path(paths_.back());
-            paths_.pop_back();
-            if (path.edge < 0) {
-                paths_.push_back(path.a), paths_.push_back(path.b);
-                continue;
-            }
-            visit(path.edge);
-            for (int32_t v : {path.a, path.b}) {
-                for (; v >= 0 && flooder_.visit(v).parent >= 0; v = flooder_.visit(v).parent) {
-                    visit(flooder_.visit(v).edge);
-                }
-            }
-        }
-    }
-
     const Arcs& arcs_;
     Flooder flooder_;
     int32_t defects_ = 0, trees_left_ = 0, passes_ = 0;
     Time start_ = 0;  // of `change_parity`
     std::vector<int32_t> tree_first_;
     std::vector<Child> down_, matched_;
-    std::vector<Opened> open_;
-    std::vector<int32_t> paths_;
 };
 
 }  // namespace matching

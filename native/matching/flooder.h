@@ -22,7 +22,7 @@
 
 namespace matching {
 
-class Flooder {
+class Flooder : public Regions {
   public:
     explicit Flooder(const Arcs& arcs) : arcs_(arcs), nodes_(arcs.boundary + 1), limit_(arcs.hub) {}
 
@@ -30,8 +30,8 @@ class Flooder {
     void begin(const Weights& weights) {
         for (const Visit& visit : visits_) nodes_[visit.node] = Node();
         for (const int32_t node : due_unvisited_) nodes_[node] = Node();
-        visits_.clear(), regions_.clear(), extents_.assign(1, Extent()), children_.clear(), paths_.clear(), events_.clear();
-        due_unvisited_.clear();
+        forget();
+        events_.clear(), due_unvisited_.clear();
         weights_ = weights;
         now_ = 0, limit_ = arcs_.hub;
     }
@@ -43,14 +43,6 @@ class Flooder {
         regions_[defect].node = node;
         occupy(node, defect, {node, -1, -1, defect});
         return defect;
-    }
-
-    // One of radius 0 that does not change and has no nodes.
-    int32_t add_region() {
-        const int32_t region = num_regions();
-        regions_.emplace_back();
-        extents_.push_back({0, 0, region});
-        return region;
     }
 
     // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due.
@@ -109,7 +101,7 @@ class Flooder {
 
     void set_slope(int32_t region, int32_t slope) {
         const int32_t before = extent(region).slope;
-        change(region, region, slope);
+        change(region, region, slope, now_);
         regions_[region].due = kNever;
         if (slope < 0) {
             set_due_of_shrinking(region);
@@ -126,7 +118,7 @@ class Flooder {
         for (int32_t k = 0; k < b.children; k++) {
             const int32_t one = child(b, k).region, before = extent(one).slope;
             regions_[one].parent = blossom, regions_[one].due = kNever;
-            change(one, blossom, 1);
+            change(one, blossom, 1, now_);
             if (before < 1) moved_.push_back(one);
         }
         // What grew before has times that may be early now, and remain.
@@ -140,29 +132,9 @@ class Flooder {
         const Region& b = regions_[blossom];
         for (int32_t k = 0; k < b.children; k++) {
             regions_[child(b, k).region].parent = -1;
-            change(child(b, k).region, child(b, k).region, -1);
+            change(child(b, k).region, child(b, k).region, -1, now_);
         }
     }
-
-    void add_child(int32_t blossom, Child child) {
-        Region& b = regions_[blossom];
-        if (!b.children++) b.first_child = static_cast<int32_t>(children_.size());
-        children_.push_back(child);
-    }
-
-    int32_t add_path(Path path) {
-        paths_.push_back(path);
-        return static_cast<int32_t>(paths_.size()) - 1;
-    }
-
-    Region& region(int32_t k) { return regions_[k]; }
-    const Region& region(int32_t k) const { return regions_[k]; }
-    const Child& child(const Region& blossom, int32_t k) const { return children_[blossom.first_child + k]; }
-    const Path& path(int32_t k) const { return paths_[k]; }
-    const Visit& visit(int32_t k) const { return visits_[k]; }
-    // The outermost region around a defect.
-    int32_t top(int32_t defect) const { return extent(defect).top; }
-    int32_t num_regions() const { return static_cast<int32_t>(regions_.size()); }
 
     Time weight(const Arc& arc) const {
         if (weights_.of_shot) return rounded(weights_.of_shot[arc.edge]);
@@ -312,25 +284,13 @@ class Flooder {
         std::push_heap(events_.begin(), events_.end());
     }
 
-    Extent& extent(int32_t region) { return extents_[region + 1]; }
-    const Extent& extent(int32_t region) const { return extents_[region + 1]; }
-
     int32_t top_at(int32_t node) const { return extent(nodes_[node].region).top; }
-
-    // The slope and the outermost region of a region and of all in it.
-    void change(int32_t region, int32_t top, int32_t slope) {
-        Extent& its = extent(region);
-        its.intercept += (its.slope - slope) * now_;
-        its.slope = slope, its.top = top;
-        const Region& r = regions_[region];
-        for (int32_t k = 0; k < r.children; k++) change(child(r, k).region, top, slope);
-    }
 
     template <class Visitor>
     void for_each_node(int32_t region, const Visitor& visit) {
-        const Region& r = regions_[region];
-        for (int32_t node = r.shell; node >= 0; node = nodes_[node].next_in_shell) visit(node);
-        for (int32_t k = 0; k < r.children; k++) for_each_node(child(r, k).region, visit);
+        for_each_inside(region, [&](int32_t inside) {
+            for (int32_t node = regions_[inside].shell; node >= 0; node = nodes_[node].next_in_shell) visit(node);
+        });
     }
 
     const Arcs& arcs_;
@@ -338,11 +298,6 @@ class Flooder {
     int32_t limit_;  // targets from here on are the boundary
     Weights weights_;
     Time now_ = 0;
-    std::vector<Visit> visits_;
-    std::vector<Region> regions_;
-    std::vector<Extent> extents_;  // of regions, after that of what is outside
-    std::vector<Child> children_;
-    std::vector<Path> paths_;
     std::vector<Due> events_;  // a heap
     std::vector<int32_t> due_unvisited_;  // nodes
     std::vector<int32_t> moved_;          // children

@@ -18,6 +18,7 @@
 #include "matching/blossoms.h"
 #include "matching/classes.h"
 #include "matching/graph.h"
+#include "matching/matched_edges.h"
 
 namespace matching {
 
@@ -129,7 +130,7 @@ class Matcher {
     int parity() {
         int odd = 0;
         for (const int32_t edge : base_) odd ^= graph_->flips[edge];
-        blossoms_.for_each_edge([&](int32_t edge) { odd ^= graph_->flips[edge]; });
+        matched_.for_each(blossoms_.regions(), [&](int32_t edge) { odd ^= graph_->flips[edge]; });
         return odd & 1;
     }
 
@@ -157,7 +158,7 @@ class Matcher {
 
     void collect(const Weights& weights, std::vector<int32_t>& edges, double* weight) {
         changed_.clear(), edges.clear();
-        blossoms_.for_each_edge([&](int32_t edge) {
+        matched_.for_each(blossoms_.regions(), [&](int32_t edge) {
             is_chosen_[edge] ^= 1;
             changed_.push_back(edge);
         });
@@ -196,6 +197,7 @@ class Matcher {
 
     std::shared_ptr<const PreparedGraph> graph_;
     Blossoms blossoms_;
+    MatchedEdges matched_;
     std::vector<uint8_t> is_odd_;            // per detector
     std::vector<uint8_t> is_chosen_;         // per edge
     std::vector<int32_t> odd_;               // detectors that were toggled

@@ -36,12 +36,12 @@ def test_metrics_and_status_count_what_happened(serve, kit) -> None:
         client.send(*[stream.data(kit.rows(shots[0], stream.shape)[0])] * 2)
         client.sync(stream)
         assert stream.in_flight == 0
-        samples = _samples(server.front_end.http_port, until=("qecpipe_duplicates_total", 1))
+        _samples(server.front_end.http_port, until=("qecpipe_duplicates_total", 1))
+        samples = _samples(server.front_end.http_port, until=("qecpipe_credits", 256))
         assert samples["qecpipe_rounds_total"] == 30 * 7 + 1
         assert samples["qecpipe_shots_total"] == 30
         assert samples["qecpipe_commits_total"] == len(stream.outputs)
         assert samples["qecpipe_round_seconds_count"] == 2 * (30 * 8 + 1)
-        assert samples["qecpipe_credits"] == 256
         status = json.loads(get(server.front_end.http_port, "/status.json"))
         assert status["counters"]["shots"] == 30
         (shown,) = status["streams"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from decoder_service.client import DisconnectedError, ServiceError
+from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.server import status
 from decoder_service.server.supervisor import FIRST, MOST, backoff
 
@@ -110,6 +110,35 @@ def test_a_watcher_that_is_killed_is_replaced_with_all_it_started(serve, kit) ->
         come_back(client)
         kit.push_all(client, stream, shots[2:])
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_started_again_goes_on_where_it_was(kit, tmp_path: Path) -> None:
+    shots = kit.sample(6, seed=72)
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        client = DecoderClient(tmp_path / "s", timeout=60)
+        stream = client.open(kit.text, **kit.options)
+        kit.push_all(client, stream, shots[:3])
+        *rounds, final = kit.rows(shots[3], stream.shape)
+        for row in rounds[:4]:
+            client.push(stream, row)
+        client.sync(stream)
+        server.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        server.stdout.readline()  # the lock of the killed one is free, and its socket replaced
+        come_back(client)
+        assert client.welcome.resumed
+        for row in rounds[4:]:
+            client.push(stream, row)
+        client.finish(stream, final)
+        kit.push_all(client, stream, shots[4:])
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        client.close()
+        server.kill()
 
 
 def test_all_end_with_a_server_that_is_killed(tmp_path: Path) -> None:

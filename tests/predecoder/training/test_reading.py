@@ -22,7 +22,7 @@ from predecoder.training.tasks import expand_tasks
         *[
             (
                 f"[[tasks]]\ndistance = {given}",
-                "distance=.* is not a whole number from 2 on, nor a pair of them",
+                "distance=.* is not a whole number from 2 on, nor a pair, as",
             )
             for given in ("1", "[3, 4, 5]", "[5, 1]", "[]", "[5, 2.5]")
         ],

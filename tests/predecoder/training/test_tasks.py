@@ -86,9 +86,9 @@ def test_rectangular_and_even_patches_are_tasks_like_others(tmp_path: Path):
         circuit_detectors = memory_circuit(
             distance=stream.task.distance,
             rounds=stream.rounds,
-            basis=stream.basis,
+            basis=stream.basis,  # pyright: ignore[reportArgumentType]
             noise=depolarizing(0.01),
-            orientation=stream.orientation,
+            orientation=stream.orientation,  # pyright: ignore[reportArgumentType]
             perfect_last_round=stream.task.perfect_last_round,
         ).num_detectors
         problem = stream.problem
