@@ -42,8 +42,8 @@ def test_windows_that_cover_all_are_one_matching(kit) -> None:
 def test_shots_too_short_for_the_network_are_matched_without(kit) -> None:
     experiment = kit.experiment(2, shots=20, p=0.02)
     options = {"decoder": "neural-matching", "predecoder": WEIGHTS}
-    neural = StreamDecoder(kit.circuit(20), commit=3, buffer=3, **options)
-    plain = StreamDecoder(kit.circuit(20, p=0.008), commit=3, buffer=3)
+    neural = StreamDecoder(experiment.circuit, commit=3, buffer=3, **options)
+    plain = StreamDecoder(experiment.circuit, commit=3, buffer=3)
     answers = []
     with pytest.warns(ShortExperimentWarning):
         answers.append(kit.stream(neural, experiment.measurements[0], 2)[0])
