@@ -70,7 +70,10 @@ class NeuralMatchingDecoder(NetworkDecoder):
     def _compiled(
         self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
-        return CompiledNeuralMatching(problem, bundle.network, windows=self.windows, **options)
+        scale = bundle.policies.gap_scale
+        return CompiledNeuralMatching(
+            problem, bundle.network, windows=self.windows, gap_scale=scale, **options
+        )
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -89,6 +92,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         batch_shots: int | None = None,
         threads: int | None = None,
         native: bool = True,
+        gap_scale: float = 1.0,
         windows: WindowSizes | None = None,
     ) -> None:
         """Prepare engine and matching.
@@ -101,12 +105,13 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
             native: False leaves all that is in C++ alone, but for windows.
+            gap_scale: see `Policies`.
             windows: how they are arranged; None for one matching.
 
         Raises:
             ValueError: windows that cannot decode this DEM.
         """
-        self.layout = problem.layout
+        self.layout, self._gap_scale = problem.layout, gap_scale
         self._residual = ResidualNetwork(
             problem,
             network,
@@ -141,8 +146,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
     def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
         """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
 
-        The likeliest moves that leave it alone against the likeliest that flip it, in nats; NaN for shots
-        that nothing explains.
+        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times
+        `gap_scale`; NaN for shots that nothing explains.
 
         Args:
             packed: detections.
@@ -160,7 +165,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 num_detectors=self.layout.num_detectors,
                 flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
             )
-        return self._of_classes[observable].gap(self.logits(shots), shots, limit=limit)
+        costs = self._of_classes[observable].gap(self.logits(shots), shots, limit=limit / self._gap_scale)
+        return costs * np.float32(self._gap_scale)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.

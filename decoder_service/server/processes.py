@@ -12,8 +12,10 @@ from pathlib import Path
 
 from decoder_service.server import control
 
+ROOT = Path(__file__).parents[2]
 log = logging.getLogger("decoder_service")
-MODULE = "decoder_service.server.watcher"
+START = "import sys; sys.path.insert(0, sys.argv[1]); from decoder_service.server.watcher import main; main()"
+"""Runs the watcher of this installation, wherever the server was started from."""
 
 
 class Process:
@@ -57,7 +59,7 @@ class Processes:
         }
         with theirs:
             self._watcher = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-c", START, str(ROOT), str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno(), lock],
                 stdin=subprocess.DEVNULL,
                 env=environment,

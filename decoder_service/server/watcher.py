@@ -1,9 +1,7 @@
 """The watcher: the process that starts all others of a server, and tells when one is gone.
 
-    python -m decoder_service.server.watcher FD PARENT
-
-FD is its end of a `control.pair`, PARENT the server's process, with which it ends, as what it starts ends
-with it. It has imported all that workers and builds need, so that what it starts is there at once.
+It ends with the server, as what it starts ends with it. It has imported all that workers and builds need, so
+that what it starts is there at once.
 """
 
 from __future__ import annotations
@@ -98,16 +96,15 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the watcher on the file descriptor given."""
-    end_with(int(arguments[1]))
+def main() -> None:
+    """Runs the watcher (`processes.START`).
+
+    The last arguments are the descriptor of its end of a `control.pair` and the server's process number.
+    """
+    fd, parent = map(int, sys.argv[-2:])
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the server, which drains
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # what was imported is shared with all that is started
-    end = socket.socket(fileno=int(arguments[0]))
-    Watcher(end).run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    Watcher(socket.socket(fileno=fd)).run()

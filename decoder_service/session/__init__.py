@@ -7,6 +7,7 @@
     Outcome                what a decoder committed
 
 No sockets, no clock of its own, no decoder: docs/protocol.md, section Semantics, is its specification.
+Servers run `_qecpipe.Session` (native/service), which is tested to say the same, frame by frame.
 """
 
 from decoder_service.session.ordering import Ordering

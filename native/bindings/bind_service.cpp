@@ -122,6 +122,20 @@ void continue_journal(BoundSession& self, uint32_t stream, int fd, uint64_t size
     self.session().get(stream).journal().move_to(fd, size);
 }
 
+// (epoch, sequence, packed bits, erased) of the last rows that were decoded, oldest first.
+nb::list recent_rows(BoundSession& self, uint32_t stream, uint64_t most) {
+    const StreamSession& session = self.session().get(stream);
+    const service::Ordering& ordering = session.ordering();
+    nb::list rows;
+    for (uint64_t ordinal = ordering.first_recent(most); ordinal < ordering.decoded(); ordinal++) {
+        const service::Place place = session.shape().place(ordinal);
+        const size_t size = service::packed_bytes(session.shape().bits(place.sequence));
+        const bool erased = ordering.row_flags(ordinal) & service::kErased;
+        rows.append(nb::make_tuple(place.epoch, place.sequence, to_bytes(ordering.row(ordinal), size), erased));
+    }
+    return rows;
+}
+
 nb::dict stats_of(BoundSession& self, uint32_t stream) {
     const service::Stats& stats = self.session().get(stream).stats();
     nb::dict found;
@@ -290,6 +304,9 @@ void bind_service(nb::module_& module) {
              "What `Blocked` waited for is built.")
         .def("continue_journal", &continue_journal, "stream"_a, "fd"_a, "size"_a,
              "Goes on in another segment, which has its head.")
+        .def("recent_rows", &recent_rows, "stream"_a, "most"_a,
+             "(epoch, sequence, packed bits, erased) of rows that were decoded lately and are still kept: those "
+             "before `place`, without a gap, oldest first, at most so many.")
         .def("stats", &stats_of, "stream"_a, "Totals, as STATS has them.")
         .def("take_latencies", &take_latencies, "stream"_a,
              "(rows, total ns from arrival to decoding, total ns of decoding, rows by log2 of each) since the "

@@ -208,6 +208,13 @@ void Ordering::forget(uint64_t start, uint64_t stop) {
     }
 }
 
+uint64_t Ordering::first_recent(uint64_t most) const {
+    const uint64_t kept = std::min({most, decoded_, kHistoryWindows * config_.window - 1});
+    uint64_t first = decoded_;
+    while (decoded_ - first < kept && holds(first - 1)) first--;
+    return first;
+}
+
 void Ordering::done_rows(uint64_t count) {
     ready_.front().rows -= count;
     if (ready_.front().rows == 0) ready_.pop_front();

@@ -80,6 +80,9 @@ class Ordering {
     uint64_t ready_rows() const { return ready_.empty() || ready_.front().skip ? 0 : ready_.front().rows; }
     bool has_ready() const { return !ready_.empty(); }
 
+    // Rows before `decoded` that are kept, at most `most`: the first of them.
+    uint64_t first_recent(uint64_t most) const;
+
     // Of a row in the window or the history.
     const uint8_t* row(uint64_t ordinal) const { return rows_.data() + at(ordinal) * stride_; }
     uint16_t row_flags(uint64_t ordinal) const { return slots_[at(ordinal)].flags; }

@@ -129,9 +129,10 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
         const bool result = ended && k + 1 == outcomes_.items.size();
         const bool readout = result && !outcomes_.readout.empty();
         const uint16_t flags = outcome.flags | (chunk.flags & kInherited);
+        const uint64_t row = std::min<uint64_t>(outcome.after - chunk.sequence, arrived_.size() - 1);
         const Bytes& frame =
             log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome,
-                     arrived_[outcome.after - chunk.sequence], now, outcomes_.flips.data() + k * size,
+                     arrived_[row], now, outcomes_.flips.data() + k * size,
                      readout ? outcomes_.readout.data() : nullptr, flags);
         send_output(frame, out);
     }

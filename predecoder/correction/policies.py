@@ -128,6 +128,8 @@ class Policies:
         min_rounds: of the shortest experiment that the network is used for; shorter ones are decoded
             without it.
         even_sides: whether the network is used on patches of which a side has an even number of data qubits.
+        gap_scale: factor on the cost between two logical classes that makes it the log-odds of an error
+            (`scripts.benchmarks.accuracy.calibration` fits it); it decides nothing.
     """
 
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)
@@ -138,12 +140,15 @@ class Policies:
     abstain: AbstainPolicy = field(default_factory=AbstainPolicy)
     min_rounds: int = 1
     even_sides: bool = True
+    gap_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.complete.residual != "empty":
             raise ValueError(f"complete has residual={self.complete.residual!r}; use 'empty', or threshold")
         if not isinstance(self.min_rounds, int) or self.min_rounds < 1:
             raise ValueError(f"min_rounds={self.min_rounds!r} is not a whole number from 1 on")
+        if not 0 < self.gap_scale < math.inf:
+            raise ValueError(f"gap_scale={self.gap_scale!r} is not a positive number")
 
     def threshold_at(self, *, distance: int, density: float) -> ThresholdPolicy:
         """The policy `threshold` on a patch of some distance, at a detection density."""

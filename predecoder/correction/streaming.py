@@ -314,7 +314,7 @@ class LayerLogits:
         count = min(logits.shape[1], self._added - self._known)
         self._known += count
         found = np.zeros((count, self._size), dtype=np.float32)
-        found[:, self._numbers] = logits[:, :count].swapaxes(0, 1).reshape(count, -1)
+        found[:, self._numbers] = logits[:, :count].swapaxes(0, 1).reshape(count, len(self._numbers))
         return found
 
 

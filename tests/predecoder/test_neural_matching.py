@@ -61,6 +61,9 @@ def test_the_gap_says_what_is_predicted_and_how_surely(model, separable_network)
     assert sure.sum() > 40
     assert np.array_equal(_decoded(compiled, packed)[sure, 0] == 1, gap[sure] < 0)
     np.testing.assert_allclose(compiled.gap(packed, limit=1.0), np.clip(gap, -1, 1), atol=1e-5)
+    scaled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"), gap_scale=0.5)
+    np.testing.assert_allclose(scaled.gap(packed), gap / 2, rtol=1e-6)
+    np.testing.assert_allclose(scaled.gap(packed, limit=1.0), np.clip(gap / 2, -1, 1), atol=1e-5)
     with pytest.raises(ValueError, match="uint8"):
         compiled.gap(packed[:, :-1])
 

@@ -1,5 +1,6 @@
 // The separable network in float32.
 #include "network/variants/float_lanes.h"
+#include "network/variants/layouts.h"
 #include "network/variants/stencil.h"
 #include "network/variants/tiles.h"
 #include "network/variants/wave.h"
@@ -24,14 +25,13 @@ struct Float {
 
     explicit Float(const FloatTables& tables)
         : sizes(tables.sizes), channels((sizes.channels + kPair - 1) / kPair * kPair), groups(channels / kPair),
-          embed_(padded(tables.embed, kDetectors * kTaps)),
-          first_layer_bias_(padded(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
-          depthwise_(int64_t{sizes.blocks} * channels * kTaps),
-          position_bias_(padded(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
+          embed_(in_neighbours(tables.embed, sizes.channels, channels)),
+          first_layer_bias_(rows(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
+          depthwise_(in_taps(tables.depthwise, sizes.blocks, sizes.channels, channels, kFloats)),
+          position_bias_(rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
           pointwise_(int64_t{sizes.blocks} * channels * channels),
-          pointwise_bias_(padded(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadOutputs} * channels),
+          pointwise_bias_(rows(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadOutputs} * channels),
           head_bias_(kHeadOutputs) {
-        order_depthwise(tables.depthwise);
         for (int64_t block = 0; block < sizes.blocks; ++block)
             order(tables.pointwise + block * sizes.channels * sizes.channels, sizes.channels,
                   pointwise_ + block * channels * channels);
@@ -43,10 +43,10 @@ struct Float {
         return first_layer_bias_ + int64_t{kind} * sizes.patch.cells() * channels;
     }
 
-    const Number* embed(int detector, int tap) const { return embed_ + (detector * kTaps + tap) * channels; }
+    const Number* embed(int detector, int near) const { return embed_ + (detector * 9 + near) * 3 * channels; }
 
-    void add(Number* sum, const Number* numbers) const {
-        for (int c = 0; c < channels; c += kFloats)
+    void add(Number* sum, const Number* numbers, int cells) const {
+        for (int c = 0; c < cells * channels; c += kFloats)
             FloatLanes::store(sum + c, FloatLanes::add(FloatLanes::load(sum + c), FloatLanes::load(numbers + c)));
     }
 
@@ -105,6 +105,10 @@ struct Float {
     }
 
 private:
+    Buffer<Number> rows(const Number* table, int64_t count) const {
+        return in_rows(table, count, sizes.channels, channels);
+    }
+
     // kPair outputs of a matrix product, of some cells: bias[o] + the sum over c of weights[c][o] numbers[c].
     template <int kCells>
     void product(Vector (&sum)[kCells][2], const Number* weights, const Number* bias, const Number* numbers) const {
@@ -119,23 +123,6 @@ private:
                 sum[n][1] = FloatLanes::accumulate(sum[n][1], x, high);
             }
         }
-    }
-
-    // [rows][C] with zeros after each row's channels.
-    Buffer<Number> padded(const Number* table, int64_t rows) const {
-        Buffer<Number> copy(rows * channels);
-        for (int64_t row = 0; row < rows; ++row)
-            std::copy_n(table + row * sizes.channels, sizes.channels, copy + row * channels);
-        return copy;
-    }
-
-    // [blocks][C][27] to [blocks][C / kFloats][27][kFloats].
-    void order_depthwise(const Number* table) {
-        for (int64_t block = 0; block < sizes.blocks; ++block)
-            for (int c = 0; c < sizes.channels; ++c)
-                for (int tap = 0; tap < kTaps; ++tap)
-                    depthwise_[((block * channels + c - c % kFloats) * kTaps + tap * kFloats) + c % kFloats] =
-                        table[(block * sizes.channels + c) * kTaps + tap];
     }
 
     // [o][C] to [o / kPair][C][kPair].

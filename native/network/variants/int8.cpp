@@ -3,6 +3,7 @@
 // The stream of activations has 16 bits; hidden activations, never negative, have 7; weights have 16 bits in the
 // stencils and the head, and 8 in the pointwise convolution (tables.h says what cannot overflow).
 #include "network/variants/lanes.h"
+#include "network/variants/layouts.h"
 #include "network/variants/stencil.h"
 #include "network/variants/tiles.h"
 #include "network/variants/wave.h"
@@ -16,6 +17,7 @@ using Vector = Lanes::Vector;
 constexpr int kShorts = Lanes::kShorts, kWords = kShorts / 2;
 constexpr int kVectorBytes = 2 * kShorts;
 constexpr int kWidestMix = Lanes::kRegisters == 32 ? 8 : 5;    // two sums each, two weights and a value
+constexpr int kWidestOfPairs = 6;                              // four sums each, four weights and a value
 constexpr int kHeadVectors = (kMoves + kWords - 1) / kWords;
 constexpr int kWidestHead = Lanes::kRegisters == 32 ? 8 : 4;
 
@@ -29,15 +31,14 @@ struct Int8 {
 
     explicit Int8(const QuantizedTables& tables)
         : sizes(tables.sizes), channels((sizes.channels + kChunk - 1) / kChunk * kChunk), groups(channels / kShorts),
-          embed_(padded(tables.embed, kDetectors * kTaps)),
-          first_layer_bias_(padded(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
-          depthwise_(int64_t{sizes.blocks} * channels * kTaps),
-          position_bias_(padded(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
-          gain_(padded(tables.gain, sizes.blocks)), pointwise_(int64_t{sizes.blocks} * channels * channels),
-          pointwise_gain_(padded(tables.pointwise_gain, sizes.blocks)),
-          pointwise_bias_(padded(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadVectors} * kShorts * channels / 2),
+          embed_(in_neighbours(tables.embed, sizes.channels, channels)),
+          first_layer_bias_(rows(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
+          depthwise_(in_taps(tables.depthwise, sizes.blocks, sizes.channels, channels, kShorts)),
+          position_bias_(rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
+          gain_(rows(tables.gain, sizes.blocks)), pointwise_(int64_t{sizes.blocks} * channels * channels),
+          pointwise_gain_(rows(tables.pointwise_gain, sizes.blocks)),
+          pointwise_bias_(rows(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadVectors} * kShorts * channels / 2),
           head_scale_(kHeadVectors * kWords), head_bias_(kHeadVectors * kWords) {
-        order_depthwise(tables.depthwise);
         order_pointwise(tables.pointwise);
         order_head(tables);
     }
@@ -46,10 +47,10 @@ struct Int8 {
         return first_layer_bias_ + int64_t{kind} * sizes.patch.cells() * channels;
     }
 
-    const Number* embed(int detector, int tap) const { return embed_ + (detector * kTaps + tap) * channels; }
+    const Number* embed(int detector, int near) const { return embed_ + (detector * 9 + near) * 3 * channels; }
 
-    void add(Number* sum, const Number* numbers) const {
-        for (int c = 0; c < channels; c += kShorts)
+    void add(Number* sum, const Number* numbers, int cells) const {
+        for (int c = 0; c < cells * channels; c += kShorts)
             Lanes::store(sum + c, Lanes::add_saturated(Lanes::load(sum + c), Lanes::load(numbers + c)));
     }
 
@@ -74,11 +75,8 @@ struct Int8 {
     }
 
     void pointwise(int block, const Number* from, const Hidden* hidden, Number* to) const {
-        for_each_tile<kWidestMix>(sizes.patch.cells(), [&](int first, auto width) {
-            const int64_t at = int64_t{first} * channels;
-            for (int group = 0; group < groups; ++group)
-                mix<decltype(width)::value>(block, group, from + at, hidden + at, to + at);
-        });
+        if (Lanes::kRegisters == 32 && groups % 2 == 0) mix_groups<kWidestOfPairs, 2>(block, from, hidden, to);
+        else mix_groups<kWidestMix, 1>(block, from, hidden, to);
     }
 
     void head(const Number* numbers, float* logits) const {
@@ -88,6 +86,10 @@ struct Int8 {
     }
 
 private:
+    Buffer<Number> rows(const Number* table, int64_t count) const {
+        return in_rows(table, count, sizes.channels, channels);
+    }
+
     // A 3 x 3 x 3 stencil's hidden activations of some columns; `at` is the first one's place in each row.
     template <int kColumns>
     void stencil(const Rows<Number>& near, int64_t at, int first, const Number* taps, const Number* bias, Vector gain,
@@ -101,39 +103,66 @@ private:
         }
     }
 
-    // kShorts outputs of the pointwise convolution of some cells, scaled and added to the stream.
-    template <int kCells>
+    template <int kWidest, int kGroups>
+    void mix_groups(int block, const Number* from, const Hidden* hidden, Number* to) const {
+        for_each_tile<kWidest>(sizes.patch.cells(), [&](int first, auto width) {
+            const int64_t at = int64_t{first} * channels;
+            for (int group = 0; group < groups; group += kGroups)
+                mix<decltype(width)::value, kGroups>(block, group, from + at, hidden + at, to + at);
+        });
+    }
+
+    // kGroups of kShorts outputs of the pointwise convolution of some cells, scaled and added to the stream.
+    template <int kCells, int kGroups>
     void mix(int block, int group, const Number* from, const Hidden* hidden, Number* to) const {
-        const int8_t* weights = pointwise_ + (int64_t{block} * groups + group) * kShorts * channels;
-        Vector total[kCells][2];
-        for (int n = 0; n < kCells; ++n) total[n][0] = total[n][1] = Lanes::zero();
+        constexpr int kSums = 2 * kGroups;
+        const int8_t* weights[kGroups];
+        for (int g = 0; g < kGroups; ++g)
+            weights[g] = pointwise_ + (int64_t{block} * groups + group + g) * kShorts * channels;
+        Vector total[kCells][kSums];
+        for (int n = 0; n < kCells; ++n)
+            for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::zero();
         for (int chunk = 0; chunk < channels; chunk += kChunk) {
-            Vector sum[kCells][2];
-            for (int n = 0; n < kCells; ++n) sum[n][0] = sum[n][1] = Lanes::zero();
-#pragma GCC unroll 8
-            for (int k = chunk; k < chunk + kChunk; k += 4) {
-                const Vector low = Lanes::load(weights), high = Lanes::load(weights + kVectorBytes);
-                weights += 2 * kVectorBytes;
-#pragma GCC unroll 8
-                for (int n = 0; n < kCells; ++n) {
-                    const Vector x = Lanes::broadcast(hidden + int64_t{n} * channels + k);
-                    sum[n][0] = Lanes::dot(sum[n][0], x, low);
-                    sum[n][1] = Lanes::dot(sum[n][1], x, high);
-                }
+            if constexpr (Lanes::kExact) {
+                add_chunk<kCells, kSums>(total, weights, hidden + chunk);
+            } else {
+                Vector sum[kCells][kSums];
+                for (int n = 0; n < kCells; ++n)
+                    for (int s = 0; s < kSums; ++s) sum[n][s] = Lanes::zero();
+                add_chunk<kCells, kSums>(sum, weights, hidden + chunk);
+                for (int n = 0; n < kCells; ++n)
+                    for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::add_words(total[n][s], Lanes::widened(sum[n][s]));
             }
+            // `packed` cuts off what leaves 16 bits at the end; before, it takes more than two chunks to leave them.
+            if (chunk == 0 || chunk + kChunk == channels) continue;
             for (int n = 0; n < kCells; ++n)
-                for (int half = 0; half < 2; ++half) {
-                    const Vector words = Lanes::widened(sum[n][half]);
-                    total[n][half] = chunk ? Lanes::cut_words(Lanes::add_words(total[n][half], words)) : words;
-                }
+                for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::cut_words(total[n][s]);
         }
-        const int64_t offset = int64_t{block} * channels + group * kShorts;
-        const Vector gain = Lanes::load(pointwise_gain_ + offset), bias = Lanes::load(pointwise_bias_ + offset);
-        for (int n = 0; n < kCells; ++n) {
-            const Vector step =
-                Lanes::add_saturated(Lanes::scaled(Lanes::packed(total[n][0], total[n][1]), gain), bias);
-            const int64_t at = int64_t{n} * channels + group * kShorts;
-            Lanes::store(to + at, Lanes::add_saturated(Lanes::load(from + at), step));
+        for (int g = 0; g < kGroups; ++g) {
+            const int64_t first = int64_t{group + g} * kShorts, offset = int64_t{block} * channels + first;
+            const Vector gain = Lanes::load(pointwise_gain_ + offset), bias = Lanes::load(pointwise_bias_ + offset);
+            for (int n = 0; n < kCells; ++n) {
+                const Vector sums = Lanes::packed(total[n][2 * g], total[n][2 * g + 1]);
+                const Vector step = Lanes::add_saturated(Lanes::scaled(sums, gain), bias);
+                const int64_t at = int64_t{n} * channels + first;
+                Lanes::store(to + at, Lanes::add_saturated(Lanes::load(from + at), step));
+            }
+        }
+    }
+
+    // Adds the products of kChunk inputs of some cells with their weights, which are moved on.
+    template <int kCells, int kSums>
+    void add_chunk(Vector (&sum)[kCells][kSums], const int8_t* (&weights)[kSums / 2], const Hidden* hidden) const {
+#pragma GCC unroll 8
+        for (int k = 0; k < kChunk; k += 4) {
+            Vector w[kSums];
+            for (int s = 0; s < kSums; ++s) w[s] = Lanes::load(weights[s / 2] + s % 2 * kVectorBytes);
+            for (int g = 0; g < kSums / 2; ++g) weights[g] += 2 * kVectorBytes;
+#pragma GCC unroll 8
+            for (int n = 0; n < kCells; ++n) {
+                const Vector x = Lanes::broadcast(hidden + int64_t{n} * channels + k);
+                for (int s = 0; s < kSums; ++s) sum[n][s] = Lanes::dot(sum[n][s], x, w[s]);
+            }
         }
     }
 
@@ -156,23 +185,6 @@ private:
         for (int n = 0; n < kCells; ++n)
             for (int v = 0; v < kHeadVectors; ++v)
                 Lanes::put_floats(logits + n * kLogits + v * kWords, sum[n][v], head_scale_ + v * kWords);
-    }
-
-    // [rows][C] with zeros after each row's channels.
-    Buffer<Number> padded(const Number* table, int64_t rows) const {
-        Buffer<Number> copy(rows * channels);
-        for (int64_t row = 0; row < rows; ++row)
-            std::copy_n(table + row * sizes.channels, sizes.channels, copy + row * channels);
-        return copy;
-    }
-
-    // [blocks][C][27] to [blocks][groups][27][kShorts].
-    void order_depthwise(const Number* table) {
-        for (int64_t block = 0; block < sizes.blocks; ++block)
-            for (int c = 0; c < sizes.channels; ++c)
-                for (int tap = 0; tap < kTaps; ++tap)
-                    depthwise_[((block * groups + c / kShorts) * kTaps + tap) * kShorts + c % kShorts] =
-                        table[(block * sizes.channels + c) * kTaps + tap];
     }
 
     // [blocks][o][C] to [blocks][groups][C / 4][2][kWords][4]: four inputs of the outputs in a vector of sums.

@@ -2,8 +2,8 @@
 //
 // All of them have: scaled(a, b) = (a b + 2^14) / 2^15 rounded down; add_saturated; packed(a, b), two vectors of 32
 // bits to one of 16 by saturation; put_hidden, which stores a vector's numbers, cut to 0 to 127, as bytes; and
-// dot, which adds the products of bytes, unsigned ones times signed ones, four by four to 32 bits, or two by
-// two to 16, where `widened` adds up the pairs. pairs(a, b): products of 16 bits, two by two to 32.
+// dot, which adds the products of bytes, unsigned ones times signed ones, four by four to 32 bits (kExact), or
+// two by two to 16, where `widened` adds up the pairs. pairs(a, b): products of 16 bits, two by two to 32.
 //
 // packed() works within each 128 bits. Outputs of a matrix product are therefore kept in the order that it
 // straightens out: `output_of`. accumulate(sum, a, b): sum + scaled(a, b), which wraps.
@@ -21,6 +21,7 @@ namespace qecpipe::network::QECPIPE_VARIANT {
 struct Lanes {
     using Vector = __m512i;
     static constexpr int kShorts = 32, kRegisters = 32;
+    static constexpr bool kExact = true;
 
     static Vector load(const void* from) { return _mm512_loadu_si512(from); }
     static void store(void* to, Vector x) { _mm512_storeu_si512(to, x); }
@@ -56,6 +57,7 @@ struct Lanes {
 struct Lanes {
     using Vector = __m256i;
     static constexpr int kShorts = 16, kRegisters = 16;
+    static constexpr bool kExact = false;
 
     static Vector load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
     static void store(void* to, Vector x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
@@ -94,6 +96,7 @@ struct Lanes {
 struct Lanes {
     using Vector = __m128i;
     static constexpr int kShorts = 8, kRegisters = 16;
+    static constexpr bool kExact = false;
 
     static Vector load(const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); }
     static void store(void* to, Vector x) { _mm_storeu_si128(static_cast<__m128i*>(to), x); }
@@ -131,6 +134,7 @@ struct Lanes {
 // Any machine: loops that compilers make vectors of.
 struct Lanes {
     static constexpr int kShorts = 8, kRegisters = 16;
+    static constexpr bool kExact = true;
 
     union Vector {
         int16_t shorts[kShorts];

@@ -2,8 +2,9 @@
 //
 // An arithmetic A has the types Number of the stream of activations and Hidden of what is between the two
 // convolutions of a block, its `sizes`, the number of `channels` that a cell takes in memory, and:
-// - first_layer_bias(kind), embed(detector, tap): Numbers of all cells, and of one;
-// - add(sum, numbers), relu(numbers, cells): of a cell, and of some;
+// - first_layer_bias(kind): Numbers of all cells;
+// - embed(detector, near): what a detection adds to three cells of one of the nine rows around it;
+// - add(sum, numbers, cells), relu(numbers, cells): of some cells;
 // - depthwise(block, kind, row, near, hidden): one row's hidden activations of nine rows' Numbers;
 // - pointwise(block, from, hidden, to): a layer's Numbers after a block;
 // - head(numbers, logits): a layer's logits, [I][J][kLogits].
@@ -104,12 +105,11 @@ private:
     void add_events(int64_t layer, int row, int near, Number* to) {
         const int64_t at = layer % kept_ * patch_.rows + row;
         const Event* event = events_ + at * kDetectors * patch_.columns;
-        for (const Event* const end = event + counts_[at]; event < end; ++event)
-            for (int tap = 0; tap < 3; ++tap) {
-                const int j = event->column + 1 - tap;
-                if (j < 0 || j >= patch_.columns) continue;
-                net_.add(to + static_cast<int64_t>(j) * net_.channels, net_.embed(event->detector, 3 * near + tap));
-            }
+        for (const Event* const end = event + counts_[at]; event < end; ++event) {
+            const int first = std::max(event->column - 1, 0), last = std::min(event->column + 1, patch_.columns - 1);
+            const Number* const numbers = net_.embed(event->detector, near) + (first - event->column + 1) * net_.channels;
+            net_.add(to + static_cast<int64_t>(first) * net_.channels, numbers, last - first + 1);
+        }
     }
 
     void run_block(int block, int64_t layer, int64_t layers, int kind) {
