@@ -93,6 +93,8 @@ class Matcher(sinter.CompiledDecoder):
     ) -> Classes:
         """The lightest edges of both classes of an observable, whatever the others do; see `match`.
 
+        Of two matchings, the second has classes: both with the weights that the first one implies.
+
         Raises:
             ValueError: a cycle of edges between detectors flips the observable; see `decomposed` of
                 `MatchingGraph.of_normal_form`.

@@ -36,7 +36,7 @@ class Blossoms {
     // Matches all defects; false where that cannot be: then one is left over in some trees.
     bool solve() {
         for (int32_t defect = 0; defect < defects_; defect++) flooder_.look_at(flooder_.region(defect).node);
-        return run(kNever);
+        return run();
     }
 
     // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the hub;
@@ -51,7 +51,8 @@ class Blossoms {
         start_ = flooder_.now();
         if (arcs_.hub_arcs.empty()) return false;
         find_matched_to_hub();
-        flooder_.open_hub();
+        const double most = limit / flooder_.weight_of(1);
+        flooder_.open_hub(most < static_cast<double>(kNever / 2) ? start_ + static_cast<Time>(most) : kNever);
         const size_t count = matched_.size();
         int32_t root = count == 1 ? matched_[0].region : -1;
         if (count % 2) {
@@ -74,8 +75,7 @@ class Blossoms {
             flooder_.wrap(root);
         }
         flooder_.look_from_hub();
-        const double most = limit / flooder_.weight_of(1);
-        return run(most < static_cast<double>(kNever / 2) ? start_ + static_cast<Time>(most) : kNever);
+        return run();
     }
 
     // After `change_parity`: by how much the new matching weighs more than the lightest one.
@@ -121,10 +121,9 @@ class Blossoms {
         r.next_in_tree = tree_first_[tree], tree_first_[tree] = region;
     }
 
-    bool run(Time last) {
+    bool run() {
         while (trees_left_ > 0) {
             const Event event = flooder_.next();
-            if (flooder_.now() > last) return false;
             switch (event.kind) {
                 case Event::kNone: return false;
                 case Event::kMeet: meet(event); break;

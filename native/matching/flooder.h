@@ -33,7 +33,7 @@ class Flooder : public Regions {
         forget();
         events_.clear(), due_unvisited_.clear();
         weights_ = weights;
-        now_ = 0, limit_ = arcs_.hub;
+        now_ = 0, last_ = kNever, limit_ = arcs_.hub;
     }
 
     // A region of radius 0 that grows; `look_at` has to follow once all are there.
@@ -45,9 +45,10 @@ class Flooder : public Regions {
         return defect;
     }
 
-    // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due.
-    void open_hub() {
-        limit_ = arcs_.boundary;
+    // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due, and what is
+    // due after `last` does not happen.
+    void open_hub(Time last) {
+        limit_ = arcs_.boundary, last_ = last;
         events_.clear();
         for (const Visit& visit : visits_) nodes_[visit.node].due = kNever;
     }
@@ -93,7 +94,7 @@ class Flooder : public Regions {
                 continue;
             }
             const Time time = now_ + weight(arc);
-            if (time >= nodes_[arc.target].due) continue;
+            if (time >= nodes_[arc.target].due || time > last_) continue;
             due_unvisited_.push_back(arc.target);
             set_due(arc.target, {time, nullptr});
         }
@@ -280,6 +281,7 @@ class Flooder : public Regions {
     }
 
     void push(Time time, int32_t what) {
+        if (time > last_) return;
         events_.push_back({time, what});
         std::push_heap(events_.begin(), events_.end());
     }
@@ -297,7 +299,7 @@ class Flooder : public Regions {
     std::vector<Node> nodes_;
     int32_t limit_;  // targets from here on are the boundary
     Weights weights_;
-    Time now_ = 0;
+    Time now_ = 0, last_ = kNever;
     std::vector<Due> events_;  // a heap
     std::vector<int32_t> due_unvisited_;  // nodes
     std::vector<int32_t> moved_;          // children

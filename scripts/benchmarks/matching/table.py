@@ -69,7 +69,7 @@ class Task:
             yield "PyMatching, a new graph for every shot", self._new_graphs
             yield "fusion-blossom, dynamic weights", self._fusion_blossom()
             ours = Matcher(self.two_types)
-            yield "ours", lambda n: ours.match(self.packed[:n], self.weights[:n]).weight
+            yield "ours, edges", lambda n: ours.match(self.packed[:n], self.weights[:n]).weight
             yield (
                 "ours, both classes",
                 lambda n: _least(ours.classes(self.packed[:n], self.weights[:n]).weights),
@@ -91,7 +91,11 @@ class Task:
         )
         graph = MatchingGraph.of_normal_form(self.normal, correlated=correlated)
         ours = Matcher(graph)
-        yield "ours", lambda n: ours.match(self.packed[:n]).weight
+        yield (
+            "ours, predictions",
+            lambda n: _nothing(ours.decode_shots_bit_packed(bit_packed_detection_event_data=self.packed[:n])),
+        )
+        yield "ours, edges", lambda n: ours.match(self.packed[:n]).weight
         classes = Matcher(MatchingGraph.of_normal_form(self.normal, correlated=correlated, decomposed=True))
         yield "ours, gap", lambda n: _nothing(classes.gap(self.packed[:n]))
         yield "ours, gap up to 5 nats", lambda n: _nothing(classes.gap(self.packed[:n], limit=5.0))
@@ -137,9 +141,9 @@ def _least(weights: np.ndarray) -> np.ndarray:
     return weights.min(axis=1)
 
 
-def _nothing(gap: np.ndarray) -> np.ndarray:
-    """A gap has no weight to compare."""
-    return np.full(len(gap), np.nan)
+def _nothing(found: np.ndarray) -> np.ndarray:
+    """Gaps and predictions have no weight to compare."""
+    return np.full(len(found), np.nan)
 
 
 def main() -> None:
@@ -196,7 +200,7 @@ def _render(rows: list[dict]) -> str:
             row["p"],
             row["matcher"],
             f"{row['us_per_shot']:,.1f}",
-            f"{row['ratio']:.2f}",
+            f"{row['ratio']:.3g}",
             row["heavier"],
         ]
         for row in order
