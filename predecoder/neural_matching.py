@@ -104,7 +104,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             precision: what it computes in; see `choose_precision`.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
-            native: False leaves all that is in C++ alone, but for windows.
+            native: False leaves the engines in C++ alone; matchings always are in C++.
             gap_scale: see `Policies`.
             windows: how they are arranged; None for one matching.
 

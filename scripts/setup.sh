@@ -27,8 +27,27 @@ fi
 extras=$(IFS=,; set -- service cuda decoders "$@"; echo "$*")
 wanted=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 stamp=".venv/qecpipe-$extras-$wanted"
+# The extension is part of what is installed, and stands in this folder.
+sources=$(find native -type f ! -name '*.pyc' ! -name '*.md' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
+built=".venv/qecpipe-native"
+is_built() { [ "$(cat "$built" 2>/dev/null)" = "$sources" ] && ls _qecpipe*.so >/dev/null 2>&1; }
+
+# pip builds in an environment of its own, for which older versions of it read the first, newer ones the second.
+install() {
+    PIP_CONSTRAINT=$PWD/constraints.txt PIP_BUILD_CONSTRAINT=$PWD/constraints.txt \
+        .venv/bin/pip install --quiet --disable-pip-version-check "$@"
+}
 if [ ! -e "$stamp" ]; then
-    echo "installing qecpipe[$extras] (a few minutes the first time)"
-    .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]"
+    echo "installing qecpipe[$extras] and building its extension (a few minutes the first time)"
+    install --editable ".[$extras]"
     touch "$stamp"
+    echo "$sources" >"$built"
+elif ! is_built; then
+    echo "building the extension"
+    if command -v c++ >/dev/null && .venv/bin/python -c 'import nanobind' 2>/dev/null; then
+        scripts/build_native.sh  # knows what has changed
+    else
+        install --no-deps --editable .
+    fi
+    echo "$sources" >"$built"
 fi

@@ -61,11 +61,11 @@ class StreamModel:
         Raises:
             ValueError: a DEM or decoder that windows cannot use.
         """
-        neural = stage is not None and decoder == NEURAL_MATCHING
-        method = decoder if neural else ""
+        neural = stage if decoder == NEURAL_MATCHING else None
+        method = "" if neural is None else decoder
         name = hashlib.sha256(f"{dem}{weights}{method}".encode()).hexdigest()[:16]
-        graphs = stage.graphs() if neural else WindowGraphs(inner=decoder)
-        model = cls(layers, sizes, graphs, name, known_slack=1 if neural else None, stage=stage)
+        graphs = WindowGraphs(inner=decoder) if neural is None else neural.graphs()
+        model = cls(layers, sizes, graphs, name, known_slack=None if neural is None else 1, stage=stage)
         # Windows and layers repeat together, so one experiment of a few periods speaks for all.
         example = layers if not layers.cycle else layers.with_layers(model.long_enough())
         check_windows(example, sizes)

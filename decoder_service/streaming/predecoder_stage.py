@@ -88,7 +88,7 @@ class PredecoderStage:
         check_sides(problem.layout, even_sides=bundle.policies.even_sides)
         predecoder = StreamPredecoder(
             problem,
-            bundle.network,
+            bundle.network if policy is None else bundle.removal_network,
             policy=None if policy is None else stream_policy(bundle.policies, policy, problem),
             layers=layers,
             device=device,

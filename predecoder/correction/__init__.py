@@ -4,7 +4,7 @@
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
 `complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams;
 `stream_network` gives the logits of a stream's layers.
-`make_residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
+`Residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
 """
 
 from predecoder.correction.clusters import ClusterDecision
@@ -19,7 +19,7 @@ from predecoder.correction.policies import (
     PolicyName,
     ThresholdPolicy,
 )
-from predecoder.correction.residual import make_residual
+from predecoder.correction.residual import Residual
 from predecoder.correction.residual_network import ResidualNetwork
 from predecoder.correction.stream_network import stream_network
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
@@ -34,6 +34,7 @@ __all__ = [
     "MatchingDecision",
     "Policies",
     "PolicyName",
+    "Residual",
     "ResidualLayer",
     "ResidualNetwork",
     "ResidualStream",
@@ -41,7 +42,6 @@ __all__ = [
     "ThresholdPolicy",
     "automatic_policy",
     "make_decision",
-    "make_residual",
     "move_graphs",
     "stream_network",
     "stream_policy",

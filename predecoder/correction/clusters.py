@@ -4,8 +4,8 @@ A wrong commit inside an ambiguous cluster costs more than none at all, and a ch
 weakest link. So proposed moves that share a detector form a cluster, as do those whose detectors a hyperedge
 joins, and a cluster stands or falls as one.
 
-In streams, where a cluster that touches a detector which later moves or hyperedges may touch stays open, the same
-is done in C++ (`native/streams/clusters.h`).
+In streams, where a cluster that touches a detector which later moves or hyperedges may touch stays open, the
+same is done in C++ (`native/streams/clusters.h`).
 """
 
 from __future__ import annotations

@@ -7,19 +7,25 @@ Shape legend: B shots, M moves, D detectors, O observables.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
-import scipy.sparse as sp
 
-from predecoder.native import NativeResidual
+import _qecpipe
 from qec import MoveSet
 
-__all__ = ["ApplyMoves", "SparseResidual", "make_residual"]
+__all__ = ["Residual"]
 
 
-class ApplyMoves(Protocol):
-    """Applies moves to shots."""
+class Residual:
+    """Applies moves to shots, at a cost that grows with the moves that are set."""
+
+    def __init__(self, moves: MoveSet) -> None:
+        self._tables = _qecpipe.MoveTables(
+            moves.ends.astype(np.int32),
+            moves.observables.indptr.astype(np.int32),
+            moves.observables.indices.astype(np.int32),
+            num_detectors=moves.matrix.shape[0],
+            num_observables=moves.observables.shape[0],
+        )
 
     def __call__(self, packed: np.ndarray, moves_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual syndrome and observable flips, bit-packed.
@@ -30,27 +36,8 @@ class ApplyMoves(Protocol):
 
         Returns:
             uint8 `(B, ceil(D / 8))` and `(B, ceil(O / 8))`, LSB first.
+
+        Raises:
+            ValueError: an array has another type or shape.
         """
-        ...
-
-
-class SparseResidual:
-    """Applies moves by the sparse matrices of a `MoveSet`."""
-
-    def __init__(self, moves: MoveSet) -> None:
-        self._detectors = sp.csr_matrix(moves.matrix.T, dtype=np.int32)
-        self._observables = sp.csr_matrix(moves.observables.T, dtype=np.int32)
-
-    def __call__(self, packed: np.ndarray, moves_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residual syndrome and observable flips; see `ApplyMoves`."""
-        moves = sp.csr_matrix(moves_BM, dtype=np.int32)
-        change, flips = (
-            np.packbits(((moves @ of_moves).toarray() & 1).astype(np.uint8), axis=1, bitorder="little")
-            for of_moves in (self._detectors, self._observables)
-        )
-        return packed ^ change, flips
-
-
-def make_residual(moves: MoveSet, *, native: bool = True) -> ApplyMoves:
-    """The fastest that applies moves; `native` says whether C++ may be used."""
-    return NativeResidual(moves) if native else SparseResidual(moves)
+        return self._tables.apply(packed, moves_BM)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predecoder.correction.decision import Decision
-from predecoder.correction.residual import make_residual
+from predecoder.correction.residual import Residual
 from predecoder.inference import NativeEngine, PrecisionChoice, fitting_shots, make_engine
 from qec import DecodingProblem
 
@@ -53,7 +53,7 @@ class ResidualNetwork:
             precision: what the network computes in.
             batch_shots: by default what fits the cache.
             threads: of large batches; by default as many as torch has.
-            native: False leaves all that is in C++ alone.
+            native: False runs the network in torch or NumPy.
         """
         import torch
 
@@ -71,7 +71,7 @@ class ResidualNetwork:
         self.native = isinstance(self.logits, NativeEngine)
         self._threads = (threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = problem.layout.num_observables
-        self.apply = make_residual(problem.moves, native=native)
+        self.apply = Residual(problem.moves)
         """Residual syndrome and observable flips, bit-packed, of shots and moves uint8 0/1 `(B, M)`."""
 
     def propose(self, packed: np.ndarray, decisions: Sequence[Decision]) -> list[np.ndarray]:

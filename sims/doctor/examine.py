@@ -1,10 +1,10 @@
-"""The doctor's report: versions, where modules come from, the machine, weights and decoders."""
+"""The doctor's report: versions, where modules come from, the extension, machine, weights, decoders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sims.doctor import machine, packages
+from sims.doctor import extension, machine, packages
 from sims.doctor.finding import Finding
 
 
@@ -12,8 +12,11 @@ def examine() -> Iterator[Finding]:
     """All findings, in the order in which they are read."""
     yield from packages.versions()
     yield from packages.modules()
+    yield from extension.extension()
     yield from machine.processor()
     yield from machine.gpu()
+    if isinstance(extension.load(), str):
+        return  # nothing else of ours can be imported
     yield from _weights()
     yield from _decoders()
 

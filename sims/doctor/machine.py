@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import _qecpipe
 from sims.doctor.finding import Finding
 from sims.sweeps.collect import usable_cores
 
@@ -52,7 +51,6 @@ def processor() -> Iterator[Finding]:
     memory = _memory_gib()
     if memory is not None:
         yield Finding("processor", "memory", f"{memory:.1f} GiB")
-    yield from _extension()
     yield _compiler()
 
 
@@ -111,19 +109,6 @@ def _compiler() -> Finding:
         return Finding("processor", "compiler", f"{path} does not run: {error}", "note")
     lines = run.stdout.splitlines() or [""]
     return Finding("processor", "compiler", f"{path}: {lines[0]}")
-
-
-def _extension() -> Iterator[Finding]:
-    """The extension module: which one, how it was built, and what it was chosen to run on."""
-    how = [_qecpipe.VERSION, _qecpipe.COMPILER, _qecpipe.BUILD_TYPE]
-    if _qecpipe.SANITIZERS:
-        how.append(f"sanitizers {_qecpipe.SANITIZERS}")
-    slow = bool(_qecpipe.SANITIZERS) or _qecpipe.BUILD_TYPE != "Release"
-    level = "note" if slow else "ok"
-    yield Finding("processor", "extension", f"{_qecpipe.__file__} ({', '.join(how)})", level)
-    *others, best = _qecpipe.instruction_sets()
-    also = f" (can also run {', '.join(others)})" if others else ""
-    yield Finding("processor", "extension runs", best + also)
 
 
 def gpu() -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """A stream of neural-matching is the decoder of that name in windows, on whole shots."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_streams_equal_whole_shots(kit, mode: Mode) -> None:
 
 def test_windows_that_cover_all_are_one_matching(kit) -> None:
     experiment = kit.experiment(8, shots=300, p=0.01)
-    options = {"weights": WEIGHTS, "device": "cpu"}
+    options: dict[str, Any] = {"weights": WEIGHTS, "device": "cpu"}
     whole = kit.whole(experiment.dem, experiment.detections, NeuralMatchingDecoder(**options))
     one = NeuralMatchingDecoder(windows=WindowSizes(9, 9, "sliding"), **options)
     assert np.array_equal(kit.whole(experiment.dem, experiment.detections, one), whole)
@@ -41,7 +41,7 @@ def test_windows_that_cover_all_are_one_matching(kit) -> None:
 
 def test_shots_too_short_for_the_network_are_matched_without(kit) -> None:
     experiment = kit.experiment(2, shots=20, p=0.02)
-    options = {"decoder": "neural-matching", "predecoder": WEIGHTS}
+    options: dict[str, Any] = {"decoder": "neural-matching", "predecoder": WEIGHTS}
     neural = StreamDecoder(experiment.circuit, commit=3, buffer=3, **options)
     plain = StreamDecoder(experiment.circuit, commit=3, buffer=3)
     answers = []

@@ -1,7 +1,7 @@
 """A stream gives the answers of whole shots in windows, bit for bit, however long, lossy or reloaded."""
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_commits_advance_to_the_end_and_come_early(kit, mode: Mode) -> None:
 def test_rounds_may_come_in_blocks(kit, mode: Mode, inner: str) -> None:
     """Also erased ones, and of other widths; each block gives the commits of its rounds."""
     experiment = kit.experiment(37, shots=6)
-    options = {"commit": 3, "buffer": 3, "mode": mode, "decoder": inner, "clock": lambda: 0}
+    options: dict[str, Any] = {"commit": 3, "buffer": 3, "mode": mode, "decoder": inner, "clock": lambda: 0}
     random = np.random.default_rng(3)
     for given, shots in (
         (experiment.circuit, experiment.measurements),

@@ -16,6 +16,7 @@ from predecoder.correction import (
     StreamPredecoder,
     ThresholdPolicy,
 )
+from predecoder.correction.streaming import TileLogits
 
 CPU = torch.device("cpu")
 LONGEST_WAIT = 64
@@ -156,6 +157,7 @@ def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random
     for t in range(300):
         back += len(stream.add(random.integers(0, 2, len(bulk), dtype=np.uint8), bulk))
         assert t + 1 - back <= predecoder.latency
+        assert isinstance(stream._logits, TileLogits)
         assert len(stream._logits._layers) <= predecoder.latency + 2 * predecoder.halo + 2
 
 

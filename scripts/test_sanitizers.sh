@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Builds the extension with AddressSanitizer and UBSan and runs the tests of its rooms. Arguments replace the tests
+# to run and are passed on to pytest.
+#
+# What a sanitizer finds ends the test process with a report that names the line. To debug one test:
+#   scripts/test_sanitizers.sh tests/native/core/test_arrays.py -k refused -s
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v c++ >/dev/null; then
+    echo "sanitizers: skipped, as there is no C++ compiler (on Debian: apt-get install g++)"
+    exit 0
+fi
+place=$PWD/build/sanitized
+probe=$(mktemp -d)
+trap 'rm -rf "$probe"' EXIT
+echo 'int main() {}' >"$probe/probe.cpp"
+if ! c++ -fsanitize=address,undefined -o "$probe/probe" "$probe/probe.cpp" 2>/dev/null || ! "$probe/probe"; then
+    echo "sanitizers: skipped, as $(command -v c++) has none (GCC's are in libasan and libubsan)"
+    exit 0
+fi
+scripts/build_native.sh --sanitize address,undefined --place "$place"
+
+# The interpreter is built without sanitizers, so their libraries have to be loaded before anything else.
+preload=()
+for name in libasan.so libubsan.so libclang_rt.asan-x86_64.so libclang_rt.asan-aarch64.so; do
+    path=$(c++ -print-file-name="$name")
+    [ "$path" != "$name" ] && preload+=("$(realpath "$path")")
+done
+if [ $# -eq 0 ]; then
+    set -- -m "not slow" tests/native --ignore tests/native/build tests/global_decoders/matching \
+        tests/predecoder/correction/test_residual.py tests/predecoder/inference/test_int8.py
+fi
+# Python itself never frees all it has, and its allocator hides from the sanitizer what it hands out again.
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export PYTHONMALLOC=malloc OMP_NUM_THREADS=1 PYTHONPATH="$place:$PWD"
+LD_PRELOAD=$(IFS=:; echo "${preload[*]}") .venv/bin/python -m pytest -q -p no:cacheprovider "$@"
