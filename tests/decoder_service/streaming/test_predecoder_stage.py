@@ -20,7 +20,7 @@ def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel, weight
     policy = automatic_policy(windowed, stream=True)
     return CompiledPredecoded(
         problem,
-        bundle.network,
+        bundle.removal_network,
         windowed.compile_decoder_for_dem(dem=dem),
         device=torch.device("cpu"),
         decision=make_decision(bundle.policies, policy, problem),
