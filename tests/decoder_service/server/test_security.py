@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
+from decoder_service.load import LoadPlan, StreamOptions, run_service, sample_shots
 from decoder_service.protocol import (
     HEADER_BYTES,
     Error,
@@ -197,6 +198,10 @@ def test_tcp_on_loopback_and_tls_with_a_token(serve, kit, tmp_path: Path) -> Non
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, shots)
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        stream.outputs.clear()
+        load = sample_shots(kit.circuit, StreamOptions(**kit.options), rows=80, seed=32)
+        plan = LoadPlan(period_ns=2e5, rows_per_shot=8, shots=100, rounds_per_block=3)
+        assert run_service(client, [stream], load, plan=plan).complete
     with pytest.raises(DisconnectedError):
         DecoderClient(("127.0.0.1", tls.front_end.tcp_port), token=TOKEN, timeout=5)
 
