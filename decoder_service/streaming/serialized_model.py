@@ -74,18 +74,20 @@ class SerializedModel(msgspec.Struct, frozen=True):
         return _DECODER.decode(data)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What msgspec writes in place of an array; `array_of` reads it."""
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     raise NotImplementedError(f"{type(value).__name__} cannot be serialized")
 
 
-def _array(kind: type, value: Any) -> Any:
+def array_of(kind: type, value: Any) -> Any:
+    """What msgspec makes of a value of this type, which it does not know."""
     if kind is not np.ndarray:
         raise NotImplementedError(f"{kind.__name__} cannot be serialized")
     dtype, shape, data = value
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
-_DECODER = msgspec.msgpack.Decoder(SerializedModel, dec_hook=_array)
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=plain)
+_DECODER = msgspec.msgpack.Decoder(SerializedModel, dec_hook=array_of)

@@ -14,8 +14,10 @@ from decoder_service.streaming.commits import Commit, Flag, Result
 from decoder_service.streaming.layer_source import Input, checked_bits, checked_input, round_source
 from decoder_service.streaming.model import StreamModel
 from decoder_service.streaming.predecoder_stage import PredecoderStage, StagedShot
+from decoder_service.streaming.prepared import PreparedStream
 from decoder_service.streaming.reload import check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
+from decoder_service.streaming.serialized_model import SerializedModel
 from global_decoders.windows import (
     INNER_DECODERS,
     LayeredDem,
@@ -70,7 +72,7 @@ class StreamDecoder:
         Raises:
             ValueError: naming what does not fit.
         """
-        self.input = checked_input(input, circuit_or_dem)
+        self.input: Input = checked_input(input, circuit_or_dem)
         self.sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
         short = None
         dem = circuit_or_dem
@@ -87,10 +89,34 @@ class StreamDecoder:
             )
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
-        self._layers = layers
-        self._source = round_source(layers, rounds)
-        self._model = self._build(dem, layers, self._stage)
         self._short = self._build(dem, layers, None) if neural else None
+        self._begin(layers, rounds, self._build(dem, layers, self._stage))
+
+    @classmethod
+    def of(
+        cls, prepared: PreparedStream, *, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> StreamDecoder:
+        """The decoder that `prepared` was made of, in any process; it adopts models, and prepares none."""
+        decoder = cls.__new__(cls)
+        model = prepared.model.build()
+        decoder.input = prepared.input
+        decoder.sizes, decoder._decoder, decoder._clock = model.sizes, prepared.model.decoder, clock
+        decoder._stage = decoder._short = None
+        decoder._begin(model.layers, prepared.rounds, model)
+        return decoder
+
+    def prepared(self, *, rounds: int) -> PreparedStream:
+        """What `of` needs, for shots of so many rounds, whose windows' graphs are built: see `warm`.
+
+        Raises ValueError for a decoder with a network, which does not travel.
+        """
+        if self._stage is not None:
+            raise ValueError("a decoder with a network is built where it decodes")
+        return PreparedStream(SerializedModel.of(self._model), self._rounds, self.input, rounds)
+
+    def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel) -> None:
+        self._layers, self._rounds, self._model = layers, rounds, model
+        self._source = round_source(layers, rounds)
         self._models = {model.native.serial: model for model in (self._model, self._short) if model}
         self._stream = Stream(self._source, self._model.native)
         self._put_in_front()
@@ -255,6 +281,31 @@ class StreamDecoder:
         self._models[model.native.serial] = self._model = model
         self._stream.adopt(model.native, at_round)
 
+    @property
+    def native(self) -> Stream | None:
+        """The stream itself, if nothing else is needed to decode with it but `build_missing`: no network.
+
+        Whoever drives it leaves `open` to `adopt` of this object alone, and says `expect` before it adopts.
+        """
+        return self._stream if self._stage is None else None
+
+    def expect(self, model: StreamModel) -> None:
+        """`native` is going to adopt this model by itself: it is the one of later shots."""
+        kept = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
+        self._models = kept | {model.native.serial: model}
+        self._model = model
+
+    def build_missing(self) -> None:
+        """Builds the graph of the window that the stream waits for (`StreamStatus.MISSING`).
+
+        Raises:
+            ValueError: it cannot be built.
+        """
+        serial, (start, lo, hi, stop, *closed), num_layers = self._stream.missing()
+        window = Window(start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1])
+        model = self._models[serial]
+        model.graphs.graph(model.layers_of(num_layers), window)
+
     def _layers_of(self, dem: stim.DetectorErrorModel) -> LayeredDem:
         if self._decoder not in (*INNER_DECODERS, NEURAL_MATCHING):
             WindowedDecoder(inner=self._decoder)  # says what it may be
@@ -306,17 +357,12 @@ class StreamDecoder:
         """Commits of a call, and of those that go on with it where a window had no graph yet."""
         commits = self._commits(found, time_in)
         while status is not StreamStatus.DONE:
-            serial, (start, lo, hi, stop, *closed), num_layers = self._stream.missing()
             try:
                 if status is StreamStatus.UNEXPLAINED:
                     raise ValueError("no set of edges explains the detections")
-                window = Window(
-                    start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1]
-                )
-                model = self._models[serial]
-                model.graphs.graph(model.layers_of(num_layers), window)
+                self.build_missing()
             except ValueError as error:
-                shot = self._shot
+                (start, _, _, stop, *_), shot = self._stream.missing()[1], self._shot
                 self.reset()
                 raise ValueError(
                     f"shot {shot} is closed: layers {start} to {stop - 1} cannot be decoded: {error}"

@@ -16,6 +16,7 @@
 
 #include "bindings/streams_arrays.h"
 #include "streams/site_network.h"
+#include "service/stream_decoder.h"
 #include "streams/stream.h"
 
 namespace nb = nanobind;
@@ -238,6 +239,30 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("readout", &BoundStream::readout)
         .def_prop_ro("was_short", [](const BoundStream& self) { return self.stream.was_short(); })
         .def_prop_ro("detections", &BoundStream::detections);
+}
+
+void bind_stream_decoder(nb::module_& module) {
+    using service::StreamRowDecoder;
+    nb::class_<StreamRowDecoder, service::RowDecoder>(
+        module, "StreamRowDecoder",
+        "Decodes with a `Stream`, without the interpreter, for `Session.open`.\n\n"
+        "The stream is used by nothing else. Where it needs a window that its model has no graph for, `Blocked` "
+        "comes: add what `Stream.missing` says and call `Session.unblock`, after `give_up` if it cannot be.")
+        .def("__init__",
+             [](StreamRowDecoder* self, BoundStream& stream, const std::vector<std::pair<uint64_t, uint32_t>>& layers,
+                uint32_t final_bits, uint32_t num_observables, bool measured) {
+                 std::vector<service::Run> runs;
+                 for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
+                 new (self) StreamRowDecoder(
+                     stream.stream, service::Shape(std::move(runs), final_bits, num_observables, 1), measured);
+             },
+             nb::keep_alive<1, 2>(), "stream"_a, nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a,
+             "measured"_a)
+        .def("prepare",
+             [](StreamRowDecoder& self, std::shared_ptr<streams::Model> model) { self.prepare(std::move(model)); },
+             "model"_a, "What takes over at the next swap.")
+        .def("give_up", &StreamRowDecoder::give_up, "reason"_a,
+             "The window that is missing cannot be built: its shot is abandoned.");
 }
 
 }  // namespace qecpipe::bindings
