@@ -20,10 +20,18 @@ if TYPE_CHECKING:
         ServiceError,
         StreamOutput,
     )
-    from decoder_service.server import ServerConfig, ServerFrontEnd, TcpAddress, TlsFiles, WorkerConfig
+    from decoder_service.server import (
+        BuildLimits,
+        ServerConfig,
+        ServerFrontEnd,
+        TcpAddress,
+        TlsFiles,
+        WorkerConfig,
+    )
     from decoder_service.streaming import Commit, Result, StreamDecoder
 
 __all__ = [
+    "BuildLimits",
     "ClientStream",
     "Commit",
     "DecoderClient",
@@ -40,7 +48,7 @@ __all__ = [
 ]
 
 _CLIENT = ("ClientStream", "DecoderClient", "DisconnectedError", "ServiceError", "StreamOutput")
-_SERVER = ("ServerFrontEnd", "ServerConfig", "TcpAddress", "TlsFiles", "WorkerConfig")
+_SERVER = ("BuildLimits", "ServerFrontEnd", "ServerConfig", "TcpAddress", "TlsFiles", "WorkerConfig")
 _HOME = {
     **dict.fromkeys(_CLIENT, "decoder_service.client"),
     **dict.fromkeys(_SERVER, "decoder_service.server"),

@@ -9,6 +9,7 @@ Torch is imported where a network is built or run, not by importing this package
 
 from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_sides
 from predecoder.correction import (
+    NEURAL_MATCHING,
     Policies,
     PolicyName,
     ResidualLayer,
@@ -32,6 +33,7 @@ from predecoder.weights import (
 )
 
 __all__ = [
+    "NEURAL_MATCHING",
     "Bundle",
     "CompiledNeuralEnsemble",
     "CompiledNeuralMatching",

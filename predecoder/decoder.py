@@ -73,7 +73,7 @@ class PredecodedDecoder(NetworkDecoder):
     ) -> CompiledPredecoded:
         return CompiledPredecoded(
             problem,
-            bundle.network,
+            bundle.removal_network,
             compile_normal_form(self.global_decoder, problem.normal),
             decision=make_decision(bundle.policies, self.policy, problem),
             **options,

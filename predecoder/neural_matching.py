@@ -11,8 +11,10 @@ import sinter
 
 from global_decoders import make_decoder
 from global_decoders.matching import LogitMatcher
+from global_decoders.windows import WindowedDecoder, WindowSizes
 from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
+from predecoder.correction.move_windows import move_windows
 from predecoder.correction.residual_network import ResidualNetwork
 from predecoder.inference import Precision, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
@@ -30,7 +32,8 @@ __all__ = ["CompiledNeuralMatching", "NeuralMatchingDecoder"]
 class NeuralMatchingDecoder(NetworkDecoder):
     """Matches all detections on a graph whose weights are, for every shot, the network's logits.
 
-    Nothing is left for another decoder. DEMs that the network cannot be used on are decoded by PyMatching.
+    With `windows`, a few layers at a time, as a stream does. Nothing is left for another decoder. DEMs that
+    the network cannot be used on are decoded by PyMatching.
     """
 
     def __init__(
@@ -42,14 +45,19 @@ class NeuralMatchingDecoder(NetworkDecoder):
         on_mismatch: OnMismatch = "warn",
         batch_shots: int | None = None,
         threads: int | None = None,
+        windows: WindowSizes | None = None,
     ) -> None:
-        """Find and hash the weights; for the arguments see `NetworkDecoder`.
+        """Find and hash the weights.
+
+        Args:
+            weights, device, precision, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
+            windows: how they are arranged, on the network's logits of the whole shot; None for one matching.
 
         Raises:
             WeightsError, ValueError: see `NetworkDecoder`.
         """
         super().__init__(
-            without_network=make_decoder("pymatching"),
+            without_network=make_decoder("pymatching") if windows is None else _in_windows(windows),
             weights=weights,
             device=device,
             precision=precision,
@@ -57,11 +65,15 @@ class NeuralMatchingDecoder(NetworkDecoder):
             batch_shots=batch_shots,
             threads=threads,
         )
+        self.windows = windows
 
     def _compiled(
         self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
     ) -> CompiledNeuralMatching:
-        return CompiledNeuralMatching(problem, bundle.network, gap_scale=bundle.policies.gap_scale, **options)
+        scale = bundle.policies.gap_scale
+        return CompiledNeuralMatching(
+            problem, bundle.network, windows=self.windows, gap_scale=scale, **options
+        )
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -81,6 +93,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         threads: int | None = None,
         native: bool = True,
         gap_scale: float = 1.0,
+        windows: WindowSizes | None = None,
     ) -> None:
         """Prepare engine and matching.
 
@@ -91,8 +104,12 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             precision: what it computes in; see `choose_precision`.
             batch_shots: shots that go through the network at a time; None for what fits the cache.
             threads: of large batches; None for as many as torch has.
-            native: False leaves all that is in C++ alone.
+            native: False leaves the engines in C++ alone; matchings always are in C++.
             gap_scale: see `Policies`.
+            windows: how they are arranged; None for one matching.
+
+        Raises:
+            ValueError: windows that cannot decode this DEM.
         """
         self.layout, self._gap_scale = problem.layout, gap_scale
         self._residual = ResidualNetwork(
@@ -105,6 +122,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             native=native,
         )
         self._decision, self._moves = MatchingDecision(problem), problem.moves
+        self._windows = None if windows is None else move_windows(problem, windows)
         self._of_classes: dict[int, LogitMatcher] = {}
 
     @property
@@ -158,6 +176,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 that no mechanism of the DEM flips.
         """
         shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
+        if self._windows is not None:
+            return self._in_windows(shots)
         ((residual, flips),) = self._residual.residuals(shots, [self._decision])
         unexplained = np.flatnonzero(residual.any(axis=1))
         if len(unexplained):
@@ -167,3 +187,18 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 "flips; give a DEM with noise there"
             )
         return flips
+
+    def _in_windows(self, shots: np.ndarray) -> np.ndarray:
+        assert self._windows is not None
+        size = _BATCHES * self.batch_shots
+        parts = [shots[start : start + size] for start in range(0, len(shots), size)]
+        flips = [self._windows.decode(part, self.logits(part)) for part in parts]
+        return np.concatenate([np.zeros((0, -(-self.layout.num_observables // 8)), dtype=np.uint8), *flips])
+
+
+_BATCHES = 8
+"""Batches of the network whose windows are decoded at a time."""
+
+
+def _in_windows(sizes: WindowSizes) -> WindowedDecoder:
+    return WindowedDecoder(commit=sizes.commit, buffer=sizes.buffer, mode=sizes.mode)

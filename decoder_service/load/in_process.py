@@ -16,6 +16,8 @@ from decoder_service.streaming import Commit, Result, StreamDecoder
 
 __all__ = ["run_in_process"]
 
+_Block = tuple[np.ndarray | None, np.ndarray | None]
+"""uint8 (rounds, bytes), packed, and 0/1 of the final row; None where a block has none."""
 _Call = tuple[int, int, int, list[Commit] | Result]
 """(end of the call, its begin, stream, what it gave back); ns from the start."""
 
@@ -43,9 +45,9 @@ def run_in_process(
             f"the plan is for {plan.streams} streams of shots of {plan.rows_per_shot} rows; there are "
             f"{len(decoders)} decoders and shots of {shots.rows_per_shot} rows"
         )
-    bits = _unpacked(shots)
+    prepared = _prepare(shots, plan)
     with undisturbed():
-        calls, rows_sent, overloaded = _push_all(decoders, shots, bits, plan, max_lag)
+        calls, rows_sent, overloaded = _push_all(decoders, shots, prepared, plan, max_lag)
     arrivals = _arrivals(calls, plan.streams)
     return LoadReport.of(plan, shots, arrivals, rows_sent=rows_sent, overloaded=overloaded)
 
@@ -53,7 +55,7 @@ def run_in_process(
 def _push_all(
     decoders: Sequence[StreamDecoder],
     shots: ShotSet,
-    bits: list[list[np.ndarray]],
+    prepared: list[dict[int, _Block]],
     plan: LoadPlan,
     max_lag: float,
 ) -> tuple[list[_Call], list[int], bool]:
@@ -61,7 +63,6 @@ def _push_all(
     blocks = plan.blocks
     columns = (blocks.due, blocks.stream, blocks.epoch, blocks.first, blocks.count)
     spin, most = usual_spin_ns(), max_lag * 1e9
-    last_row = plan.rows_per_shot - 1
     calls: list[_Call] = []
     rows_sent = [0] * plan.streams
     clock = time.perf_counter_ns
@@ -76,26 +77,39 @@ def _push_all(
             for decoder in decoders:
                 decoder.reset()
             return calls, rows_sent, True
-        decoder, shot = decoders[stream], bits[shots.index(stream, epoch)]
+        decoder, (rounds, final) = decoders[stream], prepared[shots.index(stream, epoch)][first]
         if not first:
             decoder.open(epoch)
-        for row in range(first, first + count):
-            found = decoder.finish(shot[row]) if row == last_row else decoder.push(row, shot[row])
-            if found:
-                calls.append((clock() - start, now, stream, found))
+        if rounds is not None:
+            commits = decoder.push_rounds(first, rounds)
+            if commits:
+                calls.append((clock() - start, now, stream, commits))
+        if final is not None:
+            result = decoder.finish(final)
+            calls.append((clock() - start, now, stream, result))
         rows_sent[stream] += count
     return calls, rows_sent, False
 
 
-def _unpacked(shots: ShotSet) -> list[list[np.ndarray]]:
-    widths = [shots.shape.bits(row) for row in range(shots.rows_per_shot)]
-    return [
-        [
-            np.unpackbits(np.frombuffer(row, dtype=np.uint8), count=width, bitorder="little")
-            for row, width in zip(shot, widths, strict=True)
-        ]
-        for shot in shots.rows
-    ]
+def _prepare(shots: ShotSet, plan: LoadPlan) -> list[dict[int, _Block]]:
+    """Of every shot, its blocks by their first rows."""
+    last = shots.rows_per_shot - 1
+    width = max(len(row) for row in shots.rows[0][:-1])
+    found = []
+    for shot in shots.rows:
+        rounds = np.zeros((last, width), dtype=np.uint8)
+        for number, row in enumerate(shot[:-1]):
+            rounds[number, : len(row)] = np.frombuffer(row, dtype=np.uint8)
+        final = np.unpackbits(
+            np.frombuffer(shot[-1], dtype=np.uint8), count=shots.shape.final_bits, bitorder="little"
+        )
+        blocks: dict[int, _Block] = {}
+        for first in range(0, last + 1, plan.rounds_per_block):
+            stop = min(first + plan.rounds_per_block, last + 1)
+            part = rounds[first : min(stop, last)]
+            blocks[first] = (part if len(part) else None, final if stop > last else None)
+        found.append(blocks)
+    return found
 
 
 def _arrivals(calls: list[_Call], streams: int) -> list[list[Arrival]]:

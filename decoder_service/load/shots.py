@@ -119,7 +119,7 @@ def sample_shots(
         )
     shots = -(-rows // (shape.rounds + 1))
     measured = circuit.compile_sampler(seed=seed).sample(shots).astype(np.uint8)
-    decoder.warm(erasures=False, rounds=shape.rounds)
+    decoder.warm(rounds=shape.rounds)
     answers, allowed = zip(*(_decode(decoder, shot, edges) for shot in measured), strict=True)
     packed = [np.packbits(measured[:, a:b], axis=1, bitorder="little") for a, b in itertools.pairwise(edges)]
     sent = tuple(tuple(column[shot].tobytes() for column in packed) for shot in range(shots))

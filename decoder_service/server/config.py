@@ -44,26 +44,51 @@ class TlsFiles:
     key: Path
 
 
+class BuildLimits(msgspec.Struct, frozen=True):
+    """What the build of one model may take.
+
+    Args:
+        seconds: of time.
+        bytes: of memory, and of the tables that it leads to.
+        depth: of nested REPEAT blocks.
+        detectors: of the model, those of blocks that repeat counted once.
+        window_rounds: commit and buffer together.
+    """
+
+    seconds: float = 120.0
+    bytes: int = 4 << 30
+    depth: int = 16
+    detectors: int = 2_000_000
+    window_rounds: int = 1 << 16
+
+    def __post_init__(self) -> None:
+        _check_seconds("seconds", self.seconds, positive=True)
+        for name in ("bytes", "depth", "detectors", "window_rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
 class WorkerConfig(msgspec.Struct, frozen=True):
     """What a worker process needs to know; times are in seconds.
 
     Args:
-        factory: 'module:function' that makes decoders (`decoding.build_decoder`).
         state: folder of models and journals.
         prune: keep only the journal segments that recovery needs.
-        window: data frames in flight of a stream.
+        window: rows in flight of a stream.
+        faults: damaged frames after which a connection is ended.
+        output_bytes: unsent output of a connection past which it is not read from.
         linger: how long a session without a connection stays in memory.
         slow_reader: how long a client may leave a full output buffer unread.
-        time_slice: how long one stream is worked on before the next one is.
-        busy_poll: how long a worker asks for the next frame again and again before it sleeps. By default
+        time_slice: how long one stream is worked on before the next one of its session is.
+        busy_poll: how long a session asks for the next frame again and again before it sleeps. By default
             about as long as being woken costs, with what a core that slept has forgotten.
         segment_bytes: size from which a journal segment is ended; a restart reads one.
+        beat: seconds between two signs of life of a worker.
     """
 
     state: str
-    factory: str = "decoder_service.server.decoding:build_decoder"
     prune: bool = True
-    window: int = 256
+    window: int = 2048
     gap_deadline: float = 0.05
     model_bytes: int = 1 << 26
     models: int = 256
@@ -73,9 +98,10 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     linger: float = 600.0
     slow_reader: float = 30.0
     drain: float = 5.0
-    segment_bytes: int = 1 << 20
-    time_slice: float = 0.0001
+    segment_bytes: int = 1 << 22
+    time_slice: float = 0.00005
     busy_poll: float = 0.0002
+    beat: float = 0.5
     limits: Limits = Limits()
 
     @property
@@ -84,7 +110,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         return StateFolder(Path(self.state))
 
     def __post_init__(self) -> None:
-        for name in ("gap_deadline", "slow_reader", "time_slice"):
+        for name in ("gap_deadline", "slow_reader", "time_slice", "beat"):
             _check_seconds(name, getattr(self, name), positive=True)
         for name in ("linger", "drain", "busy_poll"):
             _check_seconds(name, getattr(self, name), positive=False)
@@ -103,10 +129,13 @@ class ServerConfig:
         tls: makes the TCP socket speak TLS.
         token: shared secret that HELLO must carry; "" for none.
         workers: decode processes; sessions are shared out over them.
-        spares: processes that wait, imported, to take the place of one that dies.
         connections: at most this many at a time.
+        half_open: at most this many of them before their HELLO is accepted, and of those half from one peer:
+            an address, or a user of the Unix socket.
         sessions: at most this many, those that wait for their client to come back included.
         handshake: seconds from a connection to its HELLO.
+        deadline: seconds without a sign of life after which a worker is replaced.
+        build: limits of every build, of which `builds` run at a time.
         http: loopback port of metrics and the status page; None for none, 0 for any free one.
         state_bytes: of journals that are kept in the state folder; the oldest that no session in memory needs
             are deleted.
@@ -120,10 +149,13 @@ class ServerConfig:
     tls: TlsFiles | None = None
     token: str = ""
     workers: int = 1
-    spares: int = 1
     connections: int = 64
+    half_open: int = 32
     sessions: int = 256
     handshake: float = 5.0
+    deadline: float = 10.0
+    build: BuildLimits = dataclasses.field(default_factory=BuildLimits)
+    builds: int = 2
     http: int | None = None
     state_bytes: float = 16e9
     state_age: float = 30 * 86400.0
@@ -132,11 +164,14 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.unix is None and self.tcp is None:
             raise ValueError("unix and tcp are both None; give the server an address to listen on")
-        if self.workers < 1 or self.spares < 0 or self.connections < 1:
-            raise ValueError(
-                f"{self.workers=} and {self.connections=} must be at least 1, {self.spares=} at least 0"
-            )
-        for name in ("handshake", "state_age", "sweep"):
+        for name in ("workers", "connections", "sessions", "builds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.half_open < 2:
+            raise ValueError(f"half_open={self.half_open} must be at least 2")
+        if self.deadline < 2 * self.worker.beat:
+            raise ValueError(f"deadline={self.deadline} must be at least two beats of {self.worker.beat} s")
+        for name in ("handshake", "deadline", "state_age", "sweep"):
             _check_seconds(name, getattr(self, name), positive=True)
         if not self.state_bytes > 0:
             raise ValueError(f"state_bytes={self.state_bytes} must be above 0")

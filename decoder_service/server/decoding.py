@@ -1,31 +1,28 @@
-"""The decoder behind a stream: packed rows in, outcomes out, models prepared off the hot path."""
+"""The decoder behind a stream: packed rows in, outcomes out."""
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
-import stim
 
-from decoder_service.protocol import Flag, Open
-from decoder_service.server.build_process import BuildProcess, Kind, Model, Request, Throttle
+from _qecpipe import PythonDecoder, StreamRowDecoder
+from decoder_service.protocol import Flag
+from decoder_service.server.density import DensityMeter
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
-from global_decoders.windows import layers_of
 
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
 STEADY_ROUNDS = 64
-_COUNTED_DETECTORS = 1_000_000
 
 
 class RoundDecoder(Protocol):
-    """What the worker asks of a decoder. A ValueError of any method fails the shot, not the stream."""
+    """What a stream asks of a decoder. A ValueError of any method fails the shot, not the stream."""
 
     shape: StreamShape
 
@@ -46,141 +43,72 @@ class RoundDecoder(Protocol):
         """The last row of the shot; the last outcome is the result."""
         ...
 
-    def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> Any:
-        """Builds and warms another model, beside decoding, in a thread; `complete` is for that one then.
-
-        Args:
-            text, kind: of the model.
-            separate_process: do it, as far as that goes, in another process too: this one is decoding.
-        """
-        ...
-
-    def complete(self) -> bool:
-        """Builds some more of what is not needed for every shot; False if that was all.
-
-        Runs beside decoding, in the thread of `prepare`.
-        """
-        ...
-
     def adopt(self, prepared: Any, at_round: int) -> None:
-        """Decodes windows that commit from `at_round` on with a prepared model."""
+        """Decodes windows that commit from `at_round` on with a model that was prepared."""
         ...
-
-    def close(self) -> None:
-        """Ends what `prepare` still does, which raises ValueError then; nothing follows."""
-        ...
-
-
-def load_factory(name: str) -> Callable[[Open, str], RoundDecoder]:
-    """The function behind 'module:function'."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def build_decoder(options: Open, text: str) -> RoundDecoder:
-    """A warm decoder of a stream.
-
-    Raises:
-        ValueError: the text does not parse, or what it says and the options do not fit each other.
-    """
-    return ServedDecoder(options, text)
-
-
-def _parse(text: str, kind: Kind) -> stim.Circuit | stim.DetectorErrorModel:
-    return stim.Circuit(text) if kind == "circuit" else stim.DetectorErrorModel(text)
 
 
 class ServedDecoder:
-    """A StreamDecoder in rows of the wire; a `RoundDecoder`."""
+    """A StreamDecoder in rows of the wire; a `RoundDecoder`.
 
-    def __init__(self, options: Open, text: str) -> None:
-        if options.commit is None or options.buffer is None:
-            raise ValueError("commit and buffer are missing; d rounds each suit a code of distance d")
-        if options.predecoder is not None:
-            _check_shipped(options.predecoder)
-        self._options, self._model = options, Model(text, options.kind)
-        self._build_process = BuildProcess()
-        model = _parse(text, options.kind)
-        self._inner = StreamDecoder(
-            model,
-            commit=options.commit,
-            buffer=options.buffer,
-            mode=options.mode,
-            decoder=options.decoder,
-            predecoder=options.predecoder,
-            input=options.input if isinstance(model, stim.Circuit) else "detectors",
-        )
-        rounds = options.rounds or _layers_in(model) - 1
+    Args:
+        inner: warm, for shots of `rounds` rounds.
+        commit: rounds between window boundaries.
+
+    Raises:
+        ValueError: shots of so many rounds have no widths that can be listed.
+    """
+
+    def __init__(self, inner: StreamDecoder, *, rounds: int, commit: int, num_observables: int) -> None:
+        self.inner = inner
         self.shape = StreamShape(
-            layers=_layers(self._inner, rounds),
-            final_bits=self._inner.width(rounds, final=True),
-            num_observables=model.num_observables,
-            commit=options.commit,
+            layers=_layers(inner, rounds),
+            final_bits=inner.width(rounds, final=True),
+            num_observables=num_observables,
+            commit=commit,
         )
-        self._inner.warm(erasures=False, rounds=rounds)
-        self._throttle = Throttle()
-        self._incomplete = self._inner.warm_erasures(rounds=rounds, throttle=self._throttle)
-        self._model_id = bytes.fromhex(self._inner.model)
+        self._model_id = bytes.fromhex(inner.model)
+        width = max(self.shape.layers)[1]  # of the longest run of rounds
+        self.density = DensityMeter(width, differences=inner.input == "measurements")
 
     @property
     def model_id(self) -> bytes:
         return self._model_id
 
+    def row_decoder(self) -> StreamRowDecoder | PythonDecoder:
+        """What the data plane decodes with: the stream itself, where it needs no Python, else this object."""
+        shape, stream = self.shape, self.inner.native
+        widths: dict[str, Any] = {
+            "layers": list(shape.layers),
+            "final_bits": shape.final_bits,
+            "num_observables": shape.num_observables,
+        }
+        if stream is None:
+            return PythonDecoder(decoder=self, **widths)
+        return StreamRowDecoder(stream, measured=self.inner.input == "measurements", **widths)
+
+    def adopted(self, model_id: bytes) -> None:
+        """It has."""
+        self._model_id = model_id
+
     def open(self, epoch: int) -> None:
-        self._inner.reset()
-        self._inner.open(epoch)
+        self.inner.reset()
+        self.inner.open(epoch)
 
     def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
+        self.density.count(sequence, bits, erased=erased)
         row = None if erased else _unpacked(bits, self.shape.bits(sequence))
-        return _outcomes(self._inner.push(sequence, row, erased), arrived)
+        return _outcomes(self.inner.push(sequence, row, erased), arrived)
 
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
-        result = self._inner.finish(_unpacked(bits, self.shape.final_bits))
+        result = self.inner.finish(_unpacked(bits, self.shape.final_bits))
         outcomes = _outcomes(result.commits, arrived)
         last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
         return [*outcomes, last]
 
-    def prepare(self, text: str, kind: Kind, *, separate_process: bool) -> tuple[Model, StreamModel]:
-        new, rounds = Model(text, kind), self.shape.rounds
-        if separate_process:
-            model = self._build_process.prepare(
-                Request(
-                    old=self._model,
-                    new=new,
-                    sizes=self._inner.sizes,
-                    decoder=self._options.decoder,
-                    weights=self._inner.weights,
-                    rounds=rounds,
-                )
-            )
-        else:
-            model = self._inner.prepare(new.dem(), erasures=False, rounds=rounds)
-        # In the thread of `complete`: the model that was in use is built no further.
-        self._incomplete = self._inner.warm_erasures(model, rounds=rounds, throttle=self._throttle)
-        return new, model
-
-    def adopt(self, prepared: tuple[Model, StreamModel], at_round: int) -> None:
-        self._model, model = prepared
-        self._inner.adopt(model, at_round)
-        self._model_id = bytes.fromhex(model.id)
-
-    def complete(self) -> bool:
-        self._throttle.begin()
-        return next(self._incomplete, _NOTHING) is not _NOTHING
-
-    def close(self) -> None:
-        self._build_process.close()
-
-
-_NOTHING = object()
-
-
-def _check_shipped(name: str) -> None:
-    """A client must not have the server read a file of its choice."""
-    from predecoder import shipped_weights  # it loads torch
-
-    if name not in ("default", *shipped_weights()):
-        raise ValueError(f"predecoder={name!r} is none of the server's: {', '.join(shipped_weights())}")
+    def adopt(self, prepared: StreamModel, at_round: int) -> None:
+        self.inner.adopt(prepared, at_round)
+        self._model_id = bytes.fromhex(prepared.id)
 
 
 def _unpacked(row: bytes, bits: int) -> np.ndarray:
@@ -207,17 +135,6 @@ _WIRE_FLAGS = [
     for flags in range(4)
 ]
 """The wire's flags by those of a Commit."""
-
-
-def _layers_in(model: stim.Circuit | stim.DetectorErrorModel) -> int:
-    """Detector layers of the model as it is written."""
-    if model.num_detectors > _COUNTED_DETECTORS:
-        raise ValueError(
-            f"the model has {model.num_detectors} detectors; say how many rounds a shot has, "
-            "and let the model itself be short: its rounds repeat"
-        )
-    coordinates = model.get_detector_coordinates()
-    return int(layers_of([coordinates[k] for k in range(model.num_detectors)]).max(initial=-1)) + 1
 
 
 def _layers(decoder: StreamDecoder, rounds: int) -> tuple[tuple[int, int], ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from decoder_service.protocol import packed_bytes
-from decoder_service.session import Row
 
 EVERY = 11
 """One row in this many is counted, so that the hot path hardly sees it."""
@@ -52,22 +52,33 @@ class DensityMeter:
         self._first: tuple[float, float] | None = None
         self._first_ones = 0.0
         self._first_rounds = 0
-        self._before: Row | None = None
+        self._before: tuple[int, bytes] | None = None
+        """The last round and its bits, if it was not erased."""
         self._seen = 0
 
-    def count(self, row: Row) -> None:
-        """Takes every round of the stream, in order."""
-        before, self._before = self._before, row
+    def count(self, sequence: int, row: bytes, *, erased: bool) -> None:
+        """Takes every round of the stream, in order; the first of a shot is round 0."""
+        before, self._before = self._before, None if erased else (sequence, row)
         self._seen = (self._seen + 1) % EVERY
-        if self._seen or row.erased or len(row.bits) != self._bytes or not self._bits:
+        if not self._seen and not erased:
+            self._add(sequence, row, before)
+
+    def sample(self, rows: Sequence[tuple[int, bytes, bool]]) -> None:
+        """Takes (sequence, row, erased) of rounds in order, of a stream that they do not all come from."""
+        before: tuple[int, bytes] | None = None
+        for sequence, row, erased in rows:
+            if not erased:
+                self._add(sequence, row, before)
+            before = None if erased else (sequence, row)
+
+    def _add(self, sequence: int, row: bytes, before: tuple[int, bytes] | None) -> None:
+        if len(row) != self._bytes or not self._bits:
             return
-        bits = np.frombuffer(row.bits, np.uint8)
+        bits = np.frombuffer(row, np.uint8)
         if self._differences:
-            if before is None or before.sequence + 1 != row.sequence or before.erased:
+            if before is None or before[0] + 1 != sequence or len(before[1]) != len(row):
                 return
-            if len(before.bits) != len(row.bits):
-                return
-            bits = bits ^ np.frombuffer(before.bits, np.uint8)
+            bits = bits ^ np.frombuffer(before[1], np.uint8)
         ones = np.unpackbits(bits, count=self._bits, bitorder="little")
         self._ones += ones
         self._rounds += 1

@@ -7,17 +7,23 @@ of TLS connections, which it decrypts and relays.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import hmac
 import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
 
 from decoder_service.protocol import (
     HEADER_BYTES,
+    Error,
     ErrorCode,
+    Frame,
     FrameParser,
     FrameType,
     Hello,
@@ -25,11 +31,13 @@ from decoder_service.protocol import (
     WireFault,
     decode_message,
     encode_frame,
+    encode_message,
 )
 from decoder_service.protocol.frame import HEADER
+from decoder_service.server.builds import Builds
 from decoder_service.server.config import ServerConfig
 from decoder_service.server.listening import RELAY_BYTES, UnixSocket, pump, secure, tls_context
-from decoder_service.server.services import error_frame
+from decoder_service.server.processes import Processes
 from decoder_service.server.state import Retention
 from decoder_service.server.supervisor import Supervisor
 
@@ -52,29 +60,51 @@ class HandshakeError(Exception):
         self.code = code
 
 
+class _HalfOpen:
+    """A connection whose HELLO is not accepted yet."""
+
+    def __init__(self, peer: str, task: asyncio.Task[Any]) -> None:
+        self.peer = peer
+        self.task = task
+        self.crowded_out = False
+        """It had to make room for another one."""
+
+
 class ServerFrontEnd:
     """A running server: `async with ServerFrontEnd(config) as front_end: ...`."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
-        self.supervisor = Supervisor(config.worker, workers=config.workers, spares=config.spares)
         self.refused = 0
         self.tcp_port: int | None = None
         """The port in use, once listening."""
         self.http_port: int | None = None
+        self.supervisor: Supervisor
+        self._processes: Processes
+        self._builds: Builds
         self._unix: UnixSocket | None = None
         self._lock = -1
         """Holds the state folder."""
         self._servers: list[asyncio.Server] = []
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshakes = 0
+        self._half_open: list[_HalfOpen] = []
+        """Oldest first."""
         self._numbers = iter(range(1, 1 << 62))
 
     async def __aenter__(self) -> ServerFrontEnd:
-        self._lock = await asyncio.to_thread(self.config.worker.folder.lock)
+        config = self.config
+        self._lock = await asyncio.to_thread(config.worker.folder.lock)
+        self._processes = Processes(config.worker.folder.run)
+        self._builds = Builds(
+            self._processes, state=config.worker.state, limits=config.build, at_once=config.builds
+        )
+        self.supervisor = Supervisor(
+            config.worker, self._processes, self._builds, workers=config.workers, deadline=config.deadline
+        )
         try:
-            await self.supervisor.start(self._lock)
+            self._processes.open(self._lock)
+            await self.supervisor.start()
             await self._listen()
             self._keep(self._retain())
         except BaseException:
@@ -96,10 +126,42 @@ class ServerFrontEnd:
         for server in self._servers:
             server.close()
         await self.supervisor.drain(self.config.worker.drain + DRAIN_GRACE)
+        self._builds.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._processes.close()
         os.close(self._lock)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers."""
+        return [worker.process.pid for worker in self.supervisor.workers if worker.ready]
+
+    @property
+    def run_folder(self) -> Path:
+        """Where workers write their counters and status."""
+        return self.config.worker.folder.run
+
+    @property
+    def restarts(self) -> int:
+        """Workers that were replaced."""
+        return self.supervisor.restarts
+
+    @property
+    def restart_delay(self) -> float:
+        """Seconds that the last one's place was left empty on purpose."""
+        return self.supervisor.restart_delay
+
+    @property
+    def building(self) -> int:
+        """Models that are being built or wait for it."""
+        return len(self._builds)
+
+    @property
+    def connections(self) -> int:
+        """Open now, those in their handshake included."""
+        return len(self._half_open) + self.supervisor.connections
 
     async def _listen(self) -> None:
         config = self.config
@@ -152,38 +214,61 @@ class ServerFrontEnd:
         """Deletes what the state folder has too much of, now and then."""
         retention = Retention(self.config.state_bytes, self.config.state_age)
         while True:
-            live = {name for worker in self.supervisor.workers for name in worker.known}
-            deleted = await asyncio.to_thread(retention.sweep, self.config.worker.folder, live=live)
+            deleted = await asyncio.to_thread(
+                retention.sweep, self.config.worker.folder, live=self.supervisor.sessions
+            )
             if deleted:
                 log.info("state swept", extra={"files": len(deleted), "first": deleted[0].name})
             await asyncio.sleep(self.config.sweep)
 
-    @property
-    def connections(self) -> int:
-        """Open now, those in their handshake included."""
-        return self._handshakes + sum(len(worker.connections) for worker in self.supervisor.workers)
+    @contextlib.asynccontextmanager
+    async def _shaking_hands(self, sock: socket.socket) -> AsyncIterator[None]:
+        """The time to a HELLO. It is bounded, as is the number of connections in it.
+
+        Where there are too many, the peer with the most loses its oldest: whoever says HELLO at once gets in.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        half_open = _HalfOpen(_peer(sock), task)
+        self._half_open.append(half_open)
+        if len(self._half_open) > self.config.half_open:
+            peers = collections.Counter(other.peer for other in self._half_open)
+            greedy = peers.most_common(1)[0][0]
+            oldest = next(other for other in self._half_open if other.peer == greedy)
+            oldest.crowded_out = True
+            oldest.task.cancel()
+            self._half_open.remove(oldest)
+        try:
+            async with asyncio.timeout(self.config.handshake):
+                yield
+        except TimeoutError as error:
+            message = f"no HELLO came within {self.config.handshake:g} s"
+            raise HandshakeError(ErrorCode.HANDSHAKE, message) from error
+        except asyncio.CancelledError as error:
+            if not half_open.crowded_out:
+                raise
+            task.uncancel()
+            message = f"{self.config.half_open} connections have not said HELLO, which is the limit"
+            raise HandshakeError(ErrorCode.LIMIT, message) from error
+        finally:
+            if half_open in self._half_open:
+                self._half_open.remove(half_open)
 
     async def _handshake(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._handshakes += 1
         with sock:
             try:
-                async with asyncio.timeout(self.config.handshake):
+                async with self._shaking_hands(sock):
                     hello = await self._hello(lambda size: _exactly(loop, sock, size))
-                self._hand_over(hello, sock)
+                await self._hand_over(hello, sock)
             except HandshakeError as error:
                 self.refused += 1
                 await _turn_away(loop, sock, error)
-            except (OSError, EOFError, TimeoutError) as error:
+            except (OSError, EOFError) as error:
                 self.refused += 1
                 log.info("handshake failed", extra={"error": repr(error)})
-            finally:
-                self._handshakes -= 1
 
     async def _hello(self, read: Callable[[int], Awaitable[bytes]]) -> Hello:
-        if self.connections > self.config.connections:
-            limit = self.config.connections
-            raise HandshakeError(ErrorCode.LIMIT, f"{limit} connections are open, which is the limit")
         parser = FrameParser(limits=self.config.worker.limits)
         header = await read(HEADER_BYTES)
         length = HEADER.unpack(header)[5]
@@ -198,15 +283,16 @@ class ServerFrontEnd:
             raise HandshakeError(ErrorCode.HANDSHAKE, str(error)) from error
         if self.config.token and not hmac.compare_digest(hello.token.encode(), self.config.token.encode()):
             raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
-        known = [name for worker in self.supervisor.workers for name in worker.sessions]
+        limit, known = self.config.connections, self.supervisor.sessions
+        if self.supervisor.connections >= limit:
+            raise HandshakeError(ErrorCode.LIMIT, f"{limit} connections are open, which is the limit")
         if hello.session not in known and len(known) >= self.config.sessions:
             raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
         return hello
 
-    def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
-        worker = self.supervisor.choose(hello.session)
+    async def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
         try:
-            worker.assign(next(self._numbers), hello.session, sock)
+            worker = await self.supervisor.assign(next(self._numbers), hello.session, sock)
         except OSError as error:
             message = f"the worker of this session just ended, connect again ({error})"
             raise HandshakeError(ErrorCode.INTERNAL, message) from error
@@ -214,29 +300,21 @@ class ServerFrontEnd:
 
     async def _relay(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         """A TLS connection: its bytes go to a worker, and back, through a socket pair."""
-        if self.connections >= self.config.connections:
-            self.refused += 1  # before TLS, which costs far more than a connection
-            sock.close()
-            return
         ours, theirs = socket.socketpair()
         writer = None
         try:
             with theirs:
-                self._handshakes += 1
-                try:
-                    async with asyncio.timeout(self.config.handshake):
-                        reader, writer = await secure(sock, context, self.config.handshake)
-                        hello = await self._hello(reader.readexactly)
-                    self._hand_over(hello, theirs)
-                finally:
-                    self._handshakes -= 1
+                async with self._shaking_hands(sock):
+                    reader, writer = await secure(sock, context, self.config.handshake)
+                    hello = await self._hello(reader.readexactly)
+                await self._hand_over(hello, theirs)
             inner_reader, inner_writer = await asyncio.open_unix_connection(sock=ours)
             await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
         except HandshakeError as error:
             self.refused += 1
             if writer is not None:
                 writer.write(_refusal(error))
-        except (OSError, EOFError, TimeoutError) as error:
+        except (OSError, EOFError) as error:
             log.info("TLS connection ended", extra={"error": repr(error)})
         finally:
             ours.close()
@@ -246,8 +324,17 @@ class ServerFrontEnd:
                     await writer.wait_closed()
 
 
+def _peer(sock: socket.socket) -> str:
+    """Who connects, as far as that is known: an address, or a user of this machine."""
+    if sock.family == socket.AF_UNIX:
+        _, user, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return f"user {user}"
+    return str(sock.getpeername()[0])
+
+
 def _refusal(error: HandshakeError) -> bytes:
-    return encode_frame(error_frame(0, error.code, "connection", str(error)))
+    message = Error(error.code, "connection", str(error)[:1000])
+    return encode_frame(Frame(FrameType.ERROR, payload=encode_message(message)))
 
 
 async def _turn_away(loop: asyncio.AbstractEventLoop, sock: socket.socket, error: HandshakeError) -> None:

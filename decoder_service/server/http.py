@@ -7,7 +7,7 @@ import contextlib
 import json
 from importlib import resources
 
-from decoder_service.server import exposition
+from decoder_service.server import status
 
 HOST = "127.0.0.1"
 TIMEOUT = 5.0
@@ -15,7 +15,7 @@ TIMEOUT = 5.0
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-async def start_http(front_end: exposition.Observed, port: int) -> asyncio.Server:
+async def start_http(front_end: status.Observed, port: int) -> asyncio.Server:
     """Serves the pages of a front end on this loopback port; 0 for any free one."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ async def start_http(front_end: exposition.Observed, port: int) -> asyncio.Serve
     return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
 
 
-def _respond(front_end: exposition.Observed, request: bytes) -> bytes:
+def _respond(front_end: status.Observed, request: bytes) -> bytes:
     line, *headers = request.split(b"\r\n")
     # A page of another origin that resolves its own name to loopback must not read the status.
     hosts = [header[5:].strip() for header in headers if header.lower().startswith(b"host:")]
@@ -42,9 +42,9 @@ def _respond(front_end: exposition.Observed, request: bytes) -> bytes:
         return _message(405, "text/plain", b"only GET\n")
     path = rest.split(b" ")[0].split(b"?")[0]
     if path == b"/metrics":
-        return _message(200, exposition.CONTENT_TYPE, exposition.prometheus_text(front_end))
+        return _message(200, status.CONTENT_TYPE, status.prometheus_text(front_end))
     if path == b"/status.json":
-        return _message(200, "application/json", json.dumps(exposition.status(front_end)).encode())
+        return _message(200, "application/json", json.dumps(status.status(front_end)).encode())
     if path == b"/":
         page = resources.files("decoder_service.server").joinpath("status.html").read_bytes()
         return _message(200, "text/html; charset=utf-8", page)

@@ -128,6 +128,7 @@ class Journal:
         self._pending: list[bytes] = []
         self._fd = -1
         self.size = 0
+        """Bytes in the current segment when it was begun, or when this wrote to it last."""
         self._begin(records)
 
     @classmethod
@@ -136,6 +137,11 @@ class Journal:
         folders = (state.journals, state.archive)
         found = [segment.generation for folder in folders for segment in segments(folder, session, stream)]
         return Segment(session, stream, max(found, default=-1) + 1, 0)
+
+    @property
+    def fd(self) -> int:
+        """Of the current segment, at its end, for whoever appends records to it too."""
+        return self._fd
 
     @property
     def path(self) -> Path:

@@ -1,39 +1,21 @@
-"""What a worker counts: cheap on the hot path, sent to the front end once a second."""
+"""What a worker counts, for Prometheus, and the state of its streams, for the status page.
+
+Counters and the histogram are kept by prometheus-client's multiprocess mode in files of the folder that the
+environment variable PROMETHEUS_MULTIPROC_DIR of the process names (`processes` sets it). What has a value
+only now, and may go away, is written to a file of the worker once a second.
+"""
 
 from __future__ import annotations
 
-import bisect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from decoder_service.protocol import Stats
-from decoder_service.server.density import Density
+from decoder_service.server.state import PART
 
-STAGES = ("queue", "decode", "total")
-"""From arrival to the decoder, in the decoder, and both."""
-BOUNDS_US = (
-    2,
-    5,
-    10,
-    20,
-    30,
-    50,
-    75,
-    100,
-    150,
-    200,
-    300,
-    500,
-    750,
-    1000,
-    2000,
-    5000,
-    10_000,
-    100_000,
-    1_000_000,
-)
-"""Upper bounds of the latency buckets, in µs; one more bucket has no bound."""
-_BOUNDS_NS = [bound * 1000 for bound in BOUNDS_US]
 COUNTERS = (
     "rounds",
     "shots",
@@ -46,10 +28,19 @@ COUNTERS = (
     "late",
     "overloads",
 )
+STAGES = ("queue", "decode")
+"""From a row's arrival to the decoder, and in the decoder."""
+FIRST_BUCKET, LAST_BUCKET = 10, 30
+"""Buckets of latencies end at these powers of two, in ns: about 1 µs to 1 s."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class StreamGauge(msgspec.Struct):
-    """A stream as it is now."""
+class StreamStatus(msgspec.Struct):
+    """A stream as it is now.
+
+    `density` are shares of rounds in which each stabilizer fired, `mean` of all of them, `baseline` the same
+    at the stream's beginning, `drift` their difference in standard errors.
+    """
 
     session: str
     stream: int
@@ -58,57 +49,82 @@ class StreamGauge(msgspec.Struct):
     in_flight: int
     window: int
     connected: bool
-    density: Density
+    density: list[float]
+    mean: float
+    baseline: float
+    drift: float
 
 
-class Snapshot(msgspec.Struct):
-    """Totals since the worker started, and gauges."""
+class WorkerStatus(msgspec.Struct):
+    """A worker as it is now; `busy` is its share of a core since the last time."""
 
     pid: int
     busy: float
-    """Share of the last interval spent outside of waiting."""
     resident_bytes: int
-    builds: int
-    connections: int
     sessions: int
-    counters: dict[str, int]
-    wire_faults: dict[str, int]
-    buckets: dict[str, list[int]]
-    sums_us: dict[str, float]
-    streams: list[StreamGauge] = []
-    """Sent one by one: a message has a limit, their number does not."""
+    streams: list[StreamStatus]
+
+    def write(self, folder: Path) -> None:
+        """Replaces the worker's file."""
+        path = folder / f"{self.pid}.json"
+        part = path.with_suffix(PART)
+        part.write_bytes(msgspec.json.encode(self))
+        part.replace(path)
+
+    @classmethod
+    def read(cls, folder: Path, pid: int) -> WorkerStatus | None:
+        """What a worker wrote last, None if nothing yet."""
+        try:
+            return msgspec.json.decode((folder / f"{pid}.json").read_bytes(), type=cls)
+        except FileNotFoundError:
+            return None
 
 
 class WorkerMetrics:
-    """Counters and latency histograms of one worker."""
+    """Counters of one worker; its sessions' threads may all count."""
 
     def __init__(self) -> None:
-        self.wire_faults: dict[str, int] = {}
-        self.buckets = {stage: [0] * (len(BOUNDS_US) + 1) for stage in STAGES}
-        self.sums_ns = dict.fromkeys(STAGES, 0)
-        self._closed = dict.fromkeys(COUNTERS, 0)
+        registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(f"qecpipe_{name}", f"Total of {name}.", registry=registry) for name in COUNTERS
+        }
+        self._faults = Counter(
+            "qecpipe_wire_faults",
+            "Damage on the wire; bad-crc are CRC failures.",
+            labelnames=["kind"],
+            registry=registry,
+        )
+        bounds = [2**k / 1e9 for k in range(FIRST_BUCKET, LAST_BUCKET + 1)]
+        histogram = Histogram(
+            "qecpipe_round_seconds",
+            "Time of a row by stage.",
+            labelnames=["stage"],
+            buckets=bounds,
+            registry=registry,
+        )
+        self._stages = {stage: histogram.labels(stage) for stage in STAGES}
 
-    def observe(self, latencies: list[tuple[int, int, int]]) -> None:
-        """Takes (arrived, taken, decoded) times in ns and clears the list."""
-        queue, decode, total = (self.buckets[stage] for stage in STAGES)
-        for arrived, taken, decoded in latencies:
-            queue[bisect.bisect_left(_BOUNDS_NS, taken - arrived)] += 1
-            decode[bisect.bisect_left(_BOUNDS_NS, decoded - taken)] += 1
-            total[bisect.bisect_left(_BOUNDS_NS, decoded - arrived)] += 1
-            self.sums_ns["queue"] += taken - arrived
-            self.sums_ns["decode"] += decoded - taken
-            self.sums_ns["total"] += decoded - arrived
-        latencies.clear()
+    def count(self, totals: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Adds what a stream did since `before`."""
+        for name, counter in self._counters.items():
+            if new := totals[name] - before.get(name, 0):
+                counter.inc(new)
+
+    def observe(self, stage: str, total_ns: int, by_log2: Sequence[int]) -> None:
+        """Adds rows to the histogram; `by_log2[k]` took less than 2^k ns, and not less than half of it."""
+        histogram = self._stages[stage]
+        histogram._sum.inc(total_ns / 1e9)  # a histogram has no public way to add many values
+        for k, rows in enumerate(by_log2):
+            if rows:
+                bucket = min(max(k, FIRST_BUCKET), LAST_BUCKET + 1) - FIRST_BUCKET
+                histogram._buckets[bucket].inc(rows)
 
     def fault(self, kind: str) -> None:
         """Counts damage on the wire."""
-        self.wire_faults[kind] = self.wire_faults.get(kind, 0) + 1
+        self._faults.labels(kind).inc()
 
-    def closed(self, stats: Stats) -> None:
-        """Keeps the totals of a stream that is over."""
-        for name in COUNTERS:
-            self._closed[name] += getattr(stats, name)
 
-    def totals(self, live: list[Stats]) -> dict[str, int]:
-        """Counters over all streams, over and open."""
-        return {name: self._closed[name] + sum(getattr(stats, name) for stats in live) for name in COUNTERS}
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * _PAGE

@@ -3,10 +3,12 @@
     lock        held by the server, and by its processes, for as long as one of them lives
     models/     texts of circuits and error models, by their SHA-256
     journal/    journals of streams that can be resumed; nothing else
+    tables/     what was built from models, and can be built again
     archive/    journals that no resume needs any more
     damaged/    copies of what was found damaged, for whoever looks into it
+    run/        what processes of the server tell it in files; of no use once it has ended
 
-Files under archive/ and damaged/ may be deleted by hand at any time.
+Files under tables/, archive/ and damaged/ may be deleted by hand at any time.
 """
 
 from __future__ import annotations
@@ -49,6 +51,14 @@ class StateFolder(NamedTuple):
         return self.path / "archive"
 
     @property
+    def tables(self) -> Path:
+        return self.path / "tables"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
     def damaged(self) -> Path:
         return self.path / "damaged"
 
@@ -65,7 +75,8 @@ class StateFolder(NamedTuple):
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             _take(lock, self.path, patience)
-            for part in (self.models, self.journals, self.archive, self.damaged):
+            shutil.rmtree(self.run, ignore_errors=True)
+            for part in (self.models, self.journals, self.tables, self.archive, self.damaged, self.run):
                 part.mkdir(mode=0o700, exist_ok=True)
                 _check_owned(part)
                 for unfinished in part.glob(f"*{PART}"):
@@ -133,7 +144,7 @@ class Retention(NamedTuple):
     """How much the state folder may hold.
 
     Args:
-        max_bytes: of journals, archive and damaged files together.
+        max_bytes: of journals, tables, archive and damaged files together.
         max_age: seconds since a file was last written to.
     """
 
@@ -146,7 +157,7 @@ class Retention(NamedTuple):
         What no resume needs goes first; then journals whose session, the part of the name before the first
         dash, is not in `live`.
         """
-        spare = sorted(itertools.chain(_files(state.archive), _files(state.damaged)))
+        spare = sorted(itertools.chain(*map(_files, (state.tables, state.archive, state.damaged))))
         journals = sorted(_files(state.journals))
         resting = [file for file in journals if file.path.name.partition("-")[0] not in live]
         total = sum(file.size for file in itertools.chain(spare, journals))

@@ -1,246 +1,262 @@
-"""Worker processes as the front end sees them: started, replaced when they die, told to drain."""
+"""Workers as the server sees them: watched by their signs of life, and replaced when they end or hang."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
-import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Coroutine
 
 from decoder_service.server import control
-from decoder_service.server.backoff import Backoff
+from decoder_service.server.builds import Builds
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.metrics import Snapshot
+from decoder_service.server.processes import Process, Processes
 
 log = logging.getLogger("decoder_service")
-MODULE = "decoder_service.server.worker"
-_SPARE = -1
-"""In place of the number of a slot."""
+SERVED = 1.0
+"""Seconds of service after which a worker's end says nothing about the next one."""
+FIRST, MOST = 0.25, 15.0
+"""Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
+PATIENCE = 2.0
+"""Seconds that a connection waits for a worker that is being started."""
 
 
-class WorkerHandle:
-    """One worker process and the front end's side of its control pair."""
+def backoff(ends_in_a_row: int) -> float:
+    """Seconds to wait before a worker is started again: the first end costs no time."""
+    return 0.0 if ends_in_a_row <= 1 else min(MOST, FIRST * 2.0 ** min(ends_in_a_row - 2, 32))
 
-    def __init__(self, config: WorkerConfig, lock: int) -> None:
-        self.end, theirs = control.pair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno(), lock],  # the state folder is in use as long as a worker lives
-                stdin=subprocess.DEVNULL,
-            )
-        self.end.sendall(msgspec.msgpack.encode(config))
-        self.ready = False
-        self.lost = False
-        """Dead, and its place is not filled yet."""
-        self.since = math.inf
-        """When it was ready, or, if that was later, took the place of another one."""
-        self.snapshot: Snapshot | None = None
-        """The last complete report."""
-        self.report: Snapshot | None = None
-        """One of which `missing` streams have not come yet."""
-        self.missing = 0
+
+class Worker:
+    """One worker process and the server's side of its control pair."""
+
+    def __init__(self, end: socket.socket, process: Process) -> None:
+        self.end = end
+        self.process = process
+        self.heard = time.monotonic()
+        """When it gave a sign of life."""
+        self.ready_since = math.inf
         self.connections: set[int] = set()
         self.sessions: set[str] = set()
-        self.inherited: set[str] = set()
-        """Sessions of the worker whose place it took, which may come back."""
-        self.registered: dict[tuple[str, int], bytes] = {}
-        """Kinds of its streams, by session and number."""
 
     @property
-    def known(self) -> set[str]:
-        """Sessions that it has or may be asked for."""
-        return self.sessions | self.inherited
+    def ready(self) -> bool:
+        """Whether it waits for connections."""
+        return self.ready_since < math.inf
 
     def assign(self, connection: int, session: str, sock: socket.socket) -> None:
-        """Hands a connection over; the caller closes its own copy. Raises OSError if the worker is gone."""
-        control.send(self.end, control.AssignConnection(connection, session), descriptor=sock.fileno())
+        """Hands over a copy of a connection. Raises OSError if the worker takes none."""
+        control.send(self.end, control.AssignConnection(connection, session), descriptors=[sock.fileno()])
         self.connections.add(connection)
         self.sessions.add(session)
-        self.inherited.discard(session)
+
+
+class Slot:
+    """The place of a worker: one, or none while the next one waits to be started."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.inherited: set[str] = set()
+        """Sessions of workers that were here, which may come back."""
+        self.ends_in_a_row = 0
+
+    @property
+    def sessions(self) -> set[str]:
+        """Those that it has or may be asked for."""
+        return self.inherited if self.worker is None else self.worker.sessions | self.inherited
 
 
 class Supervisor:
-    """Keeps `workers` slots filled, with `spares` started processes ready to step in.
+    """Keeps `workers` slots filled.
 
     Args:
         config: of each worker.
+        processes: start them.
+        builds: have built what they ask for.
+        deadline: seconds without a sign of life after which a worker is ended.
     """
 
-    def __init__(self, config: WorkerConfig, *, workers: int, spares: int) -> None:
-        self._config = config
-        self._slots: list[WorkerHandle] = []
-        self._spares: list[WorkerHandle] = []
-        self._wanted = (workers, spares)
-        self._lock = -1
-        self._ending = False
-        self._changed = asyncio.Event()
-        self._backoff = Backoff()
+    def __init__(
+        self, config: WorkerConfig, processes: Processes, builds: Builds, *, workers: int, deadline: float
+    ) -> None:
+        self.slots = [Slot() for _ in range(workers)]
         self.restarts = 0
         self.restart_delay = 0.0
-        """Seconds from the death of the last worker that died to the start of a new one; 0 for most."""
+        """Seconds from the end of the last worker that ended to the start of a new one; 0 for most."""
+        self._config = config
+        self._processes = processes
+        self._builds = builds
+        self._deadline = deadline
+        self._ending = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
 
-    async def start(self, lock: int) -> None:
+    async def start(self) -> None:
         """Starts the processes and waits until all slots are ready.
-
-        Args:
-            lock: descriptor that holds the state folder, which workers inherit.
 
         Raises:
             RuntimeError: a worker ended before it was ready.
         """
-        self._lock = lock
-        workers, spares = self._wanted
-        self._slots = [self._spawn() for _ in range(workers)]
-        self._spares = [self._spawn() for _ in range(spares)]
-        while not all(handle.ready for handle in self._slots):
+        for slot in self.slots:
+            self._fill(slot)
+        while not all(slot.worker is not None and slot.worker.ready for slot in self.slots):
             if self.restarts:
                 raise RuntimeError("a worker process ended while it started; its error is above")
-            await self._wait()
-
-    def choose(self, session: str) -> WorkerHandle:
-        """The worker that has the session, or the one with the fewest."""
-        for handle in self._slots:
-            if session in handle.sessions or session in handle.inherited:
-                return handle
-        return min(self._slots, key=lambda handle: (handle.lost, len(handle.sessions)))
+            self._changed.clear()
+            await self._changed.wait()
+        self._keep(self._watch())
 
     @property
-    def workers(self) -> list[WorkerHandle]:
-        """Those that serve."""
-        return self._slots
+    def workers(self) -> list[Worker]:
+        """Those that are there."""
+        return [slot.worker for slot in self.slots if slot.worker is not None]
+
+    @property
+    def connections(self) -> int:
+        """That workers have."""
+        return sum(len(worker.connections) for worker in self.workers)
+
+    @property
+    def sessions(self) -> set[str]:
+        """That workers have, or may be asked for."""
+        return {session for slot in self.slots for session in slot.sessions}
+
+    async def assign(self, connection: int, session: str, sock: socket.socket) -> Worker:
+        """Hands a connection to the worker that has the session, or to the one with the fewest.
+
+        A worker that is being started is waited for. Raises OSError if there is none, or it takes nothing.
+        """
+        slot = next((slot for slot in self.slots if session in slot.sessions), None) or min(
+            self.slots, key=lambda slot: (slot.worker is None, len(slot.sessions))
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while slot.worker is None or not slot.worker.ready:
+                    self._changed.clear()
+                    await self._changed.wait()
+        if slot.worker is None or not slot.worker.ready:
+            raise OSError("the worker of this session is being started")
+        try:
+            slot.worker.assign(connection, session, sock)
+        except BlockingIOError:
+            log.error("worker takes no connections", extra={"pid": slot.worker.process.pid})
+            slot.worker.process.kill()
+            raise
+        slot.inherited.discard(session)
+        return slot.worker
 
     async def drain(self, timeout: float) -> None:
         """Tells all workers to finish and waits for their ends; what remains is killed."""
         self._ending = True
-        handles = [handle for handle in [*self._slots, *self._spares] if not handle.lost]
-        for handle in handles:
-            _try(lambda handle=handle: control.send(handle.end, control.Drain()))
-        deadline = asyncio.get_running_loop().time() + timeout
-        while any(handle.process.poll() is None for handle in handles):
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(0.02)
-        for handle in handles:
-            if handle.process.poll() is None:
-                log.warning("worker did not end in time", extra={"pid": handle.process.pid})
-                handle.process.kill()
-            handle.process.wait()
-            asyncio.get_running_loop().remove_reader(handle.end)
-            handle.end.close()
+        workers = self.workers
+        for worker in workers:
+            self._tell(worker, control.Drain())
+        if workers:
+            await asyncio.wait([worker.process.ended for worker in workers], timeout=timeout)
+        for worker in workers:
+            if not worker.process.ended.done():
+                log.warning("worker did not end in time", extra={"pid": worker.process.pid})
+                worker.process.kill()
+                await worker.process.ended
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self) -> WorkerHandle:
-        handle = WorkerHandle(self._config, self._lock)
-        asyncio.get_running_loop().add_reader(handle.end, self._message, handle)
-        return handle
+    def _fill(self, slot: Slot) -> None:
+        """Starts a worker. Raises OSError if the watcher does not."""
+        end, theirs = control.pair()
+        end.setblocking(False)
+        with theirs:
+            try:
+                process = self._processes.start(
+                    lambda number: control.StartWorker(number, self._config), theirs.fileno()
+                )
+            except OSError:
+                end.close()
+                raise
+        worker = slot.worker = Worker(end, process)
+        asyncio.get_running_loop().add_reader(end, self._message, worker)
+        self._keep(self._serve(slot, worker))
 
-    def _message(self, handle: WorkerHandle) -> None:
-        message = control.receive_as_front_end(handle.end)
+    async def _serve(self, slot: Slot, worker: Worker) -> None:
+        """Waits for the worker's end, and fills its place again."""
+        status = await worker.process.ended
+        asyncio.get_running_loop().remove_reader(worker.end)
+        worker.end.close()
+        slot.worker = None
+        slot.inherited |= worker.sessions
+        if self._ending:
+            return
+        served = time.monotonic() - worker.ready_since
+        slot.ends_in_a_row = 1 if served >= SERVED else slot.ends_in_a_row + 1
+        self.restarts += 1
+        self.restart_delay = delay = backoff(slot.ends_in_a_row)
+        log.error("worker lost", extra={"pid": worker.process.pid, "exit_code": status, "restart_in": delay})
+        self._changed.set()
+        while not self._ending:
+            await asyncio.sleep(delay)
+            try:
+                self._fill(slot)
+                return
+            except OSError as error:
+                log.error("worker not started", extra={"error": str(error)})
+                delay = max(delay, FIRST)
+
+    async def _watch(self) -> None:
+        """Ends workers that give no sign of life: stopped, or stuck."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(self._config.beat)
+            now = time.monotonic()
+            late = now - before > 4 * self._config.beat  # we did not hear them: stopped ourselves, or busy
+            before = now
+            for worker in self.workers:
+                if late:
+                    worker.heard = now
+                elif now - worker.heard > self._deadline:
+                    silent = round(now - worker.heard, 1)
+                    log.error("worker hangs", extra={"pid": worker.process.pid, "silent_s": silent})
+                    worker.heard = now
+                    worker.process.kill()
+
+    def _message(self, worker: Worker) -> None:
+        try:
+            message, _ = control.receive(worker.end, control.FromWorker)
+        except BlockingIOError:
+            return
+        worker.heard = time.monotonic()
         if message is None:
-            self._lost(handle)
+            asyncio.get_running_loop().remove_reader(worker.end)
+            worker.process.kill()
         elif isinstance(message, control.Ready):
-            handle.ready, handle.since = True, time.monotonic()
-            self._step_in()
-            if handle in self._spares:
-                self._prepare(handle, set(self._kinds()))
+            worker.ready_since = time.monotonic()
             self._changed.set()
         elif isinstance(message, control.Closed):
-            handle.connections.discard(message.connection)
+            worker.connections.discard(message.connection)
         elif isinstance(message, control.SessionEnded):
-            handle.sessions.discard(message.session)
-        elif isinstance(message, control.StreamRegistered):
-            self._register(handle, message)
+            worker.sessions.discard(message.session)
         elif isinstance(message, control.Event):
-            log.info(message.event, extra={"pid": handle.process.pid, **message.fields})
-        elif isinstance(message, control.Report):
-            handle.report, handle.missing = message.snapshot, message.streams
-        elif handle.report is not None:
-            handle.report.streams.append(message.gauge)
-            handle.missing -= 1
-        if handle.report is not None and handle.missing <= 0:
-            handle.snapshot, handle.report = handle.report, None
+            log.info(message.event, extra={"pid": worker.process.pid, **message.fields})
+        elif isinstance(message, control.Build):
+            self._keep(self._build(worker, message))
 
-    def _lost(self, handle: WorkerHandle) -> None:
-        asyncio.get_running_loop().remove_reader(handle.end)
-        if self._ending:
-            return
-        handle.end.close()
-        handle.process.kill()
-        code = handle.process.wait()
-        handle.lost, handle.snapshot = True, None
-        handle.connections.clear()
-        self.restarts += 1
-        place = _SPARE if handle in self._spares else self._slots.index(handle)
-        served = max(0.0, time.monotonic() - handle.since)
-        self.restart_delay = delay = self._backoff.delay(place, served=served)
-        log.error("worker lost", extra={"pid": handle.process.pid, "exit_code": code, "restart_in": delay})
-        if place == _SPARE:
-            self._spares.remove(handle)
-        self._step_in()
-        if delay:
-            asyncio.get_running_loop().call_later(delay, self._refill, place)
-        else:
-            self._refill(place)
-        self._changed.set()
+    async def _build(self, worker: Worker, build: control.Build) -> None:
+        try:
+            error = await self._builds.run(build)
+        except OSError as failure:
+            error = f"no process for it can be started: {failure}"
+        self._tell(worker, control.Built(build.key, error))
 
-    def _step_in(self) -> None:
-        """Spares that are ready take the places of lost workers: only to start a process is to wait."""
-        for place, handle in enumerate(self._slots):
-            spare = next((spare for spare in self._spares if spare.ready), None)
-            if handle.lost and spare is not None:
-                self._spares.remove(spare)
-                self._fill(place, spare)
+    def _tell(self, worker: Worker, message: control.ToWorker) -> None:
+        try:
+            control.send(worker.end, message)
+        except OSError as error:  # it is over, or hangs: then what it waits for is of no use
+            log.warning("worker does not listen", extra={"pid": worker.process.pid, "error": str(error)})
+            worker.process.kill()
 
-    def _fill(self, place: int, handle: WorkerHandle) -> None:
-        handle.inherited = self._slots[place].sessions
-        if handle.ready:
-            handle.since = time.monotonic()
-        self._slots[place] = handle
-
-    def _refill(self, place: int) -> None:
-        """A spare, or a new process, for the slot whose worker died, if none stepped in; and a new spare."""
-        if self._ending:
-            return
-        if place != _SPARE and self._slots[place].lost:
-            self._fill(place, self._spares.pop(0) if self._spares else self._spawn())
-        while len(self._spares) < self._wanted[1]:
-            self._spares.append(self._spawn())
-        self._changed.set()
-
-    def _register(self, handle: WorkerHandle, message: control.StreamRegistered) -> None:
-        where = (message.session, message.stream)
-        key = message.key or handle.registered.get(where, b"")
-        if message.key:
-            handle.registered[where] = message.key
-        else:
-            handle.registered.pop(where, None)
-        for spare in self._spares:
-            if spare.ready and key:
-                self._prepare(spare, {key})
-
-    def _kinds(self) -> list[bytes]:
-        return [key for handle in self._slots for key in handle.registered.values()]
-
-    def _prepare(self, spare: WorkerHandle, keys: set[bytes]) -> None:
-        kinds = self._kinds()
-        for key in keys:
-            message = control.KeepWarm(key, kinds.count(key))
-            _try(lambda message=message: control.send(spare.end, message))
-
-    async def _wait(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-
-def _try(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except OSError as error:
-        log.warning("worker does not listen", extra={"error": str(error)})
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -11,7 +11,10 @@ from functools import cached_property
 
 import stim
 
+from _qecpipe import StreamModel as NativeModel
+from decoder_service.streaming.predecoder_stage import PredecoderStage
 from global_decoders.windows import LayeredDem, Window, WindowGraphs, WindowSizes, check_windows
+from predecoder import NEURAL_MATCHING
 
 __all__ = ["StreamModel"]
 
@@ -25,7 +28,9 @@ class StreamModel:
         sizes: of the windows.
         graphs: built so far, shared by all shots.
         id: the first 16 hex digits of the SHA-256 of the DEM's text and a network's weights.
-        known_slack: `slack`, of a model whose layers are only a skeleton.
+        known_slack: `slack`, of a model whose layers are only a skeleton, or that has no error model.
+        stage: the pre-decoder before the windows, with this DEM's noise features; None where there is none,
+            or a stream keeps the one that it has.
     """
 
     layers: LayeredDem
@@ -33,6 +38,7 @@ class StreamModel:
     graphs: WindowGraphs
     id: str
     known_slack: int | None = None
+    stage: PredecoderStage | None = None
 
     @classmethod
     def build(
@@ -43,18 +49,46 @@ class StreamModel:
         sizes: WindowSizes,
         decoder: str,
         weights: str = "",
+        stage: PredecoderStage | None = None,
     ) -> StreamModel:
-        """A DEM whose layers are `layers`; `weights` is the hash of the pre-decoder's network, if any.
+        """A DEM whose layers are `layers`.
+
+        Args:
+            decoder: a name in `INNER_DECODERS`, or `NEURAL_MATCHING`.
+            weights: hash of the pre-decoder's network, if there is one.
+            stage: the pre-decoder, if it changes with the DEM.
 
         Raises:
             ValueError: a DEM or decoder that windows cannot use.
         """
-        name = hashlib.sha256(f"{dem}{weights}".encode()).hexdigest()[:16]
-        model = cls(layers, sizes, WindowGraphs(inner=decoder), name)
+        neural = stage if decoder == NEURAL_MATCHING else None
+        method = "" if neural is None else decoder
+        name = hashlib.sha256(f"{dem}{weights}{method}".encode()).hexdigest()[:16]
+        graphs = WindowGraphs(inner=decoder) if neural is None else neural.graphs()
+        model = cls(layers, sizes, graphs, name, known_slack=None if neural is None else 1, stage=stage)
         # Windows and layers repeat together, so one experiment of a few periods speaks for all.
         example = layers if not layers.cycle else layers.with_layers(model.long_enough())
         check_windows(example, sizes)
         return model
+
+    @cached_property
+    def native(self) -> NativeModel:
+        """The model as streams use it: windows are looked up in `graphs`, which may still grow."""
+        layers, sizes = self.layers, self.sizes
+        return NativeModel(
+            id=self.id,
+            kinds=list(layers.source),
+            cut=layers.cut,
+            cycle=layers.cycle,
+            reach=max(layers.reach, self.graphs.reach),
+            ahead=self.graphs.ahead,
+            commit=sizes.commit,
+            buffer=sizes.buffer,
+            parallel=sizes.mode == "parallel",
+            slack=self.slack,
+            certain_observables=list(layers.certain_observables),
+            windows=self.graphs.native,
+        )
 
     @property
     def open_layers(self) -> LayeredDem:
@@ -85,19 +119,15 @@ class StreamModel:
         for distance in range(1, tail + 1):
             stop = layers.num_layers - distance
             window = self._bulk_window(stop)
-            bulk = self.graphs.content(self.open_layers, window)
-            if self.graphs.content(layers, window) != bulk:
+            bulk = self.graphs.graph(self.open_layers, window)
+            if self.graphs.graph(layers, window) is not bulk:
                 slack = distance + 1
         return slack
 
-    def layers_for(self, window: Window, num_layers: int) -> LayeredDem:
-        """What to cut a window of an experiment of so many layers from: one without end where it sees no end.
-
-        The graph is the same one, but at hand: the windows that are left when a shot ends may be many.
-        """
-        if window.stop + self.slack <= num_layers:
-            return self.open_layers
-        return self.layers.with_layers(num_layers)
+    def layers_of(self, num_layers: int) -> LayeredDem:
+        """The experiment of so many layers, or the one whose end is not in sight."""
+        endless = self.open_layers
+        return endless if num_layers == endless.num_layers else self.layers.with_layers(num_layers)
 
     def _bulk_window(self, stop: int) -> Window:
         hi = stop - self.sizes.buffer
@@ -134,15 +164,15 @@ class StreamModel:
             if self.layers.can_have(length):
                 layers = self.layers.with_layers(length)
                 for window in self.sizes.windows(length):
-                    if window.stop > length - self.slack:
+                    if window.stop + self.slack + self.graphs.ahead > length:
                         yield layers, window
 
     def warm(self, num_layers: int | None = None) -> None:
         """Builds the graphs of all windows; see `endings`."""
         for window in self.bulk_windows(num_layers):
-            self.graphs.matcher(self.open_layers, window)
+            self.graphs.graph(self.open_layers, window)
         for layers, window in self.endings(num_layers):
-            self.graphs.matcher(layers, window)
+            self.graphs.graph(layers, window)
 
     def _as_short(self, num_layers: int) -> int:
         """The length of a short experiment that ends as one of `num_layers` does."""

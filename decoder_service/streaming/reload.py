@@ -1,13 +1,13 @@
-"""Another model for a running stream: whether it fits, and which windows use it."""
+"""Another model for a running stream: whether it fits."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from decoder_service.streaming.model import StreamModel
-from global_decoders.windows import LayeredDem, Window, WindowMatcher
+from global_decoders.windows import LayeredDem, Window
 
-__all__ = ["ModelSchedule", "check_fits"]
+__all__ = ["check_fits"]
 
 
 def check_fits(old: StreamModel, new: StreamModel, *, num_layers: int | None = None) -> None:
@@ -39,69 +39,21 @@ def _check_explains(
     old: StreamModel, new: StreamModel, window: Window, ours: LayeredDem, theirs: LayeredDem
 ) -> None:
     """Raises ValueError unless the new model explains in this window what the old one does."""
-    before = old.graphs.matcher(ours, window)
-    after = new.graphs.matcher(theirs, window)
-    if not _explains(after, before.certain_inputs[None]):
+    before, after = old.graphs.graph(ours, window), new.graphs.graph(theirs, window)
+    if not after.explains(before.certain_inputs ^ after.certain_inputs):
         raise ValueError(
             f"the DEM cannot explain what always happens in layers {window.start} to {window.stop - 1} of "
             "the stream's model; keep small probabilities above 0, and large ones below 1"
         )
-    lost = np.flatnonzero(_explained(before) & ~_explained(after))
+    # What the old model explains are sums of its edges.
+    ends = after.components[before.ends]
+    lost = np.flatnonzero(ends[:, 0] != ends[:, 1])
     if len(lost):
-        layer, site = before.places.inputs[lost[0]]
+        layer, site = before.places.inputs[before.ends[lost[0], 1]]
         raise ValueError(
             f"no mechanism of the DEM explains a detection at {old.layers.positions[site]} in layer "
             f"{window.start + layer}, which the stream's model does; keep small probabilities above 0"
         )
-
-
-class ModelSchedule:
-    """The model in use and those that take over: each for windows that commit from some round on."""
-
-    def __init__(self, model: StreamModel) -> None:
-        self._current = model
-        self._adopted: list[tuple[int, StreamModel]] = []
-
-    @property
-    def current(self) -> StreamModel:
-        """Of the shot as it began."""
-        return self._current
-
-    def adopt(self, model: StreamModel, at_round: int) -> None:
-        """From `at_round` of this shot on, whatever was adopted before; and for later shots."""
-        self._adopted.append((at_round, model))
-
-    def next_shot(self) -> None:
-        """What was adopted last is now in use from the first round on."""
-        if self._adopted:
-            self._current = self._adopted[-1][1]
-            self._adopted.clear()
-
-    def of_window(self, lo: int) -> StreamModel:
-        """The model of a window that commits from layer `lo` on: of those due, the last adopted."""
-        due = (model for at_round, model in reversed(self._adopted) if at_round <= lo)
-        return next(due, self._current)
-
-
-def _explained(matcher: WindowMatcher) -> np.ndarray:
-    """bool (inputs,): which detections, each besides what always happens, some set of edges explains.
-
-    Sums of explained syndromes are explained.
-    """
-    single = np.eye(len(matcher.places.inputs), dtype=np.uint8) ^ matcher.certain_inputs
-    try:
-        matcher.decode(single)
-    except ValueError:
-        return np.array([_explains(matcher, row[None]) for row in single])
-    return np.ones(len(single), dtype=bool)
-
-
-def _explains(matcher: WindowMatcher, detections: np.ndarray) -> bool:
-    try:
-        matcher.decode(detections)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_same_detectors(old: LayeredDem, new: LayeredDem) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import stim
@@ -98,34 +98,30 @@ class RoundMap:
             depth=max((back for layer in maps for sources in layer for back, _ in sources), default=0),
         )
 
-    def detections(self, layer: int, rounds: Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 0/1: the detectors of a layer of the source; `rounds[-1 - back]` are measurements."""
-        bits = self.parities[layer].copy()
-        for back, detectors, indices in self._terms[layer]:
-            # .at: a detector may use several measurements of one round.
-            np.bitwise_xor.at(bits, detectors, rounds[-1 - back][indices])
-        return bits
+    def terms(self, layer: int, sites: Sequence[int]) -> list[tuple[list[int], list[int], list[int]]]:
+        """How detections of a layer of the source follow from rounds, as `_qecpipe.RoundSource` takes it.
 
-    @cached_property
-    def _terms(self) -> tuple[tuple[tuple[int, np.ndarray, np.ndarray], ...], ...]:
-        """Per layer and number of rounds back: detectors and the measurements that enter them."""
-        layers = []
-        for row in self.detectors:
-            by_back: dict[int, tuple[list[int], list[int]]] = {}
-            for k, sources in enumerate(row):
-                for back, index in sources:
-                    detectors, indices = by_back.setdefault(back, ([], []))
-                    detectors.append(k)
-                    indices.append(index)
-            layers.append(tuple((back, np.array(k), np.array(i)) for back, (k, i) in by_back.items()))
-        return tuple(layers)
+        Each term is rounds back, and for every bit of their sum the sites that it flips: starts, sites.
 
-    def readout(self, final: np.ndarray) -> np.ndarray:
-        """uint8 0/1 (observables,) from the measurements of the last round."""
-        bits = self.observable_parities.copy()
-        for k, indices in enumerate(self.observables):
-            bits[k] ^= np.bitwise_xor.reduce(final[list(indices)]) if indices else 0
-        return bits
+        Args:
+            layer: of the source.
+            sites: of its detectors.
+        """
+        flips: dict[int, Counter[tuple[int, int]]] = {}
+        for site, sources in zip(sites, self.detectors[layer], strict=True):
+            for back, index in sources:
+                flips.setdefault(back, Counter())[index, site] += 1
+        backs: dict[tuple[tuple[int, int], ...], list[int]] = {}
+        for back, counts in flips.items():
+            odd = tuple(sorted(pair for pair, count in counts.items() if count % 2))
+            backs.setdefault(odd, []).append(back)
+        terms = []
+        for pairs, rounds_back in backs.items():
+            bits = [index for index, _ in pairs]
+            last = max(bits, default=-1)
+            starts = np.searchsorted(bits, np.arange(last + 2)).tolist()
+            terms.append((rounds_back, starts, [site for _, site in pairs]))
+        return terms
 
 
 def _records(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from decoder_service.streaming.model import StreamModel
-from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowMatcher, WindowSizes
+from global_decoders.windows import CutKey, LayeredDem, WindowGraph, WindowGraphs, WindowSizes
 
 __all__ = ["SerializedModel"]
 
@@ -20,7 +19,8 @@ class SerializedModel(msgspec.Struct, frozen=True):
     Attributes:
         layers: a skeleton.
         sizes: of the windows.
-        decoder: a name in `INNER_DECODERS`.
+        decoder: the windows' decoder.
+        reach, ahead: of its graphs.
         id, slack: of the model.
         graphs: the distinct ones.
         windows: which of them each window has.
@@ -29,6 +29,8 @@ class SerializedModel(msgspec.Struct, frozen=True):
     layers: LayeredDem
     sizes: WindowSizes
     decoder: str
+    reach: int
+    ahead: int
     id: str
     slack: int
     graphs: list[WindowGraph]
@@ -37,23 +39,29 @@ class SerializedModel(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, model: StreamModel) -> SerializedModel:
         """Of a model whose windows' graphs are built; those with erased rounds are left out."""
-        matchers = {id(matcher): matcher for matcher in model.graphs.by_key.values()}
-        number = {key: k for k, key in enumerate(matchers)}
+        graphs = {id(graph): graph for graph in model.graphs.by_key.values()}
+        number = {key: k for k, key in enumerate(graphs)}
         return cls(
             layers=model.layers.skeleton(),
             sizes=model.sizes,
             decoder=model.graphs.inner,
+            reach=model.graphs.reach,
+            ahead=model.graphs.ahead,
             id=model.id,
             slack=model.slack,
-            graphs=[matcher.graph for matcher in matchers.values()],
-            windows=[(key, number[id(matcher)]) for key, matcher in model.graphs.by_key.items()],
+            graphs=[*graphs.values()],
+            windows=[(key, number[id(graph)]) for key, graph in model.graphs.by_key.items()],
         )
 
-    def build(self, throttle: Callable[[], None]) -> StreamModel:
-        """The model again, warm, with the same answers; `throttle` is called every few steps."""
-        matchers = [WindowMatcher.of_graph(graph, throttle=throttle) for graph in self.graphs]
-        stored = {key: matchers[k] for key, k in self.windows}
-        graphs = WindowGraphs(inner=self.decoder, stored=stored)
+    def build(self) -> StreamModel:
+        """The model again, with the same answers."""
+        stored = {key: self.graphs[k] for key, k in self.windows}
+        graphs = WindowGraphs(
+            inner=self.decoder,
+            reach=self.reach,
+            ahead=self.ahead,
+            stored=(stored, len(self.layers.positions)),
+        )
         return StreamModel(self.layers, self.sizes, graphs, self.id, known_slack=self.slack)
 
     def encode(self) -> bytes:
@@ -66,18 +74,20 @@ class SerializedModel(msgspec.Struct, frozen=True):
         return _DECODER.decode(data)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What msgspec writes in place of an array; `array_of` reads it."""
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     raise NotImplementedError(f"{type(value).__name__} cannot be serialized")
 
 
-def _array(kind: type, value: Any) -> Any:
+def array_of(kind: type, value: Any) -> Any:
+    """What msgspec makes of a value of this type, which it does not know."""
     if kind is not np.ndarray:
         raise NotImplementedError(f"{kind.__name__} cannot be serialized")
     dtype, shape, data = value
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
-_DECODER = msgspec.msgpack.Decoder(SerializedModel, dec_hook=_array)
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=plain)
+_DECODER = msgspec.msgpack.Decoder(SerializedModel, dec_hook=array_of)

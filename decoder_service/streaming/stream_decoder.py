@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import collections
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import stim
 
+from _qecpipe import Stream, StreamStatus
 from decoder_service.streaming.commits import Commit, Flag, Result
-from decoder_service.streaming.erasures import build_erasures
-from decoder_service.streaming.layer_source import Input, LayerSource, checked_bits, checked_input
+from decoder_service.streaming.layer_source import Input, checked_bits, checked_input, round_source
 from decoder_service.streaming.model import StreamModel
-from decoder_service.streaming.predecoder_stage import PredecoderStage
-from decoder_service.streaming.reload import ModelSchedule, check_fits
+from decoder_service.streaming.predecoder_stage import PredecoderStage, StagedShot
+from decoder_service.streaming.prepared import PreparedStream
+from decoder_service.streaming.reload import check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
-from decoder_service.streaming.shot import ShotState
-from global_decoders.windows import INNER_DECODERS, LayeredDem, Mode, WindowedDecoder, WindowSizes, shortened
-from predecoder import automatic_policy
+from decoder_service.streaming.serialized_model import SerializedModel
+from global_decoders.windows import (
+    INNER_DECODERS,
+    LayeredDem,
+    Mode,
+    Window,
+    WindowedDecoder,
+    WindowSizes,
+    shortened,
+)
+from predecoder import NEURAL_MATCHING, automatic_policy
 
 __all__ = ["StreamDecoder"]
 
@@ -27,7 +35,8 @@ __all__ = ["StreamDecoder"]
 class StreamDecoder:
     """Windowed decoding of one stream of shots, each of any number of rounds.
 
-    A shot is `open`, `push` for rounds 0, 1, ..., then `finish` with the last, destructive round.
+    A shot is `open`, `push` or `push_rounds` for rounds 0, 1, ..., then `finish` with the last, destructive
+    round. The work is done in `_qecpipe.Stream`; here are what the experiment looks like, and its models.
     Commits are those of `WindowedDecoder` on the whole shot, bit for bit, as soon as they can be
     known; with a pre-decoder, those of `PredecodedDecoder(WindowedDecoder(...))`.
     """
@@ -50,104 +59,106 @@ class StreamDecoder:
             circuit_or_dem: a memory experiment of some rounds; where its layers repeat, shots may
                 have more or fewer rounds than it has.
             commit, buffer, mode: see `WindowedDecoder`.
-            decoder: 'pymatching' or 'pymatching-correlated'.
+            decoder: 'pymatching' or 'pymatching-correlated'; or 'neural-matching': windows are matched on the
+                network's logits, and shots too short for the network by PyMatching.
             predecoder: weights of a network, a shipped name or a path, that removes local errors
                 before windows see them. A layer then waits for those its moves depend on, half the
                 network's receptive field, and for clusters of moves to end. Its policy is 'threshold',
-                before 'pymatching-correlated' 'complete'; the others need whole shots.
+                before 'pymatching-correlated' 'complete'; the others need whole shots. 'neural-matching'
+                has the default network without it.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 
         Raises:
             ValueError: naming what does not fit.
         """
-        self.input = checked_input(input, circuit_or_dem)
+        self.input: Input = checked_input(input, circuit_or_dem)
         self.sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
         short = None
         dem = circuit_or_dem
         if isinstance(dem, stim.Circuit):
             short = shortened(dem)
             dem = round_dem(dem)
-        layers = LayeredDem.from_dem(dem, correlated=not WindowedDecoder(inner=decoder).independent_edges)
-        self._predecoder_stage = None
-        if predecoder is not None:
-            self._predecoder_stage = PredecoderStage.load(
-                predecoder,
-                dem,
-                layers=layers,
-                tile=max(1, commit // 2),
-                policy=automatic_policy(WindowedDecoder(inner=decoder), stream=True),
+        layers = self._layers_of(dem)
+        neural = decoder == NEURAL_MATCHING
+        self._stage = None
+        if predecoder is not None or neural:
+            policy = None if neural else automatic_policy(WindowedDecoder(inner=decoder), stream=True)
+            self._stage = PredecoderStage.load(
+                predecoder or "default", dem, layers=layers, tile=max(1, commit // 2), policy=policy
             )
-        model = self._build(dem, layers)
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
-        self._source = LayerSource(layers, model.open_layers, rounds)
-        self._models = ModelSchedule(model)
-        self._state: ShotState | None = None
+        self._short = self._build(dem, layers, None) if neural else None
+        self._begin(layers, rounds, self._build(dem, layers, self._stage))
+
+    @classmethod
+    def of(
+        cls, prepared: PreparedStream, *, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> StreamDecoder:
+        """The decoder that `prepared` was made of, in any process; it adopts models, and prepares none."""
+        decoder = cls.__new__(cls)
+        model = prepared.model.build()
+        decoder.input = prepared.input
+        decoder.sizes, decoder._decoder, decoder._clock = model.sizes, prepared.model.decoder, clock
+        decoder._stage = decoder._short = None
+        decoder._begin(model.layers, prepared.rounds, model)
+        return decoder
+
+    def prepared(self, *, rounds: int) -> PreparedStream:
+        """What `of` needs, for shots of so many rounds, whose windows' graphs are built: see `warm`.
+
+        Raises ValueError for a decoder with a network, which does not travel.
+        """
+        if self._stage is not None:
+            raise ValueError("a decoder with a network is built where it decodes")
+        return PreparedStream(SerializedModel.of(self._model), self._rounds, self.input, rounds)
+
+    def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel) -> None:
+        self._layers, self._rounds, self._model = layers, rounds, model
+        self._source = round_source(layers, rounds)
+        self._models = {model.native.serial: model for model in (self._model, self._short) if model}
+        self._stream = Stream(self._source, self._model.native)
+        self._put_in_front()
+        self._shot: int | None = None
+        self._staged: StagedShot | None = None
 
     @property
     def model(self) -> str:
         """Id of the model that the next window uses."""
-        return self._model_of_window().id if self._state else self._models.current.id
+        return self._stream.model
 
     @property
     def weights(self) -> str:
         """SHA-256 of the network's weights, empty without a network."""
-        return "" if self._predecoder_stage is None else self._predecoder_stage.sha256
+        return "" if self._stage is None else self._stage.sha256
 
-    def warm(self, *, erasures: bool = True, rounds: int | None = None) -> int:
-        """Builds and warms the graphs of all windows of a long experiment; returns how many there are.
+    def warm(self, *, rounds: int | None = None) -> int:
+        """Builds the graphs of all windows of a long experiment; returns how many there are.
+
+        Those of windows with erased rounds are built when they are needed, which is quick, and kept as
+        long as there is room.
 
         Args:
-            erasures: also those with one erased round, as `warm_erasures`.
             rounds: pushed in every shot, if that is known: fewer graphs do then.
         """
-        if self._predecoder_stage is not None:
-            self._predecoder_stage.warm()
-        model = self._models.current
-        num_layers = None if rounds is None else rounds + 1
-        model.warm(num_layers)
-        if erasures:
-            collections.deque(self.warm_erasures(rounds=rounds), maxlen=0)
-        return len(model.graphs)
-
-    def warm_erasures(
-        self,
-        model: StreamModel | None = None,
-        *,
-        rounds: int | None = None,
-        throttle: Callable[[], None] = lambda: None,
-    ) -> Iterator[None]:
-        """Builds the graphs with one erased round, one a step, those of the most frequent windows first.
-
-        Not more than `MOST_ERASED_BYTES` allows. All others, those of two in a window among them, are
-        built when they are needed, from the window's graph, and kept as long as there is room.
-        May run in another thread than the one that decodes.
-
-        Args:
-            model: prepared; by default the one in use.
-            rounds: pushed in every shot, if that is known: endings then have theirs too.
-            throttle: called every few edges of a graph.
-        """
-        num_layers = None if rounds is None else rounds + 1
-        return build_erasures(
-            self._source, model or self._models.current, num_layers=num_layers, throttle=throttle
-        )
+        if self._stage is not None:
+            self._stage.warm()
+        self._model.warm(None if rounds is None else rounds + 1)
+        return len(self._model.graphs)
 
     def open(self, shot: int) -> None:
         """Begins a shot. Raises ValueError while another is open."""
-        if self._state is not None:
-            raise ValueError(
-                f"shot {shot} cannot open: shot {self._state.shot} is open; finish() or reset() it"
-            )
-        self._models.next_shot()
-        self._state = ShotState(
-            shot=shot,
-            windows=self.sizes.windows(self._source.open_layers.num_layers),
-            num_observables=self._source.layers.num_observables,
-            certain_observables=self._models.current.layers.certain_observables,
-            stream=None if self._predecoder_stage is None else self._predecoder_stage.begin(),
-        )
+        if self._shot is not None:
+            raise ValueError(f"shot {shot} cannot open: shot {self._shot} is open; finish() or reset() it")
+        self._shot = shot
+        if self._model.stage is not None and self._model.stage is not self._stage:
+            self._stage = self._model.stage
+            self._put_in_front()
+        self._stream.open()
+        self._models = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
+        if self._stage is not None and self._stage.predecoder.layer_network is None:
+            self._staged = StagedShot(self._stage, self._layers)
 
     def width(self, round: int, *, final: bool = False) -> int:
         """Bits of a round: measurements or detectors.
@@ -155,9 +166,7 @@ class StreamDecoder:
         Raises:
             ValueError: an experiment cannot have, or end after, this round.
         """
-        if final:
-            return self._source.width(round, self._source.ending_with(round))
-        return self._source.open_width(round)
+        return self._stream.width(round, final)
 
     def push(self, round: int, bits: np.ndarray | None, erased: bool | None = None) -> list[Commit]:
         """Takes a round and returns what it allows to commit: nothing, or one or more windows.
@@ -174,23 +183,37 @@ class StreamDecoder:
                 changed. Or no errors explain the detections of a window: the shot is closed.
         """
         time_in = self._clock()
-        state = self._opened()
-        if round != state.pushed:
+        self._require_due(round)
+        width = self._stream.width(round, False)
+        if erased:
+            return self._push(np.zeros((1, -(-width // 8)), dtype=np.uint8), _ERASED, time_in=time_in)
+        row = np.packbits(checked_bits(bits, round=round, width=width), bitorder="little")
+        return self._push(row[None], None, time_in=time_in)
+
+    def push_rounds(
+        self, first_round: int, packed_rows: np.ndarray, erased: np.ndarray | None = None
+    ) -> list[Commit]:
+        """Takes consecutive rounds at once and returns all that they allow to commit; as `push` of each.
+
+        Args:
+            first_round: the one that is due.
+            packed_rows: uint8 (rounds, bytes), little-endian bits, with zeros behind a round's own bits.
+            erased: bool (rounds,): rounds that carry no information; their rows are not looked at.
+
+        Raises:
+            ValueError: as `push`; nothing has changed, or the shot is closed.
+        """
+        time_in = self._clock()
+        self._require_due(first_round)
+        rows = np.ascontiguousarray(packed_rows)
+        if rows.dtype != np.uint8 or rows.ndim != 2:
             raise ValueError(
-                f"round {round} was pushed but round {state.pushed} is due; "
-                "push a lost round with erased=True"
+                f"packed_rows of {rows.dtype} and shape {rows.shape}; uint8 (rounds, bytes) are due"
             )
-        width = self._source.open_width(round)
-        known = None if erased else checked_bits(bits, round=round, width=width)
-        layers = self._source.open_layers
-        if known is None:
-            state.flags |= Flag.DEGRADED
-            state.erased[round] = self._source.lost(round, layers=layers)
-        self._take(state, known, layers, final=False)
-        commits = []
-        while state.window.stop + self._model_of_window().slack <= state.received + 1:
-            commits += self._decode_next(state, self._model_of_window().open_layers, time_in=time_in)
-        return commits
+        flags = None if erased is None else np.asarray(erased, dtype=bool).view(np.uint8)
+        if flags is not None and flags.shape != rows.shape[:1]:
+            raise ValueError(f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds")
+        return self._push(rows, flags, time_in=time_in)
 
     def finish(self, final_bits: np.ndarray) -> Result:
         """Takes the last round, decodes what is left and closes the shot.
@@ -203,28 +226,23 @@ class StreamDecoder:
                 shot stays open. Or no errors explain the detections of a window: the shot is closed.
         """
         time_in = self._clock()
-        state = self._opened()
-        last = state.pushed
-        layers = self._source.ending_with(last)
-        bits = checked_bits(final_bits, round=last, width=self._source.width(last, layers))
-        self._take(state, bits, layers, final=True)
-        state.replan(self.sizes.windows(layers.num_layers))
-        # Near the end there are detectors less: some edges now end at the boundary.
-        state.erased = {r: self._source.lost(r, layers=layers) for r in state.erased}
-        commits: list[Commit] = []
-        while state.upto < layers.num_layers:
-            model = self._model_of_window()
-            cut_from = model.layers_for(state.window, layers.num_layers)
-            commits += self._decode_next(state, cut_from, time_in=time_in)
-        self._state = None
-        readout = self._source.readout(bits, state.frame)
-        return Result(
-            state.shot, layers.num_layers, state.packed_frame(), readout, tuple(commits), state.flags
-        )
+        shot, stream = self._opened(), self._stream
+        last = stream.pushed
+        bits = checked_bits(final_bits, round=last, width=stream.width(last, True))
+        status, found = stream.finish(np.packbits(bits, bitorder="little"))
+        if self._staged is not None:
+            status, found = stream.give_logits(self._staged.logits(stream, num_layers=last + 1))
+        if self._stage is not None and stream.was_short:
+            self._stage.predecoder.warn_of_short(last + 1)
+        commits = self._complete(status, found, time_in=time_in)
+        self._shot = self._staged = None
+        readout = stream.readout if self.input == "measurements" else None
+        return Result(shot, last + 1, stream.frame, readout, tuple(commits), Flag(stream.flags))
 
     def reset(self) -> None:
         """Forgets the open shot, if there is one; graphs stay warm."""
-        self._state = None
+        self._shot = self._staged = None
+        self._stream.close()
 
     def reload(self, dem: stim.DetectorErrorModel, at_round: int = 0) -> str:
         """`prepare` and `adopt` in one, here and now; returns the model's id."""
@@ -232,30 +250,27 @@ class StreamDecoder:
         self.adopt(model, at_round)
         return model.id
 
-    def prepare(
-        self, dem: stim.DetectorErrorModel, *, erasures: bool = True, rounds: int | None = None
-    ) -> StreamModel:
-        """Builds and warms the model of another DEM of the same detectors; nothing here changes.
+    def prepare(self, dem: stim.DetectorErrorModel, *, rounds: int | None = None) -> StreamModel:
+        """Builds the model of another DEM of the same detectors; nothing here changes.
 
-        It is the windows' model: the pre-decoder keeps the noise features that it has.
+        The pre-decoder has its noise features and thresholds from the next shot on.
 
         May run in another thread than the one that decodes.
 
         Args:
             dem: of the experiment.
-            erasures, rounds: as of `warm`.
+            rounds: as of `warm`.
 
         Raises:
             ValueError: a DEM that windows cannot use, with other detectors or observables, without
                 experiments of all lengths, or that cannot explain what the stream's model does.
         """
-        layers = LayeredDem.from_dem(dem, correlated=INNER_DECODERS[self._decoder])
-        model = self._build(dem, layers)
+        layers = self._layers_of(dem)
+        stage = None if self._stage is None else self._stage.with_dem(dem, layers)
+        model = self._build(dem, layers, stage)
         num_layers = None if rounds is None else rounds + 1
-        check_fits(self._models.current, model, num_layers=num_layers)
+        check_fits(self._model, model, num_layers=num_layers)
         model.warm(num_layers)
-        if erasures:
-            collections.deque(self.warm_erasures(model, rounds=rounds), maxlen=0)
         return model
 
     def adopt(self, model: StreamModel, at_round: int = 0) -> None:
@@ -263,44 +278,105 @@ class StreamDecoder:
 
         A later call wins for the windows that both are meant for.
         """
-        self._models.adopt(model, at_round)
-        if self._state is None:
-            self._models.next_shot()
+        self._models[model.native.serial] = self._model = model
+        self._stream.adopt(model.native, at_round)
 
-    def _build(self, dem: stim.DetectorErrorModel, layers: LayeredDem) -> StreamModel:
+    @property
+    def native(self) -> Stream | None:
+        """The stream itself, if nothing else is needed to decode with it but `build_missing`: no network.
+
+        Whoever drives it leaves `open` to `adopt` of this object alone, and says `expect` before it adopts.
+        """
+        return self._stream if self._stage is None else None
+
+    def expect(self, model: StreamModel) -> None:
+        """`native` is going to adopt this model by itself: it is the one of later shots."""
+        kept = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
+        self._models = kept | {model.native.serial: model}
+        self._model = model
+
+    def build_missing(self) -> None:
+        """Builds the graph of the window that the stream waits for (`StreamStatus.MISSING`).
+
+        Raises:
+            ValueError: it cannot be built.
+        """
+        serial, (start, lo, hi, stop, *closed), num_layers = self._stream.missing()
+        window = Window(start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1])
+        model = self._models[serial]
+        model.graphs.graph(model.layers_of(num_layers), window)
+
+    def _layers_of(self, dem: stim.DetectorErrorModel) -> LayeredDem:
+        if self._decoder not in (*INNER_DECODERS, NEURAL_MATCHING):
+            WindowedDecoder(inner=self._decoder)  # says what it may be
+        return LayeredDem.from_dem(dem, correlated=INNER_DECODERS.get(self._decoder, False))
+
+    def _build(
+        self, dem: stim.DetectorErrorModel, layers: LayeredDem, stage: PredecoderStage | None
+    ) -> StreamModel:
+        decoder = "pymatching" if self._decoder == NEURAL_MATCHING and stage is None else self._decoder
         return StreamModel.build(
-            dem, layers=layers, sizes=self.sizes, decoder=self._decoder, weights=self.weights
+            dem, layers=layers, sizes=self.sizes, decoder=decoder, weights=self.weights, stage=stage
         )
 
-    def _opened(self) -> ShotState:
-        if self._state is None:
+    def _put_in_front(self) -> None:
+        """The stage before the windows, and what decodes shots that are too short for it."""
+        if self._stage is not None:
+            short = None if self._short is None else self._short.native
+            self._stage.predecoder.put_in_front(self._stream, short_model=short)
+
+    def _opened(self) -> int:
+        if self._shot is None:
             raise ValueError("no shot is open; call open(shot) first")
-        return self._state
+        return self._shot
 
-    def _take(self, state: ShotState, bits: np.ndarray | None, layers: LayeredDem, *, final: bool) -> None:
-        """The next round's layer, to the windows or to the pre-decoder before them."""
-        round = state.pushed
-        detections = self._source.detections(round, bits, state.recent, layers=layers)
-        cells = None if self._predecoder_stage is None else self._predecoder_stage.cells(round, layers)
-        state.add_layer(detections, cells, layers, final=final)
-
-    def _model_of_window(self) -> StreamModel:
-        """The model of the next window."""
-        return self._models.of_window(self._opened().window.lo)
-
-    def _decode_next(self, state: ShotState, layers: LayeredDem, *, time_in: int) -> list[Commit]:
-        model, window = self._model_of_window(), state.window
-        if model is not self._models.current:
-            state.flags |= Flag.RELOADED
-        try:
-            state.decode(model.graphs.matcher(layers, window, erased=state.edges_in(window)))
-        except ValueError as error:
-            self._state = None
+    def _require_due(self, round: int) -> None:
+        self._opened()
+        if round != self._stream.pushed:
             raise ValueError(
-                f"shot {state.shot} is closed: layers {window.start} to {window.stop - 1} cannot be "
-                f"decoded: {error}"
-            ) from error
-        if not state.advance():
-            return []
-        frame = state.packed_frame()
-        return [Commit(state.shot, state.upto, frame, state.flags, model.id, time_in, self._clock())]
+                f"round {round} was pushed but round {self._stream.pushed} is due; "
+                "push a lost round with erased=True"
+            )
+
+    def _push(self, rows: np.ndarray, erased: np.ndarray | None, *, time_in: int) -> list[Commit]:
+        stream, commits = self._stream, []
+        step = len(rows) if self._staged is None else 1
+        start = 0
+        while start < len(rows):
+            part = slice(start, start + step)
+            taken, status, found = stream.push(rows[part], None if erased is None else erased[part])
+            if self._staged is not None:
+                status, found = stream.give_logits(self._staged.logits(stream, num_layers=None))
+            commits += self._complete(status, found, time_in=time_in)
+            start += taken
+        return commits
+
+    def _complete(
+        self, status: StreamStatus, found: list[tuple[int, bytes, int, str]], *, time_in: int
+    ) -> list[Commit]:
+        """Commits of a call, and of those that go on with it where a window had no graph yet."""
+        commits = self._commits(found, time_in)
+        while status is not StreamStatus.DONE:
+            try:
+                if status is StreamStatus.UNEXPLAINED:
+                    raise ValueError("no set of edges explains the detections")
+                self.build_missing()
+            except ValueError as error:
+                (start, _, _, stop, *_), shot = self._stream.missing()[1], self._shot
+                self.reset()
+                raise ValueError(
+                    f"shot {shot} is closed: layers {start} to {stop - 1} cannot be decoded: {error}"
+                ) from error
+            status, found = self._stream.resume()
+            commits += self._commits(found, time_in)
+        return commits
+
+    def _commits(self, found: list[tuple[int, bytes, int, str]], time_in: int) -> list[Commit]:
+        shot = self._opened()
+        return [
+            Commit(shot, upto, frame, Flag(flags), model, time_in, self._clock())
+            for upto, frame, flags, model in found
+        ]
+
+
+_ERASED = np.ones(1, dtype=np.uint8)

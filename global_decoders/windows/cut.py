@@ -17,9 +17,12 @@ __all__ = [
     "WindowDem",
     "WindowEdges",
     "WindowPlaces",
+    "certain_in",
     "cut",
     "cut_key",
+    "inputs_of",
     "seen_in",
+    "window_places",
 ]
 
 Place = tuple[int, int]
@@ -51,6 +54,11 @@ class WindowPlaces:
     num_observables: int
     certain_inputs: tuple[int, ...]
     certain_flips: tuple[int, ...]
+
+    @property
+    def fault_ids(self) -> dict[Place, int]:
+        """Those of the artificial defects."""
+        return {place: self.num_observables + k for k, place in enumerate(self.artificial_defects)}
 
     @property
     def num_fault_ids(self) -> int:
@@ -86,11 +94,16 @@ CutKey = tuple[tuple[int, int, int], tuple[bool, bool], tuple[int, ...]]
 """Sizes and rules of a window, and the kinds of the layers that it may see something of."""
 
 
-def cut_key(layers: LayeredDem, window: Window) -> CutKey:
-    """Equal for windows that `cut` into equal DEMs; cheap."""
+def cut_key(layers: LayeredDem, window: Window, *, reach: int = 0, ahead: int = 0) -> CutKey:
+    """Equal for windows that `cut` into equal DEMs; cheap.
+
+    Args:
+        reach, ahead: layers before and after the window that count, at least; `cut` needs none.
+    """
     shape = (window.lo - window.start, window.hi - window.start, window.stop - window.start)
     rules = (window.past_closed, window.future_closed)
-    return shape, rules, tuple(layers.kind_id(t) for t in range(window.start - layers.reach, window.stop))
+    seen = range(window.start - max(reach, layers.reach), window.stop + ahead)
+    return shape, rules, tuple(layers.kind_id(t) for t in seen)
 
 
 def cut(layers: LayeredDem, window: Window, *, more: Iterable[tuple[int, Mechanism]] = ()) -> WindowDem:
@@ -128,17 +141,9 @@ class WindowEdges:
     @classmethod
     def of(cls, layers: LayeredDem, window: Window) -> WindowEdges:
         """Cut a window out of an experiment: the edges that it keeps."""
-        inputs = tuple(
-            (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
-        )
-        number = {place: k for k, place in enumerate(inputs)}
+        inputs, number = inputs_of(layers, window)
+        certain = certain_in(layers, window, number=number)
         reaching = range(max(0, window.start - layers.reach), window.stop)
-        always = (
-            seen_in(window, component, t, number=number)
-            for t in reaching
-            for component in layers.kind(t).certain
-        )
-        certain = tuple(found for found in always if found is not None)
         edges = cls(inputs, layers.num_observables, {}, {}, certain)
         for t in reaching:
             components, mechanisms = layers.kind(t).by_component
@@ -160,12 +165,11 @@ class WindowEdges:
     def window_dem(self) -> WindowDem:
         """Return the window as a DEM, every edge with its likeliest label."""
         chosen = {edge: max(choices, key=choices.__getitem__) for edge, choices in self.labels.items()}
-        used = [*chosen.values(), *(label for _, label in self.certain)]
-        artificial_defects = tuple(sorted({place for _, places in used for place in places}))
-        fault_id = {place: self.num_observables + k for k, place in enumerate(artificial_defects)}
+        places = window_places(self.inputs, self.num_observables, chosen.values(), self.certain)
+        fault_id = places.fault_ids
         targets = {
-            edge: _targets(edge, [*observables, *(fault_id[place] for place in places)])
-            for edge, (observables, places) in chosen.items()
+            edge: _targets(edge, [*observables, *(fault_id[place] for place in handed_on)])
+            for edge, (observables, handed_on) in chosen.items()
         }
         # PyMatching breaks ties by the order of edges: keep Stim's, which is that of the detectors.
         # Twelve digits: sums of the same probabilities in another order must give the same text.
@@ -174,21 +178,9 @@ class WindowEdges:
             for together in sorted(self.fired)
         ]
         ends = [f"detector D{len(self.inputs) - 1}"] if self.inputs else []
-        if self.num_observables + len(artificial_defects):
-            ends.append(f"logical_observable L{self.num_observables + len(artificial_defects) - 1}")
-        flips = [
-            flip
-            for _, (observables, places) in self.certain
-            for flip in [*observables, *(fault_id[place] for place in places)]
-        ]
-        return WindowDem(
-            inputs=self.inputs,
-            artificial_defects=artificial_defects,
-            num_observables=self.num_observables,
-            certain_inputs=_odd_times(detector for edge, _ in self.certain for detector in edge),
-            certain_flips=_odd_times(flips),
-            text="\n".join([*lines, *ends]),
-        )
+        if places.num_fault_ids:
+            ends.append(f"logical_observable L{places.num_fault_ids - 1}")
+        return WindowDem(**vars(places), text="\n".join([*lines, *ends]))
 
     def _add(self, probability: float, seen: Sequence[tuple[Edge, Label]]) -> None:
         """A mechanism of which these components are seen."""
@@ -202,6 +194,55 @@ class WindowEdges:
         if together:
             fired = tuple(together)
             self.fired[fired] = _odd(self.fired.get(fired, 0.0), probability)
+
+
+def inputs_of(layers: LayeredDem, window: Window) -> tuple[tuple[Place, ...], dict[Place, int]]:
+    """The detectors that a window reads, and the number of each."""
+    inputs = tuple(
+        (t - window.start, s) for t in range(window.start, window.stop) for s in layers.kind(t).sites
+    )
+    return inputs, {place: k for k, place in enumerate(inputs)}
+
+
+def certain_in(
+    layers: LayeredDem, window: Window, *, number: dict[Place, int]
+) -> tuple[tuple[Edge, Label], ...]:
+    """What a window sees of what always happens."""
+    always = (
+        seen_in(window, component, t, number=number)
+        for t in range(max(0, window.start - layers.reach), window.stop)
+        for component in layers.kind(t).certain
+    )
+    return tuple(found for found in always if found is not None)
+
+
+def window_places(
+    inputs: tuple[Place, ...],
+    num_observables: int,
+    labels: Iterable[Label],
+    certain: Sequence[tuple[Edge, Label]],
+) -> WindowPlaces:
+    """What a window reads and hands on.
+
+    Args:
+        labels: of its edges.
+        certain: what it sees of what always happens.
+    """
+    used = [*labels, *(label for _, label in certain)]
+    artificial_defects = tuple(sorted({place for _, handed_on in used for place in handed_on}))
+    fault_id = {place: num_observables + k for k, place in enumerate(artificial_defects)}
+    flips = [
+        flip
+        for _, (observables, handed_on) in certain
+        for flip in [*observables, *(fault_id[place] for place in handed_on)]
+    ]
+    return WindowPlaces(
+        inputs=inputs,
+        artificial_defects=artificial_defects,
+        num_observables=num_observables,
+        certain_inputs=_odd_times(detector for edge, _ in certain for detector in edge),
+        certain_flips=_odd_times(flips),
+    )
 
 
 def seen_in(

@@ -1,31 +1,25 @@
-"""Windowed decoding as a `sinter.Decoder`: all shots of a window in one call.
+"""Windowed decoding as a `sinter.Decoder`: every shot is a stream that is fed all at once.
 
-Shape legend: S shots, N detectors of the experiment, W detectors of a window.
+Shape legend: S shots, N detectors of the experiment.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import sinter
 import stim
 
+from _qecpipe import WindowBatch
 from global_decoders.compiling import NormalFormDecoder
 from global_decoders.packed_shots import checked_packed
-from global_decoders.windows.artificial_defects import LayerColumns, Syndrome, WindowStep
 from global_decoders.windows.graphs import WindowGraphs
 from global_decoders.windows.layers import LayeredDem
-from global_decoders.windows.matcher import WindowMatcher
 from global_decoders.windows.plan import Mode, Window, WindowSizes, assert_committed_once
 from qec import NormalForm
 
 __all__ = ["CompiledWindows", "WindowedDecoder", "check_windows"]
-
-_CHUNK_BYTES = 1 << 23
-"""Unpacked detections that are worked on at once: a few windows of them stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -101,22 +95,22 @@ def check_windows(layers: LayeredDem, sizes: WindowSizes) -> None:
 
 
 class CompiledWindows(sinter.CompiledDecoder):
-    """Windows of one experiment with their matchers."""
+    """Windows of one experiment with their graphs."""
 
     def __init__(self, *, layers: LayeredDem, windows: list[Window], graphs: WindowGraphs) -> None:
         self.windows = windows
         self.graphs = graphs
         self.num_observables = layers.num_observables
-        self._certain_observables = list(layers.certain_observables)
-        order = layers.detector_order()
-        self.num_detectors = len(order)
-        self._order = None if np.array_equal(order, np.arange(len(order))) else order
-        self._columns = LayerColumns.of_layers(layers)
-        self._steps = [
-            WindowStep.of(matcher, [self._columns.of(window, matcher.places) for window in together])
-            for group in _independent(windows)
-            for matcher, together in _by_matcher(layers, group, graphs)
-        ]
+        places = layers.detector_places()
+        self.num_detectors = len(places)
+        self._batch = WindowBatch(
+            starts=[window.start for window in windows],
+            decoders=[graphs.decoder(layers, window) for window in windows],
+            detectors=places,
+            num_sites=len(layers.positions),
+            num_observables=layers.num_observables,
+            certain_observables=list(layers.certain_observables),
+        )
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """uint8 (S, ceil(N/8)) -> uint8 (S, ceil(num_observables/8)), little-endian bits.
@@ -125,38 +119,4 @@ class CompiledWindows(sinter.CompiledDecoder):
             ValueError: shots of another shape, or a syndrome that no set of edges explains.
         """
         packed = checked_packed(bit_packed_detection_event_data, num_detectors=self.num_detectors)
-        flips = np.zeros((len(packed), self.num_observables), dtype=np.uint8)
-        chunk = max(1, _CHUNK_BYTES // max(1, self.num_detectors))
-        for first in range(0, len(packed), chunk):
-            rows = slice(first, first + chunk)
-            bits = np.unpackbits(packed[rows], axis=1, bitorder="little", count=self.num_detectors)
-            flips[rows] = self._decode(bits if self._order is None else bits[:, self._order])
-        return np.packbits(flips, axis=1, bitorder="little")
-
-    def _decode(self, bits: np.ndarray) -> np.ndarray:
-        """uint8 0/1 (S, N) in order of layers, overwritten -> uint8 0/1 (S, num_observables)."""
-        syndrome = Syndrome(bits, self._columns)
-        flips = np.zeros((len(bits), self.num_observables), dtype=np.uint8)
-        flips[:, self._certain_observables] = 1
-        for step in self._steps:
-            flips ^= syndrome.commit(step)
-        return flips
-
-
-def _independent(windows: list[Window]) -> Iterator[list[Window]]:
-    """Parallel plans: the windows of the first pass, then of the second. Sliding plans: one at a time."""
-    if any(window.after_neighbours for window in windows):
-        ordered = sorted(windows, key=lambda window: window.after_neighbours)
-        for _, group in itertools.groupby(ordered, key=lambda window: window.after_neighbours):
-            yield list(group)
-    else:
-        yield from ([window] for window in windows)
-
-
-def _by_matcher(
-    layers: LayeredDem, windows: list[Window], graphs: WindowGraphs
-) -> Iterator[tuple[WindowMatcher, list[Window]]]:
-    """Windows with equal DEMs together."""
-    matchers = {id(matcher): matcher for matcher in (graphs.matcher(layers, window) for window in windows)}
-    for key, matcher in matchers.items():
-        yield matcher, [window for window in windows if id(graphs.matcher(layers, window)) == key]
+        return self._batch.decode(np.ascontiguousarray(packed))

@@ -1,39 +1,42 @@
-"""The matching graph of a window as data: changed, sent to another process, and built in small steps."""
+"""The matching graph of a window as data, for `_qecpipe` and for other processes."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-import pymatching
+import scipy.sparse as sp
 import stim
+from scipy.sparse.csgraph import connected_components
 
-from global_decoders.windows.cut import Edge, Label, WindowDem, WindowPlaces
+from _qecpipe import WindowDecoder
+from global_decoders.windows.cut import WindowDem, WindowPlaces
 
 __all__ = ["INNER_DECODERS", "WindowGraph"]
 
 INNER_DECODERS = {"pymatching": False, "pymatching-correlated": True}
 """Global decoders whose matching says which edges it used, by their registered names: correlated or not."""
 
-_Edge = tuple[int, int, float, list[int]]
-"""What it joins, ascending, -1 being the boundary; its weight; the fault ids that it flips."""
-
-_STEP = 32
-"""Edges that are added before others may work, some 50 µs."""
+_BOUNDARY = -1
 
 
 @dataclass(frozen=True, eq=False)
 class WindowGraph:
-    """Edges in PyMatching's order, by which it breaks ties; E edges, F flips of fault ids.
+    """Edges of a window, weighted as in PyMatching; E edges, F flips of fault ids, C correlations.
 
     Attributes:
         places: of the window.
         ends: int32 (E, 2), inputs that an edge joins, ascending; -1 is the boundary.
         weights: float64 (E,).
         starts, flips: int32 (E + 1,) and (F,): edge k flips the fault ids `flips[starts[k]:starts[k + 1]]`.
-        text: the error model, kept for correlated matching, which needs it; without it these edges are all.
+        together, others, joint: int32 (E + 1,) and (C,), float64 (C,): edge k fires together with the edges
+            `others[together[k]:together[k + 1]]`, with these probabilities. Empty where edges count as
+            independent.
+        logits: int32 (E,): where weights are the logits of a shot, the number of each edge's in its layer,
+            plus `layer_size` times that layer, counted from the one before the window. Otherwise empty.
+        layer_size: logits of a layer.
     """
 
     places: WindowPlaces
@@ -41,109 +44,118 @@ class WindowGraph:
     weights: np.ndarray
     starts: np.ndarray
     flips: np.ndarray
-    text: str | None = None
+    together: np.ndarray
+    others: np.ndarray
+    joint: np.ndarray
+    logits: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    layer_size: int = 0
 
     @classmethod
-    def of_dem(cls, dem: WindowDem) -> WindowGraph:
-        """Keep the window's DEM as text, which correlated matching reads."""
-        return cls(dem.places, *_arrays([]), text=dem.text)
+    def of_dem(cls, dem: WindowDem, *, correlated: bool) -> WindowGraph:
+        """Read a window's error model as PyMatching does, with or without `enable_correlations`."""
+        edges: dict[tuple[int, int], int] = {}
+        fired: list[float] = []
+        labels: list[list[int]] = []
+        joint: dict[tuple[int, int], float] = {}
+        for op in stim.DetectorErrorModel(dem.text).flattened():
+            if isinstance(op, stim.DemRepeatBlock) or op.type != "error":
+                continue
+            (p,), members = op.args_copy(), []
+            for group in op.target_groups():
+                ends = sorted(t.val for t in group if t.is_relative_detector_id())
+                edge = (ends[0], ends[1]) if len(ends) == 2 else (_BOUNDARY, ends[0])
+                if edge not in edges:
+                    edges[edge] = len(fired)
+                    fired.append(0.0)
+                    labels.append(sorted(t.val for t in group if t.is_logical_observable_id()))
+                members.append(edges[edge])
+                fired[edges[edge]] = _odd(fired[edges[edge]], p)
+            if correlated:
+                for pair in ((a, b) for a in members for b in members if a != b):
+                    joint[pair] = _odd(joint.get(pair, 0.0), p)
+        pairs = np.array(sorted(joint), dtype=np.int32).reshape(-1, 2)
+        probabilities = np.array(fired, dtype=np.float64)
+        return cls(
+            places=dem.places,
+            ends=np.array(list(edges), dtype=np.int32).reshape(-1, 2),
+            weights=np.log((1 - probabilities) / probabilities),
+            starts=np.cumsum([0, *map(len, labels)], dtype=np.int32),
+            flips=np.array([flip for label in labels for flip in label], dtype=np.int32),
+            together=_starts(pairs[:, 0], len(edges)) if correlated else np.zeros(0, dtype=np.int32),
+            others=pairs[:, 1].copy(),
+            joint=np.array([joint[a, b] for a, b in pairs.tolist()], dtype=np.float64),
+        )
 
-    @classmethod
-    def of_matching(cls, matching: pymatching.Matching, places: WindowPlaces) -> WindowGraph:
-        """The edges of a graph, exactly."""
-        edges: list[_Edge] = []
-        for u, v, found in matching.edges():
-            low, high = (-1, u) if v is None else (min(u, v), max(u, v))
-            edges.append((low, high, found["weight"], sorted(found["fault_ids"])))
-        return cls(places, *_arrays(edges))
+    def decoder(self, *, num_layers: int, num_sites: int) -> WindowDecoder:
+        """The matching on this graph.
 
-    def freed(self, seen: Iterable[tuple[Edge, Label]]) -> WindowGraph:
-        """The same graph where these edges, new or not, have weight 0 (even odds) and these labels."""
-        first = self.places.num_observables
-        fault_ids = {place: first + k for k, place in enumerate(self.places.artificial_defects)}
-        free: dict[tuple[int, int], list[int]] = {}
-        for edge, (observables, handed_on) in seen:
-            found = [fault_ids.setdefault(at, first + len(fault_ids)) for at in handed_on]
-            free[(edge[0], edge[1]) if len(edge) == 2 else (-1, edge[0])] = [*observables, *found]
-        places = dataclasses.replace(self.places, artificial_defects=tuple(fault_ids))
-        if not free:
-            return self
-        if self.text is None:
-            return self._with_free_edges(free, places)
-        # PyMatching merges a component's lines into one edge, with the label of the first.
-        lines = [
-            "error(0.5) " + " ".join([*(f"D{k}" for k in ends if k >= 0), *(f"L{k}" for k in flips)])
-            for ends, flips in free.items()
-        ]
-        last = [f"logical_observable L{places.num_fault_ids - 1}"] if places.num_fault_ids else []
-        return dataclasses.replace(self, places=places, text="\n".join([*lines, self.text, *last]))
-
-    def build(self, throttle: Callable[[], None] = lambda: None) -> pymatching.Matching:
-        """The graph, not warm; `throttle` is called every few edges, where there are edges."""
+        Args:
+            num_layers: that the window decodes.
+            num_sites: of the experiment; each layer has some of them.
+        """
         places = self.places
-        if self.text is not None:
-            matching = pymatching.Matching.from_detector_error_model(
-                stim.DetectorErrorModel(self.text), enable_correlations=True
-            )
-            matching.ensure_num_fault_ids(places.num_fault_ids)
-            return matching
-        # An edge adds the detectors it joins, but some may have none.
-        empty = f"detector D{len(places.inputs) - 1}" if places.inputs else ""
-        matching = pymatching.Matching.from_detector_error_model(stim.DetectorErrorModel(empty))
-        for k, (u, v, weight, flips) in enumerate(self._edges()):
-            if u < 0:
-                matching.add_boundary_edge(v, fault_ids=set(flips), weight=weight)
-            else:
-                matching.add_edge(u, v, fault_ids=set(flips), weight=weight)
-            if k % _STEP == 0:
-                throttle()
-        matching.ensure_num_fault_ids(places.num_fault_ids)
-        return matching
+        return WindowDecoder(
+            num_layers=num_layers,
+            num_sites=num_sites,
+            num_observables=places.num_observables,
+            inputs=_pairs(places.inputs),
+            artificial_defects=_pairs(places.artificial_defects),
+            ends=self.ends,
+            weights=self.weights,
+            starts=self.starts,
+            flips=self.flips,
+            together=self.together,
+            others=self.others,
+            joint=self.joint,
+            certain_inputs=np.array(places.certain_inputs, dtype=np.int32),
+            certain_flips=np.array(places.certain_flips, dtype=np.int32),
+            logits=self.logits,
+            layer_size=self.layer_size,
+        )
 
-    def _with_free_edges(self, free: dict[tuple[int, int], list[int]], places: WindowPlaces) -> WindowGraph:
-        where = self._find(list(free))
-        weights = self.weights.copy()
-        weights[where[where >= 0]] = 0.0
-        graph = WindowGraph(places, self.ends, weights, self.starts, self.flips)
-        flips, starts = self.flips, self.starts
-        changed = [
-            (k, ends, found)
-            for k, (ends, found) in zip(where.tolist(), free.items(), strict=True)
-            if k < 0 or flips[starts[k] : starts[k + 1]].tolist() != sorted(found)
-        ]
-        if not changed:
-            return graph
-        edges = graph._edges()
-        for k, (u, v), found in changed:
-            k = len(edges) if k < 0 else k
-            edges[k : k + 1] = [(u, v, 0.0, sorted(found))]
-        return WindowGraph(places, *_arrays(edges))
+    @cached_property
+    def content(self) -> bytes:
+        """Equal for equal graphs, and for no others."""
+        digest = hashlib.sha256(repr((self.places, self.layer_size)).encode())
+        arrays = (self.ends, self.weights, self.starts, self.flips, self.together, self.others, self.joint)
+        for array in (*arrays, self.logits):
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+        return digest.digest()
 
-    def _find(self, wanted: list[tuple[int, int]]) -> np.ndarray:
-        """int64 (wanted,): the numbers of the edges that join these, -1 for none."""
+    @property
+    def certain_inputs(self) -> np.ndarray:
+        """uint8 0/1 (inputs,): detections of what always happens."""
+        bits = np.zeros(len(self.places.inputs), dtype=np.uint8)
+        bits[list(self.places.certain_inputs)] = 1
+        return bits
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """int32 (inputs + 1,): which inputs edges connect; the boundary is the last.
+
+        Detections are explained where each component, but for the boundary's, has an even number.
+        """
         size = len(self.places.inputs) + 1
-        ours, theirs = (e[:, 0].astype(np.int64) * size + e[:, 1] for e in (self.ends, np.array(wanted)))
-        if not len(ours):
-            return np.full(len(wanted), -1)
-        order = np.argsort(ours)
-        at = order[np.minimum(np.searchsorted(ours, theirs, sorter=order), len(ours) - 1)]
-        return np.where(ours[at] == theirs, at, -1)
+        ends = np.where(self.ends < 0, size - 1, self.ends)
+        edges = sp.coo_matrix((np.ones(len(ends), dtype=np.uint8), (ends[:, 0], ends[:, 1])), (size, size))
+        return connected_components(edges, directed=False)[1]
 
-    def _edges(self) -> list[_Edge]:
-        flips, starts = self.flips.tolist(), self.starts.tolist()
-        ends, weights = self.ends.tolist(), self.weights.tolist()
-        return [
-            (u, v, weight, flips[starts[k] : starts[k + 1]])
-            for k, ((u, v), weight) in enumerate(zip(ends, weights, strict=True))
-        ]
+    def explains(self, detections: np.ndarray) -> bool:
+        """Whether some edges explain uint8 0/1 (inputs,), without what always happens."""
+        odd = np.bincount(self.components[:-1], weights=detections, minlength=self.components.max() + 1) % 2
+        odd[self.components[-1]] = 0
+        return not odd.any()
 
 
-def _arrays(edges: list[_Edge]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`ends`, `weights`, `starts`, `flips` of edges."""
-    flips = [flip for edge in edges for flip in edge[3]]
-    return (
-        np.array([edge[:2] for edge in edges], dtype=np.int32).reshape(-1, 2),
-        np.array([edge[2] for edge in edges], dtype=np.float64),
-        np.cumsum([0, *(len(edge[3]) for edge in edges)], dtype=np.int32),
-        np.array(flips, dtype=np.int32),
-    )
+def _odd(p: float, q: float) -> float:
+    """Probability that exactly one of two independent events happens."""
+    return p * (1 - q) + q * (1 - p)
+
+
+def _starts(ascending: np.ndarray, count: int) -> np.ndarray:
+    """int32 (count + 1,): where the values 0, 1, ... begin."""
+    return np.searchsorted(ascending, np.arange(count + 1)).astype(np.int32)
+
+
+def _pairs(places: tuple[tuple[int, int], ...]) -> np.ndarray:
+    return np.array(places, dtype=np.int32).reshape(-1, 2)

@@ -227,6 +227,13 @@ class LayeredDem:
             return np.zeros(0, dtype=np.int64)
         return np.concatenate([self.detectors(layer) for layer in range(self.num_layers)])
 
+    def detector_places(self) -> np.ndarray:
+        """int32 (num_detectors, 2): layer and site of each detector of the DEM."""
+        places = np.empty((len(self.detector_order()), 2), dtype=np.int32)
+        sites = [(t, site) for t in range(self.num_layers) for site in self.kind(t).sites]
+        places[self.detector_order()] = np.array(sites, dtype=np.int32).reshape(-1, 2)
+        return places
+
     def footprints(self) -> Iterator[tuple[int, ...]]:
         """The distinct sets of layers that components touch."""
         for layer in range(self.num_layers):

@@ -191,6 +191,7 @@ void bind_engines(nb::module_& module) {
     nb::class_<LayerStream>(module, "LayerStream", "A network on experiments that come layer by layer.")
         .def(nb::init<std::shared_ptr<const Network>, std::shared_ptr<const Timeline>>(), "network"_a, "timeline"_a)
         .def_prop_ro("delay", &LayerStream::delay, "Layers that come after a layer, at most, before its logits.")
+        .def_prop_ro("layer_size", &LayerStream::layer_size, "Floats of a layer's logits in C++.")
         .def("start", &LayerStream::start, "Begins another experiment.")
         .def("push", &push, "detections"_a, nb::kw_only(), "last"_a = false,
              "Takes the next layer, uint8 0/1 (2 I, 2 J); logits of the layers that are known now, in order: float32 "

@@ -235,6 +235,7 @@ void bind_decoders(nb::module_& module) {
 void bind_service(nb::module_& module) {
     bind_events(module);
     bind_decoders(module);
+    bind_stream_decoder(module);
     const auto find = [](BoundSession& self, uint32_t stream) -> StreamSession& { return self.session().get(stream); };
     nb::class_<BoundSession>(module, "Session",
                              "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"

@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/streams_arrays.h"
 #include "streams/residual.h"
 
 namespace nb = nanobind;
@@ -35,6 +36,9 @@ nb::tuple apply_moves(const streams::MoveTables& self, const AnyArray& packed, c
 }  // namespace
 
 void bind_streams(nb::module_& module) {
+    bind_windows(module);
+    bind_stage(module);
+    bind_stream(module);
     nb::class_<streams::MoveTables>(module, "MoveTables", "Which detectors and observables every move flips.")
         .def("__init__", &make_move_tables, "ends"_a, "starts"_a, "observables"_a, nb::kw_only(), "num_detectors"_a,
              "num_observables"_a,

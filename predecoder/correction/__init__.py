@@ -4,12 +4,13 @@
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
 `complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams;
 `stream_network` gives the logits of a stream's layers.
-`Residual` applies the moves that were committed.
+`Residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
 """
 
 from predecoder.correction.clusters import ClusterDecision
 from predecoder.correction.decision import Decision, automatic_policy, make_decision, stream_policy
 from predecoder.correction.matching import MatchingDecision
+from predecoder.correction.move_windows import NEURAL_MATCHING, move_graphs
 from predecoder.correction.policies import (
     REFERENCE_DENSITY,
     SMALL_PATCH,
@@ -24,6 +25,7 @@ from predecoder.correction.stream_network import stream_network
 from predecoder.correction.streaming import ResidualLayer, ResidualStream, StreamPredecoder
 
 __all__ = [
+    "NEURAL_MATCHING",
     "REFERENCE_DENSITY",
     "SMALL_PATCH",
     "AbstainPolicy",
@@ -40,6 +42,7 @@ __all__ = [
     "ThresholdPolicy",
     "automatic_policy",
     "make_decision",
+    "move_graphs",
     "stream_network",
     "stream_policy",
 ]

@@ -11,7 +11,7 @@ Shape legend: (I, J) the ancilla grid, B shots, N nodes (detectors, or places of
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -88,26 +88,13 @@ class StreamHyperedges:
         # Nodes count the flattened (I, J) cells of the hyperedge's layers, from its earliest on.
         nodes = (time - first) * self._area + layout.flat_voxels[detectors] % self._area
         self._starting = [np.unique(nodes[first[:, 0] == t], axis=0) for t in range(layout.layers)]
-        self._layers = layers
         self.reach = int((time - first).max(initial=0))
         self.lookahead = max(self.reach, layers.ending - 1)
-        self._of = cache(self._make)
 
-    def fired(self, bits: np.ndarray, *, start: int, num_layers: int | None) -> np.ndarray:
-        """Pairs that join the detections of the hyperedges that may have happened: int64 `(2, n)`.
+    def places(self) -> Iterator[list[list[int]]]:
+        """Per layer that was read the hyperedges that begin in it, each of distinct nodes.
 
-        Args:
-            bits: uint8 0/1 (n + reach, I * J): detections of layers `start`, `start + 1`, ...;
-                hyperedges are those that begin in the first n, with zeros past the experiment's end.
-            start: the first layer. A node of the result is its layer times I * J plus its cell.
-            num_layers: of the experiment; None where at least `lookahead` layers and one more follow.
+        A node is the number of layers after this one times I * J, plus its cell.
         """
-        experiment = self._layers.experiment(num_layers)
-        stop = start + len(bits) - self.reach
-        hyperedges = self._of(tuple(experiment.source_layer(t)[0] for t in range(start, stop)))
-        return hyperedges.fired(bits.reshape(1, -1)) + start * self._area
-
-    def _make(self, sources: tuple[int, ...]) -> Hyperedges:
-        """Return the hyperedges that begin in consecutive layers, which look like `sources`."""
-        nodes = np.concatenate([self._starting[s] + k * self._area for k, s in enumerate(sources)])
-        return Hyperedges(nodes, num_nodes=(len(sources) + self.reach) * self._area)
+        for starting in self._starting:
+            yield [list(dict.fromkeys(nodes)) for nodes in starting.tolist()]

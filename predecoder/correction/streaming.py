@@ -1,13 +1,12 @@
 """The pre-decoder on a stream: layers of detections in, layers of the residual out.
 
-The network runs on a fixed grid of tiles in time, each with the layers that its output depends on
-(`halo_blocks`), and every move is decided once, when nothing still to come can change the decision.
-In float32 on a CPU residual and flips are those of the whole volume in torch, bit for bit: the network rounds
-alike whatever its input's shape (`predecoder.network`), and clusters are judged
-when they are complete. The engines in C++, which whole shots may go through, round otherwise: a logit may
-cross a threshold there.
+Every move is decided once, when nothing still to come can change the decision: in C++
+(`native/streams/stage.h`), where clusters are judged when they are complete. Separable networks on a CPU run
+there as well, layer by layer, every layer once (`stream_network`); others run here, in torch, on a fixed grid
+of tiles in time, each with the layers that its output depends on (`halo_blocks`). The logits are those of
+whole shots: on a CPU the same bits, as long as both are from C++ or both from torch.
 
-Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, M moves, O observables.
+Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 """
 
 from __future__ import annotations
@@ -17,15 +16,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from global_decoders.windows import LayeredDem
+from _qecpipe import LayerStream, Stage, StageTables, Stream, StreamModel, detection_bits, logit_numbers
+from global_decoders.windows import LayeredDem, WindowGraphs
 from predecoder.applicability import ShortExperimentWarning, short_experiment, warn_caller
 from predecoder.blocking import block, unblock
-from predecoder.correction.clusters import LONGEST_WAIT, Proposed, StreamingClusters
 from predecoder.correction.hyperedges import StreamHyperedges
+from predecoder.correction.move_windows import move_graphs
 from predecoder.correction.policies import ThresholdPolicy
+from predecoder.correction.stage_tables import Sites, stage_tables
 from predecoder.correction.stream_layers import StreamLayers
+from predecoder.correction.stream_network import stream_network
 from predecoder.correction.stream_noise_features import StreamNoiseFeatures
-from predecoder.inference import Precision
+from predecoder.inference import LayerNetwork, Precision, PrecisionChoice, choose_precision
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from predecoder.network import Network
 
-__all__ = ["ResidualLayer", "ResidualStream", "StreamPredecoder"]
+__all__ = ["LayerLogits", "ResidualLayer", "ResidualStream", "StreamPredecoder", "TileLogits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,38 +51,26 @@ class ResidualLayer:
     flips: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class _Slab:
-    """The moves of a few layers, and what they flip.
-
-    Attributes:
-        kind, layer, cell: int64 (M,): places on the move grid, cells of the flattened (I, J).
-        ends: int64 (2, M): the detectors of each, its only one twice, as layer * I * J + cell.
-        flips: uint8 (O, M): the observables that each flips.
-    """
-
-    kind: np.ndarray
-    layer: np.ndarray
-    cell: np.ndarray
-    ends: np.ndarray
-    flips: np.ndarray
-
-
 class StreamPredecoder:
     """A network on one patch, shared by all shots of a stream.
 
     Args:
         problem: an experiment of any number of rounds on this patch.
         network: proposes the moves.
-        policy: commits them (`stream_policy`).
+        policy: commits them (`stream_policy`); None where windows are matched on the logits.
         layers: of the problem's DEM.
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
-        precision: float32 or bfloat16; a stream has no engine for int8.
-        tile: blocks of 2 layers that are computed at a time; more of them cost fewer repeated
+        precision: of the network; see `choose_precision`.
+        native: False leaves networks to torch.
+        tile: blocks of 2 layers that torch computes at a time; more of them cost fewer repeated
             layers and more waiting.
         min_rounds: of the shortest experiment that the network is used for. Nothing is committed before an
             experiment is known to be as long; the first that is shorter is told by a
             `ShortExperimentWarning`.
+
+    Attributes:
+        sites: of the detectors in the grid.
+        tables: what `_qecpipe.Stage` and streams in C++ know of the experiment.
 
     Raises:
         ValueError: a tile of nothing, a precision that streams do not have, a detector that never fires, or
@@ -92,10 +82,11 @@ class StreamPredecoder:
         problem: DecodingProblem,
         network: Network,
         *,
-        policy: ThresholdPolicy,
+        policy: ThresholdPolicy | None,
         layers: LayeredDem,
         device: str | torch.device = "auto",
-        precision: Precision = "float32",
+        precision: PrecisionChoice = "auto",
+        native: bool = True,
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
@@ -103,21 +94,21 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if precision == "int8":
-            raise ValueError("precision='int8' is for whole shots; streams have 'float32' and 'bfloat16'")
-        self.precision: Precision = precision
+        self._device = select_device(device) if isinstance(device, str) else device
+        self.precision: Precision = choose_precision(
+            precision, quantized=network.config.quantized, device_type=self._device.type
+        )
         layout = problem.layout
         if layout.deterministic.any():
             raise ValueError(
                 f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
                 f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
             )
-        self.layout, self.tile, self.policy, self.min_rounds = layout, tile, policy, min_rounds
-        self._problem = problem
+        self.layout, self.tile, self.min_rounds = layout, tile, min_rounds
+        self._layers = layers
         stream_layers = StreamLayers(layout, layers)
-        joins = policy.clustering == "hyperedges" and not policy.commits_all
-        self.hyperedges = StreamHyperedges(problem, stream_layers) if joins else None
-        """Those that the policy looks at, if it does."""
+        joins = policy is not None and policy.clustering == "hyperedges" and not policy.commits_all
+        hyperedges = StreamHyperedges(problem, stream_layers) if joins else None
         self.halo = halo_blocks(network)[0]
         """Blocks on either side of a tile that its output depends on."""
         self._features, unlike = None, 0
@@ -127,22 +118,93 @@ class StreamPredecoder:
                 StreamNoiseFeatures(problem, stream_layers),
                 max(0, stream_layers.ending - 1),
             )
-        lookahead = 0 if self.hyperedges is None else self.hyperedges.lookahead
-        self.ahead = max(self.halo + -(-unlike // 2), -(-lookahead // 2))
+        self.ahead = self.halo + -(-unlike // 2)
         """Blocks after a tile that must be there before it is decided."""
-        self._device = select_device(device) if isinstance(device, str) else device
         self._network = network.to(self._device)
-        self._slabs: dict[tuple[bytes, ...], _Slab] = {}
         self._warned = False
+        self._lookahead = 0 if hyperedges is None else hyperedges.lookahead
+        self._problem, self.sites = problem, Sites(problem, layers)
+        self.layer_network = self._layer_network() if native else None
+        """The network in C++, if it can run there."""
+        rows, columns = (n // 2 for n in layout.shape[1:])
+        self._numbers = np.arange(3 * len(self.sites.of_cell))
+        layer_size = len(self._numbers)
+        if self.layer_network is not None:
+            self._numbers = logit_numbers(rows, columns).ravel()
+            layer_size = self.layer_network.begin().layer_size
+        self.tables: StageTables = stage_tables(
+            problem,
+            layers,
+            sites=self.sites,
+            policy=policy,
+            hyperedges=hyperedges,
+            numbers=self._numbers,
+            layer_size=layer_size,
+            min_rounds=min_rounds,
+        )
+
+    def _layer_network(self) -> LayerNetwork | None:
+        from predecoder.inference import NativeEngine
+
+        precision = self.precision
+        if (
+            self._device.type != "cpu"
+            or precision == "bfloat16"
+            or not NativeEngine.runs(self._network.config)
+        ):
+            if precision == "int8":
+                raise ValueError("precision='int8' needs a processor; use device='cpu', or 'float32'")
+            return None
+        return stream_network(self._problem, self._network, layers=self._layers, precision=precision)
+
+    def put_in_front(self, stream: Stream, *, short_model: StreamModel | None) -> None:
+        """Has a stream's layers go through this network and its policy.
+
+        Args:
+            stream: without an open shot.
+            short_model: decodes shots that are too short for a network whose logits windows are matched on.
+        """
+        if self.layer_network is None:
+            stream.put_in_front(self.tables, short_model=short_model)
+            return
+        rows, columns = (n // 2 for n in self.layout.shape[1:])
+        cell_of_site = np.zeros(self.tables.num_sites, dtype=np.int64)
+        cells = np.flatnonzero(self.sites.of_cell >= 0)
+        cell_of_site[self.sites.of_cell[cells]] = cells
+        stream.put_in_front(
+            self.tables,
+            network=self.layer_network.network,
+            timeline=self.layer_network.timeline,
+            bits=detection_bits(rows, columns).ravel()[cell_of_site].tolist(),
+            short_model=short_model,
+        )
+
+    def move_graphs(self) -> WindowGraphs:
+        """The graphs of windows that are matched on these logits."""
+        return move_graphs(
+            self._problem,
+            self._layers,
+            sites=self.sites,
+            numbers=self._numbers,
+            layer_size=self.tables.layer_size,
+        )
 
     @property
     def latency(self) -> int:
         """Layers that must follow a layer before its residual can be known, where no cluster is open."""
-        return max(2 * (self.ahead + self.tile), self.min_rounds)
+        if self.layer_network is not None:
+            return max(self.layer_network.delay + 1, self._lookahead, self.min_rounds)
+        return max(2 * (self.ahead + self.tile), self._lookahead, self.min_rounds)
 
     def begin(self) -> ResidualStream:
         """A new shot."""
         return ResidualStream(self)
+
+    def begin_logits(self) -> TileLogits | LayerLogits:
+        """The logits of a new shot."""
+        if self.layer_network is not None:
+            return LayerLogits(self, self.layer_network.begin(), self._numbers)
+        return TileLogits(self)
 
     def logits(self, grid: np.ndarray, *, start: int, num_layers: int | None) -> np.ndarray:
         """Of every move: uint8 0/1 (2, 2 t, I, J), detections and presence -> float32 (3, 2 t, I, J).
@@ -169,22 +231,6 @@ class StreamPredecoder:
         blocked = torch.from_numpy(block(grid[None]).astype(np.float32)).to(self._device)
         return blocked.permute(0, 4, 1, 2, 3)
 
-    def slab(self, cells: list[np.ndarray]) -> _Slab:
-        """Moves of consecutive layers, given the cells of their detectors; made once for equal ones."""
-        key = tuple(where.tobytes() for where in cells)
-        if key not in self._slabs:
-            self._slabs[key] = self._make_slab(cells)
-        return self._slabs[key]
-
-    def _make_slab(self, cells: list[np.ndarray]) -> _Slab:
-        layout, moves = self._problem.moves_of_layers(cells)
-        area = int(np.prod(layout.shape[1:]))
-        kind, layer, cell = np.unravel_index(moves.positions, (3, layout.shape[0], area))
-        nodes = np.concatenate([t * area + where for t, where in enumerate(cells)])
-        ends = moves.ends
-        ends = nodes[np.where(ends < 0, ends[0], ends)]
-        return _Slab(kind, layer, cell, ends, moves.observables.toarray())
-
     def warn_of_short(self, num_layers: int) -> None:
         """Say, for the first shot only, that an experiment is too short for the network."""
         if not self._warned:
@@ -192,84 +238,39 @@ class StreamPredecoder:
             warn_caller(short_experiment(num_layers - 1, self.min_rounds), ShortExperimentWarning)
 
 
-class ResidualStream:
-    """One shot: layers are added one by one, and come back, in order, as soon as they are known."""
+class TileLogits:
+    """The logits of one shot: layers are added one by one, and their logits follow, tile by tile."""
 
     def __init__(self, predecoder: StreamPredecoder) -> None:
         self._predecoder = predecoder
-        self._area = int(np.prod(predecoder.layout.shape[1:]))
-        self._clusters = StreamingClusters(predecoder.policy, longest_wait=LONGEST_WAIT * self._area)
+        self._area = len(predecoder.sites.of_cell)
         self._layers: dict[int, np.ndarray] = {}
-        self._cells: dict[int, np.ndarray] = {}
-        self._changes: dict[int, np.ndarray] = {}
-        self._flips: dict[int, np.ndarray] = {}
-        self._added = self._decided = self._given = 0
+        self._added = self._decided = 0
 
-    def add(self, bits: np.ndarray, cells: np.ndarray) -> list[ResidualLayer]:
-        """The next layer; what it completes.
+    def add(self, fired: np.ndarray, cells: np.ndarray, *, last: bool) -> np.ndarray:
+        """Takes the next layer; float32 `(layers, 3 * I * J)`, the logits that it completes.
 
         Args:
-            bits: uint8 0/1 (detectors of the layer,).
-            cells: int64 (detectors of the layer,): where they stand in the flattened (I, J) grid.
+            fired: int64: cells of the flattened (I, J) grid whose detectors fired.
+            cells: int64 (detectors of the layer,): cells of all of them.
+            last: the layer ends the experiment.
         """
-        self._put(bits, cells)
-        done: list[ResidualLayer] = []
-        predecoder = self._predecoder
-        if self._added < predecoder.min_rounds:  # the last layer, of data qubits, is still to come
-            return done
-        while self._added // 2 >= self._decided + predecoder.tile + predecoder.ahead:
-            done += self._advance(self._decided + predecoder.tile, ended=False)
-        return done
-
-    def end(self, bits: np.ndarray, cells: np.ndarray) -> list[ResidualLayer]:
-        """The last layer; all that have not come back yet."""
-        self._put(bits, cells)
-        if self._added - 1 < self._predecoder.min_rounds:
-            self._predecoder.warn_of_short(self._added)
-            return [self._take(layer) for layer in range(self._added)]
-        done: list[ResidualLayer] = []
-        blocks = -(-self._added // 2)
-        while self._decided < blocks:
-            done += self._advance(min(self._decided + self._predecoder.tile, blocks), ended=True)
-        return done
-
-    def _put(self, bits: np.ndarray, cells: np.ndarray) -> None:
-        layer = np.zeros((2, self._area), dtype=np.uint8)
-        layer[0, cells] = bits
+        layer = self._layers[self._added] = np.zeros((2, self._area), dtype=np.uint8)
+        layer[0, fired] = 1
         layer[1, cells] = 1
-        self._layers[self._added], self._cells[self._added] = layer, cells
-        self._changes[self._added] = np.zeros(self._area, dtype=np.uint8)
-        self._flips[self._added] = np.zeros(self._predecoder.layout.num_observables, dtype=np.uint8)
         self._added += 1
+        predecoder, parts = self._predecoder, []
+        if last:
+            short = self._added - 1 < predecoder.min_rounds
+            blocks = self._decided if short else -(-self._added // 2)
+        else:
+            blocks = max(self._decided, self._added // 2 - predecoder.ahead)
+        while self._decided + (1 if last else predecoder.tile) <= blocks:
+            parts.append(self._advance(min(self._decided + predecoder.tile, blocks), ended=last))
+        return np.concatenate(parts) if parts else np.zeros((0, 3 * self._area), dtype=np.float32)
 
-    def _advance(self, stop: int, *, ended: bool) -> list[ResidualLayer]:
-        """Decide the moves of the blocks up to `stop`."""
-        last = ended and 2 * stop >= self._added
-        committed, frontier = self._clusters.finalize(
-            self._proposed(stop, ended=ended),
-            self._pairs(stop, ended=ended),
-            fired=self._fired,
-            limit=None if last else 2 * stop * self._area,
-        )
-        self._apply(committed)
-        self._decided = stop
-        known = self._added if frontier is None else frontier // self._area
-        done = [self._take(layer) for layer in range(self._given, known)]
-        self._given = known
-        self._forget(min(known, 2 * max(0, stop - self._predecoder.halo)))
-        return done
-
-    def _apply(self, moves: Proposed) -> None:
-        """Flip what committed moves flip: their one or two detectors, and observables with the layer."""
-        for (a, b), flips in zip(moves.ends.T.tolist(), moves.tags.T, strict=True):
-            for node in {a, b}:
-                self._changes[node // self._area][node % self._area] ^= 1
-            self._flips[a // self._area] ^= flips
-
-    def _fired(self, nodes: np.ndarray) -> np.ndarray:
-        return np.array([self._layers[n // self._area][0, n % self._area] for n in nodes.tolist()], np.uint8)
-
-    def _proposed(self, stop: int, *, ended: bool) -> Proposed:
+    def _advance(self, stop: int, *, ended: bool) -> np.ndarray:
+        """The logits of the blocks up to `stop`."""
         from predecoder.inference import with_halo
 
         predecoder, start = self._predecoder, self._decided
@@ -283,33 +284,86 @@ class ResidualStream:
             start=2 * low,
             num_layers=self._added if ended else None,
         )
-        # One layer more than is decided here: measurement flips are seen in the layer after theirs.
-        slab = predecoder.slab([self._cells[t] for t in range(2 * start, min(2 * stop + 1, self._added))])
-        core = logits.reshape(3, -1, self._area)[:, 2 * (start - low) :]
-        here = np.flatnonzero(slab.layer < 2 * (stop - start))
-        of_move = core[slab.kind[here], slab.layer[here], slab.cell[here]]
-        likely = of_move > predecoder.policy.propose
-        chosen = here[likely]
-        ends = slab.ends[:, chosen] + 2 * start * self._area
-        return Proposed(of_move[likely], ends, slab.flips[:, chosen])
+        self._decided = stop
+        for t in [t for t in self._layers if t < 2 * max(0, stop - predecoder.halo)]:
+            del self._layers[t]
+        core = logits.reshape(3, -1, self._area)[:, 2 * (start - low) : min(2 * stop, self._added) - 2 * low]
+        return np.ascontiguousarray(core.swapaxes(0, 1)).reshape(-1, 3 * self._area)
 
-    def _pairs(self, stop: int, *, ended: bool) -> np.ndarray:
-        """Detections that belong together, of the hyperedges that begin in the layers decided now."""
-        hyperedges, start = self._predecoder.hyperedges, 2 * self._decided
-        if hyperedges is None:
-            return np.zeros((2, 0), dtype=np.int64)
-        bits = np.zeros((min(2 * stop, self._added) - start + hyperedges.reach, self._area), dtype=np.uint8)
-        for t in range(start, min(start + len(bits), self._added)):
-            bits[t - start] = self._layers[t][0]
-        return hyperedges.fired(bits, start=start, num_layers=self._added if ended else None)
 
-    def _take(self, layer: int) -> ResidualLayer:
-        cells = self._cells[layer]
-        left = self._layers[layer][0, cells] ^ self._changes.pop(layer)[cells]
-        return ResidualLayer(left, self._flips.pop(layer))
+class LayerLogits:
+    """The same from a network in C++, layer by layer."""
 
-    def _forget(self, before: int) -> None:
-        """Layers that neither the network nor a cluster looks at again."""
-        for held in (self._layers, self._cells):
-            for layer in [t for t in held if t < before]:
-                del held[layer]
+    def __init__(self, predecoder: StreamPredecoder, network: LayerStream, numbers: np.ndarray) -> None:
+        self._shape, self._size = predecoder.layout.shape[1:], predecoder.tables.layer_size
+        self._network, self._numbers = network, numbers
+        self._area = len(predecoder.sites.of_cell)
+        self._added = self._known = 0
+
+    def add(self, fired: np.ndarray, cells: np.ndarray, *, last: bool) -> np.ndarray:
+        """Takes the next layer; float32 `(layers, layer size)`, the logits that it completes.
+
+        Args:
+            fired, cells, last: see `TileLogits`; the network knows which cells have detectors.
+        """
+        del cells
+        grid = np.zeros(self._area, dtype=np.uint8)
+        grid[fired] = 1
+        self._added += 1
+        logits = self._network.push(grid.reshape(self._shape), last=last)
+        count = min(logits.shape[1], self._added - self._known)
+        self._known += count
+        found = np.zeros((count, self._size), dtype=np.float32)
+        found[:, self._numbers] = logits[:, :count].swapaxes(0, 1).reshape(count, len(self._numbers))
+        return found
+
+
+class ResidualStream:
+    """One shot: layers are added one by one, and come back, in order, as soon as they are known."""
+
+    def __init__(self, predecoder: StreamPredecoder) -> None:
+        self._predecoder = predecoder
+        self._logits = predecoder.begin_logits()
+        self._stage = Stage(predecoder.tables)
+        self._cells: dict[int, np.ndarray] = {}
+        self._added = self._given = 0
+
+    def add(self, bits: np.ndarray, cells: np.ndarray) -> list[ResidualLayer]:
+        """The next layer; what it completes.
+
+        Args:
+            bits: uint8 0/1 (detectors of the layer,).
+            cells: int64 (detectors of the layer,): where they stand in the flattened (I, J) grid.
+        """
+        return self._add(bits, cells, last=False)
+
+    def end(self, bits: np.ndarray, cells: np.ndarray) -> list[ResidualLayer]:
+        """The last layer; all that have not come back yet."""
+        done = self._add(bits, cells, last=True)
+        if self._stage.was_short:
+            self._predecoder.warn_of_short(self._added)
+        return done
+
+    def _add(self, bits: np.ndarray, cells: np.ndarray, *, last: bool) -> list[ResidualLayer]:
+        sites = self._predecoder.sites.of_cell
+        row = np.zeros(64 * -(-(int(sites.max()) + 1) // 64), dtype=np.uint8)
+        row[sites[cells]] = bits
+        self._cells[self._added] = cells
+        self._added += 1
+        fired = np.unpackbits(
+            np.frombuffer(self._stage.put(np.packbits(row, bitorder="little"), last), dtype=np.uint8),
+            bitorder="little",
+        )
+        here = cells[fired[sites[cells]] > 0]
+        done = []
+        for left, flips in self._stage.give_logits(self._logits.add(here, cells, last=last)):
+            where = sites[self._cells.pop(self._given)]
+            self._given += 1
+            observables = self._predecoder.layout.num_observables
+            done.append(ResidualLayer(_bits(left)[where], _bits(flips)[:observables]))
+        return done
+
+
+def _bits(packed: bytes) -> np.ndarray:
+    """uint8 0/1, LSB first."""
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), bitorder="little")

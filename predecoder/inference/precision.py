@@ -4,8 +4,8 @@
   machine gives a shot the same bits alone, in a batch, in a tile and in a stream.
 - `bfloat16`: products of bfloat16 numbers. Several times faster on GPUs and on CPUs with AMX, emulated
   elsewhere; logits depend on the machine and on a batch's size. It runs only where it is asked for.
-- `int8`: the integers that a quantized network was calibrated for. The same bits on every machine, with a
-  compiler or without one.
+- `int8`: the integers that a quantized network was calibrated for. The same bits on every machine, alone, in
+  a batch and in a stream.
 """
 
 from __future__ import annotations

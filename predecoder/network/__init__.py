@@ -3,13 +3,14 @@
 `make_network` builds the network of a configuration: `DenseConfig` (the most accurate), `SeparableConfig` (a
 tenth of the operations) or `QuantizedSeparableConfig` (the same, also in int8 once it is calibrated by
 `calibrate`). `network_config` reads any of them from a table, as in TOML. Dense ones train faster in
-`bfloat16_blocks` where the processor multiplies such numbers.
+`bfloat16_blocks` where the processor multiplies such numbers. A network may have two last convolutions:
+its own logits are those to match, `removal_network` gives the other ones.
 
 Their inputs and outputs are blocked tensors (`predecoder.blocking`); shots go to logits by an engine
 (`predecoder.inference`). This package imports torch.
 """
 
-from predecoder.network.base import Network
+from predecoder.network.base import Network, removal_network
 from predecoder.network.config import (
     DenseConfig,
     NetworkConfig,
@@ -37,4 +38,5 @@ __all__ = [
     "calibrate",
     "make_network",
     "network_config",
+    "removal_network",
 ]

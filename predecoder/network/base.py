@@ -6,6 +6,8 @@ ancillas (`blocking.py`), (T, i, j) cells: blocks, or with time_fold 1 their sin
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from abc import abstractmethod
 
@@ -17,7 +19,7 @@ from predecoder.network.config import NetworkConfig
 from predecoder.network.convolution import Convolution
 from qec import NOISE_FEATURES
 
-__all__ = ["Network"]
+__all__ = ["Network", "removal_network"]
 
 _TYPICAL_PROBABILITY = 0.01
 """About one move in a hundred is a correction at p = 0.006."""
@@ -40,14 +42,19 @@ class Network(nn.Module):
             self.noise_embedding = Convolution(8 * NOISE_FEATURES // cells, config.channels, 3)
             zero(self.noise_embedding)
         self.trunk = nn.ModuleList(self._block() for _ in range(config.residual_blocks))
-        self.head = Convolution(config.channels, MOVE_CHANNELS // cells, self._head_size)
+        self.head = self._head(MOVE_CHANNELS // cells)
         self._make_more()
-        bias = math.log(_TYPICAL_PROBABILITY / (1 - _TYPICAL_PROBABILITY))
-        nn.init.constant_(self.head.bias, bias)  # pyright: ignore[reportArgumentType]
+        self.removal_head = self._head(MOVE_CHANNELS // cells) if config.removal_head else None
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
     _head_size: int
     """Of the last convolution's kernel."""
+
+    def _head(self, outputs: int) -> Convolution:
+        head = Convolution(self.config.channels, outputs, self._head_size)
+        bias = math.log(_TYPICAL_PROBABILITY / (1 - _TYPICAL_PROBABILITY))
+        nn.init.constant_(head.bias, bias)  # pyright: ignore[reportArgumentType]
+        return head
 
     @abstractmethod
     def _block(self) -> nn.Module:
@@ -57,8 +64,21 @@ class Network(nn.Module):
         """Makes what only one family has."""
 
     @abstractmethod
+    def stream(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute what the last convolution gets, `(B, C, T, i, j)`."""
+
     def logits(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
         """Compute `forward` with the noise's part of the first layer given: see `noise_bias`."""
+        return self._blocks(self.head(self.stream(x_BCtij, noise_bias_1CTij)))
+
+    def both(
+        self, x_BCtij: torch.Tensor, noise_features_1Ftij: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute `forward`, and the logits of the removal head, which are the same where there is none."""
+        noise_bias = None if noise_features_1Ftij is None else self.noise_bias(noise_features_1Ftij)
+        x = self.stream(x_BCtij, noise_bias)
+        logits = self._blocks(self.head(x))
+        return logits, logits if self.removal_head is None else self._blocks(self.removal_head(x))
 
     def forward(
         self, x_BCtij: torch.Tensor, noise_features_1Ftij: torch.Tensor | None = None
@@ -108,6 +128,16 @@ class Network(nn.Module):
     def _blocks(self, x_BCTij: torch.Tensor) -> torch.Tensor:
         """Inverse of `_cells`."""
         return _join_layers(x_BCTij) if self.config.time_fold == 1 else x_BCTij
+
+
+def removal_network(network: Network) -> Network:
+    """Return the network whose logits say which moves to commit: a copy with that head, if it has two."""
+    if network.removal_head is None:
+        return network
+    made = copy.deepcopy(network)
+    made.config = dataclasses.replace(made.config, removal_head=False)
+    made.head, made.removal_head = copy.deepcopy(network.removal_head), None
+    return made
 
 
 def zero(convolution: nn.Conv3d) -> None:

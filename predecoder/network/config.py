@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
@@ -35,18 +35,22 @@ class _Trunk:
         residual_blocks: number of residual blocks between the first and the last convolution.
         noise_conditioned: whether the network is given `qec.DecodingProblem.noise_features`. Engines compute
             what they add once for a DEM, so that they cost nothing for a shot.
+        removal_head: whether there is a second last convolution, whose logits say which moves to commit,
+            beside the one whose logits are matched; see `removal_network`. A decoder runs one of the two.
     """
 
     channels: int = 64
     residual_blocks: int = 4
     noise_conditioned: bool = False
+    removal_head: bool = field(default=False, kw_only=True)
 
     quantized: ClassVar[bool] = False
     """Whether weights hold ranges of activations, for int8."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.noise_conditioned, bool):
-            raise ValueError(f"network noise_conditioned={self.noise_conditioned!r} is not true or false")
+        for name in ("noise_conditioned", "removal_head"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"network {name}={getattr(self, name)!r} is not true or false")
         for name in ("channels", "residual_blocks"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:

@@ -82,11 +82,11 @@ class SeparableNetwork(Network):
             return [None] * len(self.trunk)
         return self.patch_embedding(present_1CTij.contiguous(memory_format=torch.channels_last_3d))
 
-    def logits(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
-        """See `Network.logits`."""
+    def stream(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
+        """See `Network.stream`."""
         x = self._cells(x_BCtij)
         biases = self.position_biases(x[:1, x.shape[1] // 2 :])
         x = torch.relu(self.embedded(x, noise_bias_1CTij))
         for block, bias in zip(self.trunk, biases, strict=True):
             x = block(x, bias)
-        return self._blocks(self.head(x))
+        return x

@@ -105,6 +105,7 @@ class ClassLossConfig:
 
     Attributes:
         marginal_weight: of the cross-entropy to the labels, in nats per shot, beside the class's.
+        removal_weight: the same of a removal head's logits, where the network has one.
         small_gap: nats between the network's two classes below which a mined shot is kept.
         plain_gap: nats between those of plain matching from which on a shot is not looked at.
         mine_every: steps after which shots are mined with newer weights.
@@ -117,6 +118,7 @@ class ClassLossConfig:
     """
 
     marginal_weight: float = 0.02
+    removal_weight: float = 0.1
     small_gap: float = 2.0
     plain_gap: float = 6.0
     mine_every: int = 100
@@ -130,7 +132,7 @@ class ClassLossConfig:
             raise ValueError(f"class_loss teacher_weight={self.teacher_weight!r} is not from 0 to 1")
         if not self.teacher_scale > 0:
             raise ValueError(f"class_loss teacher_scale={self.teacher_scale!r} is not positive")
-        for name in ("marginal_weight", "small_gap", "plain_gap"):
+        for name in ("marginal_weight", "removal_weight", "small_gap", "plain_gap"):
             if getattr(self, name) < 0:
                 raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
         if not isinstance(self.mine_every, int) or self.mine_every < 1:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from predecoder.inference import make_engine
-from predecoder.network import Network
+from predecoder.network import Network, removal_network
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
 from predecoder.training.logical_class import ClassMatching
 from predecoder.weights import load_network
@@ -23,11 +23,16 @@ __all__ = ["ClassTeacher", "DistilledLabels"]
 
 
 class DistilledLabels:
-    """The probabilities that a trained network gives."""
+    """The probabilities that a trained network gives.
+
+    Attributes:
+        logits_are_matched: whether the network's logits for a matching are these; not so if it has two heads.
+    """
 
     def __init__(self, problem: DecodingProblem, network: Network) -> None:
         self._dem = problem.dem
-        self._teacher = make_engine(problem, network, device=torch.device("cpu"))
+        self._teacher = make_engine(problem, removal_network(network), device=torch.device("cpu"))
+        self.logits_are_matched = network.removal_head is None
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:

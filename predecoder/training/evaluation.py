@@ -21,7 +21,7 @@ from predecoder.correction import (
     automatic_policy,
     make_decision,
 )
-from predecoder.network import Network
+from predecoder.network import Network, removal_network
 from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
 __all__ = [
@@ -185,7 +185,7 @@ class PairedDecoders:
         """Compile everything once.
 
         Args:
-            network: gives logits, once for all decoders.
+            network: gives logits, once for all decoders (with a removal head, once for `predecoder+X`).
             policies: its own.
             dem: of a memory experiment.
             device: where the network runs.
@@ -194,7 +194,6 @@ class PairedDecoders:
         """
         problem = DecodingProblem.from_dem(dem)
         self._num_detectors = problem.layout.num_detectors
-        self._residual = ResidualNetwork(problem, network, device=device)
         self._plain: dict[str, sinter.CompiledDecoder] = {}
         self._decisions: dict[str, Decision] = {}
         compiled: dict[str, sinter.CompiledDecoder] = {}
@@ -208,6 +207,14 @@ class PairedDecoders:
                 self._decisions[name] = make_decision(policies, policy or automatic_policy(maker), problem)
             elif _NEURAL_MATCHING not in self._decisions:
                 self._decisions[_NEURAL_MATCHING] = MatchingDecision(problem)
+        removal = removal_network(network)
+        matched = [name for name in self._decisions if removal is network or name == _NEURAL_MATCHING]
+        removed = [name for name in self._decisions if name not in matched]
+        self._residuals = [
+            (ResidualNetwork(problem, of, device=device), names)
+            for of, names in ((network, matched), (removal, removed))
+            if names
+        ]
 
     def count(self, packed: np.ndarray, truth: np.ndarray) -> dict[str, PairedCounts]:
         """Counts by decoder.
@@ -216,8 +223,10 @@ class PairedDecoders:
             packed: detections, bit-packed uint8 `(shots, ceil(num_detectors / 8))` LSB first.
             truth: observable flips, bit-packed uint8 `(shots, ceil(num_observables / 8))` LSB first.
         """
-        residuals = self._residual.residuals(packed, list(self._decisions.values()))
-        left = dict(zip(self._decisions, residuals, strict=True))
+        left = {}
+        for residual, names in self._residuals:
+            decisions = [self._decisions[name] for name in names]
+            left |= dict(zip(names, residual.residuals(packed, decisions), strict=True))
         counts = {}
         for name, decoder in self._plain.items():
             residual, flips = left[_NEURAL_MATCHING if name == AGAINST_CORRELATED else name]

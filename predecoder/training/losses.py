@@ -21,6 +21,8 @@ __all__ = ["BatchLoss", "StageLoss"]
 class BatchLoss:
     """Losses of a batch; `total` is what is minimized.
 
+    Of a network with two heads, `marginal` is the removal head's.
+
     Attributes:
         total: scalar, in nats per move, or in nats per shot if there is a class loss.
         marginal: scalar: mean cross-entropy of existing moves to their labels, in nats per move.
@@ -41,22 +43,31 @@ class StageLoss:
         self._stage, self._streams = stage, streams
         self._matchings: dict[int, list[ClassMatching]] = {}
 
-    def __call__(self, logits: torch.Tensor, batch: Batch) -> BatchLoss:
-        """Losses of logits `(B, 24, t, i, j)`."""
+    def __call__(self, logits: torch.Tensor, batch: Batch, removal: torch.Tensor | None = None) -> BatchLoss:
+        """Losses of logits `(B, 24, t, i, j)`, and of those of a removal head, where there is one."""
         labels, mask = (
             torch.from_numpy(a).to(logits.device).permute(0, 4, 1, 2, 3) for a in (batch.labels, batch.mask)
         )
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         moves = mask.sum()
-        marginal = (losses * mask).sum() / (moves * len(logits))
+
+        def marginal_of(logits: torch.Tensor) -> torch.Tensor:
+            losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            return (losses * mask).sum() / (moves * len(logits))
+
+        matched = marginal = marginal_of(logits)
+        if removal is not None:
+            marginal = marginal_of(removal)
         if self._stage.loss == "marginal":
-            return BatchLoss(marginal, marginal)
+            return BatchLoss(matched if removal is None else matched + marginal, marginal)
         settings = self._stage.class_loss
         logical_class, of_teacher, wrong = self._of_class(logits, batch)
         total = logical_class
         if of_teacher is not None:
             total = total + settings.teacher_weight * (of_teacher - logical_class)
-        return BatchLoss(total + settings.marginal_weight * moves * marginal, marginal, logical_class, wrong)
+        total = total + settings.marginal_weight * moves * matched
+        if removal is not None:
+            total = total + settings.removal_weight * moves * marginal
+        return BatchLoss(total, marginal, logical_class, wrong)
 
     def matchings(self, index: int) -> list[ClassMatching]:
         """Those of the observables of a stream, made once."""

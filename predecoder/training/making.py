@@ -107,7 +107,7 @@ class BatchMaker:
             stream, source, name = self._streams[index], self._sources[index], self._stage.class_teacher
             of_labels = None
             if isinstance(source, DistilledLabels) and self._stage.data.network == name:
-                of_labels = source.logits
+                of_labels = source.logits if source.logits_are_matched else None
             self._class_teachers[index] = ClassTeacher(stream.problem, name, logits=of_labels)
         return self._class_teachers[index](packed)
 

@@ -99,8 +99,8 @@ class TrainingRun:
         arrays = [batch.inputs, batch.noise_features] if conditioned else [batch.inputs]
         given = [torch.from_numpy(a).to(self.device).permute(0, 4, 1, 2, 3) for a in arrays]
         with bfloat16_blocks(self.network) if settings.precision == "bfloat16" else nullcontext():
-            logits = self.network(*given)
-        losses = loss_of(logits, batch)
+            logits, removal = self.network.both(*given)
+        losses = loss_of(logits, batch, None if self.network.removal_head is None else removal)
         losses.total.backward()
         values = {name: value.detach() for name, value in vars(losses).items() if value is not None}
         shots = torch.tensor(float(len(batch.inputs)), device=self.device)
@@ -149,10 +149,13 @@ def _begin_from(network: Network, init: str) -> None:
     if not _grows_to(given.config, wanted):
         raise ValueError(
             f"init={init!r} holds {given.config}, the configuration asks for {wanted}; only residual blocks, "
-            "noise features, a patch embedding and the ranges of 'quantized-separable' can be added"
+            "noise features, a patch embedding, a removal head and the ranges of 'quantized-separable' can "
+            "be added"
         )
     ranges = ("stream_range", "hidden_range")  # measured anew when training ends
     kept = {name: value for name, value in given.state_dict().items() if name not in ranges}
+    if network.removal_head is not None and given.removal_head is None:
+        kept |= {f"removal_{name}": kept[name] for name in ("head.weight", "head.bias")}
     network.load_state_dict(network.state_dict() | kept)
 
 
@@ -162,5 +165,5 @@ def _grows_to(given: NetworkConfig, wanted: NetworkConfig) -> bool:
     dense = [table.pop("family") == "dense" for table in (have, want)]
     if dense[0] != dense[1] or have.pop("residual_blocks") > want.pop("residual_blocks"):
         return False
-    added = {name for name in ("noise_conditioned", "patch_embedding") if not have.get(name)}
+    added = {name for name in ("noise_conditioned", "patch_embedding", "removal_head") if not have.get(name)}
     return all(have[name] == want[name] for name in have if name not in added)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Bundle:
     """What a weights file holds.
 
     Attributes:
-        network: gives logits.
+        network: gives logits; of two heads, those to match.
         policies: what becomes of them.
         file: where both are from.
     """
@@ -38,6 +39,13 @@ class Bundle:
     network: Network
     policies: Policies
     file: WeightsFile
+
+    @cached_property
+    def removal_network(self) -> Network:
+        """Gives logits that say which moves to commit: `network` itself, unless it has a head for them."""
+        from predecoder.network import removal_network
+
+        return removal_network(self.network)
 
 
 def save_weights(

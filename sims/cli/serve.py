@@ -41,8 +41,6 @@ class ServeConfig:
     """File with the token that clients must present; at least 16 characters."""
     workers: int = 1
     """Decode processes; sessions are shared out over them."""
-    spares: int = 1
-    """Processes kept ready to replace one that dies."""
     state: Path | None = None
     """Folder for models and journals, of one server; left out: a temporary one that goes with the server."""
     keep_gigabytes: float = 16.0
@@ -51,7 +49,7 @@ class ServeConfig:
     """Days after which a journal that nobody wrote to is deleted from --state."""
     models: int = 256
     """Models kept in --state; the one that was not used for longest makes room for a new one."""
-    window: int = 256
+    window: int = 2048
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
     """Seconds after which a lost round is decoded as erased, or its shot abandoned."""
@@ -115,7 +113,6 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
         tls=tls,
         token=token,
         workers=at_most_cores("--workers", config.workers),
-        spares=int(not_negative("--spares", config.spares)),
         connections=positive("--connections", config.connections),
         http=None if config.http is None else _port("--http", config.http),
         state_bytes=1e9 * above_zero("--keep-gigabytes", config.keep_gigabytes),
@@ -135,7 +132,7 @@ async def _serve(config: ServerConfig) -> None:
             socket=str(config.unix) if config.unix else None,
             tcp_port=front_end.tcp_port,
             status=f"http://127.0.0.1:{front_end.http_port}/" if front_end.http_port else None,
-            workers=[handle.process.pid for handle in front_end.supervisor.workers],
+            workers=front_end.pids,
         )
         await stop.wait()
         log.info("draining")

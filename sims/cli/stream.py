@@ -158,7 +158,7 @@ def _load(config: StreamConfig, circuit: stim.Circuit) -> tuple[LoadReport, Shot
         shots, plan = _prepare(config, circuit)
         decoders = [options.build(circuit) for _ in range(config.streams)]
         for decoder in decoders:
-            decoder.warm(erasures=False, rounds=shots.shape.rounds)
+            decoder.warm(rounds=shots.shape.rounds)
         return run_in_process(decoders, shots, plan=plan, max_lag=config.max_lag), shots
     with _connect(config) as client:
         shots, plan = _prepare(config, circuit)

@@ -1,4 +1,4 @@
-"""`neural-matching` explains every shot by itself, in sinter too, with a compiler and without one."""
+"""`neural-matching` explains every shot by itself, in sinter too, with any engine."""
 
 import pickle
 import warnings

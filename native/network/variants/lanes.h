@@ -16,6 +16,15 @@
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 
+// Sums are computed where they are written: compilers would add up the products first, as in a tree, for which
+// there are not enough registers.
+#if defined(__x86_64__)
+template <class Vector>
+inline void keep_order(Vector& sum) {
+    __asm__("" : "+x"(sum));
+}
+#endif
+
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
 struct Lanes {
@@ -79,7 +88,9 @@ struct Lanes {
         return _mm256_set1_epi32(word);
     }
     static Vector dot(Vector sum, Vector hidden, Vector weights) {
-        return add(sum, _mm256_maddubs_epi16(hidden, weights));
+        sum = add(sum, _mm256_maddubs_epi16(hidden, weights));
+        keep_order(sum);
+        return sum;
     }
     static Vector widened(Vector sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
     static Vector pairs(Vector sum, Vector a, Vector b) { return add_words(sum, _mm256_madd_epi16(a, b)); }
@@ -117,7 +128,9 @@ struct Lanes {
         return _mm_set1_epi32(word);
     }
     static Vector dot(Vector sum, Vector hidden, Vector weights) {
-        return add(sum, _mm_maddubs_epi16(hidden, weights));
+        sum = add(sum, _mm_maddubs_epi16(hidden, weights));
+        keep_order(sum);
+        return sum;
     }
     static Vector widened(Vector sum) { return _mm_madd_epi16(sum, _mm_set1_epi16(1)); }
     static Vector pairs(Vector sum, Vector a, Vector b) { return add_words(sum, _mm_madd_epi16(a, b)); }

@@ -24,9 +24,11 @@ from typing import Any
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server import BuildLimits
+from decoder_service.server.building import build_decoder, tables_for
+from decoder_service.server.control import Build
 from decoder_service.server.journal import segments
-from decoder_service.server.restore import replay
+from decoder_service.server.replay import replay
 from scripts.benchmarks.service.kit import (
     Running,
     Summary,
@@ -152,7 +154,7 @@ def run(name: str, shots: list[list[bytes]], expected: list[Summary]) -> bool:
     got: list[Summary] = []
     start = time.monotonic()
     output_bytes = 2048 if name == "slow-reader" else 1 << 20
-    with server(spares=name == "kill", prune=False, output_bytes=output_bytes, **PATIENT) as running:
+    with server(prune=False, output_bytes=output_bytes, **PATIENT) as running:
         client = Noisy(running.path, resend_after=0.02)
         stream = client.open(TEXT, **OPTIONS)
         client.rng = rng if name == "noise" else None
@@ -194,7 +196,7 @@ def full_disk(shots: list[list[bytes]], expected: list[Summary]) -> bool:
         disk = Path(folder)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=True)
         try:
-            with server(state=disk / "state", spares=0, prune=False) as running:
+            with server(state=disk / "state", prune=False) as running:
                 client = running.client()
                 stream = client.open(TEXT, **OPTIONS)
                 error = "none"
@@ -236,15 +238,28 @@ def main() -> int:
     return int(not all(good))
 
 
+class Stored:
+    """What a server has stored, for `replay`."""
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
+
+    def text(self, digest: str) -> str:
+        """Of a model."""
+        return (self._models / digest).read_text()
+
+    def tables(self, build: Build) -> bytes:
+        """Built for a stream or a model."""
+        return tables_for(build, self.text, BuildLimits())
+
+
 def _replay(state: Path, session: str) -> tuple[int, int]:
     """Outputs in the journal, and how many come out otherwise when it is decoded again."""
     models = state / "models"
     count = differ = 0
     folders = (state / "archive", state / "journal")
     for path in (segment.path(folder) for folder in folders for segment in segments(folder, session, 0)):
-        for recorded, made in replay(
-            path, build=build_decoder, models=lambda digest: (models / digest).read_text()
-        ):
+        for recorded, made in replay(path, sources=Stored(models)):
             count += len(recorded)
             # The last row before a crash may have led to outputs that were not recorded any more.
             differ += list(map(without_times, recorded)) != list(map(without_times, made))

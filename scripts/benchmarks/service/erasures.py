@@ -20,7 +20,7 @@ import numpy as np
 
 from decoder_service import ClientStream, DecoderClient
 from decoder_service.protocol import Open
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server.building import build_decoder
 from qec import depolarizing, memory_circuit
 from scripts.benchmarks.erasures.table import report
 from scripts.benchmarks.service.kit import in_process, packed_rows, server, summary
@@ -47,7 +47,7 @@ def main() -> int:
     decoder = build_decoder(Open(model="0" * 64, **sizes), str(circuit))
     counts: Counter[str] = Counter()
     outputs = differ = 0
-    with server(spares=0) as running, running.client(timeout=120) as client:
+    with server() as running, running.client(timeout=120) as client:
         whole, losing = (client.open(str(circuit), **sizes) for _ in range(2))
         for chunk in range(1_000_000):
             measurements = circuit.compile_sampler(seed=SEED + chunk).sample(CHUNK)

@@ -29,7 +29,7 @@ from decoder_service.protocol import (
     encode_frame,
     encode_message,
 )
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server.building import build_decoder
 from scripts.benchmarks.service.kit import (
     in_process,
     memory,
@@ -59,7 +59,7 @@ def main() -> int:
     answers: collections.Counter[str] = collections.Counter()
     connections = closed = sent = 0
     sizes: list[int] = []
-    with server(spares=0, faults=100, linger=2.0) as running, running.client() as client:
+    with server(faults=100, linger=2.0) as running, running.client() as client:
         (pid,) = running.pids
         stream = client.open(str(CIRCUIT), **OPTIONS)
         digest = stream.opened.model if stream.opened else ""

@@ -34,7 +34,7 @@ class Running(NamedTuple):
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return [handle.process.pid for handle in self.front_end.supervisor.workers]
+        return self.front_end.pids
 
     def client(self, **options: Any) -> DecoderClient:
         """A client of this server."""
@@ -84,14 +84,12 @@ def memory(distance: int, rounds: int, p: float) -> stim.Circuit:
 
 
 def wait_until_built(running: Running) -> None:
-    """Returns once no worker builds anything any more, graphs that are not needed yet included."""
+    """Returns once nothing is built any more."""
     deadline = time.monotonic() + 600
-    for handle in running.front_end.supervisor.workers:
-        last = handle.snapshot  # it may be from before
-        while handle.snapshot is last or handle.snapshot is None or handle.snapshot.builds:
-            if time.monotonic() > deadline:
-                raise RuntimeError("a worker is still building after 600 s")
-            time.sleep(0.1)
+    while running.front_end.building:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the service is still building after 600 s")
+        time.sleep(0.1)
 
 
 def packed_rows(shots: np.ndarray, shape: StreamShape) -> list[list[bytes]]:

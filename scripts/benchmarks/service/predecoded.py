@@ -64,7 +64,7 @@ def compare(flags: argparse.Namespace, weights: str, decoder: str) -> int:
     automatic = PredecodedDecoder(windowed, weights=weights).compile_decoder_for_dem(dem=dem.flattened())
     others = automatic.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     stream = StreamDecoder(circuit, decoder=decoder, predecoder=weights, **sizes)
-    stream.warm(erasures=False, rounds=flags.rounds)
+    stream.warm(rounds=flags.rounds)
     edges = np.cumsum([0, *(stream.width(r) for r in range(flags.rounds))])
     equal = wrong = 0
     for shot, bits in enumerate(measurements):

@@ -29,7 +29,7 @@ def main() -> int:
     flags = parser.parse_args()
     circuit = memory(flags.distance, flags.shot_rounds, 0.003)
     shots = circuit.compile_sampler(seed=1).sample(SHOTS)
-    with server(spares=0) as running, running.client() as client:
+    with server() as running, running.client() as client:
         stream = client.open(str(circuit), commit=flags.distance, buffer=flags.distance)
         rows = [row for shot in packed_rows(shots, stream.shape) for row in shot]
         (pid,) = running.pids

@@ -71,7 +71,7 @@ def first_windows(distance: int, repeats: int) -> None:
     building: list[float] = []
     completing: list[float] = []
     steady: list[float] = []
-    with server(spares=0) as running, running.client(timeout=120) as client:
+    with server() as running, running.client(timeout=120) as client:
         for repeat in range(repeats):
             stream = client.open(str(circuit), commit=distance, buffer=distance)
             rows = packed_rows(circuit.compile_sampler(seed=repeat).sample(SHOTS), stream.shape)
@@ -104,7 +104,7 @@ def first_windows(distance: int, repeats: int) -> None:
 def neighbours(distance: int) -> None:
     """A fast stream alone, and beside a slow one that always has work."""
     slow_circuit, fast_circuit = memory(distance, ROUNDS, 0.005), memory(3, ROUNDS, 0.003)
-    with server(spares=0) as running, running.client(timeout=600) as other, running.client() as client:
+    with server() as running, running.client(timeout=600) as other, running.client() as client:
         stream = client.open(str(fast_circuit), commit=3, buffer=3)
         rows = packed_rows(fast_circuit.compile_sampler(seed=1).sample(SHOTS), stream.shape)
         fast = Paced(client, stream, list(itertools.chain.from_iterable(rows)))

@@ -26,7 +26,7 @@ def measure_ler(setup: Setup, *, rounds: int, p: float, errors: int, seed: int =
     """
     circuit = setup.circuit(rounds=rounds, p=p)
     stream = setup.options.build(circuit)
-    stream.warm(erasures=False, rounds=rounds)
+    stream.warm(rounds=rounds)
     whole = _batch_decoder(setup, circuit)
     shots = wrong_whole = only_stream = only_whole = 0
     for batch in itertools.count():
@@ -68,10 +68,13 @@ def _stream_frames(stream: StreamDecoder, measured: np.ndarray, rounds: int) -> 
     """uint8 (shots, bytes): what the stream says at the end of each shot."""
     widths = [*(stream.width(round) for round in range(rounds)), stream.width(rounds, final=True)]
     edges = np.cumsum([0, *widths])
+    packed = np.zeros((rounds, len(measured), -(-max(widths[:-1]) // 8)), dtype=np.uint8)
+    for row in range(rounds):
+        bits = np.packbits(measured[:, edges[row] : edges[row + 1]], axis=1, bitorder="little")
+        packed[row, :, : bits.shape[1]] = bits
     frames = []
     for number, shot in enumerate(measured):
         stream.open(number)
-        for row in range(rounds):
-            stream.push(row, shot[edges[row] : edges[row + 1]])
+        stream.push_rounds(0, packed[:, number])
         frames.append(np.frombuffer(stream.finish(shot[edges[rounds] :]).frame, dtype=np.uint8))
     return np.stack(frames)

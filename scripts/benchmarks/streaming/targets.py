@@ -129,7 +129,7 @@ def sampled(setup: Setup, *, shot_rows: int, p: float, rows: int) -> tuple[stim.
 def in_process(setup: Setup, circuit: stim.Circuit, shots: ShotSet) -> InProcess:
     """A warm decoder of the setup."""
     decoder = setup.options.build(circuit)
-    decoder.warm(erasures=False, rounds=shots.shape.rounds)
+    decoder.warm(rounds=shots.shape.rounds)
     return InProcess([decoder], shots)
 
 
@@ -159,20 +159,18 @@ def service(*flags: str) -> Iterator[Path]:
             str(path),
             "--http",
             "None",
-            "--spares",
-            "0",
             *flags,
         ]
-        log = Path(folder) / "log"
-        with log.open("w") as errors, subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
+            lines: list[str] = []
             try:
                 for line in server.stderr:
-                    errors.write(line)
+                    lines.append(line)
                     if line.startswith("{") and json.loads(line).get("event") == "ready":
                         break
                 else:
-                    raise RuntimeError(f"qecpipe serve ended: {log.read_text().strip()}")
+                    raise RuntimeError(f"qecpipe serve ended: {''.join(lines).strip()}")
                 yield path
             finally:
                 server.terminate()

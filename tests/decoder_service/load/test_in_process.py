@@ -28,7 +28,7 @@ def shots() -> ShotSet:
 def decoders() -> list[StreamDecoder]:
     found = [OPTIONS.build(CIRCUIT) for _ in range(3)]
     for decoder in found:
-        decoder.warm(erasures=False, rounds=7)
+        decoder.warm(rounds=7)
     return found
 
 

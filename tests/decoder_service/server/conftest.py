@@ -17,7 +17,7 @@ import stim
 from decoder_service.client import DecoderClient, StreamOutput
 from decoder_service.protocol import Flag, Open
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server.building import build_decoder
 from decoder_service.session import StreamShape
 
 CIRCUIT = stim.Circuit.generated(
@@ -68,7 +68,7 @@ class RunningServer:
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return [handle.process.pid for handle in self.front_end.supervisor.workers]
+        return self.front_end.pids
 
     @property
     def address(self) -> Path:
@@ -162,7 +162,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
             folder = tmp_path_factory.mktemp("serve")
             given: dict[str, Any] = {"prune": False} | (worker or {})
             config = WorkerConfig(state=str(folder / "state"), **given)
-            settings = {"unix": folder / "service.sock", "spares": 0} | settings
+            settings = {"unix": folder / "service.sock"} | settings
             running[key] = RunningServer(ServerConfig(worker=config, **settings))
         return running[key]
 

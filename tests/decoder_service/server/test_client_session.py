@@ -1,117 +1,95 @@
-"""A session's streams without a front end: what is built beside them, and a client that does not read."""
+"""A session in its thread, without a worker."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable
+import socket
+import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from decoder_service.protocol import Frame, FrameType, Open, Reload, encode_message
-from decoder_service.server import build_process
+from decoder_service.protocol import (
+    Error,
+    ErrorCode,
+    Frame,
+    FrameParser,
+    FrameType,
+    Open,
+    decode_message,
+    encode_frame,
+    encode_message,
+)
+from decoder_service.server import WorkerConfig
 from decoder_service.server.client_session import ClientSession
-from decoder_service.server.config import WorkerConfig
-from decoder_service.server.decoding import build_decoder
-from decoder_service.server.event_loop import EventLoop
 from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.models import ModelStore, UploadBudget
-from decoder_service.server.scheduler import Scheduler
-from decoder_service.server.services import Services
-from decoder_service.server.session_registry import SessionRegistry
-from decoder_service.server.state import StateFolder
-
-Done = Callable[[Any, BaseException | None], None]
+from decoder_service.server.models import UploadBudget
 
 
-class Bench:
-    """A session whose slow work is done when `run` is called, one job at a time."""
+class BrokenWorker:
+    """Fails whatever it is asked for."""
 
-    def __init__(self, state: Path, text: str, options: dict[str, Any]) -> None:
-        self.jobs: deque[tuple[Callable[[], Any], Done]] = deque()
-        config = WorkerConfig(state=str(state))
-        self.models = ModelStore(StateFolder(state), max_bytes=1 << 20, max_models=8)
-        os.close(StateFolder(state).lock())
-        services = Services(
-            config=config,
-            models=self.models,
-            uploads=UploadBudget(max_bytes=1 << 20),
-            build=build_decoder,
-            later=lambda job, done: self.jobs.append((job, done)),
-            opened=lambda session, server_stream: None,
-            closed=lambda session, server_stream: None,
-            event=lambda event, **fields: None,
-        )
-        self.session = ClientSession("0" * 32, services)
-        self.event_loop = EventLoop(output_bytes=1 << 20, busy_poll=0, lost=lambda connection: None)
-        self.scheduler = Scheduler(
-            config,
-            self.event_loop,
-            WorkerMetrics(),
-            cast(SessionRegistry, SimpleNamespace()),  # asked only where a journal fails
-            event=lambda event, **fields: None,
-        )
-        digest = self.models.put(text.encode())
-        self.tell(FrameType.OPEN, encode_message(Open(model=digest, **options)))
-        self.run()
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.metrics = WorkerMetrics()
+        self.uploads = UploadBudget(max_bytes=100)
+        self.events: list[str] = []
+        self.over = threading.Event()
 
-    def tell(self, kind: FrameType, payload: bytes) -> list[Frame]:
-        """The answers to a frame of stream 0."""
-        return self.session.handle(Frame(kind, 0, payload=payload), 0)
+    def open(self, session: ClientSession, stream: int, options: Open) -> None:
+        raise ZeroDivisionError("a fault of ours")
 
-    def run(self) -> None:
-        """The next job and what follows it."""
-        job, done = self.jobs.popleft()
-        try:
-            result = job()
-        except ValueError as error:
-            done(None, error)
-        else:
-            done(result, None)
+    def event(self, event: str, **fields: Any) -> None:
+        self.events.append(f"{event}: {fields}")
+
+    def left(self, session: ClientSession, connection: int) -> None:
+        assert connection == 7
+        self.over.set()
+
+
+def _frames(sock: socket.socket) -> list[Frame]:
+    data = b""
+    while part := sock.recv(1 << 16):
+        data += part
+    return [item for item in FrameParser().feed(data) if isinstance(item, Frame)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, kit) -> Bench:
-    return Bench(tmp_path, kit.text, kit.options)
+def worker(tmp_path: Path) -> BrokenWorker:
+    return BrokenWorker(WorkerConfig(state=str(tmp_path)))
 
 
-def test_a_reload_of_a_stream_that_ended_meanwhile_comes_to_nothing(bench: Bench) -> None:
-    """Its number may be that of another stream, which would be told of it."""
-    bench.run()
-    server_stream = bench.session.streams[0]
-    bench.tell(FrameType.RELOAD, encode_message(Reload("f" * 64)))  # is not stored
-    bench.session.close_stream(server_stream, over=True)
-    bench.session.outbox.clear()
-    while bench.jobs:
-        bench.run()
-    assert bench.session.outbox == []
-    assert server_stream.prepared is None
+def test_a_fault_of_ours_costs_the_session_and_is_logged(worker: BrokenWorker) -> None:
+    """Every OPEN once killed the worker, with all its sessions, for a NaN in a flag."""
+    session = ClientSession("0" * 32, cast(Any, worker))
+    ours, theirs = socket.socketpair()
+    with ours:
+        session.serve(theirs, 7, Frame(FrameType.HELLO))
+        ours.sendall(encode_frame(Frame(FrameType.OPEN, 3, payload=encode_message(Open(model="0" * 64)))))
+        hello, error = _frames(ours)
+    assert hello.type == FrameType.HELLO
+    assert decode_message(error.payload, Error).code is ErrorCode.INTERNAL
+    assert worker.over.wait(10)
+    assert session.failed
+    (event,) = worker.events
+    assert event.startswith("session failed")
+    assert "ZeroDivisionError: a fault of ours" in event
+    session.end()
 
 
-@pytest.mark.parametrize("completed", [3, None])
-def test_a_reload_swaps_before_the_graphs_of_erased_rounds_are_built(
-    bench: Bench, kit, monkeypatch, completed: int | None
-) -> None:
-    """They follow, however many of the old model's were built by then, and one at a time."""
-    monkeypatch.setattr(build_process, "REST", 0.0)
-    server_stream = bench.session.streams[0]
-    for _ in range(completed if completed is not None else 10**9):
-        if not bench.jobs:
-            break
-        bench.run()
-    other = kit.other.detector_error_model(decompose_errors=True)
-    bench.tell(FrameType.RELOAD, encode_message(Reload(bench.models.put(str(other).encode()))))
-    while server_stream.prepared is None:
-        bench.run()
-    assert len(bench.jobs) == 1
-    _, model = server_stream.prepared
-    windows = len(model.graphs)
-    assert windows == len({id(matcher) for matcher in model.graphs.by_key.values()})
-    assert [frame.type for frame in server_stream.work(10**9)] == [FrameType.RELOAD]
-    while bench.jobs:
-        bench.run()
-        assert len(bench.jobs) <= 1
-    assert len(model.graphs) > windows + 5
+def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(worker: BrokenWorker) -> None:
+    session = ClientSession("0" * 32, cast(Any, worker))
+    done: list[str] = []
+    session.post(lambda: done.append(threading.current_thread().name))
+    ours, theirs = socket.socketpair()
+    with ours:
+        session.serve(theirs, 7, Frame(FrameType.HELLO))
+        session.post(lambda: done.append(threading.current_thread().name))
+        session.leave(ErrorCode.SUPERSEDED, "another connection took over")
+        hello, error = _frames(ours)
+    assert (hello.type, error.type) == (FrameType.HELLO, FrameType.ERROR)
+    assert worker.over.wait(10)
+    assert done == [threading.current_thread().name, session.name[:8]]
+    session.end()
+    session.post(lambda: done.append("never"))
+    assert len(done) == 2

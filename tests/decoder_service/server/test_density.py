@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decoder_service.protocol import Flag
 from decoder_service.server.density import BASELINE_ROUNDS, EVERY, DensityMeter
-from decoder_service.session import Row
 
 
 def feed(meter: DensityMeter, bits: np.ndarray, *, shot_rounds: int = 7) -> None:
     for k, row in enumerate(bits):
         packed = np.packbits(row, bitorder="little").tobytes()
-        meter.count(Row(k // shot_rounds, k % shot_rounds, packed, 0, 0))
+        meter.count(k % shot_rounds, packed, erased=False)
 
 
 @pytest.mark.parametrize("differences", [False, True])
@@ -50,5 +48,5 @@ def test_short_shots_are_seen_and_erased_rounds_are_not() -> None:
     assert meter.take().each == bytes(16)
     lost = DensityMeter(8, differences=False)
     for k in range(50):
-        lost.count(Row(0, k, b"\0", int(Flag.ERASED), 0))
+        lost.count(k, b"\0", erased=True)
     assert lost.take().each == b""

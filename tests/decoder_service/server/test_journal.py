@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
@@ -20,21 +21,65 @@ from decoder_service.protocol import (
     encode_frame,
     without_times,
 )
+from decoder_service.server import BuildLimits, WorkerConfig
 from decoder_service.server import journal as journal_module
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server.building import build_decoder, build_of, decoder_from, reload_from, tables_for
+from decoder_service.server.client_session import ClientSession
+from decoder_service.server.control import Build
 from decoder_service.server.journal import HEAD, Journal, JournalError, Segment, read_segment, segments
-from decoder_service.server.restore import ReplayError, Restored, replay, restore
-from decoder_service.server.server_stream import ServerStream
+from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.models import UploadBudget
+from decoder_service.server.replay import ReplayError, replay
+from decoder_service.server.restore import Restored, RestoredStream, restore
+from decoder_service.server.server_stream import Position
 from decoder_service.server.state import StateFolder
-from decoder_service.session import OrderingConfig, StreamSession
 
 SESSION = "0123456789abcdef" * 2
 DIGEST = "11" * 32
 _OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
 
+class Jobs:
+    """What a session has done for it, which is nothing here."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.metrics = WorkerMetrics()
+        self.uploads = UploadBudget(max_bytes=1 << 20)
+
+    def event(self, event: str, **fields: str | int | float) -> None:
+        assert event != "session failed", fields
+
+
+class Life(NamedTuple):
+    """A session with stream 0, and what was restored of it."""
+
+    session: ClientSession
+    restored: RestoredStream | None = None
+
+    @property
+    def kept(self) -> list[Frame]:
+        assert self.restored is not None
+        return self.restored.kept
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        assert self.restored is not None
+        return self.restored.position[:2]
+
+    @property
+    def journal(self) -> Journal:
+        journal = self.session.streams[0].journal
+        assert journal is not None
+        return journal
+
+    def close(self, *, over: bool) -> None:
+        self.session.over = over
+        self.session.end()
+
+
 class Bench:
-    """A server stream without a worker, and frames to feed it."""
+    """A session without a worker or a connection, and frames to feed it."""
 
     def __init__(
         self, folder: Path, kit, *, segment_bytes: int = 1 << 30, on_gap: Literal["erase", "fail"] = "erase"
@@ -42,36 +87,57 @@ class Bench:
         self.folder, self.kit, self.segment_bytes, self.on_gap = folder, kit, segment_bytes, on_gap
         self.options = Open(model=DIGEST, on_gap=on_gap, **kit.options)
         self.models = {DIGEST: kit.text, "22" * 32: str(kit.other)}
-        self.decoder = build_decoder(self.options, kit.text)
-        self.now = 0
+        self._tables: dict[str, bytes] = {}
+        self.shape = build_decoder(self.options, kit.text).shape
+
+    def tables(self, build: Build) -> bytes:
+        if build.key not in self._tables:
+            self._tables[build.key] = tables_for(build, self.text, BuildLimits())
+        return self._tables[build.key]
+
+    def text(self, digest: str) -> str:
+        return self.models[digest]
 
     def state(self, name: str) -> StateFolder:
         state = StateFolder(self.folder / name)
         os.close(state.lock())
         return state
 
-    def fresh(self, name: str, *, keep: bool = True) -> ServerStream:
-        config = OrderingConfig(window=1000, gap_deadline=1, on_gap=self.on_gap)
-        session = StreamSession(0, self.decoder.shape, config, model=DIGEST, model_id=self.decoder.model_id)
-        server_stream = ServerStream(session, self.options, self.decoder, segment_bytes=self.segment_bytes)
-        server_stream.begin_journal(self.state(name), SESSION, keep=keep)
-        return server_stream
+    def session(self, name: str, *, keep: bool = True) -> ClientSession:
+        config = WorkerConfig(
+            state=str(self.folder / name),
+            prune=not keep,
+            window=1000,
+            gap_deadline=1e-9,
+            segment_bytes=self.segment_bytes,
+        )
+        return ClientSession(SESSION, cast(Any, Jobs(config)))
 
-    def feed(self, server_stream: ServerStream, frames: list[Frame]) -> list[Frame]:
+    def fresh(self, name: str, *, keep: bool = True) -> Life:
+        self.state(name)
+        session = self.session(name, keep=keep)
+        session.opened(
+            0, self.options, decoder_from(self.tables(build := build_of(self.options)), build, self.text)
+        )
+        return Life(session)
+
+    def feed(self, life: Life, frames: list[Frame]) -> list[Frame]:
         """One frame at a time, each with its own write, gaps erased at once."""
-        out = []
+        plane, out = life.session._plane, b""
         for frame in frames:
-            self.now += 10
-            server_stream.session.receive(frame, self.now)
-            server_stream.session.tick(self.now + 5)
-            out += [f for f in server_stream.work(10**9) if f.type in (FrameType.COMMIT, FrameType.RESULT)]
-        return out
+            plane.feed(encode_frame(frame))
+            plane.tick()
+            while plane.work():
+                life.session._handle_events()
+            life.session._handle_events()
+            out += plane.take_output()
+        return [f for f in FrameParser().feed(out) if isinstance(f, Frame) and f.type in _OUTPUTS]
 
     def frames(self, shots: int, *, lost: frozenset[tuple[int, int]] = frozenset()) -> list[Frame]:
         out = []
         for epoch, shot in enumerate(self.kit.sample(shots, seed=3)):
-            for sequence, row in enumerate(self.kit.rows(shot, self.decoder.shape)):
-                kind = FrameType.FINAL if sequence == self.decoder.shape.rounds else FrameType.ROUNDS
+            for sequence, row in enumerate(self.kit.rows(shot, self.shape)):
+                kind = FrameType.FINAL if sequence == self.shape.rounds else FrameType.ROUNDS
                 if (epoch, sequence) not in lost:
                     out.append(Frame(kind, 0, epoch, sequence, encode_block([row])))
         return out
@@ -82,21 +148,18 @@ class Bench:
         return [segment.path(folder) for segment in segments(folder, SESSION, 0)]
 
     def restore(self, name: str) -> Restored:
-        return restore(
-            StateFolder(self.folder / name),
-            SESSION,
-            0,
-            build=lambda options, text: self.decoder,
-            models=self.models.get,
-            gap_deadline=1,
-            segment_bytes=self.segment_bytes,
-            keep=True,
-        )
+        return restore(StateFolder(self.folder / name), SESSION, 0, sources=self, gap_deadline=1, keep=True)
 
-    def restored(self, name: str) -> ServerStream:
+    def restored(self, name: str) -> Life:
         restored = self.restore(name)
         assert restored.stream is not None
-        return restored.stream
+        return self.go_on(name, restored.stream)
+
+    def go_on(self, name: str, restored: RestoredStream) -> Life:
+        session = self.session(name)
+        session.add(restored)
+        session._plane.announce(0)
+        return Life(session, restored)
 
     def write(self, name: str, file: Path, data: bytes) -> Path:
         """A journal of one segment, with the name of `file`."""
@@ -128,15 +191,6 @@ def bytes_of_head(data: bytes) -> int:
     return count
 
 
-def kept(server_stream: ServerStream) -> list[Frame]:
-    """The outputs that a client may still ask for."""
-    for first in range(server_stream.session.outputs + 1):
-        frames = server_stream.session.resend(first)
-        if frames is not None:
-            return frames
-    raise AssertionError("not even those to come")
-
-
 def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
     """Every cut of the file, in the middle of a record too; the client sends again from where it is told."""
     frames = bench.frames(3, lost=frozenset({(1, 2), (2, 4)}))
@@ -150,9 +204,8 @@ def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
         path = bench.write(name, file, data[:cut])
         server_stream = bench.restored(name)
         assert path.read_bytes() == data[:cut], "nothing is repaired in place"
-        reached = server_stream.session.shape.place(server_stream.session.ordering.decoded)
-        rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= reached]
-        assert untimed(kept(server_stream)) + untimed(bench.feed(server_stream, rest)) == untimed(expected)
+        rest = [frame for frame in frames if (frame.epoch, frame.sequence) >= server_stream.reached]
+        assert untimed(server_stream.kept) + untimed(bench.feed(server_stream, rest)) == untimed(expected)
         server_stream.close(over=False)
         again = [frame for file in bench.files(name) for frame in outputs_in(file)]
         unique = {frame.sequence: frame for frame in untimed(again)}
@@ -171,27 +224,26 @@ def test_a_flipped_bit_anywhere_costs_what_it_damages(bench: Bench) -> None:
     expected = before + bench.feed(bench.restored("whole"), frames[len(shown) :])
     by_number = {frame.sequence: frame for frame in untimed(expected)}
     failed = 0
-    for at in range(0, len(data), 7):
+    for at in range(0, len(data), 11):
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 8
         name = f"flip{at}"
         path = bench.write(name, file, bytes(damaged))
         restored = bench.restore(name)
-        server_stream = restored.stream
-        assert server_stream is not None
+        assert restored.stream is not None
+        server_stream = bench.go_on(name, restored.stream)
         assert path.read_bytes() == damaged, "nothing is repaired in place"
         (line,) = restored.damage
         copy = Path(line.rpartition("copy: ")[2])
         assert copy.read_bytes() == damaged
-        outputs = kept(server_stream)
+        outputs = server_stream.kept
         abandoned = [frame for frame in outputs if frame.flags & Flag.FAILED]
         failed += len(abandoned)
         assert [frame.epoch for frame in abandoned] in ([], [2])
         for frame in untimed(outputs):
             assert frame.flags & Flag.FAILED or frame == by_number[frame.sequence]
-        assert server_stream.session.outputs >= len(before) - 2, "nothing in front of the damage is lost"
-        shape = server_stream.session.shape
-        reached = shape.place(server_stream.session.ordering.decoded)
+        assert restored.stream.position.outputs >= len(before) - 2, "nothing in front of the damage is lost"
+        reached = server_stream.reached
         assert reached >= (2, 4), "one row at its end may be sent again"
         if abandoned:
             assert abandoned[0].sequence >= len(before), "no number is used twice"
@@ -233,8 +285,8 @@ def test_a_damaged_head_of_one_segment_is_made_up_for_by_another(bench: Bench) -
         data[at] ^= 1
     last.write_bytes(data)
     again = bench.restored("heads")
-    assert untimed(kept(again)) == untimed(made)
-    assert again.session.shape.place(again.session.ordering.decoded) == (6, 0)
+    assert untimed(again.kept) == untimed(made)
+    assert again.reached == (6, 0)
 
 
 def test_lives_of_a_name_are_never_mixed(bench: Bench) -> None:
@@ -244,16 +296,15 @@ def test_lives_of_a_name_are_never_mixed(bench: Bench) -> None:
     first.close(over=True)
     assert not bench.files("lives")
     second = bench.fresh("lives")
-    assert second.journal is not None
     frames = bench.frames(1)
     made = bench.feed(second, frames[:5])
     second.close(over=False)
     again = bench.restored("lives")
-    assert untimed(kept(again)) == untimed(made)
-    assert again.session.ordering.decoded == 5
+    assert untimed(again.kept) == untimed(made)
+    assert again.reached == (0, 5)
     archive = StateFolder(bench.folder / "lives").archive
     assert {segment.generation for segment in segments(archive, SESSION)} == {0}
-    assert {segment.generation for segment in segments(second.journal.path.parent, SESSION)} == {1}
+    assert {file.name.split(".")[1] for file in bench.files("lives")} == {"000001"}
 
 
 def test_a_crash_before_a_closed_journal_is_put_away_does_not_revive_it(bench: Bench, monkeypatch) -> None:
@@ -265,8 +316,8 @@ def test_a_crash_before_a_closed_journal_is_put_away_does_not_revive_it(bench: B
     fresh = bench.fresh("closed")
     made = bench.feed(fresh, bench.frames(1)[:4])
     fresh.close(over=False)
-    assert untimed(kept(bench.restored("closed"))) == untimed(made)
     fresh = bench.restored("closed")
+    assert untimed(fresh.kept) == untimed(made)
     monkeypatch.setattr(Journal, "end", Journal.close)
     fresh.close(over=True)
     monkeypatch.undo()
@@ -290,45 +341,39 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     made = bench.feed(server_stream, [f for f in frames if f.epoch < 2 or (f.epoch == 2 and f.sequence < 3)])
     bench.feed(server_stream, [Frame(FrameType.RESET, 0, 3)])
     made += bench.feed(server_stream, [f for f in frames if 3 <= f.epoch < 6])
-    server_stream.session.request_reload(Reload("22" * 32, "circuit"))
-    server_stream.prepared = bench.decoder.prepare(str(kit.other), "circuit", separate_process=False)
-    server_stream.session.reload_prepared()
+    stream = server_stream.session.streams[0]
+    stream.wanted = Reload("22" * 32, "circuit")
+    build = build_of(bench.options, reload=stream.wanted)
+    server_stream.session.reloaded(
+        stream, reload_from(bench.tables(build), build, stream.decoder, bench.text)
+    )
     made += bench.feed(server_stream, [f for f in frames if f.epoch >= 6])
     server_stream.close(over=True)
     assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
     archive = StateFolder(tmp_path / "all").archive
     paths = [segment.path(archive) for segment in segments(archive, SESSION, 0)]
     assert len(paths) >= 3
-    pairs = [pair for path in paths for pair in replay(path, build=build_decoder, models=bench.models.get)]
+    pairs = [pair for path in paths for pair in replay(path, sources=bench)]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
 
 
-def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) -> None:
     """A record of which only a part fits is not sent, and nothing follows it in the file."""
-    server_stream = bench.fresh("full")
-    assert server_stream.journal is not None
-    left = 600
-    write = os.write
-
-    def full(fd: int, data: bytes) -> int:
-        nonlocal left
-        if not left:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        left -= (written := write(fd, data[:left]))
-        return written
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(JournalError, match="could be written"):
-        bench.feed(server_stream, bench.frames(2))
-    with pytest.raises(JournalError, match="closed"):
-        bench.feed(server_stream, bench.frames(2))
-    server_stream.close(over=False)
-    monkeypatch.undo()
+    life = bench.fresh("full")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = life.journal.size + 600
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
+    try:
+        made = bench.feed(life, bench.frames(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not life.session.streams
+    (file,) = bench.files("full")
+    assert file.stat().st_size <= full
+    assert untimed(outputs_in(file)) == untimed(made)
     again = bench.restored("full")
-    assert 0 < again.session.ordering.decoded < 16
+    assert (0, 0) < again.reached < (1, 8)
     again.close(over=False)
 
 
@@ -366,7 +411,7 @@ def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_put_away(
     server_stream.close(over=False)
     assert len(bench.files("old")) >= 5
     again = bench.restored("old")
-    assert untimed(kept(again)) == untimed(made)
+    assert untimed(again.kept) == untimed(made)
     again.close(over=False)
     monkeypatch.setattr(journal_module, "KEPT_OUTPUTS", 5)
     for keep in (False, True):
@@ -383,16 +428,17 @@ def test_a_journal_that_cannot_go_on_touches_no_other_file(
 ) -> None:
     """A failed rotation must not leave a descriptor number that another file may get."""
     server_stream = bench.fresh("rotation")
-    assert server_stream.journal is not None
+    journal = server_stream.journal
+    head = server_stream.session.streams[0].head(Position(0, 0, 0))
     monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
     with pytest.raises(JournalError, match="too many"):
-        server_stream.journal.rotate(0, server_stream.head())
+        journal.rotate(0, head)
     monkeypatch.undo()
     with (bench.folder / "other").open("wb") as other:
-        server_stream.journal.close()
-        server_stream.journal.add(Frame(FrameType.PING))
+        journal.close()
+        journal.add(Frame(FrameType.PING))
         with pytest.raises(JournalError, match="closed"):
-            server_stream.journal.flush()
+            journal.flush()
         other.write(b"mine")
     assert (bench.folder / "other").read_bytes() == b"mine"
 
@@ -414,7 +460,6 @@ def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> 
 
 def test_files_are_private(bench: Bench) -> None:
     server_stream = bench.fresh("mode")
-    assert server_stream.journal is not None
     assert server_stream.journal.path.stat().st_mode & 0o777 == 0o600
     assert server_stream.journal.path.parent.stat().st_mode & 0o777 == 0o700
     server_stream.close(over=False)

@@ -9,30 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from decoder_service.client import ServiceError
 from decoder_service.client.stream import ClientStream
-from decoder_service.protocol import Close, Frame, FrameType, Open, encode_frame, encode_message, encode_nack
+from decoder_service.protocol import (
+    Close,
+    ErrorCode,
+    Frame,
+    FrameType,
+    Open,
+    encode_frame,
+    encode_message,
+    encode_nack,
+)
 from decoder_service.protocol.payloads import NackPayload
-from decoder_service.server import control
-from decoder_service.server.builder import Builder
-from decoder_service.server.density import SHOWN, Density
-from decoder_service.server.metrics import StreamGauge
 from decoder_service.server.models import ModelLimitError, ModelStore
 from decoder_service.server.state import StateFolder
 from decoder_service.session import StreamShape
-
-
-def test_a_report_of_a_stream_fits_a_message_and_a_full_channel_delays_nobody() -> None:
-    """Hundreds of wide streams in one message killed the worker with EMSGSIZE."""
-    gauge = StreamGauge("0" * 32, 1, "ab" * 8, 1.0, 1, 1, True, Density(bytes(2 * SHOWN)))
-    ours, theirs = control.pair()
-    with ours, theirs:
-        sent = 0
-        while control.offer(ours, control.Gauge(gauge)):
-            sent += 1
-        assert sent > 10
-        received = control.receive_as_front_end(theirs)
-        assert isinstance(received, control.Gauge)
-        assert received.gauge == gauge
 
 
 def test_models_that_nobody_uses_make_room_for_new_ones(tmp_path: Path) -> None:
@@ -104,16 +96,6 @@ def test_a_stream_that_pings_and_floods_does_not_hold_up_another(serve, kit) -> 
         assert kit.summaries(list(second.outputs)) == kit.in_process(shots[:50])
 
 
-def test_a_builder_that_is_closed_ends_its_thread() -> None:
-    builder = Builder()
-    done: list[object] = []
-    builder.later(lambda: 7, lambda result, error: done.append(result))
-    while builder.jobs:
-        builder.collect()
-    builder.close()
-    assert done == [7]
-
-
 def test_a_close_is_answered_after_what_came_before_it(serve, kit) -> None:
     with serve().client() as client:
         stream = client.open(kit.text, **kit.options)
@@ -123,3 +105,25 @@ def test_a_close_is_answered_after_what_came_before_it(serve, kit) -> None:
         while not stream.closed:
             client.poll(1)
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+
+
+def test_a_disk_that_fails_an_open_costs_nobody_else_anything(serve, kit) -> None:
+    server = serve(fresh="fault")
+    worker = server.pids
+    shots = kit.sample(4, seed=63)
+    with server.client() as neighbour, server.client() as client:
+        calm = neighbour.open(kit.text, **kit.options)
+        stream = client.open(kit.text, **kit.options)
+        kit.push_all(client, stream, shots[:2])
+        journals = server.config.worker.folder.journals
+        hidden = journals.rename(journals.with_name("hidden"))
+        journals.write_text("no folder any more")  # OSErrors where there never are any
+        with pytest.raises(ServiceError) as refused:
+            client.open(kit.text, number=5, **kit.options)
+        assert refused.value.code is ErrorCode.JOURNAL_FAILED
+        journals.unlink()
+        hidden.rename(journals)
+        kit.push_all(client, stream, shots[2:])
+        kit.push_all(neighbour, calm, shots)
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+    assert server.pids == worker

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
+from decoder_service.load import LoadPlan, StreamOptions, run_service, sample_shots
 from decoder_service.protocol import (
     HEADER_BYTES,
     Error,
@@ -100,11 +101,30 @@ def test_whoever_does_not_say_hello_is_turned_away(serve, data: bytes) -> None:
     assert decode_message(frame.payload, Error).code is ErrorCode.HANDSHAKE
 
 
-def test_silence_is_cut_off(serve) -> None:
+def test_silence_is_cut_off_with_an_error(serve) -> None:
     server = serve(handshake=0.2)
     with _raw(server.address) as sock:
         sock.sendall(encode_frame(Frame(FrameType.HELLO))[:10])
-        assert _read_all(sock) == b""
+        (frame,) = FrameParser().feed(_read_all(sock))
+    assert isinstance(frame, Frame)
+    error = decode_message(frame.payload, Error)
+    assert (error.code, error.scope) == (ErrorCode.HANDSHAKE, "connection")
+    assert "no HELLO came within 0.2 s" in error.message
+
+
+def test_connections_without_a_hello_shut_nobody_out(serve, kit) -> None:
+    """64 of them did. Now the oldest of them makes room."""
+    server = serve(connections=8, half_open=4, handshake=30.0)
+    silent = [_raw(server.address) for _ in range(20)]
+    for _ in range(3):
+        with server.client() as client:
+            assert client.open(kit.text, **kit.options).opened is not None
+    (frame,) = FrameParser().feed(_read_all(silent[0]))
+    assert isinstance(frame, Frame)
+    assert decode_message(frame.payload, Error).code is ErrorCode.LIMIT
+    assert server.front_end.connections <= 4 + 1
+    for sock in silent:
+        sock.close()
 
 
 def test_connections_streams_and_models_are_limited(serve, kit) -> None:
@@ -178,6 +198,10 @@ def test_tcp_on_loopback_and_tls_with_a_token(serve, kit, tmp_path: Path) -> Non
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, shots)
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        stream.outputs.clear()
+        load = sample_shots(kit.circuit, StreamOptions(**kit.options), rows=80, seed=32)
+        plan = LoadPlan(period_ns=2e5, rows_per_shot=8, shots=100, rounds_per_block=3)
+        assert run_service(client, [stream], load, plan=plan).complete
     with pytest.raises(DisconnectedError):
         DecoderClient(("127.0.0.1", tls.front_end.tcp_port), token=TOKEN, timeout=5)
 

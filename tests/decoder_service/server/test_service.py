@@ -7,25 +7,33 @@ import random
 import resource
 import signal
 import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.client.link import send_all
 from decoder_service.protocol import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
-from decoder_service.server.decoding import build_decoder
+from decoder_service.server import BuildLimits
+from decoder_service.server.building import tables_for
+from decoder_service.server.control import Build
 from decoder_service.server.journal import segments
-from decoder_service.server.restore import replay
+from decoder_service.server.replay import replay
 
 PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
 
 
-def models(server) -> Any:
-    folder = Path(server.config.worker.state) / "models"
-    return lambda digest: (folder / digest).read_text()
+class Sources:
+    """What the server has stored, for `replay`."""
+
+    def __init__(self, server) -> None:
+        self._models = server.config.worker.folder.models
+
+    def text(self, digest: str) -> str:
+        return (self._models / digest).read_text()
+
+    def tables(self, build: Build) -> bytes:
+        return tables_for(build, self.text, BuildLimits())
 
 
 @pytest.mark.slow
@@ -44,7 +52,7 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
     assert len(files) > 2
     count = 0
     for path in files:
-        for recorded, made in replay(path, build=build_decoder, models=models(server)):
+        for recorded, made in replay(path, sources=Sources(server)):
             assert list(map(without_times, made)) == list(map(without_times, recorded))
             count += len(recorded)
     assert count == len(outputs)
@@ -75,7 +83,7 @@ def test_longer_shots_than_the_model_has(serve, kit) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["between rounds", "between shots"])
 def test_a_killed_worker_costs_nothing(serve, kit, when: str) -> None:
-    server = serve(fresh=f"killed {when}", spares=1)
+    server = serve(fresh=f"killed {when}")
     shots = kit.sample(20, seed=7)
     with server.client() as client:
         stream = client.open(kit.text, **kit.options)
@@ -119,6 +127,20 @@ def test_a_client_comes_back_and_the_old_connection_is_superseded(serve, kit) ->
         abandoned.close()
         assert b"took over" in last
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+
+
+def test_a_session_that_was_closed_is_not_resumed(serve, kit) -> None:
+    """Its journals stay, in the archive."""
+    server = serve()
+    with server.client() as client:
+        kit.push_all(client, client.open(kit.text, **kit.options), kit.sample(2, seed=2))
+    with server.client(session=client.session) as again:
+        assert not again.welcome.resumed
+        stream = again.open(kit.text, **kit.options)
+        assert (stream.opened.epoch, stream.opened.outputs) == (0, 0)
+        again.sock.close()
+        again.reconnect()
+        assert again.welcome.resumed
 
 
 class ChaoticClient(DecoderClient):
@@ -311,7 +333,7 @@ def test_streams_do_not_see_each_other(serve, kit) -> None:
                 client.finish(stream, lines[n][-1])
         for n, (_, stream) in enumerate(streams):
             assert kit.summaries(list(stream.outputs)) == kit.in_process(shots[n])
-        sessions = [len(handle.sessions) for handle in server.front_end.supervisor.workers]
+        sessions = [len(worker.sessions) for worker in server.front_end.supervisor.workers]
         assert sessions == [1, 1]
 
 

@@ -31,7 +31,7 @@ def test_the_page_shows_backlog_latency_density_and_drift(serve, kit, tmp_path: 
     assert "<b>100</b><span>shots</span>" in shown
     assert "<b>700</b><span>rounds</span>" in shown
     assert f">{client.session[:8]}/0</span>" in shown
-    assert "backlog 0 of 256" in shown
+    assert "backlog 0 of 2048" in shown
     assert shown.count('title="stabilizer ') == stream.shape.bits(1)
     assert "learning its baseline" in shown
     for stage in ("queue", "decode", "total"):

@@ -1,121 +1,153 @@
-"""Who takes the place of a worker that died, and when: with workers that are only sockets."""
+"""Processes of a server: replaced when they end or hang, and ended with it."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from decoder_service.server import control, supervisor
-from decoder_service.server.backoff import FIRST, SERVED
-from decoder_service.server.config import WorkerConfig
-from decoder_service.server.supervisor import Supervisor, WorkerHandle
+from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
+from decoder_service.server import status
+from decoder_service.server.supervisor import FIRST, MOST, backoff
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
+
+async def main():
+    folder = Path(sys.argv[1])
+    config = ServerConfig(worker=WorkerConfig(state=str(folder / "state")), unix=folder / "s")
+    async with ServerFrontEnd(config) as server:
+        print(*server.pids, server._processes.pid, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
 
 
-class Fakes:
-    """Starts workers that do what the test says, at times that it says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
-        self._theirs: dict[int, socket.socket] = {}
-        monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(supervisor.subprocess, "Popen", self._popen)
-        monkeypatch.setattr(control, "pair", self._pair)
-        self._last: socket.socket | None = None
-
-    async def ready(self, handle: WorkerHandle) -> None:
-        """The worker says that it is ready."""
-        control.send(self._end(handle), control.Ready(1))
-        await asyncio.sleep(0.01)
-
-    async def dies(self, handle: WorkerHandle) -> None:
-        """The worker is gone."""
-        self._end(handle).close()
-        await asyncio.sleep(0.01)
-
-    def _end(self, handle: WorkerHandle) -> socket.socket:
-        return self._theirs[id(handle.process)]
-
-    def _pair(self) -> tuple[socket.socket, socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._last = theirs.dup()
-        return ours, theirs
-
-    def _popen(self, command: list[str], **options: object) -> SimpleNamespace:
-        process = SimpleNamespace(pid=1, kill=lambda: None, wait=lambda: -9, poll=lambda: -9)
-        assert self._last is not None
-        self._theirs[id(process)] = self._last
-        return process
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
-def _run(
-    monkeypatch: pytest.MonkeyPatch, story: Callable[[Fakes, Supervisor], Awaitable[None]], *, spares: int
-) -> None:
-    async def main() -> None:
-        fakes = Fakes(monkeypatch)
-        tested = Supervisor(WorkerConfig(state=""), workers=1, spares=spares)
-        starting = asyncio.create_task(tested.start(-1))
-        await asyncio.sleep(0.01)
-        await fakes.ready(tested.workers[0])
-        await starting
-        await story(fakes, tested)
-        await tested.drain(0.0)
-        for end in fakes._theirs.values():
-            end.close()
-
-    asyncio.run(main())
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
-def test_a_worker_serves_from_the_time_that_it_is_ready(monkeypatch) -> None:
-    """The time that it takes to start once counted, which was enough to be started again for ever at once."""
-
-    async def story(fakes: Fakes, tested: Supervisor) -> None:
-        for death in range(3):
-            fakes.now += 2 * SERVED  # it starts
-            await fakes.ready(tested.workers[0])
-            fakes.now += SERVED / 10
-            await fakes.dies(tested.workers[0])
-            assert tested.restart_delay == [0.0, FIRST, 2 * FIRST][death]
-            await asyncio.sleep(tested.restart_delay)
-        fakes.now += 2 * SERVED
-        await fakes.dies(tested.workers[0])  # it never was ready
-        assert tested.restart_delay == 4 * FIRST
-
-    _run(monkeypatch, story, spares=0)
+def come_back(client) -> None:
+    for _ in range(200):
+        try:
+            client.reconnect()
+        except (DisconnectedError, ServiceError):
+            time.sleep(0.05)
+            continue
+        return
+    raise AssertionError("the session did not come back")
 
 
-def test_a_spare_that_is_ready_steps_in_at_once(monkeypatch) -> None:
-    """However often workers of this place have died; only the start of a new spare has to wait."""
-
-    async def story(fakes: Fakes, tested: Supervisor) -> None:
-        for death in range(3):
-            worker = tested.workers[0]
-            await fakes.ready(tested._spares[0])
-            await fakes.dies(worker)
-            assert tested.restart_delay == [0.0, FIRST, 2 * FIRST][death]
-            assert tested.workers[0] is not worker
-            assert not tested.workers[0].lost
-            assert len(tested._spares) == (not tested.restart_delay)
-            await asyncio.sleep(tested.restart_delay + 0.05)
-            assert len(tested._spares) == 1
-
-    _run(monkeypatch, story, spares=1)
+def test_waits_double_up_to_a_bound() -> None:
+    waits = [backoff(ends) for ends in range(1, 41)]
+    assert waits[:4] == [0.0, FIRST, 2 * FIRST, 4 * FIRST]
+    assert max(waits) == waits[-1] == MOST
 
 
-def test_a_spare_that_gets_ready_steps_in_for_a_worker_that_waits(monkeypatch) -> None:
-    async def story(fakes: Fakes, tested: Supervisor) -> None:
-        late = tested._spares[1]
-        await fakes.ready(tested._spares[0])
-        await fakes.dies(tested.workers[0])  # the first spare steps in
-        await fakes.dies(tested.workers[0])
-        assert tested.workers[0].lost
-        await fakes.ready(late)
-        assert tested.workers[0] is late
-        await asyncio.sleep(FIRST + 0.05)
-        assert tested.workers[0] is late
-        assert len(tested._spares) == 2
+def test_a_worker_that_dies_again_and_again_is_started_ever_more_seldom(serve) -> None:
+    server = serve(fresh="dies")
+    front_end = server.front_end
+    deadline = time.monotonic() + 60
+    while front_end.restart_delay < 2 * FIRST:
+        assert time.monotonic() < deadline
+        for pid in front_end.pids:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    assert front_end.restarts >= 3
+    page = status.prometheus_text(front_end).decode()
+    assert f"qecpipe_worker_restart_delay_seconds {front_end.restart_delay}" in page
+    wait_for(lambda: bool(front_end.pids))
+    with server.client() as client:
+        assert client.welcome.resumed is False
 
-    _run(monkeypatch, story, spares=2)
+
+def test_a_stopped_worker_is_replaced_and_its_sessions_go_on(serve, kit) -> None:
+    """SIGSTOP: it hung its sessions, and most new ones, and nothing was said of it."""
+    server = serve(fresh="stopped", deadline=1.5)
+    shots = kit.sample(4, seed=70)
+    with server.client(timeout=10) as client:
+        stream = client.open(kit.text, **kit.options)
+        kit.push_all(client, stream, shots[:2])
+        (worker,) = server.pids
+        os.kill(worker, signal.SIGSTOP)
+        wait_for(lambda: bool(server.pids) and server.pids != [worker])
+        assert not alive(worker)
+        come_back(client)
+        kit.push_all(client, stream, shots[2:])
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+    assert server.front_end.restarts == 1
+
+
+@pytest.mark.slow
+def test_a_watcher_that_is_killed_is_replaced_with_all_it_started(serve, kit) -> None:
+    server = serve(fresh="watcher")
+    shots = kit.sample(4, seed=71)
+    with server.client(timeout=10) as client:
+        stream = client.open(kit.text, **kit.options)
+        kit.push_all(client, stream, shots[:2])
+        (worker,) = server.pids
+        os.kill(server.front_end._processes.pid, signal.SIGKILL)
+        wait_for(lambda: not alive(worker))
+        come_back(client)
+        kit.push_all(client, stream, shots[2:])
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_started_again_goes_on_where_it_was(kit, tmp_path: Path) -> None:
+    shots = kit.sample(6, seed=72)
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        client = DecoderClient(tmp_path / "s", timeout=60)
+        stream = client.open(kit.text, **kit.options)
+        kit.push_all(client, stream, shots[:3])
+        *rounds, final = kit.rows(shots[3], stream.shape)
+        for row in rounds[:4]:
+            client.push(stream, row)
+        client.sync(stream)
+        server.kill()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        server.stdout.readline()  # the lock of the killed one is free, and its socket replaced
+        come_back(client)
+        assert client.welcome.resumed
+        for row in rounds[4:]:
+            client.push(stream, row)
+        client.finish(stream, final)
+        kit.push_all(client, stream, shots[4:])
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        client.close()
+        server.kill()
+
+
+def test_all_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        pids = list(map(int, server.stdout.readline().split()))
+        assert len(pids) == 2
+        assert all(map(alive, pids))
+        server.kill()
+    wait_for(lambda: not any(map(alive, pids)), 10.0)

@@ -8,7 +8,7 @@ import stim
 
 from decoder_service.streaming.commits import Flag
 from decoder_service.streaming.stream_decoder import StreamDecoder
-from global_decoders.windows import WindowedDecoder
+from global_decoders.windows import WindowedDecoder, graphs
 
 Mode = Literal["sliding", "parallel"]
 
@@ -64,11 +64,24 @@ def test_a_few_erased_rounds_cost_little(kit) -> None:
     assert wrong[1] <= 1.2 * wrong[0]
 
 
-def test_warm_builds_everything_that_one_erased_round_needs(kit) -> None:
+def test_windows_with_erased_rounds_are_bounded(kit, monkeypatch) -> None:
     experiment = kit.experiment(41, shots=3)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3)
-    decoder.warm()
-    built = decoder.warm(erasures=False)
-    for r in (0, 7, 20):
-        kit.stream(decoder, experiment.measurements[0], 41, erased=frozenset([r]))
-    assert decoder.warm(erasures=False) == built
+    windows = decoder.warm()
+    kit.stream(decoder, experiment.measurements[0], 41, erased=frozenset([20]))
+    native = decoder._model.graphs.native
+    several, size = native.num_erased, native.erased_bytes
+    assert 2 <= several <= 4
+    monkeypatch.setattr(graphs, "MOST_ERASED_BYTES", 2 * size)
+    bounded = StreamDecoder(experiment.circuit, commit=3, buffer=3)
+    for r in range(1, 40, 3):  # windows alike, at other places: their graphs are shared
+        kit.stream(bounded, experiment.measurements[1], 41, erased=frozenset([r]))
+    for r in range(3, 30):
+        lost = frozenset([r, r + 1, r + 5])
+        expected = kit.stream(decoder, experiment.measurements[2], 41, erased=lost)
+        found = kit.stream(bounded, experiment.measurements[2], 41, erased=lost)
+        assert found[0].frame == expected[0].frame
+        native = bounded._model.graphs.native
+        assert native.erased_bytes <= 2 * size
+    assert 2 <= native.num_erased < decoder._model.graphs.native.num_erased
+    assert len(bounded._model.graphs) <= windows

@@ -14,13 +14,13 @@ from predecoder.correction import automatic_policy, make_decision
 from qec import DecodingProblem
 
 
-def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> CompiledPredecoded:
-    """The default network with a stream's policy, on whole shots."""
-    bundle, problem = load_bundle("default"), DecodingProblem.from_dem(dem)
+def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel, weights: str) -> CompiledPredecoded:
+    """A network with a stream's policy, on whole shots."""
+    bundle, problem = load_bundle(weights), DecodingProblem.from_dem(dem)
     policy = automatic_policy(windowed, stream=True)
     return CompiledPredecoded(
         problem,
-        bundle.network,
+        bundle.removal_network,
         windowed.compile_decoder_for_dem(dem=dem),
         device=torch.device("cpu"),
         decision=make_decision(bundle.policies, policy, problem),
@@ -28,19 +28,27 @@ def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel) -> Com
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
-@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
-def test_streams_equal_whole_shots(kit, mode: Literal["sliding", "parallel"], inner: str) -> None:
+@pytest.mark.parametrize(
+    ("inner", "weights"),
+    [
+        ("pymatching", "default"),
+        ("pymatching-correlated", "default"),
+        ("pymatching", "realtime"),  # in int8
+        ("pymatching-correlated", "fast"),  # with noise features
+    ],
+)
+def test_streams_equal_whole_shots(
+    kit, mode: Literal["sliding", "parallel"], inner: str, weights: str
+) -> None:
     """One decoder for measurements of 5 to 40 rounds: shorter and longer than the network sees.
 
     Before correlated matching the network's policy is complete: it leaves nothing of the clusters it takes.
     """
-    decoder = StreamDecoder(
-        kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder="default"
-    )
+    decoder = StreamDecoder(kit.circuit(30), commit=3, buffer=3, mode=mode, decoder=inner, predecoder=weights)
     windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode=mode)
     for rounds in (5, 40):
         experiment = kit.experiment(rounds, shots=12)
-        expected = _whole_shots(windowed, experiment.dem).decode_shots_bit_packed(
+        expected = _whole_shots(windowed, experiment.dem, weights).decode_shots_bit_packed(
             bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
         )
         for bits, answer in zip(experiment.measurements, expected, strict=True):
@@ -70,7 +78,7 @@ def test_the_network_is_part_of_the_models_name(kit) -> None:
 def test_erased_rounds_and_a_reload_go_through(kit) -> None:
     experiment = kit.experiment(40, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, predecoder="default")
-    decoder.warm(erasures=False)
+    decoder.warm()
     decoder.open(0)
     start, upto = 0, []
     for r in range(40):

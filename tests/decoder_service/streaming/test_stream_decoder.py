@@ -1,6 +1,7 @@
 """A stream gives the answers of whole shots in windows, bit for bit, however long, lossy or reloaded."""
 
-from typing import Literal
+import itertools
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -68,19 +69,67 @@ def test_commits_advance_to_the_end_and_come_early(kit, mode: Mode) -> None:
     assert all(c.shot == 7 and c.model == decoder.model and c.time_in < c.time_out for c in commits)
 
 
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+def test_rounds_may_come_in_blocks(kit, mode: Mode, inner: str) -> None:
+    """Also erased ones, and of other widths; each block gives the commits of its rounds."""
+    experiment = kit.experiment(37, shots=6)
+    options: dict[str, Any] = {"commit": 3, "buffer": 3, "mode": mode, "decoder": inner, "clock": lambda: 0}
+    random = np.random.default_rng(3)
+    for given, shots in (
+        (experiment.circuit, experiment.measurements),
+        (experiment.dem, experiment.detections),
+    ):
+        one, blocks = (StreamDecoder(given, **options) for _ in range(2))
+        for bits in shots.astype(np.uint8):
+            lost = random.random(37) < 0.1
+            expected, early = kit.stream(one, bits, 37, erased=frozenset(np.flatnonzero(lost).tolist()))
+            widths = [blocks.width(r) for r in range(37)]
+            edges = np.cumsum([0, *widths])
+            rows = np.zeros((37, -(-max(widths) // 8)), dtype=np.uint8)
+            for r, (start, stop) in enumerate(itertools.pairwise(edges)):
+                row = np.packbits(bits[start:stop], bitorder="little")
+                rows[r, : len(row)] = row
+            blocks.open(0)
+            commits: list[Commit] = []
+            for start, stop in itertools.pairwise([0, 1, 3, 20, 37]):
+                commits += blocks.push_rounds(start, rows[start:stop], lost[start:stop])
+            assert commits == early
+            assert blocks.finish(bits[edges[-1] :]) == expected
+
+
+def test_blocks_that_do_not_fit_change_nothing(kit) -> None:
+    decoder = StreamDecoder(kit.circuit(20), commit=3, buffer=3)
+    decoder.open(0)
+    decoder.push_rounds(0, np.zeros((4, 1), dtype=np.uint8))
+    wide = np.zeros((3, 2), dtype=np.uint8)
+    wide[2, 1] = 1
+    for rows, erased, named in (
+        (np.zeros(4, dtype=np.uint8), None, r"packed_rows of uint8 and shape \(4,\)"),
+        (np.zeros((2, 1), dtype=np.int64), None, "packed_rows of int64"),
+        (np.zeros((2, 0), dtype=np.uint8), None, "round 4 has 0 bytes; 1 are due for its 8 bits"),
+        (np.zeros((2, 1), dtype=np.uint8), np.zeros(3, dtype=bool), r"erased has shape \(3,\)"),
+        (wide, None, "round 6 has bits set behind its 8"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            decoder.push_rounds(4, rows, erased)
+    with pytest.raises(ValueError, match="round 3 was pushed but round 4 is due"):
+        decoder.push_rounds(3, wide[:2])
+    wide[2, 1] = 0
+    assert [c.upto_round for c in decoder.push_rounds(4, wide)] == [3]
+    assert decoder.push_rounds(7, wide[:0]) == []
+
+
 def test_memory_of_a_shot_is_bounded(kit) -> None:
     decoder = StreamDecoder(kit.circuit(20), commit=2, buffer=2)
     decoder.warm()
-    graphs = decoder.warm(erasures=False)
+    graphs = decoder.warm()
     decoder.open(0)
     for r in range(3000):
         decoder.push(r, np.zeros(decoder.width(r), dtype=np.uint8))
-    state = decoder._state
-    assert state is not None
-    assert state._syndrome.columns.stop - state._syndrome.columns.first <= 6
-    assert not state._syndrome._later
+    assert decoder._stream.held_layers <= 8
     decoder.reset()
-    assert decoder.warm(erasures=False) == graphs
+    assert decoder.warm() == graphs
 
 
 def test_reset_forgets_the_shot(kit) -> None:
@@ -171,7 +220,7 @@ def test_long_circuits_of_any_length_are_read_from_a_few_rounds(rounds: int) -> 
         "surface_code:rotated_memory_x", distance=3, rounds=rounds, after_clifford_depolarization=0.003
     )
     decoder = StreamDecoder(circuit, commit=3, buffer=3)
-    decoder.warm(erasures=False, rounds=rounds)
+    decoder.warm(rounds=rounds)
     bits = circuit.compile_sampler(seed=rounds).sample(1)[0]
     decoder.open(0)
     start = 0

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pymatching
 import pytest
 import stim
 
 import qec
 from global_decoders import make_decoder
+from global_decoders.windows import LayeredDem, Window, WindowDem, cut
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,44 @@ def sampled() -> Callable[..., Shots]:
         return Shots(dem, detections, flips)
 
     return sample
+
+
+class ReferenceWindows:
+    """Windows in NumPy and PyMatching, one shot and one window at a time, by the rules in words."""
+
+    def __init__(self, layers: LayeredDem, windows: list[Window], *, correlated: bool) -> None:
+        self.layers, self.windows = layers, windows
+        self.dems = [cut(layers, window) for window in windows]
+        self.matchings = [self.matching(dem, correlated=correlated) for dem in self.dems]
+        self.correlated = correlated
+
+    @staticmethod
+    def matching(dem: WindowDem, *, correlated: bool) -> pymatching.Matching:
+        matching = pymatching.Matching.from_detector_error_model(
+            stim.DetectorErrorModel(dem.text), enable_correlations=correlated
+        )
+        matching.ensure_num_fault_ids(dem.num_fault_ids)
+        return matching
+
+    def frames(self, bits: np.ndarray) -> list[np.ndarray]:
+        """Flips uint8 0/1 (observables,) of one shot after each window; uint8 0/1 (detectors,), by layers."""
+        places = [(t, site) for t in range(self.layers.num_layers) for site in self.layers.kind(t).sites]
+        fired = {place: int(bit) for place, bit in zip(places, bits, strict=True)}
+        frame = np.zeros(self.layers.num_observables, dtype=np.uint8)
+        frame[list(self.layers.certain_observables)] = 1
+        found = []
+        for window, dem, matching in zip(self.windows, self.dems, self.matchings, strict=True):
+            read = np.array([fired[window.start + t, site] for t, site in dem.inputs], dtype=np.uint8)
+            read[list(dem.certain_inputs)] ^= 1
+            flips = matching.decode(read, enable_correlations=self.correlated).astype(np.uint8)
+            flips[list(dem.certain_flips)] ^= 1
+            frame = frame ^ flips[: dem.num_observables]
+            for (t, site), flip in zip(dem.artificial_defects, flips[dem.num_observables :], strict=True):
+                fired[window.start + t, site] ^= int(flip)
+            found.append(frame)
+        return found
+
+
+@pytest.fixture(scope="session")
+def reference() -> type[ReferenceWindows]:
+    return ReferenceWindows

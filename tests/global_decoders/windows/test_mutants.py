@@ -10,8 +10,8 @@ from global_decoders.windows import (
     CompiledWindows,
     LayeredDem,
     Window,
+    WindowGraph,
     WindowGraphs,
-    WindowMatcher,
     assert_committed_once,
     windows_of,
 )
@@ -84,14 +84,14 @@ def test_committing_twice_is_caught(shots) -> None:
 
 
 def test_artificial_defects_not_handed_on_are_caught(shots, monkeypatch) -> None:
-    decode = WindowMatcher.decode
+    decoder = WindowGraph.decoder
 
-    def without_defects(self: WindowMatcher, detections: np.ndarray) -> np.ndarray:
-        flips = decode(self, detections)
-        flips[:, self.places.num_observables :] = 0
-        return flips
+    def without_defects(self: WindowGraph, **sizes: int) -> object:
+        own = self.flips < self.places.num_observables
+        starts = np.concatenate([[0], np.cumsum(own)])[self.starts].astype(np.int32)
+        return decoder(dataclasses.replace(self, flips=self.flips[own], starts=starts), **sizes)
 
-    monkeypatch.setattr(WindowMatcher, "decode", without_defects)
+    monkeypatch.setattr(WindowGraph, "decoder", without_defects)
     whole, windowed = _counts(shots, Window, commit=1, buffer=5)
     assert windowed > 1.15 * whole
 

@@ -16,9 +16,11 @@ from predecoder.correction import (
     StreamPredecoder,
     ThresholdPolicy,
 )
-from predecoder.correction.clusters import LONGEST_WAIT
+from predecoder.correction.streaming import TileLogits
 
 CPU = torch.device("cpu")
+LONGEST_WAIT = 64
+"""Layers that an open cluster may hold back (native/streams/stage.h)."""
 
 
 def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[ResidualLayer]:
@@ -34,18 +36,26 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
 
 
 def _stream(
-    model, network, policy: ThresholdPolicy, *, tile: int = 2, min_rounds: int = 1
+    model, network, policy: ThresholdPolicy, *, tile: int = 2, min_rounds: int = 1, native: bool = True
 ) -> StreamPredecoder:
     layers = LayeredDem.from_dem(model.dem.flattened())
     return StreamPredecoder(
-        *(model.problem, network), policy=policy, layers=layers, device=CPU, tile=tile, min_rounds=min_rounds
+        *(model.problem, network),
+        policy=policy,
+        layers=layers,
+        device=CPU,
+        tile=tile,
+        min_rounds=min_rounds,
+        native=native,
     )
 
 
-def _whole(model, network, policy: ThresholdPolicy, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _whole(
+    model, network, policy: ThresholdPolicy, shots: np.ndarray, *, native: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
     layout = model.layout
-    whole = ResidualNetwork(model.problem, network, device=CPU, native=False)
+    whole = ResidualNetwork(model.problem, network, device=CPU, native=native)
     rule = ClusterDecision(model.problem, policy)
     packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]
     residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
@@ -75,16 +85,18 @@ def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile
 
 @pytest.mark.parametrize(("distance", "rounds"), [(3, 2), (3, 24), (5, 9)])
 @pytest.mark.parametrize("patch_embedding", [0, 6])
+@pytest.mark.parametrize("native", [False, True])
 def test_a_stream_through_a_separable_network_is_the_whole_volume(
-    model, separable_network, distance, rounds, patch_embedding
+    model, separable_network, distance, rounds, patch_embedding, native
 ) -> None:
+    """In torch, and in C++."""
     m, network = model(distance, rounds, "x"), separable_network(rounds, patch_embedding=patch_embedding)
     policy = ThresholdPolicy(-3.0, 3.0)
     random = np.random.default_rng(rounds)
     shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
-    left, flips = _whole(m, network, policy, shots)
+    left, flips = _whole(m, network, policy, shots, native=native)
     for shot, bits, flipped in zip(shots, left, flips, strict=True):
-        layers = _streamed(_stream(m, network, policy, tile=1), m.layout, shot)
+        layers = _streamed(_stream(m, network, policy, tile=1, native=native), m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 
@@ -145,7 +157,8 @@ def test_layers_come_back_within_the_latency_and_memory_is_bounded(model, random
     for t in range(300):
         back += len(stream.add(random.integers(0, 2, len(bulk), dtype=np.uint8), bulk))
         assert t + 1 - back <= predecoder.latency
-        assert len(stream._layers) <= predecoder.latency + 2 * predecoder.halo + 2
+        assert isinstance(stream._logits, TileLogits)
+        assert len(stream._logits._layers) <= predecoder.latency + 2 * predecoder.halo + 2
 
 
 def test_a_cluster_without_end_is_given_up(model, random_network) -> None:

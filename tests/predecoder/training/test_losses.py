@@ -82,3 +82,20 @@ def test_the_teacher_and_the_truth_are_weighed(taught, random_network):
     without = StageLoss(alone, streams)(logits, dataclasses.replace(batch, teacher_gaps=None))
     assert float(without.total) == totals[0.0]
     assert float(without.wrong) == float(losses[1.0].wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_of_two_heads_one_learns_the_class_and_the_other_the_marginals(taught, random_network):
+    """Losses add, and each head has the gradient of its own."""
+    batch, streams = _batch(taught), expand_tasks(taught.tasks)[0]
+    settings = dataclasses.replace(taught.class_loss, marginal_weight=0.0, removal_weight=0.3)
+    loss_of = StageLoss(dataclasses.replace(taught, class_loss=settings), streams)
+    logits, removal = (_logits(random_network(k), batch).detach().requires_grad_() for k in (4, 5))
+    alone, both = loss_of(logits, batch), loss_of(logits, batch, removal)
+    of_removal = StageLoss(dataclasses.replace(taught, loss="marginal"), streams)(removal, batch)
+    assert torch.equal(both.marginal, of_removal.marginal)
+    moves = float(batch.mask.sum())
+    torch.testing.assert_close(both.total, alone.total + 0.3 * moves * of_removal.total)
+    first, second = torch.autograd.grad(both.total, [logits, removal])
+    assert torch.equal(first, torch.autograd.grad(alone.total, logits)[0])
+    (own,) = torch.autograd.grad(of_removal.total, removal)
+    torch.testing.assert_close(second, 0.3 * moves * own)

@@ -10,6 +10,7 @@ import torch
 from predecoder.network import QuantizedSeparableConfig, QuantizedSeparableNetwork, SeparableConfig
 from predecoder.training import ClassLossConfig, OptimizerConfig, TaskConfig, TrainConfig, train, train_stage
 from predecoder.training.batches import batches, sample_inputs
+from predecoder.training.losses import StageLoss
 from predecoder.training.run import TrainingRun
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import expand_tasks
@@ -104,6 +105,31 @@ def test_added_residual_blocks_begin_as_the_identity(stage, model, random_networ
     other = dataclasses.replace(longer, channels=16)
     with pytest.raises(ValueError, match="only residual blocks, noise features, a patch embedding"):
         TrainingRun(dataclasses.replace(run.stage, network=other), device=torch.device("cpu"))
+
+
+def test_a_removal_head_begins_as_the_other_one_and_both_are_trained(stage, random_network, tmp_path):
+    """From weights with one head; afterwards the heads differ, and the file has both."""
+    given = random_network(1)
+    save_weights(given, tmp_path / "given.safetensors", {})
+    two = dataclasses.replace(
+        stage,
+        network=dataclasses.replace(given.config, removal_head=True),
+        init=str(tmp_path / "given.safetensors"),
+        loss="logical-class",
+    )
+    run = TrainingRun(two, device=torch.device("cpu"))
+    x = torch.randn(2, 16, 3, 4, 4)
+    with torch.no_grad():
+        assert all(torch.equal(logits, given(x)) for logits in run.network.both(x))
+    streams = expand_tasks(two.tasks)[0]
+    batch = next(batches(two, steps=range(1)))
+    run.update(batch, StageLoss(two, streams))
+    heads = [run.network.head.weight, run.network.removal_head.weight]  # pyright: ignore
+    assert not any(torch.equal(head, given.head.weight) for head in heads)
+    assert not torch.equal(*heads)
+    save_weights(run.network, tmp_path / "two.safetensors", {})
+    again = load_network(tmp_path / "two.safetensors")
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in run.network.state_dict().items())
 
 
 @pytest.mark.parametrize("separable", [False, True])

@@ -125,7 +125,7 @@ SERVE = ("serve", "--socket", "out")
         ((*STREAM, "c.stim", "--tcp", "h:1", "--tls-ca", "absent"), "absent: No such file or directory"),
         ((*STREAM, "c.stim", "--tcp", "h:1", "--tls-ca", "empty.pem"), "empty.pem holds no certificates"),
         ((*SERVE, "--workers", "100000"), "--workers is 100000"),
-        ((*SERVE, "--spares", "-1"), "--spares is -1; it must be 0 or more"),
+        ((*SERVE, "--models", "0"), "--models is 0; it must be at least 1"),
         ((*SERVE, "--connections", "0"), "--connections is 0"),
         ((*SERVE, "--gap-deadline", "nan"), "--gap-deadline is nan; it must be above 0"),
         ((*SERVE, "--http", "70000"), "--http is 70000; a port is 0 to 65535"),

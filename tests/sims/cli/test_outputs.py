@@ -149,14 +149,14 @@ def test_plots_go_through_links(folder: Path, run_cli: RunCli) -> None:
 def test_serve_leaves_what_is_at_its_socket(kind: str, folder: Path, run_cli: RunCli) -> None:
     """A server that may not listen there must not clear the place when it ends either."""
     if kind == "file":
-        code, _, err = run_cli("serve", "--socket", "s.b8", "--http", "None", "--spares", "0")
+        code, _, err = run_cli("serve", "--socket", "s.b8", "--http", "None")
         assert "s.b8 exists and is not a socket" in err
         assert Path("s.b8").read_bytes()
     else:
         with socket.socket(socket.AF_UNIX) as other:
             other.bind("live.sock")
             other.listen(1)
-            code, _, err = run_cli("serve", "--socket", "live.sock", "--http", "None", "--spares", "0")
+            code, _, err = run_cli("serve", "--socket", "live.sock", "--http", "None")
             assert "a server listens on live.sock already" in err
             assert Path("live.sock").is_socket()
     assert code == 2

@@ -1,0 +1,126 @@
+"""The server's other processes, as it sees them: started by the watcher, and told of when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from decoder_service.server import control
+
+ROOT = Path(__file__).parents[2]
+log = logging.getLogger("decoder_service")
+START = "import sys; sys.path.insert(0, sys.argv[1]); from decoder_service.server.watcher import main; main()"
+"""Runs the watcher of this installation, wherever the server was started from."""
+
+
+class Process:
+    """One process; `ended` gets its exit code, or less the signal that ended it."""
+
+    def __init__(self, number: int, kill: Callable[[int], None]) -> None:
+        self.number = number
+        self.pid = 0
+        """Known once it has started."""
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._kill = kill
+
+    def kill(self) -> None:
+        """Ends it at once, if it is not over."""
+        if not self.ended.done():
+            self._kill(self.number)
+
+
+class Processes:
+    """The watcher and all that it started.
+
+    Args:
+        metrics: folder in which processes keep their counters (prometheus-client's multiprocess mode).
+    """
+
+    def __init__(self, metrics: Path) -> None:
+        self._metrics = metrics
+        self._running: dict[int, Process] = {}
+        self._last = 0
+        self._lock = -1
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def open(self, lock: int) -> None:
+        """Starts the watcher; `lock` is the descriptor that holds the state folder, which all inherit."""
+        self._lock = lock
+        self._end, theirs = control.pair()
+        # Its forks must be of one thread, and decoding has nothing that BLAS could share out.
+        environment = os.environ | {
+            "OPENBLAS_NUM_THREADS": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
+        }
+        with theirs:
+            self._watcher = subprocess.Popen(
+                [sys.executable, "-c", START, str(ROOT), str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno(), lock],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
+        self._end.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._end, self._message)
+
+    @property
+    def pid(self) -> int:
+        """Of the watcher."""
+        assert self._watcher is not None
+        return self._watcher.pid
+
+    def start(self, message: Callable[[int], control.ToWatcher], descriptor: int) -> Process:
+        """Starts what the message for a process of this number says; the descriptor is copied.
+
+        Raises:
+            OSError: the watcher is gone, or does not listen.
+        """
+        self._last += 1
+        process = Process(self._last, self._kill)
+        control.send(self._end, message(process.number), descriptors=[descriptor])
+        self._running[process.number] = process
+        return process
+
+    def close(self) -> None:
+        """Ends the watcher, and with it what is left."""
+        if self._watcher is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._end)
+        self._end.close()
+        self._watcher.kill()
+        self._watcher.wait()
+        for process in self._running.values():
+            if not process.ended.done():
+                process.ended.set_result(-9)
+
+    def _kill(self, number: int) -> None:
+        try:
+            control.send(self._end, control.Kill(number))
+        except OSError as error:  # it ends with the watcher
+            log.error("the watcher does not listen", extra={"error": str(error)})
+
+    def _message(self) -> None:
+        message, _ = control.receive(self._end, control.FromWatcher)
+        if message is None:
+            self._lost()
+        elif isinstance(message, control.Started):
+            self._running[message.process].pid = message.pid
+        else:
+            process = self._running.pop(message.process)
+            process.ended.set_result(message.status)
+
+    def _lost(self) -> None:
+        """All that the watcher started ends with it; another one takes its place."""
+        assert self._watcher is not None
+        asyncio.get_running_loop().remove_reader(self._end)
+        self._end.close()
+        code = self._watcher.wait()
+        log.error("watcher lost", extra={"pid": self._watcher.pid, "exit_code": code})
+        running, self._running = self._running, {}
+        self.open(self._lock)
+        for process in running.values():
+            process.ended.set_result(code)

@@ -1,0 +1,165 @@
+"""Metrics of all workers, for Prometheus, and what the status page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from decoder_service.server.metrics import COUNTERS, STAGES, WorkerStatus
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+class Observed(Protocol):
+    """What is told of a server: a `ServerFrontEnd` is one."""
+
+    refused: int
+
+    @property
+    def run_folder(self) -> Path:
+        """Where workers write their counters and status."""
+        ...
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """Workers that were replaced."""
+        ...
+
+    @property
+    def restart_delay(self) -> float:
+        """Seconds that the last one's place was left empty on purpose."""
+        ...
+
+    @property
+    def building(self) -> int:
+        """Models that are being built or wait for it."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """Open now, those in their handshake included."""
+        ...
+
+
+def prometheus_text(server: Observed) -> bytes:
+    """The page that a Prometheus server scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_ServerCollector(server))
+    MultiProcessCollector(registry, path=str(server.run_folder))
+    return generate_latest(registry)
+
+
+def status(server: Observed) -> dict[str, Any]:
+    """What the status page shows, as JSON-ready values; latencies in µs."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(server.run_folder))
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    totals = {sample.name: sample.value for sample in samples if not sample.labels}
+    buckets: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
+    for sample in samples:
+        if sample.name == "qecpipe_round_seconds_bucket":
+            buckets[sample.labels["stage"]].append((float(sample.labels["le"]), sample.value))
+    return {
+        "restarts": server.restarts,
+        "refused": server.refused,
+        "connections": server.connections,
+        "counters": {name: int(totals.get(f"qecpipe_{name}_total", 0)) for name in COUNTERS},
+        "latency_us": {stage: _percentiles(sorted(found)) for stage, found in buckets.items()},
+        "workers": [
+            {name: getattr(worker, name) for name in ("pid", "busy", "resident_bytes", "sessions")}
+            for worker in _workers(server)
+        ],
+        "streams": [
+            {
+                "name": f"{stream.session[:8]}/{stream.stream}",
+                "model_id": stream.model_id,
+                "model_age": stream.model_age,
+                "in_flight": stream.in_flight,
+                "window": stream.window,
+                "connected": stream.connected,
+                "density": [round(share, 5) for share in stream.density],
+                "mean": stream.mean,
+                "baseline": stream.baseline,
+                "drift": stream.drift,
+            }
+            for worker in _workers(server)
+            for stream in worker.streams
+        ],
+    }
+
+
+class _ServerCollector(Collector):
+    """What has a value now: read from the workers' files, at most about a second old."""
+
+    def __init__(self, server: Observed) -> None:
+        self._server = server
+
+    def collect(self) -> Iterator[Metric]:
+        server = self._server
+        yield from _gauges(_workers(server))
+        restarts = CounterMetricFamily("qecpipe_worker_restarts", "Workers that ended and were replaced.")
+        restarts.add_metric([], server.restarts)
+        refused = CounterMetricFamily("qecpipe_refused_connections", "Connections without a good HELLO.")
+        refused.add_metric([], server.refused)
+        delay = GaugeMetricFamily(
+            "qecpipe_worker_restart_delay_seconds",
+            "Wait before a worker took the place of the last that ended.",
+        )
+        delay.add_metric([], server.restart_delay)
+        builds = GaugeMetricFamily("qecpipe_builds", "Models being built, or waiting for it.")
+        builds.add_metric([], server.building)
+        yield from (restarts, delay, refused, builds)
+
+
+def _workers(server: Observed) -> list[WorkerStatus]:
+    found = (WorkerStatus.read(server.run_folder, pid) for pid in server.pids)
+    return [worker for worker in found if worker is not None]
+
+
+def _gauges(workers: list[WorkerStatus]) -> Iterator[Metric]:
+    busy = GaugeMetricFamily("qecpipe_worker_busy", "Share of a core that is used.", labels=["worker"])
+    memory = GaugeMetricFamily("qecpipe_worker_resident_bytes", "Resident memory.", labels=["worker"])
+    labels = ["worker", "session", "stream"]
+    backlog = GaugeMetricFamily("qecpipe_backlog", "Rows accepted, not decoded.", labels=labels)
+    credits = GaugeMetricFamily("qecpipe_credits", "Rows that may be sent.", labels=labels)
+    age = GaugeMetricFamily("qecpipe_model_age_seconds", "Time since the model took over.", labels=labels)
+    density = GaugeMetricFamily(
+        "qecpipe_syndrome_density", "Share of stabilizers that fire in a round.", labels=labels
+    )
+    drift = GaugeMetricFamily(
+        "qecpipe_drift_sigmas", "Density less that of the first rounds, in standard errors.", labels=labels
+    )
+    for slot, worker in enumerate(workers):
+        busy.add_metric([str(slot)], worker.busy)
+        memory.add_metric([str(slot)], worker.resident_bytes)
+        for stream in worker.streams:
+            values = [str(slot), stream.session[:8], str(stream.stream)]
+            backlog.add_metric(values, stream.in_flight)
+            credits.add_metric(values, stream.window - stream.in_flight)
+            age.add_metric(values, stream.model_age)
+            density.add_metric(values, stream.mean)
+            drift.add_metric(values, stream.drift)
+    yield from (busy, memory, backlog, credits, age, density, drift)
+
+
+def _percentiles(cumulative: list[tuple[float, float]]) -> dict[str, float | None]:
+    """Upper bounds, in µs, of the buckets in which the quantiles lie; None without data, or past the last."""
+    found: dict[str, float | None] = {}
+    total = cumulative[-1][1] if cumulative else 0
+    for quantile in _QUANTILES:
+        bounds = (bound for bound, below in cumulative if total and below >= quantile * total)
+        bound = next(bounds, float("inf"))
+        found[f"p{100 * quantile:g}"] = None if bound == float("inf") else round(1e6 * bound, 1)
+    return found

@@ -1,0 +1,190 @@
+// One stream of shots in process: rounds in, corrections out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "streams/layer_ring.h"
+#include "streams/layers.h"
+#include "streams/logit_ring.h"
+#include "streams/model.h"
+#include "streams/rounds.h"
+#include "streams/stage.h"
+
+namespace qecpipe::streams {
+
+// Conditions under which corrections were found, as `Flag` in Python.
+enum Flags : uint8_t {
+    kDegraded = 1,  // a round that was decoded as erased contributed, now or earlier in this shot
+    kReloaded = 2,  // another model than the one the shot began with contributed
+};
+
+// Corrections that no later round changes.
+struct Commit {
+    int64_t upto_round;  // layers [0, upto_round) are committed
+    int64_t round;       // the round that allowed it, the last one that was pushed
+    uint8_t flags;
+    const Model* model;  // of the last window in it; the stream keeps it until the shot after this one begins
+};
+
+// Commits in order. `frames` holds ceil(num_observables / 64) words for each: flips of the observables by all
+// that is committed so far in the shot, packed.
+struct Commits {
+    std::vector<Commit> items;
+    std::vector<uint64_t> frames;
+
+    void clear() { items.clear(), frames.clear(); }
+};
+
+// What became of a call.
+enum class Status {
+    kDone,         // all windows that can be decoded are
+    kMissing,      // `missing()` has no decoder yet: add it to its model, and call `resume`
+    kUnexplained,  // nothing explains the detections of `failed()`: the shot is closed
+};
+
+// A window that a model has no decoder for.
+struct MissingWindow {
+    const Model* model = nullptr;
+    Window window{};
+    int64_t num_layers = 0;  // of the experiment that it is cut from
+};
+
+// A network that takes layers one by one. One shot at a time.
+class LayerNetwork {
+  public:
+    virtual ~LayerNetwork() = default;
+
+    // Begins a shot.
+    virtual void start() = 0;
+
+    // Layers whose logits one call may yield.
+    virtual int64_t most() const = 0;
+
+    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those of
+    // all layers that become known, in order, and returns how many.
+    virtual int64_t push(const uint64_t* row, bool last, float* logits) = 0;
+};
+
+// What is in front of a stream's windows: nothing, or a pre-decoder.
+struct Front {
+    std::shared_ptr<const StageTables> tables;
+    std::unique_ptr<LayerNetwork> network;     // null: logits come by `give_logits`
+    std::shared_ptr<const Model> short_model;  // decodes shots too short for a network that weighs windows
+};
+
+// Windowed decoding of one stream of shots, each of any number of rounds. Memory is bounded whatever their
+// number, and after some shots nothing is allocated any more. One thread at a time.
+//
+// A round is a packed row of measurements or detectors, LSB first, of ceil(width / 8) bytes. Calls with what does
+// not fit throw std::invalid_argument, and nothing has changed.
+class Stream {
+  public:
+    Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front = {});
+
+    // Changes what is in front of the windows, while no shot is open.
+    void put_in_front(Front front);
+
+    // Begins a shot. A shot that is open is forgotten.
+    void open();
+    void close() { is_open_ = false; }
+    bool is_open() const { return is_open_; }
+
+    // Rounds of the open shot that arrived, and layers that are committed.
+    int64_t pushed() const { return pushed_; }
+    int64_t upto() const { return upto_; }
+    uint8_t flags() const { return flags_; }
+
+    // Bits of a round that is not the last, or that is. Throws where an experiment has no such round.
+    int32_t width(int64_t round, bool final) const;
+
+    // Takes the next rounds, none of them the last.
+    //
+    // rows: a row every `stride` bytes, with zeros behind the round's bits.
+    // erased: null, or for every round whether it carries no information; its row is then not read. Of
+    //     measurements, the last known ones stand in.
+    // taken: rounds that arrived; all but where a window is missing or unexplained.
+    Status push(const uint8_t* rows, int64_t stride, const uint8_t* erased, int64_t count, Commits& out,
+                int64_t* taken);
+
+    // Takes the last round and decodes what is left; the shot is closed when that is done.
+    Status finish(const uint8_t* row, Commits& out);
+
+    // Goes on with windows that can be decoded.
+    Status resume(Commits& out);
+
+    // Decodes windows that commit from `at_round` on, and all later shots, with another model of the same
+    // detectors. A later call wins for the windows that both are meant for.
+    void adopt(std::shared_ptr<const Model> model, int64_t at_round);
+
+    // The model of the next window, or of the next shot.
+    const Model& model() const;
+
+    // Layers that there is room for.
+    int64_t held_layers() const { return ring_.capacity(); }
+
+    // Serials of the models that this stream may still use.
+    std::vector<int64_t> serials() const;
+
+    // The observables as they were measured in the last round, without corrections: packed. Of measurements.
+    void readout(uint64_t* observables) const;
+
+    // Flips of the observables so far, packed.
+    const std::vector<uint64_t>& frame() const { return frame_; }
+
+    const MissingWindow& missing() const { return missing_; }
+    const Window& failed() const { return missing_.window; }
+
+    // The layer that was pushed last, as a network is given it: a row of sites.
+    const uint64_t* detections() { return stage_->detections(); }
+
+    // Takes the logits of the next layers, where no network is in the stream; `resume` then decodes.
+    void give_logits(const float* logits, int64_t layers);
+
+    // Floats of a layer's logits; 0 without a stage.
+    int32_t layer_size() const { return stage_ ? stage_->tables().layer_size : 0; }
+
+    // Whether the shot that ended was too short for the network.
+    bool was_short() const { return stage_ && stage_->was_short(); }
+
+    const RoundSource& source() const { return *source_; }
+
+  private:
+    void check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const;
+    void require_open() const;
+    void require_open_or_ending() const;
+    void take(const uint8_t* row, int64_t num_layers, bool last);
+    void drain();
+    Status decode_next(Commits& out);
+    void passed(const Window& window, const Model& model, Commits& out);
+    const std::shared_ptr<const Model>& model_of(int64_t lo) const;
+    std::shared_ptr<WindowDecoder> decoder_of(const Window& window, const Model& model, int64_t num_layers);
+    void find_lost(const Window& window, int64_t num_layers);
+
+    const std::shared_ptr<const RoundSource> source_;
+    std::unique_ptr<Stage> stage_;
+    std::unique_ptr<LayerNetwork> network_;
+    std::shared_ptr<const Model> short_model_;
+    std::shared_ptr<const Model> current_;  // as the shot began
+    std::vector<std::pair<int64_t, std::shared_ptr<const Model>>> adopted_;
+    bool is_open_ = false, ending_ = false, is_short_ = false;
+    int64_t num_layers_ = 0;  // of the experiment; without end before it is known
+    int64_t pushed_ = 0, received_ = 0, upto_ = 0, ahead_ = 0;
+    uint8_t flags_ = 0;
+    RecentRounds recent_;
+    LayerRing ring_, flips_;  // detections by site; observables that a stage flipped with every layer
+    LogitRing logits_;
+    Plan plan_;
+    std::vector<uint64_t> frame_, row_;
+    std::vector<float> network_logits_;
+    std::vector<int64_t> erased_;  // rounds that some window may still read
+    MissingWindow missing_;
+    // Of the window at hand.
+    WindowKey key_;
+    std::vector<Component> lost_;
+};
+
+}  // namespace qecpipe::streams
