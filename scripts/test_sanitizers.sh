@@ -34,5 +34,8 @@ fi
 # Python itself never frees all it has, and its allocator hides from the sanitizer what it hands out again.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+# -P, as the extension beside the packages would be found first.
 export PYTHONMALLOC=malloc OMP_NUM_THREADS=1 PYTHONPATH="$place:$PWD"
-LD_PRELOAD=$(IFS=:; echo "${preload[*]}") .venv/bin/python -m pytest -q -p no:cacheprovider "$@"
+run() { LD_PRELOAD=$(IFS=:; echo "${preload[*]}") .venv/bin/python -P "$@"; }
+run -c 'import _qecpipe as q; print("sanitizers:", q.__file__); assert q.SANITIZERS == "address,undefined", q.SANITIZERS'
+run -m pytest -q -p no:cacheprovider "$@"
