@@ -156,7 +156,7 @@ class StreamDecoder:
             self._stage = self._model.stage
             self._put_in_front()
         self._stream.open()
-        self._models = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
+        self._forget_models()
         if self._stage is not None and self._stage.predecoder.layer_network is None:
             self._staged = StagedShot(self._stage, self._layers)
 
@@ -280,6 +280,7 @@ class StreamDecoder:
         """
         self._models[model.native.serial] = self._model = model
         self._stream.adopt(model.native, at_round)
+        self._forget_models()
 
     @property
     def native(self) -> Stream | None:
@@ -291,9 +292,8 @@ class StreamDecoder:
 
     def expect(self, model: StreamModel) -> None:
         """`native` is going to adopt this model by itself: it is the one of later shots."""
-        kept = {serial: m for serial, m in self._models.items() if serial in self._stream.serials}
-        self._models = kept | {model.native.serial: model}
-        self._model = model
+        self._forget_models()
+        self._models[model.native.serial] = self._model = model
 
     def build_missing(self) -> None:
         """Builds the graph of the window that the stream waits for (`StreamStatus.MISSING`).
@@ -305,6 +305,10 @@ class StreamDecoder:
         window = Window(start=start, lo=lo, hi=hi, stop=stop, past_closed=closed[0], future_closed=closed[1])
         model = self._models[serial]
         model.graphs.graph(model.layers_of(num_layers), window)
+
+    def _forget_models(self) -> None:
+        serials = set(self._stream.serials)
+        self._models = {serial: model for serial, model in self._models.items() if serial in serials}
 
     def _layers_of(self, dem: stim.DetectorErrorModel) -> LayeredDem:
         if self._decoder not in (*INNER_DECODERS, NEURAL_MATCHING):

@@ -51,7 +51,7 @@ void make_matcher(ShotMatcher* self, const AnyArray& ends, const AnyArray& weigh
 struct Given {
     Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values, bool are_logits)
         : rows(checked<uint8_t>("packed", packed, {kAny, matcher.row_bytes()})) {
-        shots = {rows.shape(0), rows.data(), nullptr, are_logits};
+        shots = {rows.shape(0), rows.data(), nullptr, are_logits && values};
         if (!values) return;
         const char* name = are_logits ? "logits" : "weights";
         weights = checked<float>(name, *values, {shots.count, matcher.num_edges()});

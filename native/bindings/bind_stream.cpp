@@ -78,6 +78,21 @@ class BoundStream {
         stream.put_in_front({stage, std::move(layers), short_model});
     }
 
+    void open() {
+        const Turn turn(busy_);
+        stream.open();
+    }
+
+    void close() {
+        const Turn turn(busy_);
+        stream.close();
+    }
+
+    void adopt(std::shared_ptr<streams::Model> model, int64_t at_round) {
+        const Turn turn(busy_);
+        stream.adopt(std::move(model), at_round);
+    }
+
     nb::tuple push(const AnyArray& packed_rows, const std::optional<AnyArray>& erased) {
         const Turn turn(busy_);
         const auto rows = checked<uint8_t>("packed_rows", packed_rows, {kAny, kAny});
@@ -109,7 +124,7 @@ class BoundStream {
     nb::tuple missing() const {
         const streams::MissingWindow& found = stream.missing();
         const streams::Window& at = found.window;
-        return nb::make_tuple(found.model->serial,
+        return nb::make_tuple(found.serial,
                               nb::make_tuple(at.start, at.lo, at.hi, at.stop, at.past_closed, at.future_closed),
                               found.num_layers);
     }
@@ -214,18 +229,14 @@ void bind_stream(nb::module_& module) {
         .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a, "model"_a)
         .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(), "network"_a.none() = nb::none(),
              "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
-        .def("open", [](BoundStream& self) { self.stream.open(); })
-        .def("close", [](BoundStream& self) { self.stream.close(); })
+        .def("open", &BoundStream::open)
+        .def("close", &BoundStream::close)
         .def("width", [](const BoundStream& self, int64_t round, bool final) { return self.stream.width(round, final); },
              "round"_a, "final"_a)
         .def("push", &BoundStream::push, "packed_rows"_a, "erased"_a.none())
         .def("finish", &BoundStream::finish, "row"_a)
         .def("resume", &BoundStream::resume)
-        .def("adopt",
-             [](BoundStream& self, std::shared_ptr<streams::Model> model, int64_t at_round) {
-                 self.stream.adopt(std::move(model), at_round);
-             },
-             "model"_a, "at_round"_a)
+        .def("adopt", &BoundStream::adopt, "model"_a, "at_round"_a)
         .def("missing", &BoundStream::missing)
         .def("give_logits", &BoundStream::give_logits, "logits"_a)
         .def_prop_ro("is_open", [](const BoundStream& self) { return self.stream.is_open(); })

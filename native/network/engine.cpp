@@ -127,6 +127,9 @@ void LayerStream::start() {
 }
 
 int64_t LayerStream::push(const Detections* layer, bool last, float* logits) {
+    if (layers_ >= endless_.size && endless_.repeats_from >= endless_.size) {
+        throw std::invalid_argument("no experiment has more than " + std::to_string(layers_) + " layers");
+    }
     const Experiment experiment = last ? timeline_->of(layers_ + 1) : endless_;
     wave_->put(layer);
     ++layers_;

@@ -170,6 +170,22 @@ void Ordering::resume_deadlines(int64_t now) {
 
 void Ordering::abandon(const Skip& skip) {
     const uint64_t start = shape_.ordinal(skip.epoch, 0), stop = shape_.ordinal(skip.next_epoch, 0);
+    if (expected_ <= start && (ready_.empty() || !ready_.back().skip || ready_.back().skip->epoch < skip.epoch)) {
+        ready_.push_back({0, skip});  // what is ready comes before: many RESETs cost no more than one each
+    } else {
+        abandon_ready(skip, start, stop);
+    }
+    forget(start, stop);
+    conflicts_.erase(conflicts_.lower_bound(skip.epoch), conflicts_.lower_bound(skip.next_epoch));
+    if (expected_ < stop) {
+        expected_ = stop;
+        watch(true);
+        advance();
+    }
+}
+
+// Drops what is ready of shots in [start, stop), in whose place there is `skip`.
+void Ordering::abandon_ready(const Skip& skip, uint64_t start, uint64_t stop) {
     std::deque<Ready> before, after;
     uint64_t cursor = decoded_;
     for (Ready& item : ready_) {
@@ -187,13 +203,6 @@ void Ordering::abandon(const Skip& skip) {
     before.push_back({0, skip});
     before.insert(before.end(), after.begin(), after.end());
     ready_ = std::move(before);
-    forget(start, stop);
-    conflicts_.erase(conflicts_.lower_bound(skip.epoch), conflicts_.lower_bound(skip.next_epoch));
-    if (expected_ < stop) {
-        expected_ = stop;
-        watch(true);
-        advance();
-    }
 }
 
 // Drops rows [start, stop), held or kept to compare.

@@ -126,6 +126,7 @@ class Ordering {
     void put(uint64_t ordinal, const uint8_t* row, size_t size, uint16_t flags, int64_t now);
     void advance();
     void watch(bool progressed);
+    void abandon_ready(const Skip& skip, uint64_t start, uint64_t stop);
     void forget(uint64_t start, uint64_t stop);
 
     const Shape& shape_;

@@ -28,6 +28,7 @@ const Bytes& OutputLog::add(FrameType type, uint32_t epoch, const Outcome& outco
 }
 
 void OutputLog::keep(const uint8_t* frame, size_t size, uint64_t sequence) {
+    if (sequence != count_) kept_ = 0;  // those before do not lead to it
     const size_t place = sequence % kKeptOutputs;
     if (ring_.size() <= place) ring_.resize(place + 1);
     ring_[place].assign(frame, frame + size);

@@ -1,6 +1,8 @@
 #include "service/stream_decoder.h"
 
 #include <cstring>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace qecpipe::service {
@@ -16,7 +18,12 @@ uint16_t flags_of(uint8_t flags) {
 }  // namespace
 
 StreamRowDecoder::StreamRowDecoder(streams::Stream& stream, Shape shape, bool measured)
-    : stream_(stream), shape_(std::move(shape)), measured_(measured), model_(id_of(stream.model().id)) {}
+    : stream_(stream), shape_(std::move(shape)), measured_(measured), model_(id_of(stream.model().id)) {
+    if (shape_.num_observables() != static_cast<uint32_t>(stream.source().num_observables)) {
+        throw std::invalid_argument("num_observables: " + std::to_string(shape_.num_observables()) +
+                                    ", but the stream has " + std::to_string(stream.source().num_observables));
+    }
+}
 
 void StreamRowDecoder::open(uint32_t) {
     finishing_ = given_up_ = false;
@@ -36,9 +43,14 @@ Progress StreamRowDecoder::push(uint64_t sequence, const uint8_t* rows, const ui
             stream_.push(rows, static_cast<int64_t>(size), erased == nullptr ? nullptr : erased + done,
                          static_cast<int64_t>(run), commits_, &taken);
         const Decoded state = decoded(status, out);
-        // The last row that arrived is the one that is blocked, or refused.
-        if (state != Decoded::kDone) return {state, done + static_cast<uint64_t>(taken) - 1};
-        rows += run * size, done += run;
+        if (state == Decoded::kDone) {
+            rows += run * size, done += run;
+            continue;
+        }
+        // The last row that arrived is the one that is blocked, or refused: models are adopted for windows of rows
+        // that are still to come, so that no window becomes due without one.
+        if (taken < 1) throw std::logic_error("a window became due without a row");
+        return {state, done + static_cast<uint64_t>(taken) - 1};
     }
     return {Decoded::kDone, count};
 }

@@ -136,6 +136,7 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
                      readout ? outcomes_.readout.data() : nullptr, flags);
         send_output(frame, out);
     }
+    stats_.commits += outcomes_.items.size();
     if (chunk.taken > 0) {
         if (chunk.flags & kDegraded) degraded_ = chunk.epoch;
         latencies_.count(chunk.taken, taken_at - arrived_[0], now - taken_at);
@@ -144,7 +145,6 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
         stats_.shots += ended ? 1 : 0;
         const auto taken = erased_.begin() + static_cast<ptrdiff_t>(chunk.taken);
         stats_.erased += static_cast<uint64_t>(std::count(erased_.begin(), taken, 1));
-        stats_.commits += outcomes_.items.size();
     }
     if (refused) abandon({chunk.epoch, chunk.epoch + 1, decoder_.reason(), false});
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,14 @@ class WindowBatch {
             }
             ring_.reach(at.layer);
         }
+        for (const PlacedWindow& window : windows_) {
+            window.decoder->require(num_sites, num_observables);
+            if (window.start < 0) throw std::invalid_argument("a window begins before the first layer");
+            ring_.reach(window.start + window.decoder->graph().num_layers - 1);
+        }
+        for (int32_t k : certain_) {
+            if (k < 0 || k >= num_observables) throw std::invalid_argument("observable " + std::to_string(k) + " is certain");
+        }
     }
 
     int64_t num_detectors() const { return static_cast<int64_t>(detectors_.size()); }
@@ -42,7 +51,8 @@ class WindowBatch {
     // Windows are matched on logits from now on: of every move of a shot, its number in its layer plus
     // `layer_size` times the layer.
     void match_on(std::vector<int64_t> numbers, int32_t layer_size) {
-        numbers_ = std::move(numbers), layer_size_ = layer_size;
+        if (layer_size < 1) throw std::invalid_argument("layers of " + std::to_string(layer_size) + " logits");
+        numbers_ = std::move(numbers), layer_size_ = layer_size, num_layers_ = 0;
         for (int64_t k : numbers_) {
             if (k < 0) throw std::invalid_argument("a move has no place among the logits");
             num_layers_ = std::max(num_layers_, k / layer_size + 1);

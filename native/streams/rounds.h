@@ -60,9 +60,16 @@ struct RoundSource {
             }
             for (const Component& lost : round.lost) {
                 for (Place at : lost.detectors) need(at.site >= 0 && at.site < num_sites, "errors at no site");
+                for (int32_t k : lost.observables) need(k >= 0 && k < num_observables, "errors of an unknown observable");
             }
         }
         need(observables.size() == observable_parities.size(), "no parity for every observable");
+        need(std::ssize(observables) <= num_observables, "readouts of more than the observables");
+        int32_t widest = 0;
+        for (const RoundKind& round : rounds) widest = std::max(widest, round.width);
+        for (const std::vector<int32_t>& bits : observables) {
+            for (int32_t bit : bits) need(bit >= 0 && bit < widest, "an observable of no bit");
+        }
         for (int32_t k : certain_observables) need(k >= 0 && k < num_observables, "an unknown observable");
     }
 

@@ -1,7 +1,9 @@
 #include "streams/stream.h"
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
+#include <string>
 
 namespace qecpipe::streams {
 
@@ -32,6 +34,7 @@ Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const 
       flips_(source_->num_observables), logits_(0), plan_(current_->sizes, 0),
       frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
     source_->check();
+    check_model(*current_);
     put_in_front(std::move(front));
 }
 
@@ -123,8 +126,14 @@ Status Stream::resume(Commits& out) {
 }
 
 void Stream::adopt(std::shared_ptr<const Model> model, int64_t at_round) {
+    check_model(*model);
     adopted_.emplace_back(at_round, std::move(model));
-    if (is_open_) return;
+    if (is_open_) {
+        // Windows still to come commit from `upto_` on: none is left for what the last model of those has replaced.
+        const auto begins = [&](const auto& adopted) { return adopted.first <= upto_; };
+        adopted_.erase(adopted_.begin(), std::find_if(adopted_.rbegin(), std::prev(adopted_.rend()), begins).base() - 1);
+        return;
+    }
     current_ = adopted_.back().second;
     adopted_.clear();
 }
@@ -139,6 +148,7 @@ std::vector<int64_t> Stream::serials() const {
 }
 
 void Stream::readout(uint64_t* observables) const {
+    if (pushed_ == 0) refuse("no round of a shot came, so nothing was measured");
     const uint64_t* row = recent_.row_of(pushed_ - 1);
     for (size_t k = 0; k < source_->observables.size(); k++) {
         uint64_t bit = source_->observable_parities[k];
@@ -148,7 +158,7 @@ void Stream::readout(uint64_t* observables) const {
 }
 
 void Stream::give_logits(const float* logits, int64_t layers) {
-    require_open_or_ending();
+    require_stage();
     if (stage_->seen() + layers > pushed_) {
         refuse("logits of " + std::to_string(layers) + " layers after layer " + std::to_string(stage_->seen()) +
                ", but only " + std::to_string(pushed_) + " came");
@@ -191,8 +201,14 @@ void Stream::require_open() const {
     if (!is_open_ || ending_) refuse("no shot is open; call open(shot) first");
 }
 
-void Stream::require_open_or_ending() const {
-    if (!is_open_ || !stage_) refuse("no shot with a stage is open; call open(shot) first");
+void Stream::require_stage() const {
+    if (!is_open_ || !stage_ || pushed_ == 0) refuse("no shot with a stage is open, or no round of it came");
+}
+
+void Stream::check_model(const Model& model) const {
+    for (int32_t k : model.certain_observables) {
+        if (k < 0 || k >= source_->num_observables) refuse("a model with an observable " + std::to_string(k));
+    }
 }
 
 // The next round becomes a layer.
@@ -215,7 +231,7 @@ Status Stream::decode_next(Commits& out) {
     const std::shared_ptr<const Model>& model = model_of(window.lo);
     const int64_t num_layers = ending_ ? model->cut_from(window, num_layers_) : model->layers.endless();
     const std::shared_ptr<WindowDecoder> decoder = decoder_of(window, *model, num_layers);
-    missing_ = {model.get(), window, num_layers};
+    missing_ = {model->serial, window, num_layers};
     if (!decoder) return Status::kMissing;
     if (model != current_ && !is_short_) flags_ |= kReloaded;
     if (!decoder->decode(ring_, logits_, window.start, frame_.data())) {
@@ -262,6 +278,7 @@ const std::shared_ptr<const Model>& Stream::model_of(int64_t lo) const {
 std::shared_ptr<WindowDecoder> Stream::decoder_of(const Window& window, const Model& model, int64_t num_layers) {
     model.key_of(window, num_layers, key_);
     std::shared_ptr<WindowDecoder> decoder = model.windows->find(key_);
+    if (decoder) decoder->require(source_->num_sites, source_->num_observables);
     if (!decoder || erased_.empty()) return decoder;
     find_lost(window, num_layers_);
     if (lost_.empty()) return decoder;

@@ -27,7 +27,7 @@ struct Commit {
     int64_t upto_round;  // layers [0, upto_round) are committed
     int64_t round;       // the round that allowed it, the last one that was pushed
     uint8_t flags;
-    const Model* model;  // of the last window in it; the stream keeps it until the shot after this one begins
+    const Model* model;  // of the last window in it; the stream keeps it until `adopt` or `open` is called
 };
 
 // Commits in order. `frames` holds ceil(num_observables / 64) words for each: flips of the observables by all
@@ -48,7 +48,7 @@ enum class Status {
 
 // A window that a model has no decoder for.
 struct MissingWindow {
-    const Model* model = nullptr;
+    int64_t serial = -1;  // of the model
     Window window{};
     int64_t num_layers = 0;  // of the experiment that it is cut from
 };
@@ -117,7 +117,8 @@ class Stream {
     Status resume(Commits& out);
 
     // Decodes windows that commit from `at_round` on, and all later shots, with another model of the same
-    // detectors. A later call wins for the windows that both are meant for.
+    // detectors. A later call wins for the windows that both are meant for. Models that no window is left for are
+    // forgotten.
     void adopt(std::shared_ptr<const Model> model, int64_t at_round);
 
     // The model of the next window, or of the next shot.
@@ -129,7 +130,8 @@ class Stream {
     // Serials of the models that this stream may still use.
     std::vector<int64_t> serials() const;
 
-    // The observables as they were measured in the last round, without corrections: packed. Of measurements.
+    // The observables as they were measured in the last round, without corrections: added to packed bits. Of
+    // measurements. Throws std::invalid_argument before the first round.
     void readout(uint64_t* observables) const;
 
     // Flips of the observables so far, packed.
@@ -139,7 +141,11 @@ class Stream {
     const Window& failed() const { return missing_.window; }
 
     // The layer that was pushed last, as a network is given it: a row of sites.
-    const uint64_t* detections() { return stage_->detections(); }
+    // Throws std::invalid_argument where there is none, or no stage.
+    const uint64_t* detections() {
+        require_stage();
+        return stage_->detections();
+    }
 
     // Takes the logits of the next layers, where no network is in the stream; `resume` then decodes.
     void give_logits(const float* logits, int64_t layers);
@@ -155,7 +161,8 @@ class Stream {
   private:
     void check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const;
     void require_open() const;
-    void require_open_or_ending() const;
+    void require_stage() const;
+    void check_model(const Model& model) const;
     void take(const uint8_t* row, int64_t num_layers, bool last);
     void drain();
     Status decode_next(Commits& out);

@@ -8,6 +8,8 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,6 +41,14 @@ class WindowDecoder {
     }
 
     const WindowGraph& graph() const { return window_; }
+
+    // Throws std::invalid_argument for a ring of other sites, or a frame of other observables.
+    void require(int32_t num_sites, int32_t num_observables) const {
+        if (window_.num_sites == num_sites && window_.num_observables == num_observables) return;
+        throw std::invalid_argument("a window of " + std::to_string(window_.num_sites) + " sites and " +
+                                    std::to_string(window_.num_observables) + " observables, where there are " +
+                                    std::to_string(num_sites) + " and " + std::to_string(num_observables));
+    }
 
     // Decodes the window that begins with this layer: flips observables of `frame`, packed, and hands its
     // artificial defects on to the ring. False, and nothing has changed, where nothing explains the detections.

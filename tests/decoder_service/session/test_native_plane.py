@@ -373,6 +373,24 @@ def test_a_restored_stream_goes_on_with_numbers_and_place() -> None:
     assert [f.sequence for f in frames(session.take_output()) if f.type in OUTPUTS] == [5]
 
 
+def test_kept_outputs_with_a_hole_are_kept_from_it_on() -> None:
+    """Those missing were read as frames, past the end of what was to be sent."""
+    before = _qecpipe.Session()
+    opened(before, parity())
+    before.feed(block(0, 0, 7))
+    work(before)
+    kept = [encode_frame(f) for f in frames(before.take_output()) if f.type in OUTPUTS]
+    session = _qecpipe.Session()
+    opened(session, parity(), place=(1, 0), outputs=0)
+    session.keep(0, b"".join([*kept[:2], *kept[3:]]))
+    assert session.outputs(0) == len(kept) == 5
+    assert session.resend(0, 1) is None
+    assert session.resend(0, 2) is None
+    resent = session.resend(0, 3)
+    assert resent is not None
+    assert [frame.sequence for frame in frames(resent)] == [3, 4]
+
+
 def test_a_close_comes_when_everything_before_it_is_decoded() -> None:
     session = _qecpipe.Session()
     opened(session, parity())

@@ -76,6 +76,27 @@ def test_the_last_of_several_reloads_wins_where_both_are_due(kit) -> None:
     assert decoder.model == third
 
 
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+def test_models_without_windows_to_come_are_forgotten_in_mid_shot(kit, mode: Mode) -> None:
+    """A shot may have no end: every model of it was kept until it had one."""
+    experiment = kit.experiment(60, shots=1)
+    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
+    models = [decoder.prepare(kit.dem(kit.circuit(20, p=p))) for p in (0.001, 0.002)]
+    decoder.open(0)
+    commits: list[Commit] = []
+    start = 0
+    for r in range(60):
+        if r % 3 == 0:
+            decoder.adopt(models[r // 3 % 2], at_round=r)
+        stop = start + decoder.width(r)
+        commits += decoder.push(r, experiment.measurements[0, start:stop])
+        start = stop
+        assert len(decoder._stream.serials) <= 12
+        assert len(decoder._models) <= 3
+    commits += decoder.finish(experiment.measurements[0, start:]).commits
+    assert {commit.model for commit in commits} == {model.id for model in models}
+
+
 SWAPS = [(0.001, 12), (0.002, 21), (0.003, 24)]
 
 

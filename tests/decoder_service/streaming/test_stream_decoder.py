@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import stim
 
+import _qecpipe
 from decoder_service.streaming.commits import Commit
 from decoder_service.streaming.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
@@ -229,3 +230,24 @@ def test_long_circuits_of_any_length_are_read_from_a_few_rounds(rounds: int) -> 
         decoder.push(r, bits[start:stop])
         start = stop
     assert decoder.finish(bits[start:]).rounds == rounds + 1
+
+
+def test_a_stream_that_was_given_nothing_has_nothing_to_show(kit) -> None:
+    """These read memory that was not there."""
+    stream = StreamDecoder(kit.circuit(20), commit=3, buffer=3)._stream
+    assert stream.missing()[0] == -1
+    with pytest.raises(ValueError, match="nothing was measured"):
+        _ = stream.readout
+    with pytest.raises(ValueError, match="no shot with a stage"):
+        _ = stream.detections
+    stream.open()
+    with pytest.raises(ValueError, match="nothing was measured"):
+        _ = stream.readout
+    with pytest.raises(ValueError, match="no shot with a stage"):
+        stream.give_logits(np.zeros((1, 0), dtype=np.float32))
+
+
+def test_a_decoder_of_rows_has_the_observables_of_its_stream(kit) -> None:
+    stream = StreamDecoder(kit.circuit(20), commit=3, buffer=3)._stream
+    with pytest.raises(ValueError, match="num_observables: 200, but the stream has 1"):
+        _qecpipe.StreamRowDecoder(stream, layers=[(20, 8)], final_bits=9, num_observables=200, measured=True)

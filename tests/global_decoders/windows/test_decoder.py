@@ -2,12 +2,14 @@
 
 import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 import sinter
 import stim
 
+import _qecpipe
 import qec
 from global_decoders.windows import WindowedDecoder
 
@@ -137,3 +139,14 @@ def test_parallel_buffers_must_cover_what_components_span() -> None:
     )
     with pytest.raises(ValueError, match="buffer=1 rounds, but a component of this DEM spans 2 rounds"):
         WindowedDecoder(commit=3, buffer=1, mode="parallel").compile_decoder_for_dem(dem=dem)
+
+
+def test_a_batch_that_does_not_fit_is_refused() -> None:
+    """These wrote behind the observables, or divided by 0."""
+    given: dict[str, Any] = {"starts": [], "decoders": [], "num_sites": 1, "num_observables": 1}
+    detectors = np.zeros((0, 2), dtype=np.int32)
+    with pytest.raises(ValueError, match="observable 70 is certain"):
+        _qecpipe.WindowBatch(**given, detectors=detectors, certain_observables=[70])
+    batch = _qecpipe.WindowBatch(**given, detectors=detectors, certain_observables=[0])
+    with pytest.raises(ValueError, match="layers of 0 logits"):
+        batch.match_on([0], 0)

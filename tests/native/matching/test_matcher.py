@@ -192,3 +192,11 @@ def test_arrays_of_another_kind_are_refused(reference):
         matcher.gap(packed)
     with pytest.raises(ValueError, match=r"limit: -1\.0+ is not at least 0"):
         _matcher(edges, flips=True).gap(packed, limit=-1.0)
+
+
+def test_without_logits_the_weights_are_the_graphs_own() -> None:
+    """Their sum once had the other sign, as that of logits has."""
+    ends = np.array([[0], [-1]], dtype=np.int32)
+    matcher = _qecpipe.Matcher(ends, np.array([2], dtype=np.float32), num_detectors=1)
+    edges, weight, explained = matcher.match(np.array([[1]], dtype=np.uint8), None, logits=True)
+    assert (edges.tolist(), weight.tolist(), explained.tolist()) == ([[1]], [2], [True])

@@ -87,6 +87,20 @@ def test_timelines_that_do_not_fit_are_refused(network):
         _engine(network, _timeline(3, (0, -1)), places=[0], moves=[0])
 
 
+def test_more_layers_than_an_experiment_has_are_refused(network):
+    """Their biases were read behind the end of the table."""
+    stream = _qecpipe.LayerStream(network, _timeline(3))
+    layer = np.zeros((2 * ROWS, 2 * COLUMNS), np.uint8)
+    for _ in range(4):  # one without detectors makes the number even
+        stream.push(layer)
+    with pytest.raises(ValueError, match="no experiment has more than 4 layers"):
+        stream.push(layer)
+    with pytest.raises(ValueError, match="no experiment has more than 4 layers"):
+        stream.push(layer, last=True)
+    stream.start()
+    assert stream.push(layer).shape[1] == 0
+
+
 def test_bits_behind_the_last_detector_mean_nothing(network):
     engine = _engine(network, _timeline(3), places=[5, 40, 71], moves=range(288))
     assert np.array_equal(
