@@ -29,11 +29,11 @@ class ErrorCode(enum.IntEnum):
     BAD_SEQUENCE = 3
     """Rounds past the last, or a FINAL that does not end with the shot's last row."""
     STALE_EPOCH = 4
-    """A frame of a shot that is over."""
+    """Rows of a shot that is over, or a RESET to one that has begun."""
     LATE = 5
-    """The frame's round was already decoded as erased."""
+    """The rounds were already decoded as erased."""
     CONFLICT = 6
-    """Another frame with other bits was accepted for the same place."""
+    """Other bits were accepted for the same place before."""
     OVERLOAD = 7
     """More rows in flight than the credit window; those named were not accepted, send them again later."""
     SHOT_FAILED = 8
@@ -48,7 +48,7 @@ class ErrorCode(enum.IntEnum):
     RELOAD_BUSY = 15
     JOURNAL_FAILED = 16
     RESUME_LOST = 17
-    """Frames that the client has not seen are no longer kept."""
+    """The stream is not known, or outputs that the client has not seen are no longer kept."""
     UNAUTHORIZED = 18
     SUPERSEDED = 19
     """Another connection took over the session."""

@@ -268,9 +268,10 @@ class ClientSession:
                 self.publish()
             if why in ("closed", "finished") or self._reader_is_gone(now):
                 break
-        while plane.work():  # a resume must find done what was accepted
-            self._handle_events()
-        self._handle_events()
+        more = True
+        while more:  # a resume must find done what was accepted, also behind a window that was built only now
+            more = plane.work()
+            more = self._handle_events() or more
         self.publish()
 
     def _reader_is_gone(self, now: float) -> bool:
@@ -289,8 +290,10 @@ class ClientSession:
             self.failed = True
             self._jobs.event("session failed", session=self.name[:8], reason=traceback.format_exc()[-4000:])
 
-    def _handle_events(self) -> None:
-        for event in self._plane.take_events():
+    def _handle_events(self) -> bool:
+        """Whether there were any. Of a stream that a CLOSE before them took out, there is nothing to do."""
+        events = self._plane.take_events()
+        for event in events:
             if isinstance(event, ControlFrame):
                 frame = Frame(
                     FrameType(event.type),
@@ -303,6 +306,8 @@ class ClientSession:
                 self._control(frame)
             elif isinstance(event, Damaged):
                 self._jobs.metrics.fault(event.kind)
+            elif event.stream not in self.streams:
+                continue
             elif isinstance(event, JournalFailed):
                 self._journal_failed(self.streams[event.stream], event.reason)
             elif isinstance(event, JournalDue):
@@ -312,6 +317,7 @@ class ClientSession:
             elif isinstance(event, Blocked):
                 self.streams[event.stream].build_missing()
                 self._plane.unblock(event.stream)
+        return bool(events)
 
     def _control(self, frame: Frame) -> None:
         try:

@@ -24,7 +24,7 @@ VERBS = {
     "plot": "draw the plots of a sweep again from its CSV files",
     "train": "train a pre-decoder from a TOML configuration",
     "serve": "decode streams of syndromes for experiment control, over a socket",
-    "stream": "open-loop load on a decoder service, with latency histograms",
+    "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "doctor": "what is installed here, and from where",
 }
 _SERVICE_PACKAGES = ("hdrh", "msgspec", "prometheus_client", "structlog")

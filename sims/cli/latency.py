@@ -30,8 +30,8 @@ DEFAULT_P = (0.003, 0.006)
 class LatencyConfig(NetworkFlags, CircuitFamily):
     """Time per round of pre-decoder, residual and global decoder, one shot at a time and in batches.
 
-    Each global decoder runs with and without the pre-decoder, and neural-matching by itself, all on the same
-    shots, interleaved and warm, in one process.
+    Each global decoder runs with and without the pre-decoder, neural-matching and neural-ensemble by
+    themselves, all on the same shots, interleaved and warm, in one process.
     """
 
     distance: tuple[int, ...] = (5, 9, 13)

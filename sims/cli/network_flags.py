@@ -14,12 +14,13 @@ class NetworkFlags:
 
     weights: str = "default"
     """The network's weights: accurate (the default), fast or realtime; fast-matching or realtime-matching for
-    neural-matching; or a safetensors file."""
+    neural-matching and neural-ensemble; or a safetensors file."""
     policy: Policy = "auto"
     """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
     sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
     clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching has none: it matches on the logits themselves."""
+    and abstain before other decoders. neural-matching and neural-ensemble have none: they match on the logits
+    themselves."""
     precision: Precision = "auto"
     """What the network computes in; auto is the weights' own: int8 for quantized weights on a CPU, float32
     otherwise. bfloat16 runs only where it is asked for; results say so."""

@@ -44,7 +44,7 @@ class ServeConfig:
     state: Path | None = None
     """Folder for models and journals, of one server; left out: a temporary one that goes with the server."""
     keep_gigabytes: float = 16.0
-    """Journals kept in --state; past that the oldest are deleted, but those of sessions in memory."""
+    """Journals kept in --state; past that the oldest are deleted, except those of sessions in memory."""
     keep_days: float = 30.0
     """Days after which a journal that nobody wrote to is deleted from --state."""
     models: int = 256

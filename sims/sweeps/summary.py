@@ -121,7 +121,8 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
             f"PyMatching/this: LER of plain {BASELINE} over this one, same circuits, separate shots; "
             f"above 1 is better. * under {ENOUGH_ERRORS} errors on a side: not a result. "
             "predecoder+X: a network commits moves, X decodes the residual; neural-matching: one matching on "
-            "the network's logits. Density: detection events over detectors, syndrome -> residual. "
+            "the network's logits; neural-ensemble: the same, and second opinions of doubtful shots. "
+            "Density: detection events over detectors, syndrome -> residual. "
             "µs/round: decoding on one worker, in brackets the pre-decoder's part."
         ),
         caption_justify="left",

@@ -93,7 +93,7 @@ def nothing(running: Running, client: DecoderClient, stream: ClientStream, rng: 
 
 def kill(running: Running, client: DecoderClient, stream: ClientStream, rng: random.Random) -> str:
     """Kills the worker in the middle of a batch; the time until the session goes on."""
-    time.sleep(1.5)  # so that the spare that takes over next is there
+    time.sleep(1.5)  # so that it has served long enough for the next one to start without a delay
     start = time.monotonic()
     os.kill(running.pids[0], signal.SIGKILL)
     _come_back(client)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+import _qecpipe
 from decoder_service.protocol import (
+    Close,
     Error,
     ErrorCode,
     Frame,
@@ -93,3 +96,35 @@ def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(work
     session.end()
     session.post(lambda: done.append("never"))
     assert len(done) == 2
+
+
+def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorker) -> None:
+    """A RELOAD that was built just before CLOSE came took over after it, which failed the whole session."""
+    session = ClientSession("0" * 32, cast(Any, worker))
+    plane = session._plane
+    decoder = _qecpipe.ParityDecoder(
+        layers=[(2, 8)], final_bits=8, num_observables=1, commit=2, model=b"\x01" * 8
+    )
+    decoder.prepare(b"\x02" * 8)
+    plane.open(
+        3,
+        decoder,
+        layers=[(2, 8)],
+        final_bits=8,
+        num_observables=1,
+        commit=2,
+        window=8,
+        gap_deadline_ns=10**9,
+    )
+    journal = SimpleNamespace(add=lambda frame: None, flush=lambda: None, end=lambda: None)
+    session.streams[3] = cast(Any, SimpleNamespace(number=3, journal=journal))
+    plane.swap(3, "ab" * 32, "dem")
+    plane.feed(encode_frame(Frame(FrameType.CLOSE, 3, payload=encode_message(Close()))))
+    assert not plane.work()
+    assert session._handle_events()
+    assert session.streams == {}
+    assert plane.streams == []
+    said = [item for item in FrameParser().feed(plane.take_output()) if isinstance(item, Frame)]
+    assert [frame.type for frame in said] == [FrameType.RELOAD, FrameType.CLOSE]
+    assert not session._handle_events()
+    session.end()
