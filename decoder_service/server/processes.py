@@ -53,16 +53,13 @@ class Processes:
         self._lock = lock
         self._end, theirs = control.pair()
         # Its forks must be of one thread, and decoding has nothing that BLAS could share out.
-        environment = os.environ | {
-            "OPENBLAS_NUM_THREADS": "1",
-            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
-        }
+        environment = ["OPENBLAS_NUM_THREADS=1", f"PROMETHEUS_MULTIPROC_DIR={self._metrics}"]
+        watcher = [sys.executable, "-c", START, str(ROOT), str(theirs.fileno()), str(os.getpid())]
         with theirs:
             self._watcher = subprocess.Popen(
-                [sys.executable, "-c", START, str(ROOT), str(theirs.fileno()), str(os.getpid())],
+                ["env", *environment, *watcher],
                 pass_fds=[theirs.fileno(), lock],
                 stdin=subprocess.DEVNULL,
-                env=environment,
             )
         self._end.setblocking(False)
         asyncio.get_running_loop().add_reader(self._end, self._message)

@@ -91,7 +91,7 @@ def test_streams_are_whole_shots(
     dem = stim.Circuit("\n".join(lines)).detector_error_model(decompose_errors=True)
     problem, network, policy = DecodingProblem.from_dem(dem), load_bundle("fast").network, ThresholdPolicy()
     packed = dem.compile_sampler(seed=3).sample(8, bit_packed=True)[0]
-    whole = ResidualNetwork(problem, network, device=CPU, precision="float32", native=False)
+    whole = ResidualNetwork(problem, network, device=CPU)
     residual, flips = whole.residuals(packed, [ClusterDecision(problem, policy)])[0]
     layout = problem.layout
     stream_of = StreamPredecoder(

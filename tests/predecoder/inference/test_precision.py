@@ -57,7 +57,7 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
         choose_precision("fp16", quantized=True, device_type="cpu")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
         TorchEngine(model().problem, random_network(), device=CPU, precision="int8")
-    with pytest.raises(ValueError, match="streams have 'float32' and 'bfloat16'"):
+    with pytest.raises(ValueError, match=r"'int8' needs a quantized network.*use 'float32'"):
         StreamPredecoder(
             *(model().problem, random_network()),
             policy=ThresholdPolicy(),

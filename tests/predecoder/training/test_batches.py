@@ -80,7 +80,7 @@ def test_disagreement_batches_are_labelled_as_any_others(stage, labels):
     tasks = (dataclasses.replace(stage.tasks[0], shots="disagreement"),)
     data = dataclasses.replace(stage.data, labels=labels)
     streams, _ = expand_tasks(tasks)
-    index, packed, labels, _ = BatchMaker(dataclasses.replace(stage, tasks=tasks, data=data, seed=3))(7)
+    index, packed, labels, *_ = BatchMaker(dataclasses.replace(stage, tasks=tasks, data=data, seed=3))(7)
     repeated = BatchMaker(dataclasses.replace(stage, tasks=tasks, data=data, seed=3))(7)
     assert index == repeated[0]
     assert np.array_equal(packed, repeated[1])
@@ -115,7 +115,7 @@ def test_a_task_that_begins_later_leaves_the_batches_before_as_they_were(stage):
         for tasks in (stage.tasks, (*stage.tasks, late))
     )
     for k in range(4):
-        (index, packed, labels, _), expected = after(k), before(k)
+        (index, packed, labels, *_), expected = after(k), before(k)
         assert index == expected[0]
         assert np.array_equal(packed, expected[1])
         assert np.array_equal(labels, expected[2])

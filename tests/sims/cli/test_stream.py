@@ -70,10 +70,10 @@ def test_the_network_is_named_by_its_weights(circuit: stim.Circuit, run_cli: Run
 
 
 def test_an_overloaded_decoder_is_said_so_and_exit_code_1(circuit: stim.Circuit, run_cli: RunCli) -> None:
-    flags = ("--rounds", 2000, "--period-us", 0.01, "--max-lag", 0.02, "--report", "r.json")
+    flags = ("--rounds", 50_000, "--period-us", 0.01, "--max-lag", 0.002, "--report", "r.json")
     code, out, _ = run_cli(*COMMAND, *flags)
     assert code == 1
-    assert "overloaded: at 0.01 µs a round, rounds were overdue by more than 0.02 s" in out
+    assert "overloaded: at 0.01 µs a round, rounds were overdue by more than 0.002 s" in out
     report = json.loads(Path("r.json").read_text())
     assert report["overloaded"] is True
     assert report["backlog"]["bounded"] is False
