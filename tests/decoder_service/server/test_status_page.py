@@ -34,7 +34,7 @@ def test_the_page_shows_backlog_latency_density_and_drift(serve, kit, tmp_path: 
     assert "backlog 0 of 2048" in shown
     assert shown.count('title="stabilizer ') == stream.shape.bits(1)
     assert "learning its baseline" in shown
-    for stage in ("queue", "decode", "total"):
+    for stage in ("queue", "decode"):
         assert f"<td>{stage}</td><td>≤ " in shown
 
 
