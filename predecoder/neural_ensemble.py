@@ -164,7 +164,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         )
         asked = np.flatnonzero((np.abs(gaps) < self._doubtful).any(axis=1))
         if len(asked):
-            gaps[asked] = self._opinion(packed[asked])
+            gaps[asked] = self._opinion(packed[asked], gaps[asked])
         return gaps
 
     def _gap(self, decoder: CompiledNeuralMatching, packed: np.ndarray, observable: int) -> np.ndarray:
@@ -177,13 +177,15 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             )
         return gap.astype(np.float64)
 
-    def _opinion(self, packed: np.ndarray) -> np.ndarray:
-        """The mean of all gaps of doubtful shots."""
+    def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """The mean of all gaps of doubtful shots, of which the first network's are known."""
         observables = range(self._first.layout.num_observables)
-        decoders = (self._first, *self._others)
-        total = np.stack([sum(self._gap(d, packed, k) for d in decoders) for k in observables], axis=1)
+        total = first.copy()
+        for decoder in self._others:
+            total += np.stack([self._gap(decoder, packed, k) for k in observables], axis=1)
+        networks = 1 + len(self._others)
         if self._correlated is not None:
             predicted = self._correlated.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
             flipped = np.unpackbits(predicted, axis=1, bitorder="little", count=len(observables))
-            total += len(decoders) * self._vote * (1 - 2.0 * flipped)
-        return total / len(decoders)
+            total += networks * self._vote * (1 - 2.0 * flipped)
+        return total / networks
