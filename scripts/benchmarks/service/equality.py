@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
-from decoder_service.client.link import send_all
-from decoder_service.protocol import ErrorCode, Frame, FrameType, Open, encode_frame, without_times
+from decoder_service.protocol import ErrorCode, Open, without_times
 from decoder_service.server import BuildLimits
 from decoder_service.server.building import build_decoder, tables_for
 from decoder_service.server.control import Build
@@ -39,6 +38,7 @@ from scripts.benchmarks.service.kit import (
     server,
     summary,
 )
+from scripts.benchmarks.service.noisy import NoisyClient
 
 CIRCUIT = memory(3, 7, 0.005)
 TEXT = str(CIRCUIT)
@@ -46,41 +46,6 @@ OPTIONS = {"commit": 2, "buffer": 2}
 BATCH = 50
 WRONG = str(memory(5, 7, 0.005).detector_error_model(decompose_errors=True))
 PATIENT: dict[str, Any] = {"gap_deadline": 20.0, "faults": 1 << 30}
-DATA = (FrameType.ROUNDS, FrameType.FINAL)
-
-
-class Noisy(DecoderClient):
-    """Repeats, delays, loses, cuts and damages data frames on their way out."""
-
-    rng: random.Random | None = None
-    held: Frame | None = None
-
-    def send(self, *frames: Frame) -> None:
-        """As DecoderClient, with one data frame in four mistreated."""
-        if self.rng is None:
-            return super().send(*frames)
-        data = b""
-        for frame in frames:
-            encoded = encode_frame(frame)
-            how = self.rng.randrange(20) if frame.type in DATA else 19
-            if how == 0:
-                encoded *= 2
-            elif how == 1 and self.held is None:
-                self.held, encoded = frame, b""
-            elif how == 2:
-                encoded = b""
-            elif how == 3:
-                encoded = encoded[: self.rng.randrange(len(encoded))]
-            elif how == 4:
-                flipped = bytearray(encoded)
-                flipped[self.rng.randrange(len(flipped))] ^= 1 << self.rng.randrange(8)
-                encoded = bytes(flipped)
-            data += encoded
-            if self.held is not None and self.rng.randrange(3) == 0:
-                data += encode_frame(self.held)
-                self.held = None
-        send_all(self.sock, data, timeout=self.timeout)
-        return None
 
 
 Inject = Callable[[Running, DecoderClient, ClientStream, random.Random], str]
@@ -155,7 +120,7 @@ def run(name: str, shots: list[list[bytes]], expected: list[Summary]) -> bool:
     start = time.monotonic()
     output_bytes = 2048 if name == "slow-reader" else 1 << 20
     with server(prune=False, output_bytes=output_bytes, **PATIENT) as running:
-        client = Noisy(running.path, resend_after=0.02)
+        client = NoisyClient(running.path, resend_after=0.02)
         stream = client.open(TEXT, **OPTIONS)
         client.rng = rng if name == "noise" else None
         for at in range(0, len(shots), BATCH):

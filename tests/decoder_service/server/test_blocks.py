@@ -7,45 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from decoder_service.client import DecoderClient
-from decoder_service.client.link import send_all
-from decoder_service.protocol import Frame, FrameType, encode_frame
+from scripts.benchmarks.service.noisy import NoisyClient
 
 PATIENT = {"gap_deadline": 60.0, "faults": 10**6}
-DATA = (FrameType.ROUNDS, FrameType.FINAL)
-
-
-class ChaoticClient(DecoderClient):
-    """One data frame in four is repeated, delayed, lost, cut or damaged on its way out."""
-
-    rng: random.Random | None = None
-    held: Frame | None = None
-
-    def send(self, *frames: Frame) -> None:
-        if self.rng is None:
-            super().send(*frames)
-            return
-        data = b""
-        for frame in frames:
-            encoded = encode_frame(frame)
-            what = self.rng.randrange(20) if frame.type in DATA else 19
-            if what == 0:
-                encoded *= 2
-            elif what == 1 and self.held is None:
-                self.held, encoded = frame, b""
-            elif what == 2:
-                encoded = b""
-            elif what == 3:
-                encoded = encoded[: self.rng.randrange(len(encoded))]
-            elif what == 4:
-                damaged = bytearray(encoded)
-                damaged[self.rng.randrange(len(damaged))] ^= 1 << self.rng.randrange(8)
-                encoded = bytes(damaged)
-            data += encoded
-            if self.held is not None and self.rng.randrange(3) == 0:
-                data += encode_frame(self.held)
-                self.held = None
-        send_all(self.sock, data, timeout=self.timeout)
 
 
 def pieces(kit, shots: np.ndarray, shape, rng: random.Random) -> list[bytes]:
@@ -75,7 +39,7 @@ def test_any_cut_gives_the_outputs_of_single_rounds(serve, kit, window: int) -> 
 @pytest.mark.parametrize("seed", range(2))
 def test_mistreated_blocks_cost_nothing(serve, kit, seed: int) -> None:
     shots = kit.sample(60, seed=81 + seed)
-    with ChaoticClient(serve(worker=PATIENT).address, resend_after=0.02) as client:
+    with NoisyClient(serve(worker=PATIENT).address, resend_after=0.02) as client:
         stream = client.open(kit.text, **kit.options)
         client.rng = random.Random(seed)
         for piece in pieces(kit, shots, stream.shape, random.Random(seed)):

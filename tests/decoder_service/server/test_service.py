@@ -11,13 +11,13 @@ import threading
 import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
-from decoder_service.client.link import send_all
-from decoder_service.protocol import ErrorCode, Flag, Frame, FrameType, encode_frame, without_times
+from decoder_service.protocol import ErrorCode, Flag, without_times
 from decoder_service.server import BuildLimits
 from decoder_service.server.building import tables_for
 from decoder_service.server.control import Build
 from decoder_service.server.journal import segments
 from decoder_service.server.replay import replay
+from scripts.benchmarks.service.noisy import NoisyClient
 
 PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
@@ -143,51 +143,13 @@ def test_a_session_that_was_closed_is_not_resumed(serve, kit) -> None:
         assert again.welcome.resumed
 
 
-class ChaoticClient(DecoderClient):
-    """Repeats, delays, loses, cuts and damages data frames on their way out."""
-
-    seed = 0
-    rng: random.Random | None = None
-    held: Frame | None = None
-
-    def send(self, *frames: Frame) -> None:
-        if self.rng is None:
-            super().send(*frames)
-            return
-        data = b""
-        for frame in frames:
-            encoded = encode_frame(frame)
-            if frame.type not in (FrameType.ROUNDS, FrameType.FINAL):
-                data += encoded
-                continue
-            what = self.rng.randrange(12)
-            if what == 0:
-                encoded *= 2
-            elif what == 1 and self.held is None:
-                self.held = frame
-                continue
-            elif what == 2:
-                continue
-            elif what == 3:
-                encoded = encoded[: self.rng.randrange(len(encoded))]
-            elif what == 4:
-                damaged = bytearray(encoded)
-                damaged[self.rng.randrange(len(damaged))] ^= 1 << self.rng.randrange(8)
-                encoded = bytes(damaged)
-            data += encoded
-            if self.held is not None and self.rng.randrange(3) == 0:
-                data += encode_frame(self.held)
-                self.held = None
-        send_all(self.sock, data, timeout=self.timeout)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_duplicated_reordered_lost_cut_and_damaged_frames_cost_nothing(serve, kit, seed: int) -> None:
     server = serve(worker=PATIENT | {"faults": 10**6})
     shots = kit.sample(40, seed=seed)
-    with ChaoticClient(server.address, resend_after=0.02) as client:
+    with NoisyClient(server.address, resend_after=0.02) as client:
         stream = client.open(kit.text, **kit.options)
-        client.rng = random.Random(seed)
+        client.rng, client.odds = random.Random(seed), 12
         kit.push_all(client, stream, shots)
         client.rng = None
         stats = client.stats(stream)
