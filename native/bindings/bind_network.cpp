@@ -12,6 +12,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/interpreter_lock.h"
 #include "core/cpu.h"
 #include "network/engine.h"
 #include "network/stencil_gradient.h"
@@ -123,7 +124,7 @@ nb::ndarray<nb::numpy, float> run(const Engine& self, const AnyArray& packed) {
     const auto rows = checked<uint8_t>("packed", packed, {kAny, self.row_bytes()});
     NewArray<float> logits({rows.shape(0), self.num_moves()});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.run(rows.data(), rows.shape(0), logits.data());
     }
     return logits.release();
@@ -155,7 +156,7 @@ nb::ndarray<nb::numpy, float> push(LayerStream& self, const AnyArray& detections
     std::vector<float> logits((last ? self.delay() + 1 : 1) * self.layer_size());
     int64_t layers = 0;
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         layers = self.push(layer.data(), last, logits.data());
     }
     return unfolded(patch, logits, layers);
@@ -225,7 +226,7 @@ nb::ndarray<nb::numpy, float> gradient_to_stencils(const AnyArray& x, const AnyA
     const auto compute = network::stencil_gradient(cpu::choose(instruction_set));
     NewArray<float> result({kTaps, channels});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         compute(x_BtijC.data(), gradient_BtijC.data(), shape[0], shape[1], shape[2], shape[3], channels,
                 result.data());
     }
