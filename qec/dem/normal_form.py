@@ -104,6 +104,16 @@ class NormalForm:
         return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
 
     @cached_property
+    def decomposed_dem(self) -> stim.DetectorErrorModel:
+        """`exact_dem` for a matcher, in the components that were suggested, of edges too; flat.
+
+        Where Stim suggested the components, no edge joins detectors of different stabilizer types: cycles of
+        such edges may flip an observable, which then has no two classes of matchings.
+        """
+        edges = equal_merged(read(self.exact_dem.flattened()))
+        return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
+
+    @cached_property
     def hyperedges(self) -> Faults:
         """One fault for each set of detectors: the components of a mechanism fire together."""
         return merged(
