@@ -10,7 +10,7 @@ from scipy.sparse import csc_matrix
 
 from global_decoders.compiling import NormalFormDecoder, detectable, require_edges
 from global_decoders.fault_search import FaultSearchDecoder
-from global_decoders.matching import MatchingGaps
+from global_decoders.matching import MatchingGaps, MatchingGraph
 from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from global_decoders.soft_output import WithGap
 from qec import Faults, NormalForm, gf2, mechanisms
@@ -26,7 +26,7 @@ class BeliefMatchingDecoder(NormalFormDecoder):
     """
 
     max_bp_iters: int = 20
-    gap_scale: float = 0.45
+    gap_scale: float = 0.5
 
     def compile_normal_form(self, normal: NormalForm) -> "CompiledBeliefMatching | FaultSearchDecoder":
         """Raises ValueError if a mechanism is not decomposed into edges."""
@@ -49,6 +49,7 @@ class CompiledBeliefMatching(ShotByShotDecoder):
         super().__init__(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.hyperedges))
         self._propagation, self._columns = matcher._bpd, matcher._matrices.check_matrix
         priors = matcher._matrices.priors
+        self._normal = normal
         self._prior_log_odds = np.log1p(-priors) - np.log(priors)
         self._gaps = MatchingGaps(normal, correlated=False, scale=gap_scale)
 
@@ -75,18 +76,18 @@ class CompiledBeliefMatching(ShotByShotDecoder):
 
     @cached_property
     def _edges_of_columns(self) -> csc_matrix:
-        return _edges_of(self._columns, self._gaps)
+        return _edges_of(self._columns, self._normal, self._gaps.graph)
 
 
 _SURE = 30.0
 """Log-odds beyond which a marginal is as sure as float64 can tell from 1."""
 
 
-def _edges_of(columns: csc_matrix, gaps: MatchingGaps) -> csc_matrix:
+def _edges_of(columns: csc_matrix, normal: NormalForm, graph: MatchingGraph) -> csc_matrix:
     """0 and 1 of shape (edges, columns): the edges that BP's mechanisms consist of."""
-    number = {tuple(d for d in ends if d >= 0): k for k, ends in enumerate(gaps.graph.ends.T.tolist())}
+    number = {tuple(d for d in ends if d >= 0): k for k, ends in enumerate(graph.ends.T.tolist())}
     parts: dict[frozenset[int], list[int]] = {}
-    for mechanism in mechanisms(gaps.dem):
+    for mechanism in mechanisms(normal.decomposed_dem):
         detectors: frozenset[int] = frozenset()
         for component, _ in mechanism.components:
             detectors ^= frozenset(component)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import stim
 
 from global_decoders.matching.graph import MatchingGraph
 from global_decoders.matching.matcher import Matcher
 from global_decoders.soft_output import NoGapError, relative_gap
-from qec import NormalForm, mechanisms
+from qec import NormalForm
 
 __all__ = ["MatchingGaps"]
 
@@ -19,10 +17,9 @@ __all__ = ["MatchingGaps"]
 class MatchingGaps:
     """How much more the lightest matching of the other class weighs.
 
-    On the edges of correlated matching, on which most Y errors at a patch's corners are two: as one, they
-    close cycles that flip the observable, and a matcher has no classes then. Where others do, in all
-    components that the DEM suggests. For plain matching on the DEM's own edges, some shots
-    (one in a hundred at d = 5, p = 0.006) have a gap below 0 therefore.
+    Y errors at a patch's corners are always two edges (`NormalForm.decomposed_dem`): as one, they close
+    cycles that flip the observable, and a matcher has no classes then. Plain matching decodes with one; some
+    of its shots (one in a hundred at d = 5, p = 0.006) have a gap below 0 therefore.
     """
 
     def __init__(self, normal: NormalForm, *, correlated: bool, scale: float) -> None:
@@ -58,34 +55,14 @@ class MatchingGaps:
         """What is matched on."""
         return self._matcher.graph
 
-    @property
-    def dem(self) -> stim.DetectorErrorModel:
-        """What `graph` was made of."""
-        return self._matching[0]
-
-    @property
-    def _matcher(self) -> Matcher:
-        return self._matching[1]
-
     @cached_property
-    def _matching(self) -> tuple[stim.DetectorErrorModel, Matcher]:
-        """The first DEM of two that has classes of every observable, and its matcher."""
-        try:
-            return self._on(self._normal.correlated_dem)
-        except NoGapError:
-            return self._on(self._normal.decomposed_dem)
-
-    def _on(self, dem: stim.DetectorErrorModel) -> tuple[stim.DetectorErrorModel, Matcher]:
-        graph = MatchingGraph.of_mechanisms(
-            mechanisms(dem),
-            num_detectors=self._normal.num_detectors,
-            num_observables=self._normal.num_observables,
-        )
-        matcher = Matcher(graph if self._correlated else replace(graph, implied=None))
+    def _matcher(self) -> Matcher:
+        graph = MatchingGraph.of_normal_form(self._normal, correlated=self._correlated, decomposed=True)
+        matcher = Matcher(graph)
         nothing = np.zeros((0, -(-graph.num_detectors // 8)), dtype=np.uint8)
         for k in range(graph.num_observables):
             try:
                 matcher.gap(nothing, observable=k)
             except ValueError as error:
                 raise NoGapError(f"matching has no gap for L{k} of this DEM: {error}") from error
-        return dem, matcher
+        return matcher

@@ -9,6 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/interpreter_lock.h"
 #include "matching/shots.h"
 
 namespace nb = nanobind;
@@ -74,7 +75,7 @@ nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::opti
     NewArray<double> weight({count});
     NewArray<bool> explained({count});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.match(given.shots, edges.data(), weight.data(), explained.data());
     }
     return nb::make_tuple(edges.release(), weight.release(), explained.release());
@@ -86,7 +87,7 @@ nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const Any
     NewArray<uint8_t> moves({count, self.num_edges()});
     NewArray<float> maximum_weight({count});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.match_moves(given.shots, abstain_above, moves.data(), maximum_weight.data());
     }
     return nb::make_tuple(moves.release(), maximum_weight.release());
@@ -100,7 +101,7 @@ nb::tuple predict(const ShotMatcher& self, const AnyArray& packed, const AnyArra
     NewArray<uint8_t> predictions({count, bytes});
     NewArray<bool> explained({count});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.predict(given.shots, masks_EB.data(), bytes, predictions.data(), explained.data());
     }
     return nb::make_tuple(predictions.release(), explained.release());
@@ -114,7 +115,7 @@ nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed, const s
     NewArray<uint8_t> zero({count, self.num_edges()}), one({count, self.num_edges()});
     NewArray<double> weight({count, 2});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.match_classes(given.shots, zero.data(), one.data(), weight.data());
     }
     return nb::make_tuple(zero.release(), one.release(), weight.release());
@@ -127,7 +128,7 @@ nb::ndarray<nb::numpy, float> gap(const ShotMatcher& self, const AnyArray& packe
     const Given given(self, packed, weights, logits);
     NewArray<float> gap({given.shots.count});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.gap(given.shots, limit, gap.data());
     }
     return gap.release();

@@ -12,6 +12,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/interpreter_lock.h"
 #include "core/cpu.h"
 #include "network/engine.h"
 #include "network/stencil_gradient.h"
@@ -118,7 +119,7 @@ nb::ndarray<nb::numpy, float> run(const Engine& self, const AnyArray& packed) {
     const auto rows = checked<uint8_t>("packed", packed, {kAny, self.row_bytes()});
     NewArray<float> logits({rows.shape(0), self.num_moves()});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.run(rows.data(), rows.shape(0), logits.data());
     }
     return logits.release();
@@ -149,7 +150,7 @@ nb::ndarray<nb::numpy, float> push(LayerStream& self, const AnyArray& detections
     std::vector<float> logits((last ? self.delay() + 1 : 1) * self.layer_size());
     int64_t layers = 0;
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         layers = self.push(layer.data(), last, logits.data());
     }
     return unfolded(patch, logits, layers);
@@ -212,7 +213,7 @@ nb::ndarray<nb::numpy, float> gradient_to_stencils(const AnyArray& x, const AnyA
     const auto compute = network::stencil_gradient(cpu::choose(instruction_set));
     NewArray<float> result({kTaps, channels});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         compute(x_BtijC.data(), gradient_BtijC.data(), shape[0], shape[1], shape[2], shape[3], channels, result.data());
     }
     return result.release();

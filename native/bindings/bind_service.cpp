@@ -12,6 +12,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/bound_session.h"
+#include "bindings/interpreter_lock.h"
 #include "bindings/python_decoder.h"
 #include "service/crc32.h"
 #include "service/parity_decoder.h"
@@ -85,7 +86,7 @@ void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const 
 void feed(BoundSession& self, const nb::bytes& data) {
     const uint8_t* from = data_of(data);
     const size_t size = data.size();
-    nb::gil_scoped_release released;
+    InterpreterReleased released;
     self.session().feed(from, size);
 }
 
@@ -158,7 +159,7 @@ nb::tuple take_latencies(BoundSession& self, uint32_t stream) {
 }
 
 std::string serve(BoundSession& self, int fd, int wake_fd, double timeout, double busy_poll) {
-    nb::gil_scoped_release released;
+    InterpreterReleased released;
     switch (service::serve(self.session(), fd, wake_fd, static_cast<int64_t>(timeout * 1e9),
                            static_cast<int64_t>(busy_poll * 1e9))) {
         case service::Served::kEvents: return "events";
@@ -248,9 +249,9 @@ void bind_service(nb::module_& module) {
              "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
         .def("feed", &feed, "data"_a, "Takes bytes that arrived.")
         .def("work", [](BoundSession& self) { return self.session().work(); },
-             nb::call_guard<nb::gil_scoped_release>(),
+             nb::call_guard<InterpreterReleased>(),
              "Lets every stream decode for a time slice; True if there is more to do now.")
-        .def("tick", [](BoundSession& self) { self.session().tick(); }, nb::call_guard<nb::gil_scoped_release>(),
+        .def("tick", [](BoundSession& self) { self.session().tick(); }, nb::call_guard<InterpreterReleased>(),
              "NACKs and erasures that are due.")
         .def_prop_ro("next_deadline", [](BoundSession& self) { return self.session().next_deadline(); },
                      "When `tick` is due, ns of the clock; None if it is not.")

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
 #include "streams/site_network.h"
 #include "service/stream_decoder.h"
@@ -171,7 +172,7 @@ class BoundStream {
     streams::Status without_gil(int64_t rounds, Work work) {
         commits_.clear();
         if (rounds < kManyRounds) return work();  // to get the interpreter back may take longer than the rounds
-        const nb::gil_scoped_release release;
+        const InterpreterReleased release;
         return work();
     }
 

@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
 #include "streams/residual.h"
 
@@ -27,7 +28,7 @@ nb::tuple apply_moves(const streams::MoveTables& self, const AnyArray& packed, c
     const auto rows = checked<uint8_t>("packed", packed, {shots, self.row_bytes()});
     NewArray<uint8_t> residual({shots, self.row_bytes()}), flips({shots, self.flips_bytes()});
     {
-        nb::gil_scoped_release released;
+        InterpreterReleased released;
         self.apply(shots, moves_BM.data(), rows.data(), residual.data(), flips.data());
     }
     return nb::make_tuple(residual.release(), flips.release());

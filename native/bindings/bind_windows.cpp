@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
 #include "streams/batch.h"
 #include "streams/model.h"
@@ -76,7 +77,7 @@ auto decode_inputs(streams::WindowDecoder& decoder, const AnyArray& detections) 
     NewArray<uint8_t> flips({rows.shape(0), fault_ids});
     int64_t failed = -1;
     {
-        const nb::gil_scoped_release released;
+        const InterpreterReleased released;
         for (int64_t s = 0; s < rows.shape(0) && failed < 0; s++) {
             if (!decoder.decode_inputs(rows.data() + s * inputs, flips.data() + s * fault_ids)) failed = s;
         }
@@ -108,7 +109,7 @@ auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed, const std
     NewArray<uint8_t> flips({rows.shape(0), (batch.num_observables() + 7) / 8});
     std::pair<int64_t, int64_t> failed;
     {
-        const nb::gil_scoped_release released;
+        const InterpreterReleased released;
         failed = batch.decode(rows.data(), weights ? weights->data() : nullptr, rows.shape(0), flips.data());
     }
     if (failed.first >= 0) {

@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "bindings/interpreter_lock.h"
+
 namespace nb = nanobind;
 
 namespace qecpipe::bindings {
@@ -36,20 +38,20 @@ PythonDecoder::PythonDecoder(nb::object decoder, service::Shape shape)
 }
 
 PythonDecoder::~PythonDecoder() {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.reset(), prepared_.reset();
 }
 
 void PythonDecoder::read_model() { model_ = model_of(nb::cast<nb::bytes>(decoder_.attr("model_id"))); }
 
 void PythonDecoder::open(uint32_t epoch) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.attr("open")(epoch);
 }
 
 Progress PythonDecoder::push(uint64_t sequence, const uint8_t* rows, const uint8_t* erased, uint64_t count,
                              Outcomes& out) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     const nb::object push = decoder_.attr("push");
     for (uint64_t k = 0; k < count; k++) {
         const size_t size = service::packed_bytes(shape_.bits(sequence + k));
@@ -65,7 +67,7 @@ Progress PythonDecoder::push(uint64_t sequence, const uint8_t* rows, const uint8
 }
 
 Progress PythonDecoder::finish(uint64_t sequence, const uint8_t* row, Outcomes& out) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     const size_t size = service::packed_bytes(shape_.bits(sequence));
     try {
         take(decoder_.attr("finish")(bytes_of(row, size), 0), sequence, out);
@@ -79,7 +81,7 @@ Progress PythonDecoder::finish(uint64_t sequence, const uint8_t* row, Outcomes& 
 Progress PythonDecoder::resume(Outcomes&) { return {Decoded::kDone, 0}; }
 
 void PythonDecoder::adopt(uint64_t at_round) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.attr("adopt")(std::exchange(prepared_, nb::object()), at_round);
     read_model();
 }

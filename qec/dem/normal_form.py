@@ -96,21 +96,24 @@ class NormalForm:
         Stim suggests for it than by an edge of its own. It stays decomposed where it never happens
         alone and is rarer than each of the two alone. Flat if anything differs from `matching_dem`.
         """
-        exact = read(self.exact_dem.flattened())
-        edges = edges_whole_unless_told_apart(exact)
-        if edges == edges_whole(exact):
-            return self.matching_dem
-        edges = equal_merged(edges)
-        return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
+        return self._with_edges_decomposed(likely=False)
 
     @cached_property
     def decomposed_dem(self) -> stim.DetectorErrorModel:
-        """`exact_dem` for a matcher, in the components that were suggested, of edges too; flat.
+        """`correlated_dem` with every error decomposed that never happens alone, however likely it is.
 
-        Where Stim suggested the components, no edge joins detectors of different stabilizer types: cycles of
-        such edges may flip an observable, which then has no two classes of matchings.
+        Where noise is biased, that is a Y error likelier than an X or a Z error at a corner of the patch. No
+        edge then joins the graphs of the two stabilizer types, by a cycle of which an observable could be
+        flipped. Flat if anything differs from `matching_dem`.
         """
-        edges = equal_merged(read(self.exact_dem.flattened()))
+        return self._with_edges_decomposed(likely=True)
+
+    def _with_edges_decomposed(self, *, likely: bool) -> stim.DetectorErrorModel:
+        exact = read(self.exact_dem.flattened())
+        edges = edges_whole_unless_told_apart(exact, likely=likely)
+        if edges == edges_whole(exact):
+            return self.matching_dem
+        edges = equal_merged(edges)
         return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
 
     @cached_property

@@ -20,7 +20,7 @@ from global_decoders import (
     require_gap,
 )
 from global_decoders.adapters.pymatching import PyMatchingDecoder
-from global_decoders.matching import Matcher, MatchingGraph
+from global_decoders.matching import MatchingGraph
 from qec import NormalForm, mechanisms, normal_form
 
 LEAST_CLOSE = {"bp-osd": 0.97, "bp-lsd": 0.6, "mwpf": 0.7, "tesseract": 0.999}
@@ -33,7 +33,7 @@ WITH = tuple(name for name in decoder_names() if name not in WITHOUT)
 def _edges_alone(normal: NormalForm) -> stim.DetectorErrorModel:
     """The components of correlated matching's DEM, each an error by itself."""
     alone = stim.DetectorErrorModel()
-    for mechanism in mechanisms(normal.correlated_dem):
+    for mechanism in mechanisms(normal.decomposed_dem):
         for detectors, observables in mechanism.components:
             targets: list[object] = [*map(stim.target_relative_detector_id, detectors)]
             targets += map(stim.target_logical_observable_id, observables)
@@ -91,7 +91,7 @@ def test_a_gap_says_how_likely_the_prediction_is_wrong(name, exact, compiled):
     weight = exact.syndrome_probability[syndromes] / exact.syndrome_probability[syndromes].sum()
     posterior = exact.joint[syndromes, 1 - predictions[:, 0]] / exact.syndrome_probability[syndromes]
     said = expit(-gap[:, 0].astype(float))
-    most = 0.03 if name == "belief-matching" else 0.02  # marginals on cycles are the roughest
+    most = 0.04 if name == "belief-matching" else 0.02  # marginals on cycles are the roughest
     assert weight @ np.abs(said - posterior) < most
     assert weight @ said == pytest.approx(weight @ posterior, abs=0.012)
 
@@ -215,9 +215,6 @@ def test_edges_between_stabilizer_types_that_are_as_likely_as_their_parts_are_ta
         "surface_code:rotated_memory_z", distance=3, rounds=3, after_clifford_depolarization=0.02
     )
     dem = circuit.detector_error_model(decompose_errors=True)
-    whole = Matcher(MatchingGraph.of_normal_form(normal_form(dem), decomposed=True))
-    with pytest.raises(ValueError, match="closes a cycle"):
-        whole.gap(np.zeros((1, 3), dtype=np.uint8))
     shots, flips = circuit.compile_detector_sampler(seed=4).sample(
         300, separate_observables=True, bit_packed=True
     )
