@@ -24,6 +24,7 @@ VERBS = {
     "plot": "draw the plots of a sweep again from its CSV files",
     "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
     "train": "train a pre-decoder from a TOML configuration",
+    "fine-tune": "adapt a pre-decoder to a device, by its shots",
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",

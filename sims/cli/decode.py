@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import sinter
 import stim
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from global_decoders import NoGapError, require_gap
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs, check_output_file, first_sentence, parse_stim, shot_format
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
 from sims.cli.parse_flags import parse_flags
-from sims.paired.decode_file import DecodeCounts, decode_file
+from sims.paired import DecodeCounts, check_gap_file, decode_file
 from sims.shot_files.source import ShotSource
 from sims.statistics import INTERVAL_NAME, error_rate
 from sims.sweeps.tasks import decoder_dem
@@ -59,6 +61,10 @@ class DecodeConfig(NetworkFlags):
     """File for the predicted observable flips; appears when it is complete."""
     out_format: ShotFormat | None = None
     """Format of --out."""
+    confidence: Path | None = None
+    """File for how sure each prediction is (.npy or .csv by its suffix): float32, one row for each shot, one
+    column for each observable. A gap of g nats says that the prediction is wrong with probability
+    1 / (1 + exp(g))."""
 
 
 def run(arguments: list[str]) -> int:
@@ -69,12 +75,17 @@ def run(arguments: list[str]) -> int:
     source = _source(config)
     if config.out is not None:
         check_output_file(config.out, inputs=_inputs(config))
+    if config.confidence is not None:
+        check_gap_file(config.confidence)
+        check_output_file(config.confidence, flag="--confidence", inputs=(*_inputs(config), config.out))
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = _model(config)
     _require_a_question(dem, config.dem or config.circuit)
     compiled = {
         name: config.build(name).compiled(dem) for name in (config.decoder, config.versus) if name is not None
     }
+    if config.confidence is not None:
+        _require_gap(compiled[config.decoder], config.decoder, dem)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
@@ -88,6 +99,7 @@ def run(arguments: list[str]) -> int:
             versus=None if config.versus is None else compiled[config.versus],
             out=config.out,
             out_format=out_format,
+            confidence=config.confidence,
             on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
         )
     for line in _report(counts, config):
@@ -155,10 +167,20 @@ def _require_a_question(dem: stim.DetectorErrorModel, path: Path | None) -> None
             raise ValueError(f"{path} has 0 {name}, so {fix}")
 
 
+def _require_gap(compiled: sinter.CompiledDecoder, name: str, dem: stim.DetectorErrorModel) -> None:
+    try:
+        require_gap(compiled, num_detectors=dem.num_detectors)
+    except NoGapError as error:
+        raise NoGapError(f"--confidence with --decoder {name}: {error}") from error
+
+
 def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:
     lines = [f"{counts.shots:,} shots decoded with {config.decoder}"]
     if config.out is not None:
         lines.append(f"predictions: {config.out}")
+    if config.confidence is not None:
+        lines.append(f"confidence: {config.confidence}")
+        lines.append(f"LER if the gaps are right: {counts.expected_wrong / counts.shots:.4g}")
     if counts.judged == 0:
         return [
             *lines,
