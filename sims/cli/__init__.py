@@ -20,6 +20,7 @@ VERBS = {
     "sweep": "logical error rates of decoders over distances and physical error rates",
     "latency": "time per round of every stage, with and without the pre-decoder",
     "decode": "decode a file of measurements or detection events",
+    "compare": "several decoders or files of predictions on the same shots, and who is wrong where",
     "learn-noise": "fit a detector error model with error bars to detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
     "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
