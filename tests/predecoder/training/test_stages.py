@@ -25,6 +25,7 @@ def _states(network: torch.nn.Module) -> list[np.ndarray]:
 def test_interrupted_training_equals_uninterrupted(stage, tmp_path):
     """Stopped by an exception and resumed: the same weights, bit for bit, and one log line a step."""
     device = torch.device("cpu")
+    stage = dataclasses.replace(stage, data=dataclasses.replace(stage.data, workers=1))
     whole = train_stage(stage, tmp_path / "whole", device=device)
 
     class Stop(Exception):
@@ -219,7 +220,7 @@ def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tm
         tasks=tasks,
         loss="logical-class",
         class_loss=ClassLossConfig(mine_every=2, small_gap=0.5),
-        data=dataclasses.replace(stage.data, passes=passes, pool=2),
+        data=dataclasses.replace(stage.data, passes=passes, pool=2, workers=passes - 1),
         optimizer=dataclasses.replace(stage.optimizer, steps=18),
     )
     cpu, seen = torch.device("cpu"), []
