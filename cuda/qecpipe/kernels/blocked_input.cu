@@ -47,7 +47,7 @@ __device__ __forceinline__ void fill_blocked_input(const u8 *__restrict__ packed
     name(const u8 *packed, const i32 *source, Lane *out, i64 shots, i64 row_bytes, i64 voxels, i64 detectors) { \
         fill_blocked_input<Lane, one>(packed, source, out, shots, row_bytes, voxels, detectors);               \
     }                                                                                                          \
-    QECPIPE_HOST_LAUNCHER(name)
+    QECPIPE_THREAD_KERNEL(name)
 
 BLOCKED_INPUT_KERNEL(blocked_input_float32, u32, 0x3F800000u)
 BLOCKED_INPUT_KERNEL(blocked_input_float16, u16, 0x3C00u)
