@@ -25,6 +25,7 @@ VERBS = {
     "train": "train a pre-decoder from a TOML configuration",
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
+    "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",
     "doctor": "what is installed here, and from where",
 }
 _SERVICE_PACKAGES = ("hdrh", "msgspec", "prometheus_client", "structlog")
