@@ -1,12 +1,13 @@
-// The network's logits -> committed moves, what they leave of the syndrome, and which observables they flip: a threshold
-// policy (`ThresholdPolicy`) carried out on whole shots, one block for a shot.
+// The network's logits -> committed moves, what they leave of the syndrome, and which observables they flip:
+// a threshold policy (`ThresholdPolicy`) carried out on whole shots, one block for a shot.
 //
-// A cluster of proposed moves stands or falls as one. So what has to be known of a detector is whether anything in its
-// cluster speaks against it: a move below `commit`, or, where clusters have to explain all they touch, a detection that
-// is left. Such detectors are `barred`, and that spreads along proposed moves and hyperedges until nothing changes.
+// A cluster of proposed moves stands or falls as one. So what has to be known of a detector is whether
+// anything in its cluster speaks against it: a move below `commit`, or, where clusters have to explain all
+// they touch, a detection that is left. Such detectors are `barred`, and that spreads along proposed moves
+// and hyperedges until nothing changes.
 //
-// Rows of bits are words of 32. A table `[k, 32, W]` has what belongs to bit b of word w at (k * 32 + b) * W + w, so that
-// neighbouring threads, each with a word, read neighbouring entries.
+// Rows of bits are words of 32. A table `[k, 32, W]` has what belongs to bit b of word w at (k * 32 + b) * W
+// + w, so that neighbouring threads, each with a word, read neighbouring entries.
 //
 //   logits       [shots, volume]             float32, float16 or bfloat16: `element` 0, 1 or 2
 //   packed       u8  [shots, row_bytes]      detections
@@ -15,9 +16,9 @@
 //   at           i32 [degree, 32, W]         moves that flip a detector, -1 behind the last of them
 //   across       i32 [degree, 32, W]         the other detector of each, -1 for none
 //   nodes        i32 [width, 32, HW]         detectors of a hyperedge, -1 behind the last of them
-//   edge_starts  i32 [detectors + 1]         hyperedges of detector v: edges[edge_starts[v]] up to edge_starts[v + 1]
+//   edge_starts  i32 [detectors + 1]         edges[edge_starts[v]:edge_starts[v + 1]] are detector v's
 //   edges        i32 [...]
-//   flip_starts  i32 [observables + 1]       moves that flip observable o, likewise
+//   flip_starts  i32 [observables + 1]       likewise moves that flip observable o
 //   flipping     i32 [...]
 //   moves        u32 [shots, MW]             out: committed
 //   residual     u32 [shots, W]              out: as `packed`, also behind the last detector
@@ -28,37 +29,46 @@
 constexpr i32 kLanes = 64;  // that share the sum of an observable's flips
 
 struct Tables {
-    const i32 *__restrict__ places, *__restrict__ first, *__restrict__ at, *__restrict__ across, *__restrict__ nodes,
-        *__restrict__ edge_starts, *__restrict__ edges, *__restrict__ flip_starts, *__restrict__ flipping;
+    const i32* __restrict__ places;
+    const i32* __restrict__ first;
+    const i32* __restrict__ at;
+    const i32* __restrict__ across;
+    const i32* __restrict__ nodes;
+    const i32* __restrict__ edge_starts;
+    const i32* __restrict__ edges;
+    const i32* __restrict__ flip_starts;
+    const i32* __restrict__ flipping;
     i32 moves, detectors, degree, hyperedges, width, observables;
 
     __device__ __forceinline__ static i32 words(i32 bits) { return (bits + 31) / 32; }
 };
 
 // Of a block: proposed moves that are not sure, four rows of detectors' bits or hyperedges', sums.
-__device__ __forceinline__ i64 scratch_words(const Tables &of) {
-    return Tables::words(of.moves) + 3 * static_cast<i64>(Tables::words(of.detectors)) + Tables::words(of.hyperedges) +
-           kLanes * static_cast<i64>(Tables::words(of.observables));
+__device__ __forceinline__ i64 scratch_words(const Tables& of) {
+    return Tables::words(of.moves) + 3 * static_cast<i64>(Tables::words(of.detectors)) +
+           Tables::words(of.hyperedges) + kLanes * static_cast<i64>(Tables::words(of.observables));
 }
 
 // Of one shot. `moves`, and what is scratch, is written in one phase and read in later ones.
 struct Shot {
-    const u8 *__restrict__ row;
+    const u8* __restrict__ row;
     u32 *moves, *weak, *barred, *next, *alive, *active, *sums;
 
-    __device__ __forceinline__ Shot(const Tables &of, const u8 *row, u32 *moves, u32 *scratch)
+    __device__ __forceinline__ Shot(const Tables& of, const u8* row, u32* moves, u32* scratch)
         : row(row), moves(moves), weak(scratch), barred(weak + Tables::words(of.moves)),
           next(barred + Tables::words(of.detectors)), alive(next + Tables::words(of.detectors)),
           active(alive + Tables::words(of.detectors)), sums(active + Tables::words(of.hyperedges)) {}
 };
 
-__device__ __forceinline__ u32 bit_of(const u32 *words, i32 bit) { return words[bit >> 5] >> (bit & 31) & 1u; }
+__device__ __forceinline__ u32 bit_of(const u32* words, i32 bit) {
+    return words[bit >> 5] >> (bit & 31) & 1u;
+}
 
-__device__ __forceinline__ u32 fired(const Shot &shot, i32 detector) {
+__device__ __forceinline__ u32 fired(const Shot& shot, i32 detector) {
     return static_cast<u32>(shot.row[detector >> 3]) >> (detector & 7) & 1u;
 }
 
-__device__ __forceinline__ u32 row_word(const u8 *row, i64 row_bytes, i32 word) {
+__device__ __forceinline__ u32 row_word(const u8* row, i64 row_bytes, i32 word) {
     u32 bits = 0;
     QECPIPE_UNROLL
     for (int b = 0; b < 4; ++b) {
@@ -69,9 +79,9 @@ __device__ __forceinline__ u32 row_word(const u8 *row, i64 row_bytes, i32 word) 
 
 // Proposed moves, and those of them that are not sure enough.
 template <typename Element>
-__device__ __forceinline__ void propose(const Tables &of, const void *__restrict__ output, i64 start, const Shot &shot,
-                                        f32 propose_above, f32 commit_from) {
-    const auto *__restrict__ logits = static_cast<const typename Element::Bits *>(output) + start;
+__device__ __forceinline__ void propose(const Tables& of, const void* __restrict__ output, i64 start,
+                                        const Shot& shot, f32 propose_above, f32 commit_from) {
+    const auto* __restrict__ logits = static_cast<const typename Element::Bits*>(output) + start;
     const i32 words = Tables::words(of.moves);
     QECPIPE_FOR_THREADS(w, words) {
         u32 proposed = 0, weak = 0;
@@ -88,7 +98,7 @@ __device__ __forceinline__ void propose(const Tables &of, const void *__restrict
 }
 
 // Hyperedges that may have happened: all their detectors fired, or all but one, and two at least.
-__device__ __forceinline__ void find_hyperedges(const Tables &of, const Shot &shot) {
+__device__ __forceinline__ void find_hyperedges(const Tables& of, const Shot& shot) {
     const i32 words = Tables::words(of.hyperedges);
     QECPIPE_FOR_THREADS(w, words) {
         u32 active = 0;
@@ -108,7 +118,7 @@ __device__ __forceinline__ void find_hyperedges(const Tables &of, const Shot &sh
 }
 
 // Detectors that something at them speaks against, and those that it may spread to.
-__device__ __forceinline__ void find_barred(const Tables &of, const Shot &shot, bool empty_residual) {
+__device__ __forceinline__ void find_barred(const Tables& of, const Shot& shot, bool empty_residual) {
     const i32 words = Tables::words(of.detectors);
     QECPIPE_FOR_THREADS(w, words) {
         u32 barred = 0, alive = 0;
@@ -133,7 +143,7 @@ __device__ __forceinline__ void find_barred(const Tables &of, const Shot &shot, 
 }
 
 // Whether a barred detector is one step from detector 32 w + b.
-__device__ __forceinline__ bool next_to_barred(const Tables &of, const Shot &shot, i32 w, i32 b) {
+__device__ __forceinline__ bool next_to_barred(const Tables& of, const Shot& shot, i32 w, i32 b) {
     const i32 words = Tables::words(of.detectors), hyperedge_words = Tables::words(of.hyperedges);
     const i32 detector = 32 * w + b;
     for (i32 k = 0; k < of.degree; ++k) {
@@ -156,7 +166,7 @@ __device__ __forceinline__ bool next_to_barred(const Tables &of, const Shot &sho
 }
 
 // Bars whole clusters: every round of it reaches one step further.
-__device__ __forceinline__ void spread_barred(const Tables &of, Shot &shot) {
+__device__ __forceinline__ void spread_barred(const Tables& of, Shot& shot) {
     const i32 words = Tables::words(of.detectors);
     bool changed = true;
     while (changed) {
@@ -172,14 +182,14 @@ __device__ __forceinline__ void spread_barred(const Tables &of, Shot &shot) {
             changed = changed || fresh;
         }
         changed = any_thread(changed);
-        u32 *const latest = shot.next;
+        u32* const latest = shot.next;
         shot.next = shot.barred;
         shot.barred = latest;
     }
 }
 
 // Takes back the moves of clusters that are barred.
-__device__ __forceinline__ void commit(const Tables &of, const Shot &shot) {
+__device__ __forceinline__ void commit(const Tables& of, const Shot& shot) {
     const i32 words = Tables::words(of.moves);
     QECPIPE_FOR_THREADS(w, words) {
         u32 kept = shot.moves[w];
@@ -191,7 +201,8 @@ __device__ __forceinline__ void commit(const Tables &of, const Shot &shot) {
     }
 }
 
-__device__ __forceinline__ void leave_residual(const Tables &of, const Shot &shot, i64 row_bytes, u32 *residual) {
+__device__ __forceinline__ void leave_residual(const Tables& of, const Shot& shot, i64 row_bytes,
+                                               u32* residual) {
     const i32 words = Tables::words(of.detectors);
     QECPIPE_FOR_THREADS(w, words) {
         u32 change = 0;
@@ -210,7 +221,7 @@ __device__ __forceinline__ void leave_residual(const Tables &of, const Shot &sho
 }
 
 // Sums over a 64th of every observable's moves, then sums of these.
-__device__ __forceinline__ void flip_observables(const Tables &of, const Shot &shot, u32 *flips) {
+__device__ __forceinline__ void flip_observables(const Tables& of, const Shot& shot, u32* flips) {
     const i32 words = Tables::words(of.observables);
     QECPIPE_FOR_THREADS(index, kLanes * words) {
         const i32 lane = index % kLanes, first = 32 * (index / kLanes);
@@ -219,7 +230,8 @@ __device__ __forceinline__ void flip_observables(const Tables &of, const Shot &s
         for (i32 b = 0; b < bits; ++b) {
             const i32 end = of.flip_starts[first + b + 1];
             u32 odd = 0;
-            for (i32 k = of.flip_starts[first + b] + lane; k < end; k += kLanes) odd ^= bit_of(shot.moves, of.flipping[k]);
+            for (i32 k = of.flip_starts[first + b] + lane; k < end; k += kLanes)
+                odd ^= bit_of(shot.moves, of.flipping[k]);
             sum |= odd << b;
         }
         shot.sums[index] = sum;
@@ -233,14 +245,27 @@ __device__ __forceinline__ void flip_observables(const Tables &of, const Shot &s
 }
 
 extern "C" __global__ void __launch_bounds__(512)
-correct(const void *logits, const u8 *packed, const i32 *places, const i32 *first, const i32 *at, const i32 *across,
-        const i32 *nodes, const i32 *edge_starts, const i32 *edges, const i32 *flip_starts, const i32 *flipping,
-        u32 *moves, u32 *residual, u32 *flips, u32 *scratch, i64 element, i64 shots, i64 volume, i64 row_bytes,
-        i64 num_moves, i64 detectors, i64 degree, i64 hyperedges, i64 width, i64 observables, i64 clusters,
-        i64 empty_residual, f32 propose_above, f32 commit_from) {
-    const Tables of{places, first, at, across, nodes, edge_starts, edges, flip_starts, flipping,
-                    static_cast<i32>(num_moves), static_cast<i32>(detectors), static_cast<i32>(degree),
-                    static_cast<i32>(hyperedges), static_cast<i32>(width), static_cast<i32>(observables)};
+    correct(const void* logits, const u8* packed, const i32* places, const i32* first, const i32* at,
+            const i32* across, const i32* nodes, const i32* edge_starts, const i32* edges,
+            const i32* flip_starts, const i32* flipping, u32* moves, u32* residual, u32* flips, u32* scratch,
+            i64 element, i64 shots, i64 volume, i64 row_bytes, i64 num_moves, i64 detectors, i64 degree,
+            i64 hyperedges, i64 width, i64 observables, i64 clusters, i64 empty_residual, f32 propose_above,
+            f32 commit_from) {
+    const Tables of{places,
+                    first,
+                    at,
+                    across,
+                    nodes,
+                    edge_starts,
+                    edges,
+                    flip_starts,
+                    flipping,
+                    static_cast<i32>(num_moves),
+                    static_cast<i32>(detectors),
+                    static_cast<i32>(degree),
+                    static_cast<i32>(hyperedges),
+                    static_cast<i32>(width),
+                    static_cast<i32>(observables)};
     const i64 words = Tables::words(of.detectors), flip_words = Tables::words(of.observables);
     scratch += blockIdx.x * scratch_words(of);
     for (i64 s = blockIdx.x; s < shots; s += gridDim.x) {

@@ -1,4 +1,5 @@
-// Elements of the network's output as float32. They are read as bit patterns, so that half types need no header.
+// Elements of the network's output as float32. They are read as bit patterns, so that half types need no
+// header.
 #pragma once
 
 #include "portable.h"
@@ -10,7 +11,9 @@ struct Float32 {
 
 struct BFloat16 {
     using Bits = u16;
-    __device__ __forceinline__ static f32 value(Bits bits) { return float_of_bits(static_cast<u32>(bits) << 16); }
+    __device__ __forceinline__ static f32 value(Bits bits) {
+        return float_of_bits(static_cast<u32>(bits) << 16);
+    }
 };
 
 struct Float16 {
