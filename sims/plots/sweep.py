@@ -47,7 +47,7 @@ def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
 def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, panel: str, x_label: str) -> Path:
     bases = sorted({one.json_metadata["basis"] for one in stats})
     columns = sorted({one.json_metadata[panel] for one in stats})
-    label = _label_of(stats)
+    label = curve_label(stats)
     curves = looks(_curves(stats, label))
     width, height = _PANEL_INCHES
     figure = Figure(
@@ -75,7 +75,7 @@ def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, panel: str, 
     return save_figure(figure, path)
 
 
-def _label_of(stats: Sequence[sinter.TaskStats]) -> Label:
+def curve_label(stats: Sequence[sinter.TaskStats]) -> Label:
     """A curve's name: the decoder, and what else tells rows apart. sinter merges what has one name."""
     as_many_as_d = all(one.json_metadata["rounds"] == one.json_metadata["d"] for one in stats)
     rounds = () if as_many_as_d else ("rounds",)
