@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from sims.plots.figure import legend_below, save_figure
 from sims.plots.style import Look, looks
-from sims.plots.sweep import LIKELIHOOD_FACTOR, curve_label
+from sims.plots.sweep import LIKELIHOOD_FACTOR
 from sims.sweeps.kept import GapCounts
-from sims.sweeps.labels import check_metadata, sweep_order
+from sims.sweeps.labels import check_metadata, curve_label, sweep_order
 
 __all__ = ["LER_VS_KEPT", "draw_kept"]
 

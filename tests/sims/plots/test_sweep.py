@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from sims.plots.figure import legend_below
 from sims.plots.style import looks
-from sims.plots.sweep import _curves, curve_label, draw_sweep
+from sims.plots.sweep import _curves, draw_sweep
+from sims.sweeps.labels import curve_label
 
 from ..conftest import RunCli
 
