@@ -1,4 +1,4 @@
-"""Decoding problems of all kinds, and what kernels are tested with."""
+"""Decoding problems of all kinds, and kernels run on the CPU as `launch_kernel` runs them on a GPU."""
 
 import functools
 from collections.abc import Callable
