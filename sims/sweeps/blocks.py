@@ -64,6 +64,7 @@ class BlockTask:
         key: of the task, its strong id, which no other circuit, decoder or network has.
         seed: of the sweep.
         shots: of every block.
+        with_gaps: shots are counted by their gap too.
     """
 
     task: sinter.Task
@@ -71,6 +72,7 @@ class BlockTask:
     key: str
     seed: int
     shots: int
+    with_gaps: bool = False
 
 
 def block_seed(seed: int, key: str, block: int) -> int:
@@ -91,7 +93,7 @@ def _compiled(of: BlockTask) -> CompiledMeasuredSampler:
         _here.compiled = OrderedDict()
     kept: OrderedDict[str, CompiledMeasuredSampler] = _here.compiled
     if of.key not in kept:
-        kept[of.key] = CompiledMeasuredSampler(of.decoder, of.task)
+        kept[of.key] = CompiledMeasuredSampler(of.decoder, of.task, with_gaps=of.with_gaps)
     kept.move_to_end(of.key)
     while len(kept) > _COMPILED_TASKS:
         kept.popitem(last=False)

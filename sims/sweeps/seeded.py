@@ -74,6 +74,7 @@ def collect_seeded(
     limits: Limits,
     seeded: Seeded,
     workers: Workers,
+    with_gaps: bool = False,
     on_start: Callable[[dict[str, sinter.TaskStats]], None] = lambda existing: None,
     on_progress: Callable[[sinter.Progress], None] = lambda progress: None,
 ) -> list[sinter.TaskStats]:
@@ -88,15 +89,24 @@ def collect_seeded(
         WorkerDiedError: a worker was killed, as when memory is out, or the cluster's scheduler is gone.
         LayoutError, WeightsError: see `check_decoders`.
     """
-    check_decoders(tasks, decoders)
+    check_decoders(tasks, decoders, with_gaps=with_gaps)
     of_name = {named.name: named.decoder for named in decoders}
     csv_path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(csv_path):
         totals = read_results(csv_path) if csv_path.exists() else {}
         on_start(dict(totals))
         running = [
-            _Running(BlockTask(t, of_name[str(t.decoder)], t.strong_id(), seeded.seed, seeded.block_shots))
-            for t in tasks
+            _Running(
+                BlockTask(
+                    task=task,
+                    decoder=of_name[str(task.decoder)],
+                    key=task.strong_id(),
+                    seed=seeded.seed,
+                    shots=seeded.block_shots,
+                    with_gaps=with_gaps,
+                )
+            )
+            for task in tasks
         ]
         for one in running:
             one.begin(totals.get(one.of.key), limits, csv_path)
