@@ -52,8 +52,8 @@ void make_matcher(ShotMatcher* self, const AnyArray& ends, const AnyArray& weigh
 
 // Arguments that all methods have, with the arrays they are in.
 struct Given {
-    Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values, bool are_logits,
-          float step = 1)
+    Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values,
+          bool are_logits, float step = 1)
         : rows(checked<uint8_t>("packed", packed, {kAny, matcher.row_bytes()})) {
         shots = {rows.shape(0), rows.data(), nullptr, are_logits && values};
         if (!values) return;
@@ -97,8 +97,8 @@ nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::opti
     return nb::make_tuple(edges.release(), weight.release(), explained.release());
 }
 
-nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const AnyArray& packed, double abstain_above,
-                      float step) {
+nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const AnyArray& packed,
+                      double abstain_above, float step) {
     const Given given(self, packed, logits, true, step);
     const int64_t count = given.shots.count;
     NewArray<uint8_t> moves({count, self.num_edges()});
@@ -124,8 +124,8 @@ nb::tuple predict(const ShotMatcher& self, const AnyArray& packed, const AnyArra
     return nb::make_tuple(predictions.release(), explained.release());
 }
 
-nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed, const std::optional<AnyArray>& weights,
-                        bool logits, float step) {
+nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed,
+                        const std::optional<AnyArray>& weights, bool logits, float step) {
     require_flips(self);
     const Given given(self, packed, weights, logits, step);
     const int64_t count = given.shots.count;
@@ -139,7 +139,8 @@ nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed, const s
 }
 
 nb::ndarray<nb::numpy, float> gap(const ShotMatcher& self, const AnyArray& packed,
-                                  const std::optional<AnyArray>& weights, bool logits, double limit, float step) {
+                                  const std::optional<AnyArray>& weights, bool logits, double limit,
+                                  float step) {
     require_flips(self);
     if (!(limit >= 0)) throw std::invalid_argument("limit: " + std::to_string(limit) + " is not at least 0");
     const Given given(self, packed, weights, logits, step);
@@ -154,10 +155,11 @@ nb::ndarray<nb::numpy, float> gap(const ShotMatcher& self, const AnyArray& packe
 }  // namespace
 
 void bind_matching(nb::module_& module) {
-    nb::class_<ShotMatcher>(module, "Matcher",
-                            "Exact minimum-weight matching; `global_decoders.matching` explains it. B shots, D "
-                            "detectors, E edges; `packed`: uint8 (B, ceil(D / 8)), LSB first; `weights`: float32 (B, E) "
-                            "or None; logits may be int8 (B, E), whole numbers of `step`.")
+    nb::class_<ShotMatcher>(
+        module, "Matcher",
+        "Exact minimum-weight matching; `global_decoders.matching` explains it. B shots, D "
+        "detectors, E edges; `packed`: uint8 (B, ceil(D / 8)), LSB first; `weights`: float32 (B, E) "
+        "or None; logits may be int8 (B, E), whole numbers of `step`.")
         .def("__init__", &make_matcher, "ends"_a, "weights"_a, nb::kw_only(), "num_detectors"_a,
              "flips"_a = nb::none(), "implied"_a = nb::none(),
              "`ends`: int32 (2, E); `weights`: float32 (E,); `flips`: uint8 (E,); `implied`: int32 (E + 1,), "
@@ -169,9 +171,10 @@ void bind_matching(nb::module_& module) {
              "abstain_above"_a = std::numeric_limits<double>::infinity(), "step"_a = 1.0f,
              "Edges uint8 (B, E) and the weight of the heaviest cluster of changed ones, float32 (B,).")
         .def("predict", &predict, "packed"_a, "masks"_a, "weights"_a = nb::none(),
-             "The sum modulo 2 of the masks uint8 (E, K) of the edges, uint8 (B, K), and explained, bool (B,).")
-        .def("match_classes", &match_classes, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
-             "step"_a = 1.0f,
+             "The sum modulo 2 of the masks uint8 (E, K) of the edges, uint8 (B, K), and explained, bool "
+             "(B,).")
+        .def("match_classes", &match_classes, "packed"_a, "weights"_a = nb::none(), nb::kw_only(),
+             "logits"_a = false, "step"_a = 1.0f,
              "Edges of class 0 and of class 1, uint8 (B, E) each, and their weights, float64 (B, 2).")
         .def("gap", &gap, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
              "limit"_a = std::numeric_limits<double>::infinity(), "step"_a = 1.0f,
