@@ -19,6 +19,7 @@ from predecoder.training.labels import (
     UnlabelledShots,
 )
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.recorded import RecordedSource
 from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
@@ -31,7 +32,7 @@ _SOURCES = {
     "teacher": TeacherLabels,
     "observable-conditioned": ObservableConditionedLabels,
 }
-_Source = SampledLabels | TeacherLabels | DistilledLabels | UnlabelledShots
+_Source = SampledLabels | TeacherLabels | DistilledLabels | RecordedSource | UnlabelledShots
 
 
 class Made(NamedTuple):
@@ -105,12 +106,17 @@ class BatchMaker:
         return self._disagreement[index]
 
     def _source(self, stream: Stream) -> _Source:
-        data = self._stage.data
+        data, recorded = self._stage.data, stream.task.recorded
         if data.labels != "distilled":
             return _SOURCES[data.labels](stream.problem)
         if data.distilled_by == "trainer":
-            return UnlabelledShots(stream.dem)
-        return DistilledLabels(stream.problem, load_network(data.network))
+            if recorded is None:
+                return UnlabelledShots(stream.dem)
+            return RecordedSource(recorded, stream.problem.layout, label=None)
+        labels = DistilledLabels(stream.problem, load_network(data.network))
+        if recorded is None:
+            return labels
+        return RecordedSource(recorded, stream.problem.layout, label=labels.label)
 
     def _teacher_gaps(self, index: int, packed: np.ndarray) -> np.ndarray:
         if index not in self._class_teachers:
