@@ -192,7 +192,7 @@ def _pinned(made: Made) -> Made:
     def pin(array: np.ndarray) -> np.ndarray:
         return torch.from_numpy(array).pin_memory().numpy()
 
-    return made._replace(packed=pin(made.packed), labels=None if made.labels is None else pin(made.labels))
+    return made._replace(packed=pin(made.packed), labels=pin(made.labels))
 
 
 def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:

@@ -40,13 +40,13 @@ class LabelledShots(NamedTuple):
 
     Attributes:
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
-        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities; None where somebody else
-            makes them.
+        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities; `(B, 0)` where somebody
+            else makes them.
         observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
     """
 
     packed: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray
     observables: np.ndarray
 
 
@@ -59,7 +59,7 @@ class UnlabelledShots:
     def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
         """Sample shots, those that `keep` wants."""
         packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
-        return LabelledShots(packed, None, truth)
+        return LabelledShots(packed, packed[:, :0], truth)
 
 
 class SampledLabels:

@@ -41,8 +41,8 @@ class Made(NamedTuple):
     Attributes:
         stream: number of the stream.
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
-        labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`; None
-            where the trainer makes them.
+        labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`;
+            `(B, 0)` where the trainer makes them.
         observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
         teacher_gaps: how much more class 1 of an observable costs than class 0 on the class teacher's logits,
             in nats, float32 `(B, num_observables)`; None without one.
@@ -50,7 +50,7 @@ class Made(NamedTuple):
 
     stream: int
     packed: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray
     observables: np.ndarray
     teacher_gaps: np.ndarray | None
 
@@ -90,8 +90,7 @@ class BatchMaker:
             raise ValueError(
                 f"task {stream.name}: {error}; raise p, or use shots='all' in this task"
             ) from None
-        if labels is not None and labels.dtype == np.uint8:
-            labels = np.packbits(labels, axis=1)
+        labels = np.packbits(labels, axis=1) if labels.dtype == np.uint8 else labels
         gaps = self._teacher_gaps(index, packed) if self._stage.class_teacher else None
         return Made(index, packed, labels, observables, gaps)
 

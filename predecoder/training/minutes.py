@@ -25,7 +25,7 @@ class Minutes:
     seconds: float
     most_steps: int = _MOST_STEPS
     _before: float = 0.0
-    _begun: float = field(default_factory=time.monotonic)
+    _begun: float = field(default_factory=lambda: time.monotonic())
     _settled: tuple[float, int] | None = None
     _fixed: bool = False
 
@@ -66,7 +66,9 @@ class Minutes:
         if self._settled is None or passed < _UNTIL * self.seconds:
             return
         at, step = self._settled
-        speed = max(1, run.step - step) / max(1e-9, passed - at)
+        if run.step == step:  # one step took all that time
+            at, step = 0.0, 0
+        left = max(0.0, self.seconds - passed) * (run.step - step) / (passed - at)
         self._fixed = True
-        run.fixed_steps = min(self.most_steps, run.step + round(speed * (self.seconds - passed)))
+        run.fixed_steps = min(self.most_steps, run.step + max(1, round(left)))
         run.set_steps(run.fixed_steps)

@@ -96,7 +96,7 @@ class RecordedSource:
             raise ValueError("recorded shots are few, and are all used; a rule of which to keep has no place")
         drawn = np.random.default_rng(seed).permutation(len(self._packed))[:shots]
         packed = self._packed[drawn]
-        labels = None if self._label is None else self._label(packed)
+        labels = packed[:, :0] if self._label is None else self._label(packed)
         return LabelledShots(packed, labels, self._observables[drawn])
 
 

