@@ -53,7 +53,7 @@ def batches(
     processes: Processes = ALONE,
     device: torch.device = _CPU,
 ) -> Iterator[Batch]:
-    """This process's batches of each of `steps`, in order, made by `data.workers` spawned processes.
+    """This process's batches of each of `steps`, in order, made by `data.workers` spawned processes, or here.
 
     A step has `data.batches_per_step` of them.
 
@@ -74,9 +74,10 @@ def batches(
     numbers = range(reuse.oldest(turns.start), reuse.round_of(turns[-1]) + 1)
     count = min(stage.data.workers, len(numbers))
     maker = BatchMaker(stage, snapshots=snapshots, processes=processes)
-    workers = [_Worker(maker, numbers[k::count]) for k in range(count)]
-    received = (workers[k % count].receive(pin=device.type == "cuda") for k in range(len(numbers)))
-    ahead = _Ahead(received)
+    source: _Here | _Ahead = _Here(maker, numbers)
+    if count:
+        workers = [_Worker(maker, numbers[k::count]) for k in range(count)]
+        source = _Ahead(workers, len(numbers), pin=device.type == "cuda")
     pool: dict[int, Made] = {}
     newest = numbers.start - 1
     try:
@@ -84,22 +85,31 @@ def batches(
             batch = reuse.batch_of(turn)
             while newest < batch:
                 newest += 1
-                pool[newest % reuse.span] = ahead.next()
+                pool[newest % reuse.span] = source.next()
             made = pool[batch % reuse.span]
             if made.stream not in unpackers:
                 unpackers[made.stream] = Unpacker(streams[made.stream], device)
             yield unpackers[made.stream](made)
     finally:
-        ahead.end()
-        for worker in workers:
-            worker.end()
-        ahead.join()
-        for worker in workers:
-            worker.close()
+        source.end()
 
 
 class BatchWorkerDiedError(RuntimeError):
     """A process that makes batches ended before its work was done."""
+
+
+class _Here:
+    """Makes batches in this process, when they are asked for."""
+
+    def __init__(self, maker: BatchMaker, numbers: range) -> None:
+        self._made = map(maker, numbers)
+
+    def next(self) -> Made:
+        """The next one."""
+        return next(self._made)
+
+    def end(self) -> None:
+        """Nothing is under way."""
 
 
 class _Worker:
@@ -145,12 +155,14 @@ class _Worker:
 
 
 class _Ahead:
-    """A thread that takes what an iterator gives a little before it is asked for."""
+    """A thread that takes what workers make, in turn, a little before it is asked for."""
 
-    def __init__(self, items: Iterator[Made]) -> None:
+    def __init__(self, workers: Sequence[_Worker], count: int, *, pin: bool) -> None:
         self._queue: queue.Queue[Made | Exception] = queue.Queue(_QUEUE_DEPTH)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._take, args=(items,), daemon=True)
+        self._workers = workers
+        received = (workers[k % len(workers)].receive(pin=pin) for k in range(count))
+        self._thread = threading.Thread(target=self._take, args=(received,), daemon=True)
         self._thread.start()
 
     def next(self) -> Made:
@@ -161,12 +173,13 @@ class _Ahead:
         return item
 
     def end(self) -> None:
-        """Nothing more is wanted."""
+        """Ends the workers, and waits until nothing is read from them any more."""
         self._ended.set()
-
-    def join(self) -> None:
-        """Waits until nothing is taken any more."""
+        for worker in self._workers:
+            worker.end()
         self._thread.join(_EXIT_SECONDS)
+        for worker in self._workers:
+            worker.close()
 
     def _take(self, items: Iterator[Made]) -> None:
         try:

@@ -32,7 +32,8 @@ class DataConfig:
         pool: batches that are held to be used again. A run that goes on from a checkpoint makes them anew.
         batches_per_step: batches whose gradients are averaged in a step; the device computes one's logits
             while others are matched.
-        workers: processes that make batches, for each one that trains. Batches do not depend on it.
+        workers: processes that make batches, for each one that trains; 0 for none but that one itself.
+            Batches do not depend on it.
         distilled_by: who runs the network of 'distilled' labels: the 'workers' on CPUs, or the 'trainer' on
             its own device, where that is a GPU.
     """
@@ -54,8 +55,9 @@ class DataConfig:
                 f"data distilled_by={self.distilled_by!r} is unknown; use one of {get_args(DistilledBy)}"
             )
         for name in ("blocks_per_batch", "passes", "pool", "batches_per_step", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data {name}={getattr(self, name)!r} is less than 1")
+            least = 0 if name == "workers" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"data {name}={getattr(self, name)!r} is less than {least}")
         if self.pool < self.passes > 1:
             raise ValueError(f"data pool={self.pool} is less than passes={self.passes}; hold as many or more")
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sinter
 
 from sims.decoders import NEURAL, PREDECODER_PREFIX
+from sims.sweeps.kept import GAP, KEEP
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "policy", "precision")
+DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP)
 _ALWAYS_SHOWN = {"precision": "bfloat16"}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
 _FIRST_DECODERS = ("pymatching", "pymatching-correlated")
+
+Label = Callable[[sinter.TaskStats], str]
 
 _REQUIRED = {
     "d": (int, "a whole number of at least 1"),
@@ -73,14 +76,16 @@ def sweep_order(stats: sinter.TaskStats) -> tuple[Any, ...]:
     network = stats.decoder.startswith(PREDECODER_PREFIX) * 2 + (stats.decoder in NEURAL)
     name = stats.decoder.removeprefix(PREDECODER_PREFIX)
     known = _FIRST_DECODERS.index(name) if name in _FIRST_DECODERS else len(_FIRST_DECODERS)
-    return (*circuit, network, known, name, str(sorted(metadata.items())))
+    of_all_first = -metadata.get(KEEP, 2)
+    return (*circuit, network, known, name, of_all_first, str(sorted(metadata.items())))
 
 
 def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[str, ...]:
     """Those of the metadata `names` that tell rows apart.
 
     A detail of the circuit does if it takes more than one value, one of the decoder if it does so
-    for one decoder's name; rows without a network have no weights. bfloat16 is shown wherever there is any.
+    for one decoder's name; rows without a network have no weights. bfloat16, and the
+    fraction of shots that are kept, are shown wherever there are any.
     """
     values: dict[tuple[str, str], set[Any]] = {}
     for one in stats:
@@ -92,7 +97,17 @@ def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[
     return tuple(name for name in names if name in several or _always_shown(name, stats))
 
 
+def curve_label(stats: Sequence[sinter.TaskStats]) -> Label:
+    """A curve's name over d or p: the decoder, and what else tells rows apart."""
+    as_many_as_d = all(one.json_metadata["rounds"] == one.json_metadata["d"] for one in stats)
+    rounds = () if as_many_as_d else ("rounds",)
+    extra = (*differing(stats, CIRCUIT_DETAILS), *rounds, *differing(stats, DECODER_DETAILS))
+    return lambda one: ", ".join((one.decoder, *details(one.json_metadata, extra)))
+
+
 def _always_shown(name: str, stats: Sequence[sinter.TaskStats]) -> bool:
+    if name == KEEP:
+        return any(KEEP in one.json_metadata for one in stats)
     wanted = _ALWAYS_SHOWN.get(name)
     return wanted is not None and any(one.json_metadata.get(name) == wanted for one in stats)
 

@@ -90,6 +90,7 @@ def test_without_a_compiler_cmake_is_given_zig_under_the_names_it_knows(
         scripts = [compiler, *(Path(tool.split("=")[1]) for tool in tools)]
         for script, command in zip(scripts, ("c++", "ar", "ranlib"), strict=True):
             assert f"{sys.executable} -m ziglang {command}" in script.read_text()
+        assert " -g0 " in compiler.read_text()
     assert not compiler.exists()
     assert "CXX" not in os.environ
     assert os.environ["CMAKE_ARGS"] == "-DTHEIRS=1"
@@ -131,7 +132,7 @@ def test_a_wheel_has_the_packages_their_data_and_no_cuda_init(backend, in_root, 
     names = set(zipfile.ZipFile(tmp_path / name).namelist())
     tops = {file.split("/")[0] for file in names if ".dist-info/" not in file}
     assert tops == {*PACKAGES, "qecpipe.py"}
-    kernels = {f"cuda/qecpipe/kernels/{kernel}" for kernel in ("blocked_input.cu", "portable.h")}
+    kernels = {f"cuda/qecpipe/kernels/{kernel}" for kernel in ("correct.cu", "portable.h")}
     assert kernels <= names
     assert "cuda/qecpipe/__init__.py" in names
     assert "cuda/__init__.py" not in names

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from predecoder.inference import make_engine
+from predecoder.inference import EngineOptions, make_engine
 from predecoder.training import ClassLossConfig, TaskConfig, train_stage
 from predecoder.training.batches import batches
 from predecoder.training.device_labels import DeviceLabels
@@ -163,7 +163,7 @@ def test_labels_that_the_trainer_makes_are_those_of_workers(stage, random_networ
     with pytest.raises(ValueError, match="a batch without labels has no loss"):
         StageLoss(of_trainer, expand_tasks(stage.tasks)[0])(bare.inputs[:, :1], bare)
     problem = expand_tasks(stage.tasks)[0][made.stream].problem
-    logits = make_engine(problem, random_network(3), device=_CPU)(made.packed)
+    logits = make_engine(problem, random_network(3), EngineOptions("cpu"))(made.packed)
     assert float(labels.sum()) == pytest.approx(
         float(torch.sigmoid(torch.from_numpy(logits)).sum()), rel=1e-3
     )
