@@ -32,7 +32,7 @@ class DoctorConfig:
     circuit: Path | None = None
     """Stim circuit, for its model or for raw measurements."""
     shots: Path | None = None
-    """File of detection events, or of raw measurements with --measurements; the first 50,000 are looked at."""
+    """File of detection events, or of raw measurements with --measurements; 50,000 shots are looked at."""
     format: ShotFormat | None = None
     """Format of --shots; left out: its suffix."""
     measurements: bool = False

@@ -99,7 +99,7 @@ def _distance(dem: stim.DetectorErrorModel) -> Iterator[Finding]:
     text = f"{weight}: so many errors of one or two detectors make a logical error"
     if level == "problem":
         text += (
-            "; no decoder corrects what is half of that. If the patch is larger, its schedule has hook errors "
-            "along the observable, or the observable is not that of this basis"
+            "; no decoder corrects what is half of that. If the patch is larger, its schedule has hook "
+            "errors along the observable, or the observable is not that of this basis"
         )
     yield Finding(_SECTION, "distance", text, level)
