@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,12 +228,11 @@ def test_processes_count_the_same_shots(tmp_path, whole):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_cluster_counts_the_same_shots_though_a_worker_is_killed(tmp_path, whole):
     """dask.distributed, workers in processes of their own: a nanny starts another for one that is killed."""
-    import distributed
+    from distributed.deploy.local import LocalCluster
 
     killed = []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
+    opened: Any = LocalCluster(2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
+    with opened as cluster:
         address = cluster.scheduler_address.replace("tcp://", "dask://")
 
         def kill_one(progress):
@@ -248,7 +248,7 @@ def test_a_cluster_counts_the_same_shots_though_a_worker_is_killed(tmp_path, who
 _CLUSTER = """
 import time, distributed
 if __name__ == "__main__":
-    cluster = distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+    cluster = distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
     print(cluster.scheduler_address.replace("tcp://", "dask://"), flush=True)
     time.sleep(600)
 """
@@ -258,7 +258,7 @@ if __name__ == "__main__":
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_cluster_that_loses_its_scheduler_is_one_line(tmp_path):
     """What was counted stays, in whole blocks."""
-    import dask
+    import dask.config
 
     script = tmp_path / "cluster.py"
     script.write_text(_CLUSTER)
