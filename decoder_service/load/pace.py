@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import Iterator
 
-__all__ = ["LEAD_NS", "undisturbed", "usual_spin_ns"]
+__all__ = ["LEAD_NS", "on_core", "undisturbed", "usual_spin_ns"]
 
 LEAD_NS = 1_000_000
 """Between the start of a loop and its time 0, so that the first blocks are not late already."""
@@ -27,6 +27,25 @@ def undisturbed() -> Iterator[None]:
         gc.unfreeze()
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Runs this thread on one core of the processor, or wherever it may, if that is None.
+
+    Raises ValueError for a core that it may not use.
+    """
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    if core not in before:
+        raise ValueError(f"core={core} is none of those that this process may use: {sorted(before)}")
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def usual_spin_ns() -> int:
