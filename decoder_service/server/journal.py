@@ -17,14 +17,18 @@ and goes on with
     COMMIT, RESULT    the outputs, after the row that led to them
     CLOSE             the end of the stream
 
-Records are written before the outputs in them are sent. Nothing in a file is ever changed: it gets its name
-when its head is written, and is only appended to by the process that made it; a restored stream goes on in a
-new segment. Every record has its own checks, so that damage costs the damaged record alone.
+Records are written before the outputs in them are sent, by `write`, which survives the end of the process
+(not a loss of power: nothing is synced). No record in a file is ever changed: it gets its name when its head
+is written, and is only appended to by the process that made it; a restored stream goes on in a new segment,
+which repeats what was recorded of the shot that goes on. Of an append that fails, on a full disk, what was
+written is cut off again: a file ends with a whole record, unless the process ended in the middle of one.
+Every record has its own checks, so that damage costs the damaged record alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections import deque
@@ -40,6 +44,7 @@ from decoder_service.protocol import (
     FrameType,
     Limits,
     PayloadError,
+    WireFault,
     decode_message,
     encode_frame,
     encode_message,
@@ -207,7 +212,7 @@ class Journal:
         data = b"".join(map(encode_frame, [*head, *head, *records[len(head) - 1 :]]))
         try:
             if self.path.exists():
-                raise FileExistsError(17, "the segment is there already")
+                raise FileExistsError(errno.EEXIST, "the segment is there already")
             self._fd = os.open(
                 part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
@@ -220,16 +225,32 @@ class Journal:
             raise self._error(error) from error
 
     def _write(self, data: bytes) -> None:
+        """Appends all of it, or nothing."""
+        written = 0
         try:
             if self._fd < 0:
-                raise OSError(9, "the journal is closed")
-            written = os.write(self._fd, data)
-            if written < len(data):  # a record without its end: nothing may follow it
-                raise OSError(28, f"only {written} of {len(data)} bytes could be written")
+                raise OSError(errno.EBADF, "the journal is closed")
+            while written < len(data):
+                count = os.write(self._fd, data[written:])
+                if not count:
+                    raise OSError(errno.ENOSPC, "nothing was written")
+                written += count
         except OSError as error:
+            failure = self._error(error)
+            if written:
+                failure = self._taken_back(written, failure)
             self.close()
-            raise self._error(error) from error
+            raise failure from error
         self.size += written
+
+    def _taken_back(self, written: int, failure: JournalError) -> JournalError:
+        """Cuts the end off that is no whole record; the failure says so where that fails too."""
+        try:
+            os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR) - written)
+        except OSError as error:
+            left = f"; its last {written} bytes are no whole record, and stay: {error.strerror}"
+            return JournalError(failure.errno, f"{failure.strerror}{left}", str(self.path))
+        return failure
 
     def _error(self, error: OSError) -> JournalError:
         if isinstance(error, JournalError):
@@ -257,14 +278,16 @@ class SegmentContent(NamedTuple):
     Attributes:
         head: OPEN and OPENED; None if both copies of one of them are damaged.
         records: the sound ones after the head.
-        missing: places in `records` before which something is damaged.
+        missing: places in `records` before which something is damaged, or behind which the file is torn.
         damage: what is wrong, in words; empty for a sound file.
+        torn: what is at the end that is no whole record, in words, as a crash within an append leaves it.
     """
 
     head: tuple[Frame, Frame] | None
     records: list[Frame]
     missing: list[int]
     damage: list[str]
+    torn: str = ""
 
 
 def read_segment(path: Path) -> SegmentContent:
@@ -278,10 +301,14 @@ def read_segment(path: Path) -> SegmentContent:
     records: list[Frame] = []
     missing: list[int] = []
     damage: list[str] = []
+    torn = ""
     for item in _items(path):
         if not isinstance(item, Frame):
             missing.append(len(records))
-            damage.append(item)
+            if isinstance(item, int):
+                torn = f"{item} bytes at the end are no whole record"
+            else:
+                damage.append(item.detail)
         elif item.type in HEAD:
             if item.type is FrameType.HELLO and (segment is None or item.payload != segment.head().payload):
                 return SegmentContent(None, [], [0], [f"the head is of another journal: {_named(item)}"])
@@ -292,7 +319,7 @@ def read_segment(path: Path) -> SegmentContent:
     if lost:
         damage.append(f"no sound {' and '.join(lost)} in its head")
     head = None if lost else (found[FrameType.OPEN], found[FrameType.OPENED])
-    return SegmentContent(head, records, missing, damage)
+    return SegmentContent(head, records, missing, damage, torn)
 
 
 def _named(frame: Frame) -> str:
@@ -302,14 +329,13 @@ def _named(frame: Frame) -> str:
         return str(error)
 
 
-def _items(path: Path) -> Iterable[Frame | str]:
-    """Sound frames, and a text where there is something else."""
+def _items(path: Path) -> Iterable[Frame | WireFault | int]:
+    """Sound frames, what is wrong between them, and how many bytes there are of a record without an end."""
     parser = FrameParser(limits=_LIMITS)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            for item in parser.feed(chunk):
-                yield item if isinstance(item, Frame) else item.detail
+            yield from parser.feed(chunk)
             if parser.closed:
                 parser = FrameParser(limits=_LIMITS)  # behind a header that says something impossible
     if parser.buffered:
-        yield f"{parser.buffered} bytes at the end are no record"
+        yield parser.buffered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from decoder_service.protocol import (
     Flag,
@@ -178,21 +178,35 @@ class Replayer:
         ]
 
 
-def replay(path: Path, *, sources: Sources) -> Iterator[tuple[list[Frame], list[Frame]]]:
-    """Decodes a segment again: per record of input, the outputs recorded after it and those made now.
+class Replayed(NamedTuple):
+    """A segment that is decoded again.
 
-    Their times differ; `without_times` takes them off.
+    Attributes:
+        outputs: per record of input, the outputs recorded after it and those made now (when this is
+            read). Their times differ; `without_times` takes them off.
+        torn: what the file ends with that is no whole record, in words; empty for a whole file.
+    """
+
+    outputs: Iterator[tuple[list[Frame], list[Frame]]]
+    torn: str
+
+
+def replay(path: Path, *, sources: Sources) -> Replayed:
+    """Decodes a segment again, up to its end, or to the record that it is torn in.
 
     Raises:
-        ReplayError: the segment is damaged.
+        ReplayError: the segment is damaged elsewhere than at its end.
     """
     content = read_segment(path)
     if content.head is None or content.damage:
         raise ReplayError(f"{path}: {'; '.join(content.damage)}")
-    replayer = Replayer(content.head, sources=sources)
+    return Replayed(_replayed(Replayer(content.head, sources=sources), content.records), content.torn)
+
+
+def _replayed(replayer: Replayer, records: list[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
     made: list[Frame] = []
     recorded: list[Frame] = []
-    for frame in content.records:
+    for frame in records:
         if frame.type in OUTPUTS:
             recorded.append(frame)
             continue

@@ -134,13 +134,7 @@ class _Life(NamedTuple):
     @property
     def boundary(self) -> int:
         """Index after the last record that surely ended a shot."""
-        ends = (
-            at + 1
-            for at, frame in enumerate(self.records)
-            if frame.type == FrameType.RESULT
-            or (frame.type == FrameType.RESET and not frame.flags & Flag.SYNTHETIC)
-        )
-        return max(ends, default=0)
+        return _boundary(self.records)
 
     @property
     def before(self) -> list[Frame]:
@@ -149,18 +143,23 @@ class _Life(NamedTuple):
 
     @classmethod
     def read(cls, state: StateFolder, names: list[Segment]) -> _Life:
-        """Reads, newest first, until there is a head and as many outputs as a client may ask for."""
+        """Reads, newest first, until there is a head and as many outputs as a client may ask for.
+
+        A segment that a restore began repeats what was recorded of the shot that went on, so a segment's
+        records of a shot that it does not end are not looked at once there is a later one.
+        """
         contents: list[tuple[Segment, SegmentContent]] = []
         damage: list[str] = []
-        outputs = 0
+        numbers: set[int] = set()
         for name in reversed(names):
             content = read_segment(name.path(state.journals))
             contents.insert(0, (name, content))
-            if content.damage:
+            wrong = [*content.damage, *([content.torn] if content.torn else [])]
+            if wrong:
                 kept = set_aside(name.path(state.journals), state.damaged)
-                damage.append(f"{name.path(state.journals).name}: {'; '.join(content.damage)}; copy: {kept}")
-            outputs += sum(frame.type in OUTPUTS for frame in content.records)
-            if outputs >= KEPT_OUTPUTS and any(content.head for _, content in contents):
+                damage.append(f"{name.path(state.journals).name}: {'; '.join(wrong)}; copy: {kept}")
+            numbers |= {frame.sequence for frame in content.records if frame.type in OUTPUTS}
+            if len(numbers) >= KEPT_OUTPUTS and any(content.head for _, content in contents):
                 break
         heads = [content.head for _, content in contents if content.head is not None]
         if not heads:
@@ -170,11 +169,23 @@ class _Life(NamedTuple):
         older: list[tuple[Segment, int]] = []
         after = 0
         for name, content in contents:
+            del records[(end := _boundary(records)) :]
+            missing = [at for at in missing if at < end]
             missing += [len(records) + at for at in content.missing]
             records += content.records
             after = max([after, *(f.sequence + 1 for f in content.records if f.type in OUTPUTS)])
             older.append((name, after))
         return cls(heads[0], records, missing, older, damage)
+
+
+def _boundary(records: list[Frame]) -> int:
+    ends = (
+        at + 1
+        for at, frame in enumerate(records)
+        if frame.type == FrameType.RESULT
+        or (frame.type == FrameType.RESET and not frame.flags & Flag.SYNTHETIC)
+    )
+    return max(ends, default=0)
 
 
 def _without_holes(outputs: list[Frame]) -> list[Frame]:

@@ -149,7 +149,10 @@ class Worker:
     def _unexpected(self, error: Exception) -> None:
         """Logs what is no fault of the client's or the disk's."""
         if not isinstance(error, ValueError | OSError):
-            self.event("worker fault", reason="".join(traceback.format_exception(error))[-4000:])
+            self._fault(error)
+
+    def _fault(self, error: BaseException) -> None:
+        self.event("worker fault", reason="".join(traceback.format_exception(error))[-4000:])
 
     async def _tables(self, build: control.Build) -> bytes:
         """What was built, by now. Raises ValueError where it cannot be."""
@@ -274,9 +277,8 @@ class Worker:
             return
         if isinstance(message, control.AssignConnection):
             sock = socket.socket(fileno=descriptors[0])
-            enter = self._enter(message.session, message.connection, sock)
-            turned_away = self._or_turned_away(message.connection, sock, enter)
-            self._in_turn(message.session, turned_away, line="connections")
+            enter = self._enter_or_turn_away(message.session, message.connection, sock)
+            self._in_turn(message.session, enter, line="connections")
         elif isinstance(message, control.Built):
             future = self._builds.pop(message.key, None)
             if future is not None:
@@ -286,20 +288,21 @@ class Worker:
         else:
             self._over.set()
 
-    async def _or_turned_away(
-        self, connection: int, sock: socket.socket, enter: Coroutine[None, None, None]
-    ) -> None:
+    async def _enter_or_turn_away(self, name: str, connection: int, sock: socket.socket) -> None:
         """A session that cannot be taken up costs its connection."""
         try:
-            await enter
-        except BaseException:
+            await self._enter(name, connection, sock)
+        except asyncio.CancelledError:  # the worker ends, and its connections with it
+            sock.close()
+            raise
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever it was
+            self._fault(error)
             message = "the session cannot be taken up; the server's log says why"
-            error = Error(ErrorCode.INTERNAL, "connection", message)
+            answer = Error(ErrorCode.INTERNAL, "connection", message)
             with contextlib.suppress(OSError):
-                sock.send(encode_frame(Frame(FrameType.ERROR, payload=encode_message(error))))
+                sock.send(encode_frame(Frame(FrameType.ERROR, payload=encode_message(answer))))
             sock.close()
             self._tell(control.Closed(connection))
-            raise
 
     async def _housekeep(self) -> None:
         beats = 0
@@ -394,7 +397,7 @@ class Worker:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.event("worker fault", reason=repr(error)[:2000])
+            self._fault(error)
 
 
 def run_worker(end: socket.socket, config: WorkerConfig) -> None:

@@ -77,9 +77,8 @@ class MatchingGraph:
 
         Args:
             correlated: edges imply weights for each other.
-            decomposed: without correlations, on the edges of correlated matching: Y errors at a patch's
-                corners are two edges. Classes need that: as one edge, between a detector of either type,
-                they close cycles that flip the observable.
+            decomposed: Y errors at a patch's corners, which flip one detector of either type, are always two
+                edges. Classes need that: as one edge they close cycles that flip the observable.
 
         Raises:
             ValueError: a component of a mechanism flips more than two detectors.
@@ -87,7 +86,7 @@ class MatchingGraph:
         if not (correlated or decomposed):
             return cls.of_faults(normal.edges)
         graph = cls.of_mechanisms(
-            mechanisms(normal.correlated_dem),
+            mechanisms(normal.decomposed_dem if decomposed else normal.correlated_dem),
             num_detectors=normal.num_detectors,
             num_observables=normal.num_observables,
         )

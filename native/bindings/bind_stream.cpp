@@ -14,10 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
 #include "bindings/turn.h"
 #include "streams/site_network.h"
 #include "service/stream_decoder.h"
+#include "streams/site_network.h"
 #include "streams/stream.h"
 
 namespace nb = nanobind;
@@ -130,9 +132,9 @@ class BoundStream {
     nb::tuple missing() const {
         const streams::MissingWindow& found = stream.missing();
         const streams::Window& at = found.window;
-        return nb::make_tuple(found.serial,
-                              nb::make_tuple(at.start, at.lo, at.hi, at.stop, at.past_closed, at.future_closed),
-                              found.num_layers);
+        return nb::make_tuple(
+            found.serial, nb::make_tuple(at.start, at.lo, at.hi, at.stop, at.past_closed, at.future_closed),
+            found.num_layers);
     }
 
     nb::bytes frame() const { return packed(stream.frame().data()); }
@@ -164,8 +166,9 @@ class BoundStream {
     template <class Work>
     streams::Status without_gil(int64_t rounds, Work work) {
         commits_.clear();
-        if (rounds < kManyRounds) return work();  // to get the interpreter back may take longer than the rounds
-        const nb::gil_scoped_release release;
+        if (rounds < kManyRounds)
+            return work();  // to get the interpreter back may take longer than the rounds
+        const InterpreterReleased release;
         return work();
     }
 
@@ -179,8 +182,8 @@ class BoundStream {
         const size_t words = stream.frame().size();
         for (size_t k = 0; k < commits_.items.size(); k++) {
             const streams::Commit& commit = commits_.items[k];
-            found.append(nb::make_tuple(commit.upto_round, packed(commits_.frames.data() + k * words), commit.flags,
-                                        commit.model->id));
+            found.append(nb::make_tuple(commit.upto_round, packed(commits_.frames.data() + k * words),
+                                        commit.flags, commit.model->id));
         }
         return found;
     }
@@ -213,12 +216,10 @@ void bind_stream(nb::module_& module) {
         .def_ro("id", &streams::Model::id)
         .def_ro("serial", &streams::Model::serial);
     nb::class_<streams::RoundSource>(module, "RoundSource", "How layers of detections follow from rounds.")
-        .def(nb::new_(&make_source), nb::kw_only(), "kinds"_a, "cut"_a, "cycle"_a,
-             "given_layers"_a, "num_sites"_a, "measured"_a, "depth"_a,
-             "num_observables"_a, "observables"_a, "observable_parities"_a,
-             "certain_observables"_a)
-        .def("add_round", &add_round, nb::kw_only(), "width"_a, "terms"_a, "parities"_a,
-             "lost"_a)
+        .def(nb::new_(&make_source), nb::kw_only(), "kinds"_a, "cut"_a, "cycle"_a, "given_layers"_a,
+             "num_sites"_a, "measured"_a, "depth"_a, "num_observables"_a, "observables"_a,
+             "observable_parities"_a, "certain_observables"_a)
+        .def("add_round", &add_round, nb::kw_only(), "width"_a, "terms"_a, "parities"_a, "lost"_a)
         .def("check", &streams::RoundSource::check);
     nb::enum_<streams::Status>(module, "StreamStatus")
         .value("DONE", streams::Status::kDone)
@@ -231,8 +232,12 @@ void bind_stream(nb::module_& module) {
              "short_model: decodes shots too short for a network whose logits windows are matched on.")
         .def("open", &BoundStream::open)
         .def("close", &BoundStream::close)
-        .def("width", [](const BoundStream& self, int64_t round, bool final) { return self.stream.width(round, final); },
-             "round"_a, "final"_a)
+        .def(
+            "width",
+            [](const BoundStream& self, int64_t round, bool final) {
+                return self.stream.width(round, final);
+            },
+            "round"_a, "final"_a)
         .def("push", &BoundStream::push, "packed_rows"_a, "erased"_a.none())
         .def("finish", &BoundStream::finish, "row"_a)
         .def("resume", &BoundStream::resume)
@@ -259,21 +264,27 @@ void bind_stream_decoder(nb::module_& module) {
     nb::class_<StreamRowDecoder, service::RowDecoder>(
         module, "StreamRowDecoder",
         "Decodes with a `Stream`, without the interpreter, for `Session.open`.\n\n"
-        "The stream is used by nothing else. Where it needs a window that its model has no graph for, `Blocked` "
+        "The stream is used by nothing else. Where it needs a window that its model has no graph for, "
+        "`Blocked` "
         "comes: add what `Stream.missing` says and call `Session.unblock`, after `give_up` if it cannot be.")
-        .def("__init__",
-             [](StreamRowDecoder* self, BoundStream& stream, const std::vector<std::pair<uint64_t, uint32_t>>& layers,
-                uint32_t final_bits, uint32_t num_observables, bool measured) {
-                 std::vector<service::Run> runs;
-                 for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
-                 new (self) StreamRowDecoder(
-                     stream.stream, service::Shape(std::move(runs), final_bits, num_observables, 1), measured);
-             },
-             nb::keep_alive<1, 2>(), "stream"_a, nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a,
-             "measured"_a)
-        .def("prepare",
-             [](StreamRowDecoder& self, std::shared_ptr<streams::Model> model) { self.prepare(std::move(model)); },
-             "model"_a, "What takes over at the next swap.")
+        .def(
+            "__init__",
+            [](StreamRowDecoder* self, BoundStream& stream,
+               const std::vector<std::pair<uint64_t, uint32_t>>& layers, uint32_t final_bits,
+               uint32_t num_observables, bool measured) {
+                std::vector<service::Run> runs;
+                for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
+                new (self) StreamRowDecoder(
+                    stream.stream, service::Shape(std::move(runs), final_bits, num_observables, 1), measured);
+            },
+            nb::keep_alive<1, 2>(), "stream"_a, nb::kw_only(), "layers"_a, "final_bits"_a,
+            "num_observables"_a, "measured"_a)
+        .def(
+            "prepare",
+            [](StreamRowDecoder& self, std::shared_ptr<streams::Model> model) {
+                self.prepare(std::move(model));
+            },
+            "model"_a, "What takes over at the next swap.")
         .def("give_up", &StreamRowDecoder::give_up, "reason"_a,
              "The window that is missing cannot be built: its shot is abandoned.");
 }

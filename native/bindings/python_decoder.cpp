@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "bindings/interpreter_lock.h"
+
 namespace nb = nanobind;
 
 namespace qecpipe::bindings {
@@ -36,25 +38,26 @@ PythonDecoder::PythonDecoder(nb::object decoder, service::Shape shape)
 }
 
 PythonDecoder::~PythonDecoder() {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.reset(), prepared_.reset();
 }
 
 void PythonDecoder::read_model() { model_ = model_of(nb::cast<nb::bytes>(decoder_.attr("model_id"))); }
 
 void PythonDecoder::open(uint32_t epoch) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.attr("open")(epoch);
 }
 
 Progress PythonDecoder::push(uint64_t sequence, const uint8_t* rows, const uint8_t* erased, uint64_t count,
                              Outcomes& out) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     const nb::object push = decoder_.attr("push");
     for (uint64_t k = 0; k < count; k++) {
         const size_t size = service::packed_bytes(shape_.bits(sequence + k));
         try {
-            take(push(sequence + k, bytes_of(rows, size), erased != nullptr && erased[k] != 0, 0), sequence + k, out);
+            take(push(sequence + k, bytes_of(rows, size), erased != nullptr && erased[k] != 0, 0),
+                 sequence + k, out);
         } catch (nb::python_error& error) {
             if (!refused(error)) throw;
             return {Decoded::kRefused, k};
@@ -65,7 +68,7 @@ Progress PythonDecoder::push(uint64_t sequence, const uint8_t* rows, const uint8
 }
 
 Progress PythonDecoder::finish(uint64_t sequence, const uint8_t* row, Outcomes& out) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     const size_t size = service::packed_bytes(shape_.bits(sequence));
     try {
         take(decoder_.attr("finish")(bytes_of(row, size), 0), sequence, out);
@@ -79,7 +82,7 @@ Progress PythonDecoder::finish(uint64_t sequence, const uint8_t* row, Outcomes& 
 Progress PythonDecoder::resume(Outcomes&) { return {Decoded::kDone, 0}; }
 
 void PythonDecoder::adopt(uint64_t at_round) {
-    nb::gil_scoped_acquire locked;
+    InterpreterHeld locked;
     decoder_.attr("adopt")(std::exchange(prepared_, nb::object()), at_round);
     read_model();
 }
@@ -89,7 +92,8 @@ void PythonDecoder::take(const nb::object& outcomes, uint64_t sequence, Outcomes
     for (const nb::handle outcome : outcomes) {
         const auto flips = nb::cast<nb::bytes>(outcome[1]);
         if (flips.size() != shape_.observable_bytes()) throw nb::value_error("frame_bits of another length");
-        out.items.push_back({nb::cast<uint64_t>(outcome[0]), sequence, model_of(nb::cast<nb::bytes>(outcome[2])),
+        out.items.push_back({nb::cast<uint64_t>(outcome[0]), sequence,
+                             model_of(nb::cast<nb::bytes>(outcome[2])),
                              nb::cast<uint16_t>(nb::int_(outcome[5]))});
         append(out.flips, flips);
         out.readout.clear();

@@ -7,6 +7,18 @@
 
 namespace qecpipe::service {
 
+namespace {
+
+// Cuts the last bytes of a file off that this process has just appended to; an empty text, or why it cannot.
+std::string take_back(int fd, uint64_t bytes) {
+    const off_t end = ::lseek(fd, 0, SEEK_CUR);
+    if (end >= static_cast<off_t>(bytes) && ::ftruncate(fd, end - static_cast<off_t>(bytes)) == 0) return {};
+    return "; its last " + std::to_string(bytes) +
+           " bytes are no whole record, and stay: " + std::strerror(errno);
+}
+
+}  // namespace
+
 void Journal::move_to(int fd, uint64_t size) {
     fd_ = fd;
     size_ = size;
@@ -24,18 +36,19 @@ void Journal::note(const Bytes& frame) {
 
 bool Journal::flush() {
     if (!error_.empty()) return false;
-    const uint8_t* from = noted_.data();
-    size_t left = noted_.size();
-    while (left > 0) {
-        const ssize_t written = ::write(fd_, from, left);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) {
-            error_ = std::string("journal: ") + (written < 0 ? std::strerror(errno) : "nothing was written");
+    uint64_t written = 0;
+    while (written < noted_.size()) {
+        const ssize_t count = ::write(fd_, noted_.data() + written, noted_.size() - written);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) {
+            error_ = std::string("journal: ") + (count < 0 ? std::strerror(errno) : "nothing was written");
+            if (written > 0) error_ += take_back(fd_, written);
             noted_.clear();
             return false;
         }
-        from += written, left -= static_cast<size_t>(written), size_ += static_cast<uint64_t>(written);
+        written += static_cast<uint64_t>(count);
     }
+    size_ += written;
     noted_.clear();
     return true;
 }

@@ -57,8 +57,8 @@ struct MissingWindow {
 // Windowed decoding of one stream of shots, each of any number of rounds. Memory is bounded whatever their
 // number, and after some shots nothing is allocated any more. One thread at a time.
 //
-// A round is a packed row of measurements or detectors, LSB first, of ceil(width / 8) bytes. Calls with what does
-// not fit throw std::invalid_argument, and nothing has changed.
+// A round is a packed row of measurements or detectors, LSB first, of ceil(width / 8) bytes. Calls with what
+// does not fit throw std::invalid_argument, and nothing has changed.
 class Stream {
   public:
     // short_model: decodes shots that are too short for a network whose logits windows are matched on; or null.

@@ -96,8 +96,21 @@ class NormalForm:
         Stim suggests for it than by an edge of its own. It stays decomposed where it never happens
         alone and is rarer than each of the two alone. Flat if anything differs from `matching_dem`.
         """
+        return self._with_edges_decomposed(likely=False)
+
+    @cached_property
+    def decomposed_dem(self) -> stim.DetectorErrorModel:
+        """`correlated_dem` with every error decomposed that never happens alone, however likely it is.
+
+        Where noise is biased, that is a Y error likelier than an X or a Z error at a corner of the patch. No
+        edge then joins the graphs of the two stabilizer types, by a cycle of which an observable could be
+        flipped. Flat if anything differs from `matching_dem`.
+        """
+        return self._with_edges_decomposed(likely=True)
+
+    def _with_edges_decomposed(self, *, likely: bool) -> stim.DetectorErrorModel:
         exact = read(self.exact_dem.flattened())
-        edges = edges_whole_unless_told_apart(exact)
+        edges = edges_whole_unless_told_apart(exact, likely=likely)
         if edges == edges_whole(exact):
             return self.matching_dem
         edges = equal_merged(edges)

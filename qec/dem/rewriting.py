@@ -41,11 +41,12 @@ def edges_whole(block: Block) -> Block:
     return _each(block, Mechanism.whole)
 
 
-def edges_whole_unless_told_apart(block: Block) -> Block:
+def edges_whole_unless_told_apart(block: Block, *, likely: bool = False) -> Block:
     """As `edges_whole`, but for edges that never happen alone and are rarer than each of their parts alone.
 
     Args:
         block: without blocks in it.
+        likely: also for those that are likelier, if each of their parts happens alone.
     """
     alone: dict[Component, float] = {}
     for line in block.lines:
@@ -56,7 +57,8 @@ def edges_whole_unless_told_apart(block: Block) -> Block:
     def whole(mechanism: Mechanism) -> Mechanism:
         edge = mechanism.whole()
         rarest = min(alone.get(part, 0.0) for part in mechanism.components)
-        told_apart = mechanism.probability < rarest and edge.components[0] not in alone
+        rare = mechanism.probability < rarest or (likely and rarest > 0)
+        told_apart = rare and edge.components[0] not in alone
         return mechanism if told_apart else edge
 
     return _each(block, whole)

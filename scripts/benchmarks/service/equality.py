@@ -224,7 +224,10 @@ def _replay(state: Path, session: str) -> tuple[int, int]:
     count = differ = 0
     folders = (state / "archive", state / "journal")
     for path in (segment.path(folder) for folder in folders for segment in segments(folder, session, 0)):
-        for recorded, made in replay(path, sources=Stored(models)):
+        replayed = replay(path, sources=Stored(models))
+        if replayed.torn:
+            print(f"{path.name}: {replayed.torn}", flush=True)
+        for recorded, made in replayed.outputs:
             count += len(recorded)
             # The last row before a crash may have led to outputs that were not recorded any more.
             differ += list(map(without_times, recorded)) != list(map(without_times, made))

@@ -212,6 +212,23 @@ def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
         assert list(unique.values()) == untimed(expected)
 
 
+def test_restored_again_and_again_in_one_shot_it_goes_on_the_same(bench: Bench) -> None:
+    """Every crash begins a segment with what was recorded of the shot that goes on."""
+    frames = bench.frames(3)
+    whole = bench.fresh("whole")
+    expected = bench.feed(whole, frames)
+    whole.close(over=False)
+    life = bench.fresh("again")
+    made: dict[int, Frame] = {}
+    for frame in frames:
+        made |= {output.sequence: output for output in untimed(bench.feed(life, [frame]))}
+        life.close(over=False)
+        life = bench.restored("again")
+        assert untimed(life.kept) == list(made.values())
+    assert list(made.values()) == untimed(expected)
+    life.close(over=False)
+
+
 def test_a_flipped_bit_anywhere_costs_what_it_damages(bench: Bench) -> None:
     """A complete shot costs its damaged output at most, the one in the middle of which it is ends FAILED."""
     frames = bench.frames(4)
@@ -353,7 +370,7 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     archive = StateFolder(tmp_path / "all").archive
     paths = [segment.path(archive) for segment in segments(archive, SESSION, 0)]
     assert len(paths) >= 3
-    pairs = [pair for path in paths for pair in replay(path, sources=bench)]
+    pairs = [pair for path in paths for pair in replay(path, sources=bench).outputs]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
 
@@ -370,19 +387,102 @@ def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not life.session.streams
     (file,) = bench.files("full")
-    assert file.stat().st_size <= full
+    assert file.stat().st_size < full
+    content = read_segment(file)
+    assert not content.damage
+    assert not content.torn
     assert untimed(outputs_in(file)) == untimed(made)
-    again = bench.restored("full")
-    assert (0, 0) < again.reached < (1, 8)
-    again.close(over=False)
+    assert untimed([f for recorded, _ in replay(file, sources=bench).outputs for f in recorded]) == untimed(
+        made
+    )
+    life = bench.restored("full")
+    assert (0, 0) < life.reached < (1, 8)
+    life.close(over=False)
 
 
-def test_an_open_on_a_full_disk_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(fd: int, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_replay_of_a_torn_journal_gives_what_is_sound_and_says_so(bench: Bench) -> None:
+    """Wherever a crash within an append cuts the file; damage anywhere else is refused."""
+    life = bench.fresh("torn")
+    made = untimed(bench.feed(life, bench.frames(2)))
+    life.close(over=False)
+    (file,) = bench.files("torn")
+    data = file.read_bytes()
+    ends = {bytes_of_head(data)}
+    for record in read_segment(file).records:
+        ends.add(max(ends) + len(encode_frame(record)))
+    for cut in range(bytes_of_head(data), len(data) + 1, 13):
+        replayed = replay(bench.write(f"torn{cut}", file, data[:cut]), sources=bench)
+        torn = cut - max(end for end in ends if end <= cut)
+        assert replayed.torn == (f"{torn} bytes at the end are no whole record" if torn else "")
+        pairs = list(replayed.outputs)
+        recorded = untimed([frame for recorded, _ in pairs for frame in recorded])
+        again = untimed([frame for _, again in pairs for frame in again])
+        assert recorded == made[: len(recorded)]
+        assert again == made[: len(again)]
+    damaged = bytearray(data)
+    damaged[(bytes_of_head(data) + len(data)) // 2] ^= 1
+    with pytest.raises(ReplayError, match="torn0"):
+        replay(bench.write("torn0", file, bytes(damaged)), sources=bench)
 
+
+class Disk:
+    """`os.write` on a disk that has room for so many more bytes, and `os.ftruncate`, which may fail too."""
+
+    def __init__(self, room: int, *, stuck: bool = False) -> None:
+        self.room, self.stuck = room, stuck
+        self._write, self._truncate = os.write, os.ftruncate
+
+    def write(self, fd: int, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self._write(fd, data[: self.room])
+        self.room -= written
+        return written
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        if self.stuck:
+            raise OSError(errno.EIO, "Input/output error")
+        self._truncate(fd, size)
+
+
+@pytest.mark.parametrize("room", [0, 1, 31, 32, 40])
+@pytest.mark.parametrize("stuck", [False, True])
+def test_an_append_that_fails_takes_its_bytes_back_or_says_that_it_cannot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: int, stuck: bool
+) -> None:
+    state = bench.state("short")
+    segment = Journal.next_life(state, SESSION, 0)
+    life = bench.fresh("short")
+    head = life.session.streams[0].head(Position(0, 0, 0))
+    journal = Journal(state, segment._replace(stream=7), head, keep=True)
+    size = journal.size
+    journal.add(Frame(FrameType.PING, 7, payload=b"whole"))
+    journal.flush()
+    whole = size + 37
+    disk = Disk(room, stuck=stuck)
+    monkeypatch.setattr(os, "write", disk.write)
+    monkeypatch.setattr(os, "ftruncate", disk.ftruncate)
+    journal.add(Frame(FrameType.PING, 7, payload=bytes(10)))
+    left = room if stuck else 0
+    expected = f"its last {room} bytes are no whole record, and stay: Input" if left else "No space left"
+    with pytest.raises(JournalError, match=expected):
+        journal.flush()
+    monkeypatch.undo()
+    assert journal.path.stat().st_size == whole + left
+    assert read_segment(journal.path).torn == (f"{left} bytes at the end are no whole record" if left else "")
+    journal.add(Frame(FrameType.PING, 7))
+    with pytest.raises(JournalError, match="closed"):
+        journal.flush()
+    assert journal.path.stat().st_size == whole + left
+    life.close(over=False)
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_an_open_on_a_full_disk_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     state = bench.state("full")
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "write", Disk(room).write)
     with pytest.raises(JournalError, match="No space left"):
         Journal(state, Journal.next_life(state, SESSION, 0), [], keep=True)
     assert not list(state.journals.iterdir())

@@ -52,7 +52,7 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
     assert len(files) > 2
     count = 0
     for path in files:
-        for recorded, made in replay(path, sources=Sources(server)):
+        for recorded, made in replay(path, sources=Sources(server)).outputs:
             assert list(map(without_times, made)) == list(map(without_times, recorded))
             count += len(recorded)
     assert count == len(outputs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import socket
 import threading
 import time
@@ -170,6 +172,53 @@ def test_a_journal_that_fails_takes_its_stream_and_nothing_is_sent() -> None:
     assert session.streams == [1]
     assert session.take_output() == b""
     os.close(fd)
+
+
+def test_a_journal_that_is_cut_short_ends_with_a_whole_record(journal: tuple[int, Path]) -> None:
+    """Every size that the disk may have: what is in the file is what was sent, with its rows."""
+    fd, path = journal
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in range(0, 420, 7):
+        os.ftruncate(fd, 4)
+        session = _qecpipe.Session()
+        opened(session, parity(), journal_fd=fd, journal_size=4)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 + room, before[1]))
+        try:
+            for at in range(7):
+                session.feed(block(0, at, 1))
+                work(session)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        (event,) = session.take_events()
+        assert isinstance(event, _qecpipe.JournalFailed)
+        assert (event.stream, event.reason) == (0, "journal: File too large")
+        sent = [frame for frame in frames(session.take_output()) if frame.type in OUTPUTS]
+        assert [frame for frame in frames(path.read_bytes()[4:]) if frame.type in OUTPUTS] == sent
+
+
+def test_a_journal_that_cannot_be_cut_says_what_stays() -> None:
+    """A pipe takes a part of a record, and gives nothing back."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    session = _qecpipe.Session()
+    decoder = _qecpipe.ParityDecoder(
+        layers=[(2, 8 * 6000)], final_bits=8, num_observables=8, commit=2, model=MODEL
+    )
+    session.open(
+        0, decoder, layers=[(2, 8 * 6000)], final_bits=8, num_observables=8, commit=2, window=64,
+        gap_deadline_ns=10**9, journal_fd=theirs, journal_size=0,
+    )  # fmt: skip
+    session.feed(encode_frame(Frame(FrameType.ROUNDS, 0, 0, 0, encode_block([bytes(6000)]))))
+    work(session)
+    (event,) = session.take_events()
+    assert isinstance(event, _qecpipe.JournalFailed)
+    assert event.reason == (
+        "journal: Resource temporarily unavailable; its last 4096 bytes are no whole record, and stay: "
+        "Illegal seek"
+    )
+    os.close(ours)
+    os.close(theirs)
 
 
 class Rows:

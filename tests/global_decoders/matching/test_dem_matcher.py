@@ -100,6 +100,26 @@ def test_gaps_say_what_is_predicted():
         np.testing.assert_allclose(matcher.gap(packed, limit=3.0), np.clip(gap, -3, 3), atol=1e-5)
 
 
+def test_gaps_under_y_errors_that_are_likelier_than_x_and_z_errors():
+    """A corner's Y error is two edges all the same: PyMatching with the observable forced agrees."""
+    circuit = stim.Circuit(
+        str(_circuit(3)).replace("DEPOLARIZE1(0.006)", "PAULI_CHANNEL_1(0.0005, 0.02, 0.0005)")
+    )
+    normal, packed = _normal(circuit), _sampled(circuit, 200, seed=8)
+    assert normal.decomposed_dem != normal.correlated_dem
+    forced = stim.DetectorErrorModel(
+        str(normal.decomposed_dem.flattened()).replace("L0", f"D{circuit.num_detectors}")
+    )
+    matching = pymatching.Matching.from_detector_error_model(forced)
+    shots = np.unpackbits(packed, axis=1, count=circuit.num_detectors, bitorder="little")
+    weights = [
+        matching.decode_batch(np.column_stack([shots, np.full(len(shots), flipped)]), return_weights=True)[1]
+        for flipped in (0, 1)
+    ]
+    gap = Matcher(MatchingGraph.of_normal_form(normal, decomposed=True)).gap(packed)
+    np.testing.assert_allclose(gap, weights[1] - weights[0], atol=1e-2)
+
+
 def test_classes_of_edges_with_y_errors_in_one_piece_are_refused():
     matcher = Matcher(MatchingGraph.of_normal_form(_normal(_circuit(3))))
     with pytest.raises(ValueError, match="closes a cycle of edges between detectors"):

@@ -1,0 +1,222 @@
+"""Error per cycle on Google's Sycamore memory, for our decoders beside Google's prediction files.
+
+    python -m scripts.benchmarks.sycamore --out out/sycamore --data ../shared/data/google_sycamore \
+        [--weights accurate] [--results docs/results]
+
+Every folder PATCH/rNN holds 50,000 shots of a memory of NN cycles. Shots of even index are there to learn
+from: the DEM that Google fitted to their correlations (`pij`), ours (`learned`), and weights that were
+fine-tuned on them. Shots of odd index are decoded. The error per cycle e is the slope of a straight line
+through ln(1 - 2 LER) = const + NN ln(1 - 2 e), weighted by the binomial errors, over the cycles from 3 on,
+as in Google's article (doi:10.1038/s41586-022-05434-1). Counts of each folder stay in --out, so that a
+killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import stim
+import tyro
+
+from noise_learning import Moments, SharedParameterModel, Structure, learn
+from predecoder import resolve_weights
+from qec import iter_shots
+from scripts.benchmarks.results import markdown_table, update_results
+from sims.decoders import NEURAL, PREDECODER_PREFIX, build_decoder
+
+KEY = ("patch", "decoder", "dem", "weights", "sha256", "cycles")
+GOOGLE = "Google, "
+FIRST_FITTED = 3
+
+DemName = Literal["circuit", "pij", "learned"]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Decode the shots of odd index of every folder."""
+
+    out: Path
+    data: Path
+    patches: tuple[str, ...] = ("d3_3_5", "d3_5_3", "d5_5_5")
+    cycles: tuple[int, ...] | None = None
+    """Left out: all that are there."""
+    decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching", "neural-ensemble")
+    dems: tuple[DemName, ...] = ("circuit", "pij")
+    weights: str = "accurate"
+    shots: int | None = None
+    """Of odd index, the first so many of every folder; left out: all 25,000."""
+    results: Path | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Errors of one decoder on one folder."""
+
+    patch: str
+    cycles: int
+    decoder: str
+    dem: str
+    weights: str
+    sha256: str
+    shots: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """An error per cycle and its standard error."""
+
+    error: float
+    sigma: float
+
+    @classmethod
+    def fitted(cls, counts: Iterable[Counted]) -> Cycle | None:
+        """Of counts at several numbers of cycles; None where fewer than two are from `FIRST_FITTED` on.
+
+        Raises:
+            ValueError: a decoder is no better than a coin, for which the logarithm has no value.
+        """
+        used = [c for c in counts if c.cycles >= FIRST_FITTED]
+        if len({c.cycles for c in used}) < 2:
+            return None
+        for c in used:
+            if not 0 < 2 * c.errors < c.shots:
+                raise ValueError(
+                    f"{c.patch}, {c.cycles} cycles, {c.decoder}: {c.errors} errors of {c.shots} shots have "
+                    "no ln(1 - 2 LER) with an error; leave these cycles out by --cycles"
+                )
+        rate = np.array([c.errors / c.shots for c in used])
+        shots = np.array([c.shots for c in used])
+        weight = (1 - 2 * rate) ** 2 * shots / (4 * rate * (1 - rate))
+        x, y = np.array([float(c.cycles) for c in used]), np.log1p(-2 * rate)
+        mean = np.average(x, weights=weight)
+        spread = float((weight * (x - mean) ** 2).sum())
+        slope = float((weight * (x - mean) * y).sum()) / spread
+        return cls((1 - math.exp(slope)) / 2, math.exp(slope) / 2 / math.sqrt(spread))
+
+
+class Shots:
+    """One folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.circuit = stim.Circuit.from_file(folder / "circuit_noisy.stim")
+
+    @cached_property
+    def detections(self) -> np.ndarray:
+        """Bit-packed uint8 `(shots, ceil(detectors / 8))`, LSB first, of all shots."""
+        path = self.folder / "detection_events.b8"
+        return np.concatenate(list(iter_shots(path, format="b8", num_detectors=self.circuit.num_detectors)))
+
+    def flips(self, name: str) -> np.ndarray:
+        """Bool `(shots,)`: the observable, of all shots, or what was predicted of it."""
+        parts = iter_shots(self.folder / name, format="01", num_observables=1)
+        return (np.concatenate(list(parts))[:, 0] & 1).astype(bool)
+
+    def dem(self, name: str) -> stim.DetectorErrorModel:
+        """One that was learned from the shots of even index, or the circuit's."""
+        if name == "circuit":
+            return stim.DetectorErrorModel.from_file(self.folder / "circuit_detector_error_model.dem")
+        if name == "pij":
+            return stim.DetectorErrorModel.from_file(self.folder / "pij_from_even_for_odd.dem")
+        model = SharedParameterModel.of_time_translations(Structure.from_circuit(self.circuit).simplified())
+        return learn(Moments.from_shots(model.structure.subsets, self.detections[0::2]), model).dem()
+
+
+def main() -> None:
+    """Decodes every folder that is not done, and prints the table."""
+    flags = tyro.cli(Flags)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    log = flags.out / "counts.jsonl"
+    done = [Counted(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    wanted: list[Counted] = []
+    for folder, patch, cycles in _folders(flags):
+        shots = Shots(folder)
+        for new in _of_folder(flags, shots, patch, cycles, done):
+            wanted.append(new)
+            if new not in done:
+                with log.open("a") as lines:
+                    lines.write(json.dumps(asdict(new)) + "\n")
+                print(
+                    f"{patch} r{cycles:02} {new.decoder}, {new.dem}: {new.errors} / {new.shots}", flush=True
+                )
+    table = [asdict(row) for row in wanted]
+    print(f"\n{render(table)}")
+    if flags.results is not None:
+        print("written:", *update_results(flags.results, "sycamore", table, key=KEY, render=render))
+
+
+def _folders(flags: Flags) -> Iterator[tuple[Path, str, int]]:
+    for patch in flags.patches:
+        if not (flags.data / patch).is_dir():
+            raise SystemExit(
+                f"--data {flags.data} has no folder {patch}; see its README for what belongs there"
+            )
+        for folder in sorted((flags.data / patch).glob("r*")):
+            cycles = int(folder.name[1:])
+            if flags.cycles is None or cycles in flags.cycles:
+                yield folder, patch, cycles
+
+
+def _of_folder(
+    flags: Flags, shots: Shots, patch: str, cycles: int, done: Sequence[Counted]
+) -> Iterator[Counted]:
+    truth = shots.flips("obs_flips_actual.01")[1::2][: flags.shots]
+    for path in sorted(shots.folder.glob("obs_flips_predicted_by_*.01")):
+        name = GOOGLE + path.stem.removeprefix("obs_flips_predicted_by_").replace("_", " ")
+        errors = int((shots.flips(path.name)[1::2][: flags.shots] != truth).sum())
+        yield Counted(patch, cycles, name, "", "", "", len(truth), errors)
+    for dem in flags.dems:
+        model: stim.DetectorErrorModel | None = None
+        for name in flags.decoders:
+            network = name in NEURAL or name.startswith(PREDECODER_PREFIX)
+            sha256 = resolve_weights(flags.weights).sha256 if network else ""
+            of = (patch, cycles, name, dem, flags.weights if network else "", sha256, len(truth))
+            known = next((row for row in done if tuple(asdict(row).values())[:-1] == of), None)
+            if known is not None:
+                yield known
+                continue
+            model = shots.dem(dem) if model is None else model
+            decoder = build_decoder(name, weights=flags.weights if network else "default", on_mismatch="warn")
+            predicted = decoder.compiled(model).decode_shots_bit_packed(
+                bit_packed_detection_event_data=shots.detections[1::2][: flags.shots]
+            )
+            yield Counted(*of, int(((predicted[:, 0] & 1).astype(bool) != truth).sum()))
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """One row a decoder, with the errors per cycle of each patch and their mean at each distance."""
+    counts = [Counted(**{name: row[name] for name in Counted.__dataclass_fields__}) for row in rows]
+    patches = sorted({c.patch for c in counts})
+    columns = ("decoder", "DEM", "weights", *(f"{patch}, % a cycle" for patch in patches), "d = 3, mean")
+    named: dict[tuple[str, str, str], list[Counted]] = {}
+    for c in counts:
+        named.setdefault((c.decoder, c.dem, f"`{c.weights}` {c.sha256[:8]}" if c.weights else ""), []).append(
+            c
+        )
+    return markdown_table(columns, (_cells(name, of, patches) for name, of in named.items()))
+
+
+def _cells(name: tuple[str, str, str], counts: list[Counted], patches: Sequence[str]) -> tuple[str, ...]:
+    fits = {patch: Cycle.fitted(c for c in counts if c.patch == patch) for patch in patches}
+    small = [fit for patch, fit in fits.items() if patch.startswith("d3") and fit is not None]
+    mean = None
+    if len(small) == sum(patch.startswith("d3") for patch in patches) > 0:
+        sigma = math.sqrt(sum(fit.sigma**2 for fit in small)) / len(small)
+        mean = Cycle(sum(fit.error for fit in small) / len(small), sigma)
+    return (*name, *(_percent(fits[patch]) for patch in patches), _percent(mean))
+
+
+def _percent(fit: Cycle | None) -> str:
+    return "" if fit is None else f"{100 * fit.error:.3f} ± {100 * fit.sigma:.3f}"
+
+
+if __name__ == "__main__":
+    main()

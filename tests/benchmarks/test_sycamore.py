@@ -1,0 +1,78 @@
+"""Errors per cycle: the fit finds what is true, and Google's own numbers from Google's prediction files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.benchmarks.sycamore import Counted, Cycle, Shots, render
+
+SYCAMORE = Path(__file__).parents[3] / "shared" / "data" / "google_sycamore"
+CYCLES = range(1, 26, 2)
+
+
+def _counted(cycles: int, errors: int, *, shots: int = 25_000, patch: str = "d5") -> Counted:
+    return Counted(patch, cycles, "pymatching", "pij", "", "", shots, errors)
+
+
+def _error_rate(cycles: int, *, per_cycle: float, offset: float = 0.95) -> float:
+    """With state preparation and measurement errors that do not grow with the cycles."""
+    return (1 - offset * (1 - 2 * per_cycle) ** cycles) / 2
+
+
+def test_fit_finds_the_error_per_cycle_and_its_spread():
+    """The first two cycles count for nothing; sigma is that of 500 repetitions."""
+    rng, fits = np.random.default_rng(1), []
+    for _ in range(500):
+        counts = [_counted(r, rng.binomial(25_000, _error_rate(r, per_cycle=0.03))) for r in CYCLES]
+        counts[0] = _counted(1, 12_000)
+        fit = Cycle.fitted(counts)
+        assert fit is not None
+        fits.append(fit)
+    errors = np.array([fit.error for fit in fits])
+    assert errors.mean() == pytest.approx(0.03, abs=3 * errors.std() / np.sqrt(500))
+    assert np.mean([fit.sigma for fit in fits]) == pytest.approx(errors.std(), rel=0.1)
+
+
+def test_one_number_of_cycles_has_no_slope():
+    assert Cycle.fitted([_counted(1, 500), _counted(3, 1000)]) is None
+
+
+@pytest.mark.parametrize("errors", [0, 12_500, 20_000])
+def test_a_coin_is_named(errors):
+    with pytest.raises(ValueError, match=rf"d5, 5 cycles, pymatching: {errors} errors of 25000 shots"):
+        Cycle.fitted([_counted(3, 1000), _counted(5, errors)])
+
+
+def test_table_has_the_mean_of_the_small_patches():
+    rows = [
+        vars(_counted(r, round(1e6 * _error_rate(r, per_cycle=e)), shots=1_000_000, patch=patch))
+        for patch, e in (("d3_a", 0.02), ("d3_b", 0.04), ("d5_a", 0.01))
+        for r in (3, 5, 7)
+    ]
+    header, _, row = render(rows).splitlines()
+    assert (
+        header
+        == "| decoder | DEM | weights | d3_a, % a cycle | d3_b, % a cycle | d5_a, % a cycle | d = 3, mean |"
+    )
+    assert [cell.split(" ± ")[0] for cell in row.strip("| ").split(" | ")[3:]] == [
+        "2.000",
+        "4.000",
+        "1.000",
+        "3.000",
+    ]
+
+
+@pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")
+@pytest.mark.parametrize(
+    ("decoder", "published"), [("belief_matching", 0.0316), ("tensor_network_contraction", 0.0302)]
+)
+def test_googles_files_have_googles_errors_per_cycle(decoder, published):
+    counts = []
+    for folder in sorted((SYCAMORE / "d5_5_5").glob("r*")):
+        shots = Shots(folder)
+        wrong = shots.flips(f"obs_flips_predicted_by_{decoder}.01") != shots.flips("obs_flips_actual.01")
+        counts.append(_counted(int(folder.name[1:]), int(wrong.sum()), shots=len(wrong)))
+    fit = Cycle.fitted(counts)
+    assert fit is not None
+    assert fit.error == pytest.approx(published, abs=3 * fit.sigma)
