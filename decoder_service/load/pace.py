@@ -30,22 +30,23 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Runs this thread on one core of the processor, or wherever it may, if that is None.
+def on_core(core: int | None, *, realtime: bool) -> Iterator[None]:
+    """Runs this thread on one core of the processor (any, if that is None), at real-time priority or not.
 
-    Raises ValueError for a core that it may not use.
+    Raises ValueError for a core that it may not use, and OSError for a priority that it may not have.
     """
-    if core is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    if core not in before:
-        raise ValueError(f"core={core} is none of those that this process may use: {sorted(before)}")
-    os.sched_setaffinity(0, {core})
+    cores, scheduler, priority = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
+    if core is not None and core not in cores:
+        raise ValueError(f"core={core} is none of those that this process may use: {sorted(cores)}")
     try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        os.sched_setscheduler(0, scheduler, priority)
+        os.sched_setaffinity(0, cores)
 
 
 def usual_spin_ns() -> int:

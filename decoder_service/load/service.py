@@ -42,6 +42,8 @@ __all__ = ["run_service"]
 
 _SLICE = 0.2
 """Seconds between two looks at signals."""
+_SPIN_SHARE = 0.6
+"""Of the time between two blocks, in which a load of real-time priority may spin."""
 _COMMIT_BYTES = 44
 """Of an output's payload, besides the observables."""
 _RELAY_BYTES = 1 << 16
@@ -57,6 +59,7 @@ def run_service(
     plan: LoadPlan,
     max_lag: float = float("inf"),
     core: int | None = None,
+    realtime: bool = False,
 ) -> LoadReport:
     """Send blocks when they are due, as far as credit goes, and take what comes back.
 
@@ -69,8 +72,9 @@ def run_service(
         plan: when.
         max_lag: seconds that a block may be overdue before the run ends as overloaded. The streams are of no
             further use then.
-        core: of the processor, which the load has for itself: it runs there, and never sleeps. Without one it
-            sleeps while nothing is due for longer than it takes to be woken.
+        core: of the processor, where the load runs; by default wherever it may.
+        realtime: run it before all that has no priority, which needs the right to it. Where two blocks are
+            far enough apart the load sleeps between them in any case, so that a core is not taken for good.
 
     Raises:
         ValueError: the plan is not one for these streams and shots.
@@ -95,9 +99,11 @@ def run_service(
                 "give the service a larger --window"
             )
     firsts = [(stream.epoch, stream.received) for stream in streams]
-    spin = usual_spin_ns() / 1e9 if core is None else float("inf")
-    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin=spin)
-    with undisturbed(), on_core(core):
+    spin = usual_spin_ns()
+    if realtime:
+        spin = min(spin, _SPIN_SHARE * float(plan.blocks.due[-1]) / len(plan.blocks))
+    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin=spin / 1e9)
+    with undisturbed(), on_core(core, realtime=realtime):
         pump.run()
     arrivals = _arrivals(client, streams, pump.chunks, firsts)
     return LoadReport.of(

@@ -11,6 +11,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/interpreter_lock.h"
 #include "bindings/turn.h"
 #include "service/pump.h"
 
@@ -30,8 +31,8 @@ std::vector<To> column(const char* name, const AnyArray& array) {
 using StreamTuple = std::tuple<uint32_t, uint64_t, uint64_t, uint32_t>;
 
 void make_pump(service::Pump* self, const nb::bytes& data, const AnyArray& due, const AnyArray& end,
-               const AnyArray& stream, const AnyArray& rows, const std::vector<StreamTuple>& streams, double spin,
-               double max_lag, double silence, uint64_t outputs, size_t output_bytes) {
+               const AnyArray& stream, const AnyArray& rows, const std::vector<StreamTuple>& streams,
+               double spin, double max_lag, double silence, uint64_t outputs, size_t output_bytes) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(data.c_str());
     service::LoadBlocks blocks{{bytes, bytes + data.size()},
                                column<int64_t>("due", due),
@@ -51,7 +52,7 @@ std::string run(service::Pump& pump, int fd, double lead, double time) {
     const int64_t lead_ns = nanoseconds("lead", lead), time_ns = nanoseconds("time", time);
     service::Pumped ended{};
     try {
-        const nb::gil_scoped_release released;
+        const InterpreterReleased released;
         ended = pump.run(fd, lead_ns, time_ns);
     } catch (const std::system_error& error) {
         errno = error.code().value();
@@ -87,24 +88,31 @@ nb::object sent_at(const service::Pump& pump) {
 }  // namespace
 
 void bind_pump(nb::module_& module) {
-    nb::class_<service::Pump>(module, "LoadPump",
-                              "A load's blocks out when they are due, and bytes in with the time at which they came.")
-        .def("__init__", &make_pump, nb::kw_only(), "data"_a, "due"_a, "end"_a, "stream"_a, "rows"_a, "streams"_a,
-             "spin"_a, "max_lag"_a, "silence"_a, "outputs"_a, "output_bytes"_a,
-             "due, end, stream, rows: int64, of every block its ns from the start, its end in `data`, the place of "
-             "its stream in `streams`, and that stream's rows up to its end. streams: (number, rows of a shot, rows "
+    nb::class_<service::Pump>(
+        module, "LoadPump",
+        "A load's blocks out when they are due, and bytes in with the time at which they came.")
+        .def("__init__", &make_pump, nb::kw_only(), "data"_a, "due"_a, "end"_a, "stream"_a, "rows"_a,
+             "streams"_a, "spin"_a, "max_lag"_a, "silence"_a, "outputs"_a, "output_bytes"_a,
+             "due, end, stream, rows: int64, of every block its ns from the start, its end in `data`, the "
+             "place of "
+             "its stream in `streams`, and that stream's rows up to its end. streams: (number, rows of a "
+             "shot, rows "
              "sent before, window). spin, max_lag, silence: seconds. outputs: to come, of so many bytes.")
         .def("run", &run, "fd"_a, nb::kw_only(), "lead"_a, "time"_a,
-             "Sends and receives for at most `time` seconds, without the interpreter; time 0 is `lead` seconds after "
+             "Sends and receives for at most `time` seconds, without the interpreter; time 0 is `lead` "
+             "seconds after "
              "the first call.\n\n"
-             "Returns 'more', 'done', 'overloaded' (`expect` and go on), 'refused' (an ERROR came), 'closed' (by "
+             "Returns 'more', 'done', 'overloaded' (`expect` and go on), 'refused' (an ERROR came), 'closed' "
+             "(by "
              "the peer), or 'silent'. Raises OSError where the connection is lost.")
-        .def("expect", &service::Pump::expect, "outputs"_a, "So many outputs come in all, of the blocks that were sent.")
+        .def("expect", &service::Pump::expect, "outputs"_a,
+             "So many outputs come in all, of the blocks that were sent.")
         .def_prop_ro("outputs", &service::Pump::outputs, "COMMITs and RESULTs so far.")
         .def_prop_ro("blocks_sent", &service::Pump::blocks_sent)
         .def_prop_ro("held_back", &service::Pump::held_back, "Times that a due block found no credit.")
         .def_prop_ro("chunks", &chunks, "list of (ns from the start, what was received then).")
-        .def_prop_ro("sent_at", &sent_at, "int64: when the socket had taken each block that was sent, ns from the start.");
+        .def_prop_ro("sent_at", &sent_at,
+                     "int64: when the socket had taken each block that was sent, ns from the start.");
 }
 
 }  // namespace qecpipe::bindings

@@ -89,7 +89,7 @@ void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const 
 void feed(BoundSession& self, const nb::bytes& data) {
     const uint8_t* from = data_of(data);
     const size_t size = data.size();
-    nb::gil_scoped_release released;
+    InterpreterReleased released;
     self.use()->feed(from, size);
 }
 
@@ -165,8 +165,9 @@ nb::tuple take_latencies(BoundSession& self, uint32_t stream) {
 }
 
 std::string serve(BoundSession& self, int fd, int wake_fd, double timeout, double busy_poll) {
-    const int64_t timeout_ns = nanoseconds("timeout", timeout), busy_poll_ns = nanoseconds("busy_poll", busy_poll);
-    const nb::gil_scoped_release released;
+    const int64_t timeout_ns = nanoseconds("timeout", timeout),
+                  busy_poll_ns = nanoseconds("busy_poll", busy_poll);
+    const InterpreterReleased released;
     const auto session = self.use();
     switch (service::serve(*session, fd, wake_fd, timeout_ns, busy_poll_ns)) {
         case service::Served::kEvents: return "events";
@@ -255,37 +256,48 @@ void bind_service(nb::module_& module) {
     bind_decoders(module);
     bind_stream_decoder(module);
     bind_pump(module);
-    nb::class_<BoundSession>(module, "Session",
-                             "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"
-                             "Bytes go in by `feed`, answers come out of `take_output`, and what the control plane "
-                             "has to do out of `take_events`. Its reference is decoder_service.session.")
+    nb::class_<BoundSession>(
+        module, "Session",
+        "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"
+        "Bytes go in by `feed`, answers come out of `take_output`, and what the control plane "
+        "has to do out of `take_events`. Its reference is decoder_service.session.")
         .def("__init__", &make_session, nb::kw_only(), "round_bytes"_a = 1 << 16, "control_bytes"_a = 1 << 16,
-             "upload_bytes"_a = 1 << 18, "garbage_bytes"_a = 1 << 16, "faults"_a = 1000, "output_bytes"_a = 1 << 20,
-             "time_slice_ns"_a = 200000, "manual_clock"_a = false)
-        .def("attach", [](BoundSession& self) { self.use()->attach(); },
-             "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
+             "upload_bytes"_a = 1 << 18, "garbage_bytes"_a = 1 << 16, "faults"_a = 1000,
+             "output_bytes"_a = 1 << 20, "time_slice_ns"_a = 200000, "manual_clock"_a = false)
+        .def(
+            "attach", [](BoundSession& self) { self.use()->attach(); },
+            "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
         .def("feed", &feed, "data"_a, "Takes bytes that arrived.")
-        .def("work", [](BoundSession& self) { return self.use()->work(); },
-             nb::call_guard<nb::gil_scoped_release>(),
-             "Lets every stream decode for a time slice; True if there is more to do now.")
-        .def("tick", [](BoundSession& self) { self.use()->tick(); }, nb::call_guard<nb::gil_scoped_release>(),
-             "NACKs and erasures that are due.")
-        .def_prop_ro("next_deadline", [](BoundSession& self) { return self.use()->next_deadline(); },
-                     "When `tick` is due, ns of the clock; None if it is not.")
-        .def_prop_rw("now", [](BoundSession& self) { return self.use()->now(); }, &BoundSession::set_now,
-                     "The clock, ns; setting it needs `manual_clock`.")
+        .def(
+            "work", [](BoundSession& self) { return self.use()->work(); },
+            nb::call_guard<InterpreterReleased>(),
+            "Lets every stream decode for a time slice; True if there is more to do now.")
+        .def(
+            "tick", [](BoundSession& self) { self.use()->tick(); }, nb::call_guard<InterpreterReleased>(),
+            "NACKs and erasures that are due.")
+        .def_prop_ro(
+            "next_deadline", [](BoundSession& self) { return self.use()->next_deadline(); },
+            "When `tick` is due, ns of the clock; None if it is not.")
+        .def_prop_rw(
+            "now", [](BoundSession& self) { return self.use()->now(); }, &BoundSession::set_now,
+            "The clock, ns; setting it needs `manual_clock`.")
         .def("take_output", &take_output, "Encoded frames to send, which are sent then.")
         .def("take_events", &BoundSession::take_events, "What happened since the last call, in order.")
-        .def("send", [](BoundSession& self, const nb::bytes& frames) {
-                 self.use()->send(data_of(frames), frames.size());
-             },
-             "frames"_a, "Encoded frames, after all that is to be sent already.")
-        .def_prop_ro("stalled", [](BoundSession& self) { return self.use()->stalled(); },
-                     "Nothing is read or decoded until output is sent.")
-        .def_prop_ro("closing", [](BoundSession& self) { return self.use()->closing(); },
-                     "The connection is to be closed once the output is sent.")
-        .def_prop_ro("at_rest", [](BoundSession& self) { return self.use()->at_rest(); },
-                     "Every stream is between two shots, with nothing in flight.")
+        .def(
+            "send",
+            [](BoundSession& self, const nb::bytes& frames) {
+                self.use()->send(data_of(frames), frames.size());
+            },
+            "frames"_a, "Encoded frames, after all that is to be sent already.")
+        .def_prop_ro(
+            "stalled", [](BoundSession& self) { return self.use()->stalled(); },
+            "Nothing is read or decoded until output is sent.")
+        .def_prop_ro(
+            "closing", [](BoundSession& self) { return self.use()->closing(); },
+            "The connection is to be closed once the output is sent.")
+        .def_prop_ro(
+            "at_rest", [](BoundSession& self) { return self.use()->at_rest(); },
+            "Every stream is between two shots, with nothing in flight.")
         .def("open", &open_stream, "stream"_a, "decoder"_a, nb::kw_only(), "layers"_a, "final_bits"_a,
              "num_observables"_a, "commit"_a, "window"_a, "gap_deadline_ns"_a, "erase"_a = true,
              "segment_bytes"_a = 64 << 20, "journal_fd"_a = -1, "journal_size"_a = 0,
@@ -296,34 +308,46 @@ void bind_service(nb::module_& module) {
              "restored.\njournal_fd: a segment with its head, at its end, which stays open until the stream "
              "is "
              "closed; -1 for none. Raises ValueError for what does not fit, or a number that is taken.")
-        .def("announce", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).announced = true; },
-             "stream"_a, "OPENED is in the output: the stream's own may follow. Before, outputs are only kept.")
+        .def(
+            "announce", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).announced = true; },
+            "stream"_a,
+            "OPENED is in the output: the stream's own may follow. Before, outputs are only kept.")
         .def("close", &BoundSession::close, "stream"_a, "Takes a stream out; its journal is written.")
-        .def_prop_ro("streams", [](BoundSession& self) {
-                std::vector<uint32_t> numbers;
-                const auto session = self.use();
-                for (const auto& [number, stream] : session->streams()) numbers.push_back(number);
-                return numbers;
-             })
-        .def("place", [](BoundSession& self, uint32_t stream) {
+        .def_prop_ro("streams",
+                     [](BoundSession& self) {
+                         std::vector<uint32_t> numbers;
+                         const auto session = self.use();
+                         for (const auto& [number, stream] : session->streams()) numbers.push_back(number);
+                         return numbers;
+                     })
+        .def(
+            "place",
+            [](BoundSession& self, uint32_t stream) {
                 const service::Place place = self.use()->get(stream).place();
                 return std::pair<uint32_t, uint64_t>(place.epoch, place.sequence);
-             },
-             "stream"_a, "(epoch, sequence) of the first row that is not decoded.")
-        .def("outputs", [](BoundSession& self, uint32_t stream) { return self.use()->get(stream).log().count(); },
-             "stream"_a, "COMMITs and RESULTs so far.")
+            },
+            "stream"_a, "(epoch, sequence) of the first row that is not decoded.")
+        .def(
+            "outputs",
+            [](BoundSession& self, uint32_t stream) { return self.use()->get(stream).log().count(); },
+            "stream"_a, "COMMITs and RESULTs so far.")
         .def("keep", &keep_outputs, "stream"_a, "frames"_a, "Takes over outputs of a journal, encoded.")
         .def("resend", &resend, "stream"_a, "after"_a,
              "Outputs from this number on, RESENT; None if they are not kept, or were never made.")
-        .def("mark_conflict", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).mark_conflict(); },
-             "stream"_a, "The shot that a restored stream is in had a conflict.")
-        .def("swap", [](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
-                 self.use()->get(stream).swap_at_boundary(std::move(model), std::move(kind));
-             },
-             "stream"_a, "model"_a, "kind"_a,
-             "What the decoder has prepared takes over at the next window boundary: `Swapped`.")
-        .def("unblock", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).unblock(); }, "stream"_a,
-             "What `Blocked` waited for is built.")
+        .def(
+            "mark_conflict",
+            [](BoundSession& self, uint32_t stream) { self.use()->get(stream).mark_conflict(); }, "stream"_a,
+            "The shot that a restored stream is in had a conflict.")
+        .def(
+            "swap",
+            [](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
+                self.use()->get(stream).swap_at_boundary(std::move(model), std::move(kind));
+            },
+            "stream"_a, "model"_a, "kind"_a,
+            "What the decoder has prepared takes over at the next window boundary: `Swapped`.")
+        .def(
+            "unblock", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).unblock(); },
+            "stream"_a, "What `Blocked` waited for is built.")
         .def("continue_journal", &continue_journal, "stream"_a, "fd"_a, "size"_a,
              "Goes on in another segment, which has its head.")
         .def("recent_rows", &recent_rows, "stream"_a, "most"_a,
@@ -337,7 +361,8 @@ void bind_service(nb::module_& module) {
             "last call.")
         .def("serve", &serve, "fd"_a, nb::kw_only(), "wake_fd"_a = -1, "timeout"_a = 1.0, "busy_poll"_a = 0.0,
              "Serves a connected stream socket, without the interpreter, until there is something to do.\n\n"
-             "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s; infinity is none), 'closed' (by the peer), or "
+             "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s; infinity is none), 'closed' "
+             "(by the peer), or "
              "'finished' (`closing`, and the output is sent).");
     module.def(
         "crc32", [](const nb::bytes& data) { return service::crc32(data_of(data), data.size()); }, "data"_a,

@@ -17,7 +17,6 @@
 #include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
 #include "bindings/turn.h"
-#include "streams/site_network.h"
 #include "service/stream_decoder.h"
 #include "streams/site_network.h"
 #include "streams/stream.h"
@@ -195,11 +194,13 @@ class BoundStream {
 }  // namespace
 
 void bind_stream(nb::module_& module) {
-    nb::class_<streams::Front>(module, "StreamFront", "A pre-decoder in front of windows; see native/streams/front.h.")
+    nb::class_<streams::Front>(module, "StreamFront",
+                               "A pre-decoder in front of windows; see native/streams/front.h.")
         .def(nb::new_(&make_front), "tables"_a, nb::kw_only(), "network"_a.none() = nb::none(),
              "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(),
              "Without a network, logits come by `Stream.give_logits`.");
-    nb::class_<streams::Model>(module, "StreamModel", "How a model's layers follow each other, and its windows.")
+    nb::class_<streams::Model>(module, "StreamModel",
+                               "How a model's layers follow each other, and its windows.")
         .def(
             "__init__",
             [](streams::Model* self, std::string id, std::vector<int32_t> kinds, int64_t cut, int64_t cycle,
@@ -210,9 +211,9 @@ void bind_stream(nb::module_& module) {
                                           {commit, buffer, parallel}, slack, std::move(certain_observables),
                                           std::move(windows), std::move(front));
             },
-            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a,
-            "commit"_a, "buffer"_a, "parallel"_a, "slack"_a,
-            "certain_observables"_a, "windows"_a, "front"_a.none() = nb::none())
+            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a, "commit"_a,
+            "buffer"_a, "parallel"_a, "slack"_a, "certain_observables"_a, "windows"_a,
+            "front"_a.none() = nb::none())
         .def_ro("id", &streams::Model::id)
         .def_ro("serial", &streams::Model::serial);
     nb::class_<streams::RoundSource>(module, "RoundSource", "How layers of detections follow from rounds.")
@@ -244,8 +245,9 @@ void bind_stream(nb::module_& module) {
         .def("adopt", &BoundStream::adopt, "model"_a, "at_round"_a)
         .def("missing", &BoundStream::missing)
         .def("give_logits", &BoundStream::give_logits, "logits"_a)
-        .def_prop_ro("needs_logits", [](const BoundStream& self) { return self.stream.needs_logits(); },
-                     "Whether logits have to come by `give_logits`: the network is elsewhere.")
+        .def_prop_ro(
+            "needs_logits", [](const BoundStream& self) { return self.stream.needs_logits(); },
+            "Whether logits have to come by `give_logits`: the network is elsewhere.")
         .def_prop_ro("is_open", [](const BoundStream& self) { return self.stream.is_open(); })
         .def_prop_ro("pushed", [](const BoundStream& self) { return self.stream.pushed(); })
         .def_prop_ro("upto", [](const BoundStream& self) { return self.stream.upto(); })

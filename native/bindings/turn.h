@@ -30,7 +30,8 @@ class Turn {
 // Seconds in ns; infinity, and what no clock reaches, is a time that none does. Throws std::invalid_argument for
 // negative ones and NaN.
 inline int64_t nanoseconds(const char* name, double seconds) {
-    if (!(seconds >= 0)) throw std::invalid_argument(std::string(name) + " is " + std::to_string(seconds) + " s");
+    if (!(seconds >= 0))
+        throw std::invalid_argument(std::string(name) + " is " + std::to_string(seconds) + " s");
     constexpr int64_t kNever = std::numeric_limits<int64_t>::max() / 4;
     return seconds < 1e-9 * static_cast<double>(kNever) ? static_cast<int64_t>(1e9 * seconds) : kNever;
 }

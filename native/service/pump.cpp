@@ -19,7 +19,8 @@ constexpr size_t kSendBytes = 1 << 16, kReceiveBytes = 1 << 18;
 constexpr int64_t kLongestRest = 1000000;  // ns
 
 int64_t clock_ns() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
         .count();
 }
 
@@ -37,7 +38,8 @@ void check(const LoadBlocks& blocks, size_t streams) {
     const size_t count = blocks.due.size();
     need(blocks.end.size() == count && blocks.stream.size() == count && blocks.rows.size() == count,
          "columns of different lengths");
-    need(std::is_sorted(blocks.due.begin(), blocks.due.end()), "blocks that are not in the order of their due times");
+    need(std::is_sorted(blocks.due.begin(), blocks.due.end()),
+         "blocks that are not in the order of their due times");
     need(std::is_sorted(blocks.end.begin(), blocks.end.end()), "blocks that end before those before them");
     need(count == 0 || blocks.end.back() == blocks.data.size(), "bytes of no block");
     for (uint32_t stream : blocks.stream) need(stream < streams, "a block of no stream");

@@ -37,9 +37,9 @@ enum class Pumped {
     kMore,        // the time for this call is over
     kDone,        // all was sent, and as many outputs came as were expected
     kOverloaded,  // a block was overdue for too long: no more are sent; `expect` says what is to come of the others
-    kRefused,     // an ERROR came, with the last chunk
-    kClosed,      // the peer closed the connection
-    kSilent,      // nothing came for too long
+    kRefused,  // an ERROR came, with the last chunk
+    kClosed,   // the peer closed the connection
+    kSilent,   // nothing came for too long
 };
 
 // One run. Between its begin and its end nothing is allocated, unless more comes than outputs.
@@ -83,7 +83,8 @@ class Pump {
     std::vector<uint64_t> limit_;  // of every stream, rows that may be sent
     const LoadLimits limits_;
     uint64_t expected_, outputs_ = 0;
-    uint64_t last_, due_ = 0, allowed_ = 0;  // blocks: to be sent at all, due, and sent as far as the socket takes
+    uint64_t last_, due_ = 0,
+                    allowed_ = 0;  // blocks: to be sent at all, due, and sent as far as the socket takes
     uint64_t held_back_ = 0;
     size_t at_ = 0, used_ = 0, parsed_ = 0;  // bytes sent, received, and in whole frames
     uint64_t handed_ = 0;                    // blocks whose bytes the socket has all taken

@@ -204,7 +204,8 @@ bool StreamSession::swap(Bytes& out) {
     constexpr char digits[] = "0123456789abcdef";
     std::string id;
     for (const uint8_t byte : decoder_.model()) id += digits[byte >> 4], id += digits[byte & 15];
-    if (announced) answer(out, FrameType::kReload, at.epoch, 0, reloaded_payload(swap.model, id, at.sequence));
+    if (announced)
+        answer(out, FrameType::kReload, at.epoch, 0, reloaded_payload(swap.model, id, at.sequence));
     swapped_ = std::move(swap);
     return true;
 }

@@ -28,8 +28,9 @@ class WindowBatch {
     // shot.
     WindowBatch(std::vector<PlacedWindow> windows, std::vector<Place> detectors, int32_t num_sites,
                 int32_t num_observables, std::vector<int32_t> certain_observables)
-        : windows_(std::move(windows)), detectors_(std::move(detectors)), certain_(std::move(certain_observables)),
-          ring_(num_sites), num_sites_(num_sites), num_observables_(num_observables), frame_((num_observables + 63) / 64) {
+        : windows_(std::move(windows)), detectors_(std::move(detectors)),
+          certain_(std::move(certain_observables)), ring_(num_sites), num_sites_(num_sites),
+          num_observables_(num_observables), frame_((num_observables + 63) / 64) {
         for (const Place& at : detectors_) {
             if (at.layer < 0 || at.site < 0 || at.site >= num_sites) {
                 throw std::invalid_argument("a detector is at no site of a layer");

@@ -28,7 +28,8 @@ class LayerNetwork {
 // A pre-decoder, with the noise features and thresholds of one error model; streams share it.
 struct Front {
     std::shared_ptr<const StageTables> tables;
-    std::function<std::unique_ptr<LayerNetwork>()> make_network;  // empty: logits come by `Stream::give_logits`
+    std::function<std::unique_ptr<LayerNetwork>()>
+        make_network;  // empty: logits come by `Stream::give_logits`
 };
 
 }  // namespace qecpipe::streams

@@ -31,7 +31,9 @@ class LayerSequence {
     int64_t endless() const { return size() + (cycle_ << 40); }
 
     // Kinds are numbers below this one.
-    int32_t num_kinds() const { return kinds_.empty() ? 0 : *std::max_element(kinds_.begin(), kinds_.end()) + 1; }
+    int32_t num_kinds() const {
+        return kinds_.empty() ? 0 : *std::max_element(kinds_.begin(), kinds_.end()) + 1;
+    }
 
     // Layers that were read.
     int64_t size() const { return static_cast<int64_t>(kinds_.size()); }

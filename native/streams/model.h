@@ -101,12 +101,12 @@ class Model {
     // reach: the largest number of layers from an error's first detector to its last.
     // ahead: layers after a window that what it looks like depends on, besides.
     // front: the pre-decoder before the windows; null where there is none, or a stream keeps the one that it has.
-    Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes, int64_t slack,
-          std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows,
+    Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes,
+          int64_t slack, std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows,
           std::shared_ptr<const Front> front = nullptr)
-        : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes), slack(slack),
-          certain_observables(std::move(certain_observables)), windows(std::move(windows)), front(std::move(front)),
-          serial(next_serial()) {}
+        : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes),
+          slack(slack), certain_observables(std::move(certain_observables)), windows(std::move(windows)),
+          front(std::move(front)), serial(next_serial()) {}
 
     // The key of a window of an experiment of `num_layers`; `key` is overwritten.
     void key_of(const Window& window, int64_t num_layers, WindowKey& key) const {

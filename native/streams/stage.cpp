@@ -38,8 +38,10 @@ void StageTables::check() const {
         if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
     };
     check_certain();
-    need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(), "hyperedges of another number of layers");
-    for (const auto& [kinds, table] : moves_of) need(table >= 0 && table < std::ssize(moves), "no moves of a kind");
+    need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(),
+         "hyperedges of another number of layers");
+    for (const auto& [kinds, table] : moves_of)
+        need(table >= 0 && table < std::ssize(moves), "no moves of a kind");
     for (const LayerMoves& table : moves) {
         const size_t count = table.logits.size();
         need(table.first.size() == count && table.second.size() == count, "moves without detectors");
@@ -64,7 +66,8 @@ void StageTables::check_certain() const {
         if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
     };
     need(certain_reach >= 0, "errors that always happen and reach before their layer");
-    need(certain.empty() || std::ssize(certain) == layers.num_kinds(), "certain errors of another number of kinds");
+    need(certain.empty() || std::ssize(certain) == layers.num_kinds(),
+         "certain errors of another number of kinds");
     for (const std::vector<Component>& errors : certain) {
         for (const Component& error : errors) {
             for (const Place& at : error.detectors) {

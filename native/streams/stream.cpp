@@ -31,9 +31,9 @@ bool is_seen(const Window& window, const Component& error) {
 
 Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
                std::shared_ptr<const Model> short_model)
-    : source_(std::move(source)), short_model_(std::move(short_model)), current_(std::move(model)), recent_(*source_), ring_(source_->num_sites),
-      flips_(source_->num_observables), logits_(0), plan_(current_->sizes, 0),
-      frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
+    : source_(std::move(source)), short_model_(std::move(short_model)), current_(std::move(model)),
+      recent_(*source_), ring_(source_->num_sites), flips_(source_->num_observables), logits_(0),
+      plan_(current_->sizes, 0), frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
     source_->check();
     check_model(*current_);
     if (short_model_) check_model(*short_model_);

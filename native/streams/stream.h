@@ -157,7 +157,7 @@ class Stream {
     const std::shared_ptr<const RoundSource> source_;
     const std::shared_ptr<const Model> short_model_;
     std::shared_ptr<const Front> front_;
-    std::unique_ptr<Stage> stage_;           // of the front; one shot at a time, as its network
+    std::unique_ptr<Stage> stage_;  // of the front; one shot at a time, as its network
     std::unique_ptr<LayerNetwork> network_;
     std::shared_ptr<const Model> current_;  // as the shot began
     std::vector<std::pair<int64_t, std::shared_ptr<const Model>>> adopted_;

@@ -569,6 +569,7 @@ def test_nothing_of_a_stream_is_said_before_opened() -> None:
     assert frames(session.take_output()) == []
     assert session.place(0) == (4, 0)
     (swapped,) = session.take_events()
+    assert isinstance(swapped, _qecpipe.Swapped)
     assert (swapped.epoch, swapped.at_round) == (4, 0)
     session.announce(0)
     session.feed(encode_frame(Frame(FrameType.RESET, 0, 6)))
