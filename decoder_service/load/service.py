@@ -113,6 +113,7 @@ def run_service(
         rows_sent=pump.rows_sent,
         held_back=pump.held_back,
         overloaded=pump.overloaded,
+        sent_late=pump.sent_at - plan.blocks.due[: len(pump.sent_at)],
     )
 
 

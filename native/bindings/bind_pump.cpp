@@ -79,10 +79,10 @@ nb::list chunks(const service::Pump& pump) {
     return found;
 }
 
-nb::object sent_at(const service::Pump& pump) {
+auto sent_at(const service::Pump& pump) {
     NewArray<int64_t> times({static_cast<int64_t>(pump.blocks_sent())});
     std::copy_n(pump.sent_at().begin(), pump.blocks_sent(), times.data());
-    return nb::cast(times.release());
+    return times.release();
 }
 
 }  // namespace
@@ -111,7 +111,7 @@ void bind_pump(nb::module_& module) {
         .def_prop_ro("blocks_sent", &service::Pump::blocks_sent)
         .def_prop_ro("held_back", &service::Pump::held_back, "Times that a due block found no credit.")
         .def_prop_ro("chunks", &chunks, "list of (ns from the start, what was received then).")
-        .def_prop_ro("sent_at", &sent_at,
+        .def_prop_ro("sent_at", &sent_at, nb::rv_policy::automatic,
                      "int64: when the socket had taken each block that was sent, ns from the start.");
 }
 
