@@ -37,9 +37,9 @@ enum class Pumped {
     kMore,        // the time for this call is over
     kDone,        // all was sent, and as many outputs came as were expected
     kOverloaded,  // a block was overdue for too long: no more are sent; `expect` says what is still to come
-    kRefused,  // an ERROR came, with the last chunk
-    kClosed,   // the peer closed the connection
-    kSilent,   // nothing came for too long
+    kRefused,     // an ERROR came, with the last chunk
+    kClosed,      // the peer closed the connection
+    kSilent,      // nothing came for too long
 };
 
 // One run. Between its begin and its end nothing is allocated, unless more comes than outputs.
