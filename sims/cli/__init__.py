@@ -31,7 +31,7 @@ VERBS = {
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",
-    "doctor": "what is installed here, and from where",
+    "doctor": "what is installed here, and from where; or whether shots fit a detector error model",
 }
 _EXTRAS = {
     "service": ("hdrh", "msgspec", "prometheus_client", "structlog"),
