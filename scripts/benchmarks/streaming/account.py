@@ -4,8 +4,8 @@
 
 Needs `perf` (Debian: linux-perf) and the right to use it; nothing is built into the code that it looks at.
 A stream decodes as fast as it can, first in this process, then in a worker of `qecpipe serve`, while the
-process that decodes is sampled. A sample stands for a period of the sampling clock; a function that the compiler
-put into its caller counts as the caller.
+process that decodes is sampled. A sample stands for a period of the sampling clock; a function that the
+compiler put into its caller counts as the caller.
 """
 
 from __future__ import annotations
