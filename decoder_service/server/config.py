@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from decoder_service.protocol import Limits
-from decoder_service.server.state import StateFolder
+from decoder_service.store import StateFolder
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""

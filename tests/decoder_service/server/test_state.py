@@ -12,9 +12,8 @@ import pytest
 from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, PayloadError, UploadPayload
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
-from decoder_service.server.listening import UnixSocket
-from decoder_service.server.models import ModelStore, Upload, UploadBudget
-from decoder_service.server.state import PART, Retention, StateFolder, set_aside
+from decoder_service.server.front_end import UnixSocket
+from decoder_service.store import PART, ModelStore, Retention, StateFolder, Upload, UploadBudget, set_aside
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from decoder_service.protocol import PayloadError, UploadPayload
-from decoder_service.server.state import PART, StateFolder, set_aside
+from decoder_service.store.folder import PART, StateFolder, set_aside
 
 log = logging.getLogger("decoder_service")
 IN_USE = 180.0
