@@ -13,6 +13,14 @@ A decoder is compiled for a DEM in normal form (`qec.normal_form`), whatever DEM
     NormalFormDecoder                     base class of decoders that see nothing else
     compile_normal_form(decoder, normal)  any decoder, for the shots of `normal.dem`
     with_certain_flips(compiled, normal)  what that gives, for the shots of the DEM that was read
+
+Most compiled decoders also say how sure they are of every prediction, in nats:
+
+    SoftDecoder                           those that do (a protocol), by `decode_shots_with_gap`
+    decode_with_gap(compiled, packed)     predictions and gaps of any of them
+    require_gap(compiled, num_detectors)  whether it has any, before shots are decoded
+    WithGap, NoGapError                   what they return, and raise
+    relative_gap(log_odds, predictions)   gaps, from the log-odds of an observable not being flipped
 """
 
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
@@ -23,14 +31,28 @@ from global_decoders.registry import (
     is_available,
     make_decoder,
 )
+from global_decoders.soft_output import (
+    NoGapError,
+    SoftDecoder,
+    WithGap,
+    decode_with_gap,
+    relative_gap,
+    require_gap,
+)
 
 __all__ = [
     "MissingDecoderError",
+    "NoGapError",
     "NormalFormDecoder",
+    "SoftDecoder",
     "UnknownDecoderError",
+    "WithGap",
     "compile_normal_form",
+    "decode_with_gap",
     "decoder_names",
     "is_available",
     "make_decoder",
+    "relative_gap",
+    "require_gap",
     "with_certain_flips",
 ]

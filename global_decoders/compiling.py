@@ -9,6 +9,7 @@ import sinter
 import stim
 
 from global_decoders.packed_shots import checked_packed
+from global_decoders.soft_output import WithGap, decode_with_gap
 from qec import NormalForm, normal_form
 
 __all__ = [
@@ -64,6 +65,12 @@ class WithCertainFlips(sinter.CompiledDecoder):
         uncertain = np.bitwise_xor(packed, self.detector_flips)
         predictions = self.compiled.decode_shots_bit_packed(bit_packed_detection_event_data=uncertain)
         return np.bitwise_xor(predictions, self.observable_flips)
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """As the decoder within is sure. Raises NoGapError where it does not say."""
+        packed = checked_packed(bit_packed_detection_event_data, num_detectors=self.num_detectors)
+        found = decode_with_gap(self.compiled, np.bitwise_xor(packed, self.detector_flips))
+        return found._replace(predictions=np.bitwise_xor(found.predictions, self.observable_flips))
 
 
 def detectable(dem: stim.DetectorErrorModel) -> stim.DetectorErrorModel:

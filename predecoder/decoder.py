@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import sinter
 
-from global_decoders import compile_normal_form
+from global_decoders import WithGap, compile_normal_form, decode_with_gap
 from predecoder.applicability import OnMismatch
 from predecoder.correction.decision import Decision, automatic_policy, make_decision
 from predecoder.correction.policies import PolicyName
@@ -158,3 +158,15 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         residual, flips = self.decode_to_residual(shots)
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """The same predictions, and the global decoder's gaps: how sure they are if the moves are right.
+
+        Raises:
+            NoGapError: the global decoder has none.
+            ValueError: as `decode_shots_bit_packed`.
+        """
+        shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
+        residual, flips = self.decode_to_residual(shots)
+        found = decode_with_gap(self.global_decoder, residual)
+        return found._replace(predictions=found.predictions ^ flips)

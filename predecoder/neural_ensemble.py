@@ -10,6 +10,7 @@ Shape legend: B shots, O observables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import sinter
 
-from global_decoders import compile_normal_form, make_decoder
+from global_decoders import WithGap, compile_normal_form, make_decoder, relative_gap
 from predecoder.applicability import OnMismatch
 from predecoder.inference import PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
@@ -95,7 +96,12 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         if self.vote:
             correlated = compile_normal_form(make_decoder("pymatching-correlated"), problem.normal)
         return CompiledNeuralEnsemble(
-            first, others, correlated=correlated, doubtful=self.doubtful, vote=self.vote
+            first,
+            others,
+            correlated=correlated,
+            doubtful=self.doubtful,
+            vote=self.vote,
+            gap_scale=bundle.policies.gap_scale,
         )
 
     def _networks(self, bundle: Bundle) -> list[tuple[Any, PrecisionChoice]]:
@@ -122,6 +128,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         correlated: sinter.CompiledDecoder | None,
         doubtful: float,
         vote: float,
+        gap_scale: float = 1.0,
     ) -> None:
         """Take them together.
 
@@ -130,10 +137,12 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             others: give second opinions of those.
             correlated: votes, with `vote` nats for each network; None if it does not.
             doubtful: nats below which the first gap is small.
+            gap_scale: factor on the gaps of `decode_shots_with_gap`; see `Policies`.
         """
         self._first, self._others, self._correlated = first, tuple(others), correlated
         self._doubtful, self._vote = doubtful, vote
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
+        self._gap_scale = gap_scale
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(B, ceil(O / 8))`.
@@ -150,25 +159,42 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             flips[part] = self.gaps(shots[part]) < 0
         return np.packbits(flips, axis=1, bitorder="little")
 
-    def gaps(self, packed: np.ndarray) -> np.ndarray:
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """The same predictions, and `gaps` of any size times `gap_scale`."""
+        layout = self._first.layout
+        shots = checked_shots(bit_packed_detection_event_data, layout.num_detectors)
+        gaps = np.zeros((len(shots), layout.num_observables))
+        for start in range(0, len(shots), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            gaps[part] = self.gaps(shots[part], limit=math.inf)
+        predictions = np.packbits(gaps < 0, axis=1, bitorder="little")
+        return WithGap(predictions, relative_gap(self._gap_scale * gaps, predictions))
+
+    def gaps(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: positive where an observable is not flipped, float64 `(B, O)`.
 
-        Gaps count at most `doubtful` either way. The first network's; of doubtful shots the mean of all, the
-        vote included, in nats: the opinion on a shot, not a calibrated probability.
+        The first network's; of doubtful shots the mean of all, the vote included, in nats: the opinion on a
+        shot, not a calibrated probability. Those of doubtful shots count at most `doubtful` either way.
+
+        Args:
+            packed: detections.
+            limit: of the first network's gaps, either way; None for `doubtful`, which takes the least time.
 
         Raises:
             ValueError: a detector fired that no mechanism of the DEM flips.
         """
-        gaps = np.stack(
-            [self._gap(self._first, packed, k) for k in range(self._first.layout.num_observables)], axis=1
-        )
+        limit = self._limit if limit is None else limit
+        observables = range(self._first.layout.num_observables)
+        gaps = np.stack([self._gap(self._first, packed, k, limit) for k in observables], axis=1)
         asked = np.flatnonzero((np.abs(gaps) < self._doubtful).any(axis=1))
         if len(asked):
             gaps[asked] = self._opinion(packed[asked], gaps[asked])
         return gaps
 
-    def _gap(self, decoder: CompiledNeuralMatching, packed: np.ndarray, observable: int) -> np.ndarray:
-        gap = decoder.gap(packed, observable=observable, limit=self._limit)
+    def _gap(
+        self, decoder: CompiledNeuralMatching, packed: np.ndarray, observable: int, limit: float
+    ) -> np.ndarray:
+        gap = decoder.gap(packed, observable=observable, limit=limit)
         nowhere = np.flatnonzero(np.isnan(gap))
         if len(nowhere):
             raise ValueError(
@@ -182,7 +208,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         observables = range(self._first.layout.num_observables)
         total = first.copy()
         for decoder in self._others:
-            total += np.stack([self._gap(decoder, packed, k) for k in observables], axis=1)
+            total += np.stack([self._gap(decoder, packed, k, self._limit) for k in observables], axis=1)
         networks = 1 + len(self._others)
         if self._correlated is not None:
             predicted = self._correlated.decode_shots_bit_packed(bit_packed_detection_event_data=packed)

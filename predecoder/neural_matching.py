@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sinter
 
-from global_decoders import make_decoder
+from global_decoders import WithGap, make_decoder, relative_gap
 from global_decoders.matching import LogitMatcher
 from global_decoders.windows import WindowedDecoder, WindowSizes
 from predecoder.applicability import OnMismatch
@@ -159,13 +159,18 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
                 observable.
         """
         shots = checked_shots(packed, self.layout.num_detectors)
+        return self._log_odds(self.logits(shots), shots, observable, limit)
+
+    def _log_odds(
+        self, logits: np.ndarray, shots: np.ndarray, observable: int, limit: float = math.inf
+    ) -> np.ndarray:
         if observable not in self._of_classes:
             self._of_classes[observable] = LogitMatcher(
                 self._moves.ends,
                 num_detectors=self.layout.num_detectors,
                 flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
             )
-        costs = self._of_classes[observable].gap(self.logits(shots), shots, limit=limit / self._gap_scale)
+        costs = self._of_classes[observable].gap(logits, shots, limit=limit / self._gap_scale)
         return costs * np.float32(self._gap_scale)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
@@ -179,25 +184,68 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         if self._windows is not None:
             return self._in_windows(shots)
         ((residual, flips),) = self._residual.residuals(shots, [self._decision])
-        unexplained = np.flatnonzero(residual.any(axis=1))
-        if len(unexplained):
-            left = np.flatnonzero(np.unpackbits(residual[unexplained[0]], bitorder="little"))
-            raise ValueError(
-                f"shot {unexplained[0]}: nothing explains detector D{left[0]}, which no mechanism of the DEM "
-                "flips; give a DEM with noise there"
-            )
+        _require_explained(residual)
         return flips
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """The same predictions, and their gaps; see `gap`.
+
+        Windows' predictions, too, have the gaps of one matching of the whole shot.
+
+        Raises:
+            ValueError: as `decode_shots_bit_packed` and `gap`.
+        """
+        shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
+        log_odds = np.zeros((len(shots), self.layout.num_observables))
+        predictions = np.zeros((len(shots), -(-self.layout.num_observables // 8)), dtype=np.uint8)
+        for part in self._parts(shots):
+            logits = self.logits(shots[part])
+            for k in range(log_odds.shape[1]):
+                log_odds[part, k] = self._log_odds(logits, shots[part], k)
+            predictions[part] = self._predictions(logits, shots[part], log_odds[part])
+        return WithGap(predictions, relative_gap(log_odds, predictions))
+
+    def _predictions(self, logits: np.ndarray, shots: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+        """What `decode_shots_bit_packed` gives: by the signs of gaps, unless they are near a tie."""
+        if self._windows is not None:
+            return self._windows.decode(shots, logits)
+        predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
+        near = np.flatnonzero(~(np.abs(log_odds) > _TIE).all(axis=1))  # not a number, too
+        if len(near):
+            residual, predictions[near] = self._residual.apply(
+                shots[near], self.match(logits[near], shots[near])
+            )
+            _require_explained(residual, numbers=near)
+        return predictions
+
+    def _parts(self, shots: np.ndarray) -> list[slice]:
+        size = _BATCHES * self.batch_shots
+        return [slice(start, start + size) for start in range(0, len(shots), size)]
 
     def _in_windows(self, shots: np.ndarray) -> np.ndarray:
         assert self._windows is not None
-        size = _BATCHES * self.batch_shots
-        parts = [shots[start : start + size] for start in range(0, len(shots), size)]
-        flips = [self._windows.decode(part, self.logits(part)) for part in parts]
+        flips = [self._windows.decode(shots[part], self.logits(shots[part])) for part in self._parts(shots)]
         return np.concatenate([np.zeros((0, -(-self.layout.num_observables // 8)), dtype=np.uint8), *flips])
 
 
+def _require_explained(residual: np.ndarray, numbers: np.ndarray | None = None) -> None:
+    """Raise ValueError for the first shot (of those `numbers`) that moves leave detections of."""
+    unexplained = np.flatnonzero(residual.any(axis=1))
+    if len(unexplained):
+        left = np.flatnonzero(np.unpackbits(residual[unexplained[0]], bitorder="little"))
+        number = unexplained[0] if numbers is None else numbers[unexplained[0]]
+        raise ValueError(
+            f"shot {number}: nothing explains detector D{left[0]}, which no mechanism of the DEM flips; "
+            "give a DEM with noise there"
+        )
+
+
+_TIE = 1e-3
+"""Nats within which rounding may decide between two matchings."""
+
+
 _BATCHES = 8
-"""Batches of the network whose windows are decoded at a time."""
+"""Batches of the network whose windows, or classes, are decoded at a time."""
 
 
 def _in_windows(sizes: WindowSizes) -> WindowedDecoder:

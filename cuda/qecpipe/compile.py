@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import TextIO
 
 KERNELS = Path(__file__).with_name("kernels")
 """Folder of the `.cu` sources and their header, installed with the package."""
@@ -45,10 +46,11 @@ def compile_cubin(source: str, *, arch: str) -> bytes:
     return compile_cubin_text(path.read_text(encoding="utf-8"), name=path.name, arch=arch)
 
 
-def compile_cubin_text(text: str, *, name: str, arch: str) -> bytes:
+def compile_cubin_text(text: str, *, name: str, arch: str, report: TextIO | None = None) -> bytes:
     """As `compile_cubin`, for CUDA C++ given as text; `name` stands for it in messages.
 
-    `#include "portable.h"` finds the header of this package.
+    `#include "portable.h"` finds the header of this package. `report` gets the assembler's account of
+    registers and memory (`kernel_resources` reads it).
     """
     try:
         # cuda.core fills its namespace when imported, which type checkers cannot follow.
@@ -63,9 +65,15 @@ def compile_cubin_text(text: str, *, name: str, arch: str) -> bytes:
         ) from error
     # A cubin rather than PTX: cuda.core asks the driver for its version before it makes PTX, which
     # fails on a machine without one, and NVRTC's PTX needs a driver as new as NVRTC itself.
-    options = ProgramOptions(name=name, arch=arch, std="c++17", include_path=str(KERNELS))
+    options = ProgramOptions(
+        name=name,
+        arch=arch,
+        std="c++17",
+        include_path=str(KERNELS),
+        ptxas_options=["-v"] if report is not None else None,
+    )
     try:
-        code = Program(text, "c++", options).compile("cubin").code
+        code = Program(text, "c++", options).compile("cubin", logs=report).code
     except DynamicLibNotFoundError as error:
         raise KernelBuildError(
             f"cannot compile {name} for {arch}: NVRTC was not found; run: pip install nvidia-cuda-nvrtc"

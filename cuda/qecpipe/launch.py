@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from cuda.core import Kernel  # pyright: ignore[reportAttributeAccessIssue]
 
-KernelArgument = int | np.int64
-"""What a kernel is given: a Python int is passed as a pointer, `np.int64` as a 64-bit integer."""
+KernelArgument = int | np.int64 | np.float32
+"""What a kernel is given: a Python int is passed as a pointer, the others as the numbers they are."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import fusion_blossom
 import numpy as np
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
+from global_decoders.matching import MatchingGaps
 from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
+from global_decoders.soft_output import WithGap
 from qec import Faults, NormalForm
 
 # Fusion Blossom takes even 32-bit weights. PyMatching rounds to 2^14 steps; this is finer, and a
@@ -16,18 +18,39 @@ _MAX_HALF_WEIGHT = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class FusionBlossomDecoder(NormalFormDecoder):
-    """Minimum-weight perfect matching on the DEM's graph, weights rounded to 1/65536 of the largest."""
+    """Minimum-weight perfect matching on the DEM's graph, weights rounded to 1/65536 of the largest.
+
+    Args:
+        gap_scale: factor on gaps that makes them log-odds, as plain PyMatching's.
+    """
+
+    gap_scale: float = 0.8
 
     @property
     def independent_edges(self) -> bool:
         """True: a matching learns nothing from one basis for the other."""
         return True
 
-    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> "CompiledFusionBlossom":
         """Raises ValueError if a mechanism is not decomposed into edges."""
         require_edges(normal.dem, decoder="fusion-blossom")
+        return CompiledFusionBlossom(normal, gap_scale=self.gap_scale)
+
+
+class CompiledFusionBlossom(ShotByShotDecoder):
+    """The library's matching of a DEM's edges; its gaps are by matchings of our own."""
+
+    def __init__(self, normal: NormalForm, *, gap_scale: float) -> None:
         matcher = FusionBlossomMatcher(normal.edges)
-        return ShotByShotDecoder(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.edges))
+        super().__init__(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.edges))
+        self._gaps = MatchingGaps(normal, correlated=False, scale=gap_scale)
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """The same predictions, and their gaps; see `MatchingGaps`."""
+        predictions = self.decode_shots_bit_packed(
+            bit_packed_detection_event_data=bit_packed_detection_event_data
+        )
+        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions))
 
 
 class FusionBlossomMatcher:

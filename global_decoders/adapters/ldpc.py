@@ -7,11 +7,12 @@ finish with ordered or localised statistics.
 import dataclasses
 from typing import Any
 
+import numpy as np
 from ldpc.bplsd_decoder import BpLsdDecoder as LdpcLsd
 from ldpc.bposd_decoder import BpOsdDecoder as LdpcOsd
 
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
+from global_decoders.fault_search import FaultSearchDecoder, Search
 from qec import Faults, NormalForm
 
 
@@ -24,20 +25,25 @@ class BpOsdDecoder(NormalFormDecoder):
         scaling: min-sum scaling factor.
         osd_method: 'osd_0', 'osd_e' or 'osd_cs' (combination sweep).
         osd_order: how many of the least reliable bits the sweep combines; cost grows with its square.
+        gap_scale: factor on gaps that makes them log-odds.
     """
 
     max_iter: int = 30
     scaling: float = 0.625
     osd_method: str = "osd_cs"
     osd_order: int = 7
+    gap_scale: float = 0.85
 
-    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> FaultSearchDecoder:
         """Components of a mechanism fire together."""
-        faults = normal.hyperedges
-        # ldpc reads past its arrays (a segmentation fault) where the order exceeds the free columns.
-        order = max(0, min(self.osd_order, len(faults) - faults.num_detectors))
-        options = {"osd_method": self.osd_method, "osd_order": order}
-        return _compile(LdpcOsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+        def make_search(faults: Faults) -> Search:
+            # ldpc reads past its arrays (a segmentation fault) where the order exceeds the free columns.
+            order = max(0, min(self.osd_order, len(faults) - faults.num_detectors))
+            options = {"osd_method": self.osd_method, "osd_order": order}
+            return _search(LdpcOsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+        return FaultSearchDecoder(normal.hyperedges, make_search, gap_scale=self.gap_scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,28 +55,26 @@ class BpLsdDecoder(NormalFormDecoder):
         scaling: min-sum scaling factor.
         lsd_method: 'lsd_0', 'lsd_e' or 'lsd_cs'.
         lsd_order: as `osd_order`, within each cluster.
+        gap_scale: factor on gaps that makes them log-odds.
     """
 
     max_iter: int = 30
     scaling: float = 0.625
     lsd_method: str = "lsd_0"
     lsd_order: int = 0
+    gap_scale: float = 0.85
 
-    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> FaultSearchDecoder:
         """Components of a mechanism fire together."""
         options = {"lsd_method": self.lsd_method, "lsd_order": self.lsd_order}
-        faults = normal.hyperedges
-        return _compile(LdpcLsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+        def make_search(faults: Faults) -> Search:
+            return _search(LdpcLsd, faults, max_iter=self.max_iter, scaling=self.scaling, **options)
+
+        return FaultSearchDecoder(normal.hyperedges, make_search, gap_scale=self.gap_scale)
 
 
-def _compile(
-    library_decoder: Any,
-    faults: Faults,
-    *,
-    max_iter: int,
-    scaling: float,
-    **options: Any,
-) -> ShotByShotDecoder:
+def _search(library_decoder: Any, faults: Faults, *, max_iter: int, scaling: float, **options: Any) -> Search:
     decoder = library_decoder(
         faults.check_matrix(),
         error_channel=faults.probabilities.tolist(),
@@ -80,7 +84,8 @@ def _compile(
         input_vector_type="syndrome",
         **options,
     )
-    return ShotByShotDecoder(
-        lambda bits: faults.flips_of(decoder.decode(bits).nonzero()[0]),
-        shot_format=PackedShotFormat.of_faults(faults),
-    )
+
+    def search(bits: np.ndarray) -> np.ndarray:
+        return decoder.decode(bits).nonzero()[0]
+
+    return search

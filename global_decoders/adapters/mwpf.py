@@ -6,7 +6,7 @@ import mwpf
 import numpy as np
 
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
+from global_decoders.fault_search import FaultSearchDecoder
 from qec import Faults, NormalForm
 
 
@@ -17,15 +17,19 @@ class MwpfDecoder(NormalFormDecoder):
     Args:
         cluster_node_limit: dual variables a cluster may have before the solver settles for an
             approximate solution; the package's default.
+        gap_scale: factor on gaps that makes them log-odds.
     """
 
     cluster_node_limit: int = 50
+    gap_scale: float = 0.85
 
-    def compile_normal_form(self, normal: NormalForm) -> ShotByShotDecoder:
+    def compile_normal_form(self, normal: NormalForm) -> FaultSearchDecoder:
         """Components of a mechanism fire together."""
-        faults = normal.hyperedges
-        solver = ParityFactorSolver(faults, cluster_node_limit=self.cluster_node_limit)
-        return ShotByShotDecoder(solver.decode, shot_format=PackedShotFormat.of_faults(faults))
+        return FaultSearchDecoder(
+            normal.hyperedges,
+            lambda faults: ParityFactorSolver(faults, cluster_node_limit=self.cluster_node_limit).search,
+            gap_scale=self.gap_scale,
+        )
 
 
 class ParityFactorSolver:
@@ -40,15 +44,14 @@ class ParityFactorSolver:
             mwpf.HyperEdge(list(detectors), weight)
             for detectors, weight in zip(faults.detectors, faults.weights().tolist(), strict=True)
         ]
-        self._faults = faults
         self._solver = mwpf.SolverSerialJointSingleHair(
             mwpf.SolverInitializer(faults.num_detectors, hyperedges),
             config={"cluster_node_limit": cluster_node_limit},
         )
 
-    def decode(self, bits: np.ndarray) -> np.ndarray:
-        """Observable flips, uint8 (num_observables,), of detections uint8 (num_detectors,)."""
+    def search(self, bits: np.ndarray) -> list[int]:
+        """Indices of faults that explain detections, uint8 (num_detectors,)."""
         self._solver.solve(mwpf.SyndromePattern(np.flatnonzero(bits).tolist()))
         chosen = self._solver.subgraph()
         self._solver.clear()
-        return self._faults.flips_of(chosen)
+        return list(chosen)

@@ -7,8 +7,14 @@ import pymatching
 import sinter
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
+from global_decoders.matching import MatchingGaps
 from global_decoders.packed_shots import checked_packed
+from global_decoders.soft_output import WithGap
 from qec import NormalForm
+
+GAP_SCALE = {False: 0.8, True: 0.92}
+"""Of plain and of correlated matchings: one matching stands for all that are nearly as light, of which the
+other class has more. docs/results/confidence.md says how well it holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +24,11 @@ class PyMatchingDecoder(NormalFormDecoder):
     Args:
         correlated: match twice, the second time with weights conditioned on the first matching's
             edges (`enable_correlations` of PyMatching).
+        gap_scale: factor on gaps that makes them log-odds; None for `GAP_SCALE`'s.
     """
 
     correlated: bool = False
+    gap_scale: float | None = None
 
     @property
     def independent_edges(self) -> bool:
@@ -37,7 +45,14 @@ class PyMatchingDecoder(NormalFormDecoder):
         require_edges(dem, decoder="pymatching")
         matching = pymatching.Matching.from_detector_error_model(dem, enable_correlations=self.correlated)
         compiled = CompiledPyMatching(
-            matching=matching, correlated=self.correlated, num_detectors=dem.num_detectors
+            matching=matching,
+            correlated=self.correlated,
+            num_detectors=dem.num_detectors,
+            gaps=MatchingGaps(
+                normal,
+                correlated=self.correlated,
+                scale=GAP_SCALE[self.correlated] if self.gap_scale is None else self.gap_scale,
+            ),
         )
         # PyMatching builds its search graph in the first decode, 25-120 ms at d = 13.
         compiled.decode_shots_bit_packed(
@@ -49,10 +64,13 @@ class PyMatchingDecoder(NormalFormDecoder):
 class CompiledPyMatching(sinter.CompiledDecoder):
     """`matching` with the bit-packed calling convention; holds the GIL while it decodes."""
 
-    def __init__(self, *, matching: pymatching.Matching, correlated: bool, num_detectors: int) -> None:
+    def __init__(
+        self, *, matching: pymatching.Matching, correlated: bool, num_detectors: int, gaps: MatchingGaps
+    ) -> None:
         self.matching = matching
         self.correlated = correlated
         self.num_detectors = num_detectors
+        self._gaps = gaps
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """uint8 (shots, ceil(num_detectors/8)) -> uint8 (shots, ceil(num_observables/8)).
@@ -67,3 +85,15 @@ class CompiledPyMatching(sinter.CompiledDecoder):
             enable_correlations=self.correlated,
         )
         return np.asarray(predictions, dtype=np.uint8)
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+        """The same predictions, and gaps by two matchings of our own; see `MatchingGaps`.
+
+        Raises:
+            NoGapError: a cycle of edges between detectors flips an observable.
+            ValueError: as `decode_shots_bit_packed`.
+        """
+        predictions = self.decode_shots_bit_packed(
+            bit_packed_detection_event_data=bit_packed_detection_event_data
+        )
+        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions))

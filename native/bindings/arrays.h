@@ -24,7 +24,8 @@ std::string name_of(nanobind::dlpack::dtype type);
 
 // An array with its elements one after another; a copy, where it had others between them.
 //
-// Throws std::invalid_argument (ValueError), with what it is and what was expected, for another type or shape.
+// Throws std::invalid_argument (ValueError), with what it is and what was expected, for another type or
+// shape.
 AnyArray checked_as(const char* name, const AnyArray& array, nanobind::dlpack::dtype type,
                     const std::vector<int64_t>& shape);
 

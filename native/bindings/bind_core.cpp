@@ -32,8 +32,9 @@ void bind_core(nb::module_& module) {
     module.attr("COMPILER") = kCompiler;
     module.attr("BUILD_TYPE") = QECPIPE_BUILD_TYPE;
     module.attr("SANITIZERS") = QECPIPE_SANITIZE;
-    module.def("instruction_sets", &instruction_sets,
-               "Instruction sets that are compiled in and run on this machine; the last one is chosen by default.");
+    module.def(
+        "instruction_sets", &instruction_sets,
+        "Instruction sets that are compiled in and run on this machine; the last one is chosen by default.");
 }
 
 }  // namespace qecpipe::bindings

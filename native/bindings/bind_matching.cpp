@@ -40,7 +40,8 @@ void make_matcher(ShotMatcher* self, const AnyArray& ends, const AnyArray& weigh
     std::optional<matching::ImpliedWeights> implied_weights;
     if (implied) {
         if (implied->size() != 3) throw std::invalid_argument("implied: give (starts, edges, weights)");
-        const auto starts = checked<int32_t>("implied starts", nb::cast<AnyArray>((*implied)[0]), {edges + 1});
+        const auto starts =
+            checked<int32_t>("implied starts", nb::cast<AnyArray>((*implied)[0]), {edges + 1});
         const auto of = checked<int32_t>("implied edges", nb::cast<AnyArray>((*implied)[1]), {kAny});
         const auto values = checked<float>("implied weights", nb::cast<AnyArray>((*implied)[2]), {of.size()});
         implied_weights = {copied(starts), copied(of), copied(values)};
@@ -50,7 +51,8 @@ void make_matcher(ShotMatcher* self, const AnyArray& ends, const AnyArray& weigh
 
 // Arguments that all methods have, with the arrays they are in.
 struct Given {
-    Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values, bool are_logits)
+    Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values,
+          bool are_logits)
         : rows(checked<uint8_t>("packed", packed, {kAny, matcher.row_bytes()})) {
         shots = {rows.shape(0), rows.data(), nullptr, are_logits && values};
         if (!values) return;
@@ -65,10 +67,12 @@ struct Given {
 };
 
 void require_flips(const ShotMatcher& self) {
-    if (!self.has_flips()) throw std::invalid_argument("the matcher was made without flips, which classes need");
+    if (!self.has_flips())
+        throw std::invalid_argument("the matcher was made without flips, which classes need");
 }
 
-nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::optional<AnyArray>& weights, bool logits) {
+nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::optional<AnyArray>& weights,
+                bool logits) {
     const Given given(self, packed, weights, logits);
     const int64_t count = given.shots.count;
     NewArray<uint8_t> edges({count, self.num_edges()});
@@ -81,7 +85,8 @@ nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::opti
     return nb::make_tuple(edges.release(), weight.release(), explained.release());
 }
 
-nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const AnyArray& packed, double abstain_above) {
+nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const AnyArray& packed,
+                      double abstain_above) {
     const Given given(self, packed, logits, true);
     const int64_t count = given.shots.count;
     NewArray<uint8_t> moves({count, self.num_edges()});
@@ -107,8 +112,8 @@ nb::tuple predict(const ShotMatcher& self, const AnyArray& packed, const AnyArra
     return nb::make_tuple(predictions.release(), explained.release());
 }
 
-nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed, const std::optional<AnyArray>& weights,
-                        bool logits) {
+nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed,
+                        const std::optional<AnyArray>& weights, bool logits) {
     require_flips(self);
     const Given given(self, packed, weights, logits);
     const int64_t count = given.shots.count;
@@ -137,13 +142,15 @@ nb::ndarray<nb::numpy, float> gap(const ShotMatcher& self, const AnyArray& packe
 }  // namespace
 
 void bind_matching(nb::module_& module) {
-    nb::class_<ShotMatcher>(module, "Matcher",
-                            "Exact minimum-weight matching; `global_decoders.matching` explains it. B shots, D "
-                            "detectors, E edges; `packed`: uint8 (B, ceil(D / 8)), LSB first; `weights`: float32 (B, E) "
-                            "or None.")
+    nb::class_<ShotMatcher>(
+        module, "Matcher",
+        "Exact minimum-weight matching; `global_decoders.matching` explains it. B shots, D "
+        "detectors, E edges; `packed`: uint8 (B, ceil(D / 8)), LSB first; `weights`: float32 (B, E) "
+        "or None.")
         .def("__init__", &make_matcher, "ends"_a, "weights"_a, nb::kw_only(), "num_detectors"_a,
              "flips"_a = nb::none(), "implied"_a = nb::none(),
-             "`ends`: int32 (2, E); `weights`: float32 (E,); `flips`: uint8 (E,); `implied`: int32 (E + 1,), int32 "
+             "`ends`: int32 (2, E); `weights`: float32 (E,); `flips`: uint8 (E,); `implied`: int32 (E + 1,), "
+             "int32 "
              "(J,), float32 (J,).")
         .def("match", &match, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
              "Edges uint8 (B, E), their weight float64 (B,), and whether they explain the shot, bool (B,).")
@@ -151,8 +158,10 @@ void bind_matching(nb::module_& module) {
              "abstain_above"_a = std::numeric_limits<double>::infinity(),
              "Edges uint8 (B, E) and the weight of the heaviest cluster of changed ones, float32 (B,).")
         .def("predict", &predict, "packed"_a, "masks"_a, "weights"_a = nb::none(),
-             "The sum modulo 2 of the masks uint8 (E, K) of the edges, uint8 (B, K), and explained, bool (B,).")
-        .def("match_classes", &match_classes, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
+             "The sum modulo 2 of the masks uint8 (E, K) of the edges, uint8 (B, K), and explained, bool "
+             "(B,).")
+        .def("match_classes", &match_classes, "packed"_a, "weights"_a = nb::none(), nb::kw_only(),
+             "logits"_a = false,
              "Edges of class 0 and of class 1, uint8 (B, E) each, and their weights, float64 (B, 2).")
         .def("gap", &gap, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
              "limit"_a = std::numeric_limits<double>::infinity(),

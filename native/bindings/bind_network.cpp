@@ -44,11 +44,12 @@ class Reader {
     explicit Reader(const nb::dict& tables) : tables_(tables) {}
 
     AnyArray array(const char* name, size_t axes) const {
-        if (!tables_.contains(name)) throw std::invalid_argument("there is no table \"" + std::string(name) + "\"");
+        if (!tables_.contains(name))
+            throw std::invalid_argument("there is no table \"" + std::string(name) + "\"");
         const AnyArray array = nb::cast<AnyArray>(tables_[name]);
         if (array.ndim() == axes) return array;
-        throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.ndim()) + " axes, not " +
-                                    std::to_string(axes));
+        throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.ndim()) +
+                                    " axes, not " + std::to_string(axes));
     }
 
     template <class T>
@@ -61,8 +62,10 @@ class Reader {
         const AnyArray first = array("first_layer_bias", 4), position = array("position_bias", 5);
         Sizes sizes{};
         sizes.patch = {static_cast<int>(first.shape(1)), static_cast<int>(first.shape(2))};
-        sizes.channels = static_cast<int>(first.shape(3)), sizes.first_layers = static_cast<int>(first.shape(0));
-        sizes.blocks = static_cast<int>(position.shape(0)), sizes.positions = static_cast<int>(position.shape(1));
+        sizes.channels = static_cast<int>(first.shape(3)),
+        sizes.first_layers = static_cast<int>(first.shape(0));
+        sizes.blocks = static_cast<int>(position.shape(0)),
+        sizes.positions = static_cast<int>(position.shape(1));
         if (first.size() && position.size()) return sizes;
         throw std::invalid_argument("a network has channels, blocks, cells and biases: one of these is none");
     }
@@ -80,7 +83,8 @@ void read_common(Reader& read, Tables& t) {
     read(t.embed, "embed", {kDetectors, kTaps, s.channels});
     read(t.first_layer_bias, "first_layer_bias", {s.first_layers, s.patch.rows, s.patch.columns, s.channels});
     read(t.depthwise, "depthwise", {s.blocks, s.channels, kTaps});
-    read(t.position_bias, "position_bias", {s.blocks, s.positions, s.patch.rows, s.patch.columns, s.channels});
+    read(t.position_bias, "position_bias",
+         {s.blocks, s.positions, s.patch.rows, s.patch.columns, s.channels});
     read(t.pointwise, "pointwise", {s.blocks, s.channels, s.channels});
     read(t.pointwise_bias, "pointwise_bias", {s.blocks, s.channels});
     read(t.head, "head", {kMoves, s.channels});
@@ -110,7 +114,8 @@ std::shared_ptr<const Timeline> make_timeline(const nb::dict& tables, int64_t re
     for (const auto& [layers, table] : tables) {
         const auto kinds = checked<int32_t>("biases", nb::cast<AnyArray>(table), {kAny, 2});
         auto& of = biases[nb::cast<int64_t>(layers)];
-        for (int64_t t = 0; t < kinds.shape(0); ++t) of.push_back({kinds.data()[2 * t], kinds.data()[2 * t + 1]});
+        for (int64_t t = 0; t < kinds.shape(0); ++t)
+            of.push_back({kinds.data()[2 * t], kinds.data()[2 * t + 1]});
     }
     return std::make_shared<const Timeline>(std::move(biases), repeats_from, period, tail, ahead);
 }
@@ -133,7 +138,8 @@ nb::ndarray<nb::numpy, float> unfolded(const Patch& patch, const std::vector<flo
         for (int64_t layer = 0; layer < layers; ++layer)
             for (int row = 0; row < 2 * patch.rows; ++row)
                 for (int column = 0; column < 2 * patch.columns; ++column)
-                    *to++ = logits[layer * patch.cells() * kLogits + network::logit_of(patch, kind, row, column)];
+                    *to++ =
+                        logits[layer * patch.cells() * kLogits + network::logit_of(patch, kind, row, column)];
     return grid.release();
 }
 
@@ -157,18 +163,21 @@ nb::ndarray<nb::numpy, float> push(LayerStream& self, const AnyArray& detections
 }
 
 void bind_networks(nb::module_& module) {
-    nb::class_<Network>(module, "Network", "A separable network with its biases on a patch, in an arithmetic.")
+    nb::class_<Network>(module, "Network",
+                        "A separable network with its biases on a patch, in an arithmetic.")
         .def_static("float32", &make_float32, "tables"_a, nb::kw_only(), "instruction_set"_a = "",
                     "Copies `tables`, whose names, types and shapes are in native/network/tables.h. "
                     "`instruction_set` is one of `instruction_sets()`, by default the last.")
         .def_static("int8", &make_int8, "tables"_a, nb::kw_only(), "instruction_set"_a = "",
                     "The same of a quantized network.")
-        .def_prop_ro("instruction_set", [](const Network& self) { return std::string(cpu::name(self.variant())); })
+        .def_prop_ro("instruction_set",
+                     [](const Network& self) { return std::string(cpu::name(self.variant())); })
         .def_prop_ro("delay", &Network::delay, "Layers that come after a layer before its logits are known.");
     nb::class_<Timeline>(module, "Timeline", "Which of a network's biases the layers of experiments have.")
-        .def(nb::new_(&make_timeline), "tables"_a, nb::kw_only(), "repeats_from"_a = 0, "period"_a = 0, "tail"_a = 0,
-             "ahead"_a = 0,
-             "`tables`: by an experiment's number of layers, int32 (T, 2) of its layers, T even; the rest is in "
+        .def(nb::new_(&make_timeline), "tables"_a, nb::kw_only(), "repeats_from"_a = 0, "period"_a = 0,
+             "tail"_a = 0, "ahead"_a = 0,
+             "`tables`: by an experiment's number of layers, int32 (T, 2) of its layers, T even; the rest is "
+             "in "
              "native/network/timeline.h.");
 }
 
@@ -188,14 +197,18 @@ void bind_engines(nb::module_& module) {
             "`layers` with detectors; `places` int64 (D,) in the grid (T, 2 I, 2 J), `moves` int64 (M,) in "
             "(3, T, 2 I, 2 J).")
         .def("run", &run, "packed"_a,
-             "Logits float32 (B, M) of detections uint8 (B, ceil(D / 8)), LSB first; threads may call at once.");
+             "Logits float32 (B, M) of detections uint8 (B, ceil(D / 8)), LSB first; threads may call at "
+             "once.");
     nb::class_<LayerStream>(module, "LayerStream", "A network on experiments that come layer by layer.")
-        .def(nb::init<std::shared_ptr<const Network>, std::shared_ptr<const Timeline>>(), "network"_a, "timeline"_a)
-        .def_prop_ro("delay", &LayerStream::delay, "Layers that come after a layer, at most, before its logits.")
+        .def(nb::init<std::shared_ptr<const Network>, std::shared_ptr<const Timeline>>(), "network"_a,
+             "timeline"_a)
+        .def_prop_ro("delay", &LayerStream::delay,
+                     "Layers that come after a layer, at most, before its logits.")
         .def_prop_ro("layer_size", &LayerStream::layer_size, "Floats of a layer's logits in C++.")
         .def("start", &LayerStream::start, "Begins another experiment.")
         .def("push", &push, "detections"_a, nb::kw_only(), "last"_a = false,
-             "Takes the next layer, uint8 0/1 (2 I, 2 J); logits of the layers that are known now, in order: float32 "
+             "Takes the next layer, uint8 0/1 (2 I, 2 J); logits of the layers that are known now, in order: "
+             "float32 "
              "(3, layers, 2 I, 2 J).");
 }
 
@@ -214,7 +227,8 @@ nb::ndarray<nb::numpy, float> gradient_to_stencils(const AnyArray& x, const AnyA
     NewArray<float> result({kTaps, channels});
     {
         InterpreterReleased released;
-        compute(x_BtijC.data(), gradient_BtijC.data(), shape[0], shape[1], shape[2], shape[3], channels, result.data());
+        compute(x_BtijC.data(), gradient_BtijC.data(), shape[0], shape[1], shape[2], shape[3], channels,
+                result.data());
     }
     return result.release();
 }
@@ -226,7 +240,8 @@ void bind_network(nb::module_& module) {
     bind_engines(module);
     module.def("gradient_to_stencils", &gradient_to_stencils, "x"_a, "gradient"_a, nb::kw_only(),
                "instruction_set"_a = "",
-               "Gradient to the weights of a depthwise 3 x 3 x 3 convolution, float32 (27, C), in one thread. `x`: its "
+               "Gradient to the weights of a depthwise 3 x 3 x 3 convolution, float32 (27, C), in one "
+               "thread. `x`: its "
                "input, `gradient`: to its output, both float32 (B, t, i, j, C), C a multiple of 8.");
 }
 

@@ -49,7 +49,8 @@ service::ModelId model_id(const nb::bytes& id) {
     return model;
 }
 
-service::Shape shape_of(const Layers& layers, uint32_t final_bits, uint32_t num_observables, uint64_t commit) {
+service::Shape shape_of(const Layers& layers, uint32_t final_bits, uint32_t num_observables,
+                        uint64_t commit) {
     std::vector<service::Run> runs;
     for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
     return {std::move(runs), final_bits, num_observables, commit};
@@ -64,10 +65,10 @@ void make_session(BoundSession* self, uint32_t round_bytes, uint32_t control_byt
     new (self) BoundSession(config, manual_clock);
 }
 
-void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const Layers& layers, uint32_t final_bits,
-                 uint32_t num_observables, uint64_t commit, uint64_t window, int64_t gap_deadline_ns, bool erase,
-                 uint64_t segment_bytes, int journal_fd, uint64_t journal_size, std::pair<uint32_t, uint64_t> place,
-                 uint64_t outputs) {
+void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const Layers& layers,
+                 uint32_t final_bits, uint32_t num_observables, uint64_t commit, uint64_t window,
+                 int64_t gap_deadline_ns, bool erase, uint64_t segment_bytes, int journal_fd,
+                 uint64_t journal_size, std::pair<uint32_t, uint64_t> place, uint64_t outputs) {
     if (window < 1 || window > uint64_t{1} << 24) throw std::invalid_argument("window: not in [1, 2^24]");
     if (gap_deadline_ns < 1) throw std::invalid_argument("gap_deadline_ns: must be at least 1");
     service::Shape shape = shape_of(layers, final_bits, num_observables, commit);
@@ -77,7 +78,8 @@ void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const 
     options.segment_bytes = segment_bytes;
     options.start = {place.first, place.second};
     options.outputs = outputs;
-    service::Journal journal = journal_fd < 0 ? service::Journal() : service::Journal(journal_fd, journal_size);
+    service::Journal journal =
+        journal_fd < 0 ? service::Journal() : service::Journal(journal_fd, journal_size);
     auto& rows = nb::cast<service::RowDecoder&>(decoder);
     self.session().add(stream, std::move(shape), rows, std::move(journal), options);
     self.keep(stream, std::move(decoder));
@@ -132,7 +134,8 @@ nb::list recent_rows(BoundSession& self, uint32_t stream, uint64_t most) {
         const service::Place place = session.shape().place(ordinal);
         const size_t size = service::packed_bytes(session.shape().bits(place.sequence));
         const bool erased = ordering.row_flags(ordinal) & service::kErased;
-        rows.append(nb::make_tuple(place.epoch, place.sequence, to_bytes(ordering.row(ordinal), size), erased));
+        rows.append(
+            nb::make_tuple(place.epoch, place.sequence, to_bytes(ordering.row(ordinal), size), erased));
     }
     return rows;
 }
@@ -186,7 +189,8 @@ void bind_events(nb::module_& module) {
         .def_prop_ro("kind", [](const service::Swapped& self) { return self.swap.kind; })
         .def_prop_ro("epoch", [](const service::Swapped& self) { return self.swap.epoch; })
         .def_prop_ro("at_round", [](const service::Swapped& self) { return self.swap.at_round; });
-    nb::class_<service::Blocked>(module, "Blocked", "A decoder waits for what has to be built: `Session.unblock`.")
+    nb::class_<service::Blocked>(module, "Blocked",
+                                 "A decoder waits for what has to be built: `Session.unblock`.")
         .def_ro("stream", &service::Blocked::stream);
     nb::class_<service::JournalDue>(module, "JournalDue",
                                     "Between two shots, with a full segment: `Session.continue_journal`.")
@@ -198,8 +202,9 @@ void bind_events(nb::module_& module) {
     nb::class_<service::Damaged>(module, "Damaged", "Damage on the wire, which was answered.")
         .def_prop_ro("kind",
                      [](const service::Damaged& self) {
-                         static constexpr const char* names[] = {"garbage",     "bad-crc",   "unknown-type",
-                                                                 "bad-version", "too-large", "too-much-garbage"};
+                         static constexpr const char* names[] = {"garbage",      "bad-crc",
+                                                                 "unknown-type", "bad-version",
+                                                                 "too-large",    "too-much-garbage"};
                          return names[static_cast<int>(self.kind)];
                      })
         .def_ro("fatal", &service::Damaged::fatal);
@@ -207,28 +212,36 @@ void bind_events(nb::module_& module) {
 
 void bind_decoders(nb::module_& module) {
     nb::class_<service::RowDecoder>(module, "RowDecoder", "A decoder of packed rows, for `Session.open`.");
-    nb::class_<PythonDecoder, service::RowDecoder>(module, "PythonDecoder",
-                                                   "Calls a Python object that has `open`, `push`, `finish`, `adopt` "
-                                                   "and `model_id` as decoder_service.server's RoundDecoder.")
-        .def("__init__",
-             [](PythonDecoder* self, nb::object decoder, const Layers& layers, uint32_t final_bits,
-                uint32_t num_observables) {
-                 new (self) PythonDecoder(std::move(decoder), shape_of(layers, final_bits, num_observables, 1));
-             },
-             nb::kw_only(), "decoder"_a, "layers"_a, "final_bits"_a, "num_observables"_a)
+    nb::class_<PythonDecoder, service::RowDecoder>(
+        module, "PythonDecoder",
+        "Calls a Python object that has `open`, `push`, `finish`, `adopt` "
+        "and `model_id` as decoder_service.server's RoundDecoder.")
+        .def(
+            "__init__",
+            [](PythonDecoder* self, nb::object decoder, const Layers& layers, uint32_t final_bits,
+               uint32_t num_observables) {
+                new (self)
+                    PythonDecoder(std::move(decoder), shape_of(layers, final_bits, num_observables, 1));
+            },
+            nb::kw_only(), "decoder"_a, "layers"_a, "final_bits"_a, "num_observables"_a)
         .def("prepare", &PythonDecoder::prepare, "prepared"_a, "What `adopt` is given at the next swap.");
     nb::class_<service::ParityDecoder, service::RowDecoder>(
-        module, "ParityDecoder", "Commits the XOR of the rows' bytes: for tests and measurements of the plane alone.")
-        .def("__init__",
-             [](service::ParityDecoder* self, const Layers& layers, uint32_t final_bits, uint32_t num_observables,
-                uint64_t commit, const nb::bytes& model, int refuse, uint64_t block) {
-                 new (self) service::ParityDecoder(shape_of(layers, final_bits, num_observables, commit),
-                                                   model_id(model), refuse, block);
-             },
-             nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a, "commit"_a, "model"_a, "refuse"_a = -1,
-             "block"_a = 0)
-        .def("prepare", [](service::ParityDecoder& self, const nb::bytes& model) { self.prepare(model_id(model)); },
-             "model"_a);
+        module, "ParityDecoder",
+        "Commits the XOR of the rows' bytes: for tests and measurements of the plane alone.")
+        .def(
+            "__init__",
+            [](service::ParityDecoder* self, const Layers& layers, uint32_t final_bits,
+               uint32_t num_observables, uint64_t commit, const nb::bytes& model, int refuse,
+               uint64_t block) {
+                new (self) service::ParityDecoder(shape_of(layers, final_bits, num_observables, commit),
+                                                  model_id(model), refuse, block);
+            },
+            nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a, "commit"_a, "model"_a,
+            "refuse"_a = -1, "block"_a = 0)
+        .def(
+            "prepare",
+            [](service::ParityDecoder& self, const nb::bytes& model) { self.prepare(model_id(model)); },
+            "model"_a);
 }
 
 }  // namespace
@@ -237,88 +250,119 @@ void bind_service(nb::module_& module) {
     bind_events(module);
     bind_decoders(module);
     bind_stream_decoder(module);
-    const auto find = [](BoundSession& self, uint32_t stream) -> StreamSession& { return self.session().get(stream); };
-    nb::class_<BoundSession>(module, "Session",
-                             "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"
-                             "Bytes go in by `feed`, answers come out of `take_output`, and what the control plane "
-                             "has to do out of `take_events`. Its reference is decoder_service.session.")
+    const auto find = [](BoundSession& self, uint32_t stream) -> StreamSession& {
+        return self.session().get(stream);
+    };
+    nb::class_<BoundSession>(
+        module, "Session",
+        "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"
+        "Bytes go in by `feed`, answers come out of `take_output`, and what the control plane "
+        "has to do out of `take_events`. Its reference is decoder_service.session.")
         .def("__init__", &make_session, nb::kw_only(), "round_bytes"_a = 1 << 16, "control_bytes"_a = 1 << 16,
-             "upload_bytes"_a = 1 << 18, "garbage_bytes"_a = 1 << 16, "faults"_a = 1000, "output_bytes"_a = 1 << 20,
-             "time_slice_ns"_a = 200000, "manual_clock"_a = false)
-        .def("attach", [](BoundSession& self) { self.session().attach(); },
-             "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
+             "upload_bytes"_a = 1 << 18, "garbage_bytes"_a = 1 << 16, "faults"_a = 1000,
+             "output_bytes"_a = 1 << 20, "time_slice_ns"_a = 200000, "manual_clock"_a = false)
+        .def(
+            "attach", [](BoundSession& self) { self.session().attach(); },
+            "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
         .def("feed", &feed, "data"_a, "Takes bytes that arrived.")
-        .def("work", [](BoundSession& self) { return self.session().work(); },
-             nb::call_guard<InterpreterReleased>(),
-             "Lets every stream decode for a time slice; True if there is more to do now.")
-        .def("tick", [](BoundSession& self) { self.session().tick(); }, nb::call_guard<InterpreterReleased>(),
-             "NACKs and erasures that are due.")
-        .def_prop_ro("next_deadline", [](BoundSession& self) { return self.session().next_deadline(); },
-                     "When `tick` is due, ns of the clock; None if it is not.")
-        .def_prop_rw("now", [](BoundSession& self) { return self.session().now(); }, &BoundSession::set_now,
-                     "The clock, ns; setting it needs `manual_clock`.")
+        .def(
+            "work", [](BoundSession& self) { return self.session().work(); },
+            nb::call_guard<InterpreterReleased>(),
+            "Lets every stream decode for a time slice; True if there is more to do now.")
+        .def(
+            "tick", [](BoundSession& self) { self.session().tick(); }, nb::call_guard<InterpreterReleased>(),
+            "NACKs and erasures that are due.")
+        .def_prop_ro(
+            "next_deadline", [](BoundSession& self) { return self.session().next_deadline(); },
+            "When `tick` is due, ns of the clock; None if it is not.")
+        .def_prop_rw(
+            "now", [](BoundSession& self) { return self.session().now(); }, &BoundSession::set_now,
+            "The clock, ns; setting it needs `manual_clock`.")
         .def("take_output", &take_output, "Encoded frames to send, which are sent then.")
         .def("take_events", &BoundSession::take_events, "What happened since the last call, in order.")
-        .def("send", [](BoundSession& self, const nb::bytes& frames) {
-                 self.session().send(data_of(frames), frames.size());
-             },
-             "frames"_a, "Encoded frames, after all that is to be sent already.")
-        .def_prop_ro("stalled", [](BoundSession& self) { return self.session().stalled(); },
-                     "Nothing is read or decoded until output is sent.")
-        .def_prop_ro("closing", [](BoundSession& self) { return self.session().closing(); },
-                     "The connection is to be closed once the output is sent.")
-        .def_prop_ro("at_rest", [](BoundSession& self) { return self.session().at_rest(); },
-                     "Every stream is between two shots, with nothing in flight.")
+        .def(
+            "send",
+            [](BoundSession& self, const nb::bytes& frames) {
+                self.session().send(data_of(frames), frames.size());
+            },
+            "frames"_a, "Encoded frames, after all that is to be sent already.")
+        .def_prop_ro(
+            "stalled", [](BoundSession& self) { return self.session().stalled(); },
+            "Nothing is read or decoded until output is sent.")
+        .def_prop_ro(
+            "closing", [](BoundSession& self) { return self.session().closing(); },
+            "The connection is to be closed once the output is sent.")
+        .def_prop_ro(
+            "at_rest", [](BoundSession& self) { return self.session().at_rest(); },
+            "Every stream is between two shots, with nothing in flight.")
         .def("open", &open_stream, "stream"_a, "decoder"_a, nb::kw_only(), "layers"_a, "final_bits"_a,
              "num_observables"_a, "commit"_a, "window"_a, "gap_deadline_ns"_a, "erase"_a = true,
              "segment_bytes"_a = 64 << 20, "journal_fd"_a = -1, "journal_size"_a = 0,
              "place"_a = std::pair<uint32_t, uint64_t>(0, 0), "outputs"_a = 0,
              "Adds a stream, announced by nobody yet.\n\n"
-             "layers: runs of (rounds, bits). place, outputs: of the first row and output, of a stream that is "
-             "restored.\njournal_fd: a segment with its head, at its end, which stays open until the stream is "
+             "layers: runs of (rounds, bits). place, outputs: of the first row and output, of a stream that "
+             "is "
+             "restored.\njournal_fd: a segment with its head, at its end, which stays open until the stream "
+             "is "
              "closed; -1 for none. Raises ValueError for what does not fit, or a number that is taken.")
-        .def("announce", [find](BoundSession& self, uint32_t stream) { find(self, stream).announced = true; },
-             "stream"_a, "OPENED is in the output: the stream's own may follow. Before, outputs are only kept.")
+        .def(
+            "announce", [find](BoundSession& self, uint32_t stream) { find(self, stream).announced = true; },
+            "stream"_a,
+            "OPENED is in the output: the stream's own may follow. Before, outputs are only kept.")
         .def("close", &BoundSession::close, "stream"_a, "Takes a stream out; its journal is written.")
-        .def_prop_ro("streams", [](BoundSession& self) {
-                std::vector<uint32_t> numbers;
-                for (const auto& [number, stream] : self.session().streams()) numbers.push_back(number);
-                return numbers;
-             })
-        .def("place", [find](BoundSession& self, uint32_t stream) {
+        .def_prop_ro("streams",
+                     [](BoundSession& self) {
+                         std::vector<uint32_t> numbers;
+                         for (const auto& [number, stream] : self.session().streams())
+                             numbers.push_back(number);
+                         return numbers;
+                     })
+        .def(
+            "place",
+            [find](BoundSession& self, uint32_t stream) {
                 const service::Place place = find(self, stream).place();
                 return std::pair<uint32_t, uint64_t>(place.epoch, place.sequence);
-             },
-             "stream"_a, "(epoch, sequence) of the first row that is not decoded.")
-        .def("outputs", [find](BoundSession& self, uint32_t stream) { return find(self, stream).log().count(); },
-             "stream"_a, "COMMITs and RESULTs so far.")
+            },
+            "stream"_a, "(epoch, sequence) of the first row that is not decoded.")
+        .def(
+            "outputs",
+            [find](BoundSession& self, uint32_t stream) { return find(self, stream).log().count(); },
+            "stream"_a, "COMMITs and RESULTs so far.")
         .def("keep", &keep_outputs, "stream"_a, "frames"_a, "Takes over outputs of a journal, encoded.")
         .def("resend", &resend, "stream"_a, "after"_a,
              "Outputs from this number on, RESENT; None if they are not kept, or were never made.")
-        .def("mark_conflict", [find](BoundSession& self, uint32_t stream) { find(self, stream).mark_conflict(); },
-             "stream"_a, "The shot that a restored stream is in had a conflict.")
-        .def("swap", [find](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
-                 find(self, stream).swap_at_boundary(std::move(model), std::move(kind));
-             },
-             "stream"_a, "model"_a, "kind"_a,
-             "What the decoder has prepared takes over at the next window boundary: `Swapped`.")
-        .def("unblock", [find](BoundSession& self, uint32_t stream) { find(self, stream).unblock(); }, "stream"_a,
-             "What `Blocked` waited for is built.")
+        .def(
+            "mark_conflict",
+            [find](BoundSession& self, uint32_t stream) { find(self, stream).mark_conflict(); }, "stream"_a,
+            "The shot that a restored stream is in had a conflict.")
+        .def(
+            "swap",
+            [find](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
+                find(self, stream).swap_at_boundary(std::move(model), std::move(kind));
+            },
+            "stream"_a, "model"_a, "kind"_a,
+            "What the decoder has prepared takes over at the next window boundary: `Swapped`.")
+        .def(
+            "unblock", [find](BoundSession& self, uint32_t stream) { find(self, stream).unblock(); },
+            "stream"_a, "What `Blocked` waited for is built.")
         .def("continue_journal", &continue_journal, "stream"_a, "fd"_a, "size"_a,
              "Goes on in another segment, which has its head.")
         .def("recent_rows", &recent_rows, "stream"_a, "most"_a,
-             "(epoch, sequence, packed bits, erased) of rows that were decoded lately and are still kept: those "
+             "(epoch, sequence, packed bits, erased) of rows that were decoded lately and are still kept: "
+             "those "
              "before `place`, without a gap, oldest first, at most so many.")
         .def("stats", &stats_of, "stream"_a, "Totals, as STATS has them.")
-        .def("take_latencies", &take_latencies, "stream"_a,
-             "(rows, total ns from arrival to decoding, total ns of decoding, rows by log2 of each) since the "
-             "last call.")
+        .def(
+            "take_latencies", &take_latencies, "stream"_a,
+            "(rows, total ns from arrival to decoding, total ns of decoding, rows by log2 of each) since the "
+            "last call.")
         .def("serve", &serve, "fd"_a, nb::kw_only(), "wake_fd"_a = -1, "timeout"_a = 1.0, "busy_poll"_a = 0.0,
              "Serves a connected stream socket, without the interpreter, until there is something to do.\n\n"
              "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s), 'closed' (by the peer), or "
              "'finished' (`closing`, and the output is sent).");
-    module.def("crc32", [](const nb::bytes& data) { return service::crc32(data_of(data), data.size()); }, "data"_a,
-               "As zlib's.");
+    module.def(
+        "crc32", [](const nb::bytes& data) { return service::crc32(data_of(data), data.size()); }, "data"_a,
+        "As zlib's.");
 }
 
 }  // namespace qecpipe::bindings

@@ -21,9 +21,10 @@ namespace qecpipe::bindings {
 
 namespace {
 
-void make_tables(streams::StageTables* self, std::vector<int32_t> kinds, int64_t cut, int64_t cycle, int32_t num_sites,
-                 int32_t num_observables, int32_t layer_size, double propose, double commit, bool empty_residual,
-                 bool keeps_logits, int64_t min_rounds, int32_t reach, int32_t lookahead) {
+void make_tables(streams::StageTables* self, std::vector<int32_t> kinds, int64_t cut, int64_t cycle,
+                 int32_t num_sites, int32_t num_observables, int32_t layer_size, double propose,
+                 double commit, bool empty_residual, bool keeps_logits, int64_t min_rounds, int32_t reach,
+                 int32_t lookahead) {
     new (self) streams::StageTables({std::move(kinds), cut, cycle}, num_sites, num_observables, layer_size);
     self->policy = {propose, commit, empty_residual};
     self->keeps_logits = keeps_logits, self->min_rounds = min_rounds;
@@ -39,11 +40,13 @@ std::vector<streams::Place> places_of(const Detectors& detectors) {
 using Move = std::tuple<int32_t, Detectors, std::vector<int32_t>>;
 
 // Moves of layers of one kind before layers of another: logit's number, detectors and observables of each.
-void add_moves(streams::StageTables& tables, std::pair<int32_t, int32_t> kinds, const std::vector<Move>& moves) {
+void add_moves(streams::StageTables& tables, std::pair<int32_t, int32_t> kinds,
+               const std::vector<Move>& moves) {
     streams::LayerMoves added;
     added.starts.push_back(0);
     for (const auto& [logit, detectors, observables] : moves) {
-        if (detectors.empty() || detectors.size() > 2) throw std::invalid_argument("a move flips 1 or 2 detectors");
+        if (detectors.empty() || detectors.size() > 2)
+            throw std::invalid_argument("a move flips 1 or 2 detectors");
         const std::vector<streams::Place> ends = places_of(detectors);
         added.logits.push_back(logit);
         added.first.push_back(ends.front()), added.second.push_back(ends.back());
@@ -114,10 +117,11 @@ auto grid_of(int kinds, int rows, int columns, Number number) {
 }  // namespace
 
 void bind_stage(nb::module_& module) {
-    nb::class_<streams::StageTables>(module, "StageTables", "What a pre-decoder stage knows of an experiment.")
+    nb::class_<streams::StageTables>(module, "StageTables",
+                                     "What a pre-decoder stage knows of an experiment.")
         .def("__init__", &make_tables, nb::kw_only(), "kinds"_a, "cut"_a, "cycle"_a, "num_sites"_a,
-             "num_observables"_a, "layer_size"_a, "propose"_a, "commit"_a, "empty_residual"_a, "keeps_logits"_a,
-             "min_rounds"_a, "reach"_a, "lookahead"_a)
+             "num_observables"_a, "layer_size"_a, "propose"_a, "commit"_a, "empty_residual"_a,
+             "keeps_logits"_a, "min_rounds"_a, "reach"_a, "lookahead"_a)
         .def("add_moves", &add_moves, "kinds"_a, "moves"_a)
         .def("add_hyperedges", &add_hyperedges, "edges"_a)
         .def("set_certain", &set_certain, "by_kind"_a, "reach"_a)
@@ -128,8 +132,9 @@ void bind_stage(nb::module_& module) {
         "detection_bits",
         [](int rows, int columns) {
             const network::Patch patch{rows, columns};
-            return grid_of(1, rows, columns,
-                           [&](int, int row, int column) { return network::detection_of(patch, row, column); });
+            return grid_of(1, rows, columns, [&](int, int row, int column) {
+                return network::detection_of(patch, row, column);
+            });
         },
         "rows"_a, "columns"_a,
         "Bits of the detectors among those of a layer that a network takes: int64 (1, 2 rows, 2 columns).");
@@ -137,8 +142,9 @@ void bind_stage(nb::module_& module) {
         "logit_numbers",
         [](int rows, int columns) {
             const network::Patch patch{rows, columns};
-            return grid_of(3, rows, columns,
-                           [&](int kind, int row, int column) { return network::logit_of(patch, kind, row, column); });
+            return grid_of(3, rows, columns, [&](int kind, int row, int column) {
+                return network::logit_of(patch, kind, row, column);
+            });
         },
         "rows"_a, "columns"_a, "Numbers of the moves among a layer's logits: int64 (3, 2 rows, 2 columns).");
     nb::class_<BoundStage>(module, "Stage", "The pre-decoder stage of one shot; see native/streams/stage.h.")

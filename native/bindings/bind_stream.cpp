@@ -16,8 +16,8 @@
 
 #include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
-#include "streams/site_network.h"
 #include "service/stream_decoder.h"
+#include "streams/site_network.h"
 #include "streams/stream.h"
 
 namespace nb = nanobind;
@@ -61,7 +61,8 @@ class BoundStream {
     BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model)
         : stream(source, model) {}
 
-    void put_in_front(std::shared_ptr<streams::StageTables> stage, std::shared_ptr<const network::Network> network,
+    void put_in_front(std::shared_ptr<streams::StageTables> stage,
+                      std::shared_ptr<const network::Network> network,
                       std::shared_ptr<const network::Timeline> timeline, std::vector<int64_t> bits,
                       std::shared_ptr<streams::Model> short_model) {
         const Turn turn(busy_);
@@ -73,7 +74,8 @@ class BoundStream {
             layers = std::make_unique<streams::SiteNetwork>(network, timeline, std::move(bits));
             if (layers->layer_size() != stage->layer_size) {
                 throw std::invalid_argument("the network has " + std::to_string(layers->layer_size()) +
-                                            " logits in a layer, the stage " + std::to_string(stage->layer_size));
+                                            " logits in a layer, the stage " +
+                                            std::to_string(stage->layer_size));
             }
         }
         stream.put_in_front({stage, std::move(layers), short_model});
@@ -125,9 +127,9 @@ class BoundStream {
     nb::tuple missing() const {
         const streams::MissingWindow& found = stream.missing();
         const streams::Window& at = found.window;
-        return nb::make_tuple(found.serial,
-                              nb::make_tuple(at.start, at.lo, at.hi, at.stop, at.past_closed, at.future_closed),
-                              found.num_layers);
+        return nb::make_tuple(
+            found.serial, nb::make_tuple(at.start, at.lo, at.hi, at.stop, at.past_closed, at.future_closed),
+            found.num_layers);
     }
 
     nb::bytes frame() const { return packed(stream.frame().data()); }
@@ -171,7 +173,8 @@ class BoundStream {
     template <class Work>
     streams::Status without_gil(int64_t rounds, Work work) {
         commits_.clear();
-        if (rounds < kManyRounds) return work();  // to get the interpreter back may take longer than the rounds
+        if (rounds < kManyRounds)
+            return work();  // to get the interpreter back may take longer than the rounds
         const InterpreterReleased release;
         return work();
     }
@@ -186,8 +189,8 @@ class BoundStream {
         const size_t words = stream.frame().size();
         for (size_t k = 0; k < commits_.items.size(); k++) {
             const streams::Commit& commit = commits_.items[k];
-            found.append(nb::make_tuple(commit.upto_round, packed(commits_.frames.data() + k * words), commit.flags,
-                                        commit.model->id));
+            found.append(nb::make_tuple(commit.upto_round, packed(commits_.frames.data() + k * words),
+                                        commit.flags, commit.model->id));
         }
         return found;
     }
@@ -199,7 +202,8 @@ class BoundStream {
 }  // namespace
 
 void bind_stream(nb::module_& module) {
-    nb::class_<streams::Model>(module, "StreamModel", "How a model's layers follow each other, and its windows.")
+    nb::class_<streams::Model>(module, "StreamModel",
+                               "How a model's layers follow each other, and its windows.")
         .def(
             "__init__",
             [](streams::Model* self, std::string id, std::vector<int32_t> kinds, int64_t cut, int64_t cycle,
@@ -209,31 +213,34 @@ void bind_stream(nb::module_& module) {
                                           {commit, buffer, parallel}, slack, std::move(certain_observables),
                                           std::move(windows));
             },
-            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a,
-            "commit"_a, "buffer"_a, "parallel"_a, "slack"_a,
-            "certain_observables"_a, "windows"_a)
+            nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a, "commit"_a,
+            "buffer"_a, "parallel"_a, "slack"_a, "certain_observables"_a, "windows"_a)
         .def_ro("id", &streams::Model::id)
         .def_ro("serial", &streams::Model::serial);
     nb::class_<streams::RoundSource>(module, "RoundSource", "How layers of detections follow from rounds.")
-        .def(nb::new_(&make_source), nb::kw_only(), "kinds"_a, "cut"_a, "cycle"_a,
-             "given_layers"_a, "num_sites"_a, "measured"_a, "depth"_a,
-             "num_observables"_a, "observables"_a, "observable_parities"_a,
-             "certain_observables"_a)
-        .def("add_round", &add_round, nb::kw_only(), "width"_a, "terms"_a, "parities"_a,
-             "lost"_a)
+        .def(nb::new_(&make_source), nb::kw_only(), "kinds"_a, "cut"_a, "cycle"_a, "given_layers"_a,
+             "num_sites"_a, "measured"_a, "depth"_a, "num_observables"_a, "observables"_a,
+             "observable_parities"_a, "certain_observables"_a)
+        .def("add_round", &add_round, nb::kw_only(), "width"_a, "terms"_a, "parities"_a, "lost"_a)
         .def("check", &streams::RoundSource::check);
     nb::enum_<streams::Status>(module, "StreamStatus")
         .value("DONE", streams::Status::kDone)
         .value("MISSING", streams::Status::kMissing)
         .value("UNEXPLAINED", streams::Status::kUnexplained);
     nb::class_<BoundStream>(module, "Stream", "One stream of shots in process; see native/streams/stream.h.")
-        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a, "model"_a)
-        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(), "network"_a.none() = nb::none(),
-             "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
+        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a,
+             "model"_a)
+        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(),
+             "network"_a.none() = nb::none(), "timeline"_a.none() = nb::none(),
+             "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
         .def("open", &BoundStream::open)
         .def("close", &BoundStream::close)
-        .def("width", [](const BoundStream& self, int64_t round, bool final) { return self.stream.width(round, final); },
-             "round"_a, "final"_a)
+        .def(
+            "width",
+            [](const BoundStream& self, int64_t round, bool final) {
+                return self.stream.width(round, final);
+            },
+            "round"_a, "final"_a)
         .def("push", &BoundStream::push, "packed_rows"_a, "erased"_a.none())
         .def("finish", &BoundStream::finish, "row"_a)
         .def("resume", &BoundStream::resume)
@@ -258,21 +265,27 @@ void bind_stream_decoder(nb::module_& module) {
     nb::class_<StreamRowDecoder, service::RowDecoder>(
         module, "StreamRowDecoder",
         "Decodes with a `Stream`, without the interpreter, for `Session.open`.\n\n"
-        "The stream is used by nothing else. Where it needs a window that its model has no graph for, `Blocked` "
+        "The stream is used by nothing else. Where it needs a window that its model has no graph for, "
+        "`Blocked` "
         "comes: add what `Stream.missing` says and call `Session.unblock`, after `give_up` if it cannot be.")
-        .def("__init__",
-             [](StreamRowDecoder* self, BoundStream& stream, const std::vector<std::pair<uint64_t, uint32_t>>& layers,
-                uint32_t final_bits, uint32_t num_observables, bool measured) {
-                 std::vector<service::Run> runs;
-                 for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
-                 new (self) StreamRowDecoder(
-                     stream.stream, service::Shape(std::move(runs), final_bits, num_observables, 1), measured);
-             },
-             nb::keep_alive<1, 2>(), "stream"_a, nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a,
-             "measured"_a)
-        .def("prepare",
-             [](StreamRowDecoder& self, std::shared_ptr<streams::Model> model) { self.prepare(std::move(model)); },
-             "model"_a, "What takes over at the next swap.")
+        .def(
+            "__init__",
+            [](StreamRowDecoder* self, BoundStream& stream,
+               const std::vector<std::pair<uint64_t, uint32_t>>& layers, uint32_t final_bits,
+               uint32_t num_observables, bool measured) {
+                std::vector<service::Run> runs;
+                for (const auto& [rounds, bits] : layers) runs.push_back({rounds, bits});
+                new (self) StreamRowDecoder(
+                    stream.stream, service::Shape(std::move(runs), final_bits, num_observables, 1), measured);
+            },
+            nb::keep_alive<1, 2>(), "stream"_a, nb::kw_only(), "layers"_a, "final_bits"_a,
+            "num_observables"_a, "measured"_a)
+        .def(
+            "prepare",
+            [](StreamRowDecoder& self, std::shared_ptr<streams::Model> model) {
+                self.prepare(std::move(model));
+            },
+            "model"_a, "What takes over at the next swap.")
         .def("give_up", &StreamRowDecoder::give_up, "reason"_a,
              "The window that is missing cannot be built: its shot is abandoned.");
 }

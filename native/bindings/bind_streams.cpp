@@ -18,8 +18,8 @@ void make_move_tables(streams::MoveTables* self, const AnyArray& ends, const Any
     const auto starts_M = checked<int32_t>("starts", starts, {ends_2M.shape(1) + 1});
     const auto numbers = checked<int32_t>("observables", observables, {kAny});
     new (self) streams::MoveTables({ends_2M.data(), moves}, {ends_2M.data() + moves, moves},
-                                   {starts_M.begin(), starts_M.end()}, {numbers.begin(), numbers.end()}, num_detectors,
-                                   num_observables);
+                                   {starts_M.begin(), starts_M.end()}, {numbers.begin(), numbers.end()},
+                                   num_detectors, num_observables);
 }
 
 nb::tuple apply_moves(const streams::MoveTables& self, const AnyArray& packed, const AnyArray& moves) {
@@ -41,11 +41,13 @@ void bind_streams(nb::module_& module) {
     bind_stage(module);
     bind_stream(module);
     nb::class_<streams::MoveTables>(module, "MoveTables", "Which detectors and observables every move flips.")
-        .def("__init__", &make_move_tables, "ends"_a, "starts"_a, "observables"_a, nb::kw_only(), "num_detectors"_a,
-             "num_observables"_a,
-             "`ends`: int32 (2, M), detectors or -1; move k flips observables[starts[k]:starts[k + 1]], int32.")
+        .def("__init__", &make_move_tables, "ends"_a, "starts"_a, "observables"_a, nb::kw_only(),
+             "num_detectors"_a, "num_observables"_a,
+             "`ends`: int32 (2, M), detectors or -1; move k flips observables[starts[k]:starts[k + 1]], "
+             "int32.")
         .def("apply", &apply_moves, "packed"_a, "moves"_a,
-             "Residual syndrome uint8 (B, ceil(D / 8)) and observable flips uint8 (B, ceil(O / 8)), LSB first, of "
+             "Residual syndrome uint8 (B, ceil(D / 8)) and observable flips uint8 (B, ceil(O / 8)), LSB "
+             "first, of "
              "detections `packed` and moves uint8 0/1 (B, M).");
 }
 

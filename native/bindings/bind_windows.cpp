@@ -40,7 +40,8 @@ std::shared_ptr<streams::WindowDecoder> make_decoder(
     int32_t num_layers, int32_t num_sites, int32_t num_observables, const AnyArray& inputs,
     const AnyArray& artificial_defects, const AnyArray& ends, const AnyArray& weights, const AnyArray& starts,
     const AnyArray& flips, const AnyArray& together, const AnyArray& others, const AnyArray& joint,
-    const AnyArray& certain_inputs, const AnyArray& certain_flips, const AnyArray& logits, int32_t layer_size) {
+    const AnyArray& certain_inputs, const AnyArray& certain_flips, const AnyArray& logits,
+    int32_t layer_size) {
     streams::WindowGraph window;
     window.num_layers = num_layers, window.num_sites = num_sites, window.num_observables = num_observables;
     window.inputs = places_of("inputs", inputs);
@@ -83,29 +84,33 @@ auto decode_inputs(streams::WindowDecoder& decoder, const AnyArray& detections) 
         }
     }
     if (failed >= 0) {
-        throw std::invalid_argument("no set of edges explains the detections of shot " + std::to_string(failed));
+        throw std::invalid_argument("no set of edges explains the detections of shot " +
+                                    std::to_string(failed));
     }
     return flips.release();
 }
 
 void make_batch(streams::WindowBatch* self, const std::vector<int64_t>& starts,
-                const std::vector<std::shared_ptr<streams::WindowDecoder>>& decoders, const AnyArray& detectors,
-                int32_t num_sites, int32_t num_observables, std::vector<int32_t> certain_observables) {
+                const std::vector<std::shared_ptr<streams::WindowDecoder>>& decoders,
+                const AnyArray& detectors, int32_t num_sites, int32_t num_observables,
+                std::vector<int32_t> certain_observables) {
     if (starts.size() != decoders.size()) {
         throw std::invalid_argument(std::to_string(starts.size()) + " starts for " +
                                     std::to_string(decoders.size()) + " windows");
     }
     std::vector<streams::PlacedWindow> windows;
     for (size_t k = 0; k < starts.size(); k++) windows.push_back({starts[k], decoders[k]});
-    new (self) streams::WindowBatch(std::move(windows), places_of("detectors", detectors), num_sites, num_observables,
-                                    std::move(certain_observables));
+    new (self) streams::WindowBatch(std::move(windows), places_of("detectors", detectors), num_sites,
+                                    num_observables, std::move(certain_observables));
 }
 
-auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed, const std::optional<AnyArray>& logits) {
+auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed,
+                  const std::optional<AnyArray>& logits) {
     const auto rows = checked<uint8_t>("packed", packed, {kAny, (batch.num_detectors() + 7) / 8});
     std::optional<Checked<float>> weights;
     if (logits) weights = checked<float>("logits", *logits, {rows.shape(0), batch.num_moves()});
-    if (!weights && batch.num_moves()) throw std::invalid_argument("the windows are matched on logits; give them");
+    if (!weights && batch.num_moves())
+        throw std::invalid_argument("the windows are matched on logits; give them");
     NewArray<uint8_t> flips({rows.shape(0), (batch.num_observables() + 7) / 8});
     std::pair<int64_t, int64_t> failed;
     {
@@ -114,7 +119,8 @@ auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed, const std
     }
     if (failed.first >= 0) {
         throw std::invalid_argument("no set of edges explains the detections of shot " +
-                                    std::to_string(failed.first) + " in window " + std::to_string(failed.second));
+                                    std::to_string(failed.first) + " in window " +
+                                    std::to_string(failed.second));
     }
     return flips.release();
 }
@@ -123,12 +129,14 @@ auto decode_batch(streams::WindowBatch& batch, const AnyArray& packed, const std
 
 void bind_windows(nb::module_& module) {
     using streams::WindowDecoder;
-    nb::class_<WindowDecoder>(module, "WindowDecoder", "The matching of windows that are equal; threads take turns.")
-        .def(nb::new_(&make_decoder), nb::kw_only(), "num_layers"_a, "num_sites"_a, "num_observables"_a, "inputs"_a,
-             "artificial_defects"_a, "ends"_a, "weights"_a, "starts"_a, "flips"_a, "together"_a, "others"_a, "joint"_a,
-             "certain_inputs"_a, "certain_flips"_a, "logits"_a, "layer_size"_a)
+    nb::class_<WindowDecoder>(module, "WindowDecoder",
+                              "The matching of windows that are equal; threads take turns.")
+        .def(nb::new_(&make_decoder), nb::kw_only(), "num_layers"_a, "num_sites"_a, "num_observables"_a,
+             "inputs"_a, "artificial_defects"_a, "ends"_a, "weights"_a, "starts"_a, "flips"_a, "together"_a,
+             "others"_a, "joint"_a, "certain_inputs"_a, "certain_flips"_a, "logits"_a, "layer_size"_a)
         .def("decode", &decode_inputs, "detections"_a,
-             "Decode uint8 0/1 (S, inputs) to uint8 0/1 (S, fault ids): observables, then artificial defects.\n\n"
+             "Decode uint8 0/1 (S, inputs) to uint8 0/1 (S, fault ids): observables, then artificial "
+             "defects.\n\n"
              "Raises ValueError where no set of edges explains a shot.")
         .def(
             "freed",
@@ -140,7 +148,8 @@ void bind_windows(nb::module_& module) {
         .def_prop_ro("num_bytes", &WindowDecoder::num_bytes)
         .def_prop_ro("artificial_defects", [](const WindowDecoder& decoder) {
             Detectors places;
-            for (const streams::Place& at : decoder.graph().artificial_defects) places.emplace_back(at.layer, at.site);
+            for (const streams::Place& at : decoder.graph().artificial_defects)
+                places.emplace_back(at.layer, at.site);
             return places;
         });
     nb::class_<streams::WindowSet>(module, "WindowSet", "The decoders of a model's windows by key.")
@@ -159,7 +168,8 @@ void bind_windows(nb::module_& module) {
             },
             "numbers"_a, "layer_size"_a, "Match windows on logits, of which move k has number numbers[k].")
         .def("decode", &decode_batch, "packed"_a, "logits"_a.none() = nb::none(),
-             "Decode uint8 (S, ceil(detectors / 8)) to uint8 (S, ceil(observables / 8)), little-endian bits.\n\n"
+             "Decode uint8 (S, ceil(detectors / 8)) to uint8 (S, ceil(observables / 8)), little-endian "
+             "bits.\n\n"
              "logits: float32 (S, moves), where windows are matched on them.");
 }
 

@@ -1,8 +1,9 @@
 // The interpreter lock, given up or taken for a scope: nanobind's scopes, but for the end of the process.
 //
-// A thread that asks for the lock while the interpreter ends (a daemon thread, after a signal) is ended by CPython before
-// 3.14 with pthread_exit, which unwinds the stack. That must not leave a destructor: std::terminate would abort a process
-// that is over. Such a thread waits here instead until the process is gone, as it does in CPython itself from 3.14 on.
+// A thread that asks for the lock while the interpreter ends (a daemon thread, after a signal) is ended by
+// CPython before 3.14 with pthread_exit, which unwinds the stack. That must not leave a destructor:
+// std::terminate would abort a process that is over. Such a thread waits here instead until the process is
+// gone, as it does in CPython itself from 3.14 on.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -5,6 +5,7 @@ NB_MODULE(_qecpipe, module) {
     // Tests, forks and interpreters at their end leave objects behind; what matters is checked by sanitizers.
     nanobind::set_leak_warnings(false);
     qecpipe::bindings::bind_core(module);
+    qecpipe::bindings::bind_kernels(module);
     qecpipe::bindings::bind_matching(module);
     qecpipe::bindings::bind_network(module);
     qecpipe::bindings::bind_streams(module);

@@ -56,7 +56,8 @@ Progress PythonDecoder::push(uint64_t sequence, const uint8_t* rows, const uint8
     for (uint64_t k = 0; k < count; k++) {
         const size_t size = service::packed_bytes(shape_.bits(sequence + k));
         try {
-            take(push(sequence + k, bytes_of(rows, size), erased != nullptr && erased[k] != 0, 0), sequence + k, out);
+            take(push(sequence + k, bytes_of(rows, size), erased != nullptr && erased[k] != 0, 0),
+                 sequence + k, out);
         } catch (nb::python_error& error) {
             if (!refused(error)) throw;
             return {Decoded::kRefused, k};
@@ -91,7 +92,8 @@ void PythonDecoder::take(const nb::object& outcomes, uint64_t sequence, Outcomes
     for (const nb::handle outcome : outcomes) {
         const auto flips = nb::cast<nb::bytes>(outcome[1]);
         if (flips.size() != shape_.observable_bytes()) throw nb::value_error("frame_bits of another length");
-        out.items.push_back({nb::cast<uint64_t>(outcome[0]), sequence, model_of(nb::cast<nb::bytes>(outcome[2])),
+        out.items.push_back({nb::cast<uint64_t>(outcome[0]), sequence,
+                             model_of(nb::cast<nb::bytes>(outcome[2])),
                              nb::cast<uint16_t>(nb::int_(outcome[5]))});
         append(out.flips, flips);
         out.readout.clear();

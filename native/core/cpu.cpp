@@ -33,7 +33,8 @@ constexpr bool has(uint32_t word, std::initializer_list<int> bits) {
     return std::all_of(bits.begin(), bits.end(), [&](int bit) { return word >> bit & 1; });
 }
 
-// The parts of a thread's state that the kernel saves: without them registers are lost, or instructions fault.
+// The parts of a thread's state that the kernel saves: without them registers are lost, or instructions
+// fault.
 uint64_t saved_state() {
     uint32_t low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -41,7 +42,7 @@ uint64_t saved_state() {
 }
 
 bool has_avx2(const Leaf& basic, const Leaf& extended, uint64_t saved) {
-    const bool registers = (saved & 0x6) == 0x6;                    // xmm, ymm
+    const bool registers = (saved & 0x6) == 0x6;  // xmm, ymm
     const bool fma_movbe_f16c_avx = has(basic.ecx, {12, 22, 29, 28});
     const bool bmi1_avx2_bmi2 = has(extended.ebx, {3, 5, 8});
     const bool lzcnt = has(Leaf(0x80000001, 0).ecx, {5});
@@ -49,7 +50,7 @@ bool has_avx2(const Leaf& basic, const Leaf& extended, uint64_t saved) {
 }
 
 bool has_avx512(const Leaf& extended, uint64_t saved) {
-    const bool registers = (saved & 0xe0) == 0xe0;                  // masks, zmm0 to 15, zmm16 to 31
+    const bool registers = (saved & 0xe0) == 0xe0;  // masks, zmm0 to 15, zmm16 to 31
     const bool f_dq_cd_bw_vl = has(extended.ebx, {16, 17, 28, 30, 31});
     const bool vnni = has(extended.ecx, {11});
     return registers && f_dq_cd_bw_vl && vnni;
@@ -58,7 +59,7 @@ bool has_avx512(const Leaf& extended, uint64_t saved) {
 // Tiles are 8 KB of state per thread, which Linux saves only for processes that ask.
 bool may_use_tiles() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
-    constexpr int kRequestPermission = 0x1023, kTileData = 18;      // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
     return false;
@@ -66,7 +67,7 @@ bool may_use_tiles() {
 }
 
 bool has_amx(const Leaf& extended, uint64_t saved) {
-    const bool registers = (saved & 0x60000) == 0x60000;            // tile configuration, tile data
+    const bool registers = (saved & 0x60000) == 0x60000;  // tile configuration, tile data
     const bool vbmi = has(extended.ecx, {1});
     const bool bf16 = has(Leaf(7, 1).eax, {5});
     const bool tiles_of_bf16_int8 = has(extended.edx, {22, 24, 25});
@@ -75,7 +76,7 @@ bool has_amx(const Leaf& extended, uint64_t saved) {
 
 Variant detect() {
     const Leaf basic(1, 0), extended(7, 0);
-    if (!has(basic.ecx, {27})) return Variant::baseline;            // OSXSAVE: xgetbv may be used
+    if (!has(basic.ecx, {27})) return Variant::baseline;  // OSXSAVE: xgetbv may be used
     const uint64_t saved = saved_state();
     if (!has_avx2(basic, extended, saved)) return Variant::baseline;
     if (!has_avx512(extended, saved)) return Variant::avx2;

@@ -25,7 +25,8 @@ Variant best();
 
 // The one of a name, the best one for "".
 //
-// Throws std::invalid_argument, naming those to choose from, where there is no such variant or it does not run here.
+// Throws std::invalid_argument, naming those to choose from, where there is no such variant or it does not
+// run here.
 Variant choose(std::string_view name);
 
 }  // namespace qecpipe::cpu

@@ -6,9 +6,9 @@
 //     QECPIPE_FOR_EACH_VARIANT(X)
 //     #undef X
 //
-// all of them are declared, and a `case cpu::Variant::variant: return variant::work;` chooses one. Such a file must
-// keep away from what other objects share: no inline function or template of another header may do its work, as
-// the linker keeps one instance of those for all.
+// all of them are declared, and a `case cpu::Variant::variant: return variant::work;` chooses one. Such a
+// file must keep away from what other objects share: no inline function or template of another header may do
+// its work, as the linker keeps one instance of those for all.
 #pragma once
 
 #include "core/cpu.h"

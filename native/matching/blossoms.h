@@ -2,11 +2,12 @@
 //
 // Every defect begins as the root of a tree. Even regions of a tree grow. What one meets decides:
 //  - a matched region joins as an odd one, which shrinks, and its mate as an even one;
-//  - the boundary, a region matched to it, or another tree: the path to the root is matched anew, with one pair
-//    more, and the trees are done: their regions are matched and keep still;
+//  - the boundary, a region matched to it, or another tree: the path to the root is matched anew, with
+//    one pair more, and the trees are done: their regions are matched and keep still;
 //  - another even region of the tree: the cycle becomes a blossom, which is even.
-// Of odd regions with radius 0, a defect becomes part of a blossom with its neighbours in the tree, and a blossom is
-// replaced by its children. Where no tree is left, the matching is the lightest: radii are duals that prove it.
+// Of odd regions with radius 0, a defect becomes part of a blossom with its neighbours in the tree, and a
+// blossom is replaced by its children. Where no tree is left, the matching is the lightest: radii are duals
+// that prove it.
 #pragma once
 
 #include <algorithm>
@@ -39,14 +40,15 @@ class Blossoms {
         return run();
     }
 
-    // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the hub;
-    // false where there is none, or only those that weigh more than the lightest one by more than `limit`.
+    // After `solve`: the lightest matching of those in which another number of paths modulo 2 ends at the
+    // hub; false where there is none, or only those that weigh more than the lightest one by more than
+    // `limit`.
     //
     // The hub becomes a node. Regions that were matched to it touch it, each is at the lowest weight from any
-    // other on a path through it, and all of them are as well matched in pairs as they were. If they are an even
-    // number, the hub becomes a defect, otherwise one of them is left over. In both cases, this is one blossom of
-    // radius 0 with the hub in it, the root of a tree; the radii of all others are as they were. With one tree, the
-    // duals grow by the time that passes: it is what the matching gains in weight.
+    // other on a path through it, and all of them are as well matched in pairs as they were. If they are an
+    // even number, the hub becomes a defect, otherwise one of them is left over. In both cases, this is one
+    // blossom of radius 0 with the hub in it, the root of a tree; the radii of all others are as they were.
+    // With one tree, the duals grow by the time that passes: it is what the matching gains in weight.
     bool change_parity(double limit) {
         start_ = flooder_.now();
         if (arcs_.hub_arcs.empty()) return false;
@@ -69,7 +71,8 @@ class Blossoms {
             root = flooder_.add_region();
             for (size_t k = 0; k < matched_.size(); k++) {
                 const Child& child = matched_[k];
-                flooder_.add_child(root, {child.region, through_hub(child.next, matched_[(k + 1) % matched_.size()].next)});
+                flooder_.add_child(
+                    root, {child.region, through_hub(child.next, matched_[(k + 1) % matched_.size()].next)});
             }
             plant(root);
             flooder_.wrap(root);
@@ -235,19 +238,22 @@ class Blossoms {
     // Replaces an odd blossom by its children, of which those between its ends in the tree stay there.
     void expand(int32_t blossom) {
         const Region b = flooder_.region(blossom);
-        const int32_t top = flooder_.child_around(blossom, b.via.from), end = flooder_.child_around(blossom, b.mate.from);
+        const int32_t top = flooder_.child_around(blossom, b.via.from),
+                      end = flooder_.child_around(blossom, b.mate.from);
         const int32_t size = b.children, step = (end - top + size) % size % 2 ? size - 1 : 1;
         flooder_.region(blossom).label = Label::kMatched, flooder_.region(blossom).tree = -1;
         flooder_.unwrap(blossom);
         const auto link = [&](int32_t k) {  // to the next in this direction
-            return step == 1 ? flooder_.child(b, k).next : flooder_.child(b, (k + step) % size).next.reversed();
+            return step == 1 ? flooder_.child(b, k).next
+                             : flooder_.child(b, (k + step) % size).next.reversed();
         };
         const auto child = [&](int32_t k) { return flooder_.child(b, k).region; };
         int32_t at = top;
         flooder_.region(child(at)).via = b.via;
         while (at != end) {
             const int32_t even = (at + step) % size, odd = (even + step) % size;
-            flooder_.region(child(at)).mate = link(at), flooder_.region(child(even)).mate = link(at).reversed();
+            flooder_.region(child(at)).mate = link(at),
+            flooder_.region(child(even)).mate = link(at).reversed();
             flooder_.region(child(odd)).via = link(even).reversed();
             join(child(at), b.tree, Label::kOdd);
             join(child(even), b.tree, Label::kEven);
@@ -257,7 +263,8 @@ class Blossoms {
         join(child(end), b.tree, Label::kOdd);
         for (at = (end + step) % size; at != top; at = (at + 2 * step) % size) {
             const int32_t other = (at + step) % size;
-            flooder_.region(child(at)).mate = link(at), flooder_.region(child(other)).mate = link(at).reversed();
+            flooder_.region(child(at)).mate = link(at),
+            flooder_.region(child(other)).mate = link(at).reversed();
             for (const int32_t k : {at, other}) {
                 flooder_.region(child(k)).label = Label::kMatched, flooder_.region(child(k)).tree = -1;
             }

@@ -14,8 +14,9 @@ namespace matching {
 //
 // Edges that explain the same detections flip an observable alike if its flips are changed at all edges of a
 // detector; whether it is flipped then only changes with that detector. So inner edges are freed of it, from
-// detector to detector. Throws std::invalid_argument where a cycle of inner edges flips the observable (as on a
-// torus): the least weight of a class is then a hard problem (Schlotter and Sebo, "Odd paths, cycles and T-joins").
+// detector to detector. Throws std::invalid_argument where a cycle of inner edges flips the observable (as on
+// a torus): the least weight of a class is then a hard problem (Schlotter and Sebo, "Odd paths, cycles and
+// T-joins").
 inline std::vector<uint8_t> flips_on_boundary(const Graph& graph, const std::vector<uint8_t>& flips) {
     const Arcs arcs(graph);
     std::vector<int8_t> changed(graph.num_detectors, -1);
@@ -35,8 +36,8 @@ inline std::vector<uint8_t> flips_on_boundary(const Graph& graph, const std::vec
                     other = expected;
                     open.push_back(arc->target);
                 } else if (other != expected) {
-                    throw std::invalid_argument("edge " + std::to_string(arc->edge) + ", D" + std::to_string(at) +
-                                                " to D" + std::to_string(arc->target) +
+                    throw std::invalid_argument("edge " + std::to_string(arc->edge) + ", D" +
+                                                std::to_string(at) + " to D" + std::to_string(arc->target) +
                                                 ", closes a cycle of edges between detectors that flips the "
                                                 "observable; classes need one whose flips can all be put on "
                                                 "boundary edges");
@@ -46,7 +47,8 @@ inline std::vector<uint8_t> flips_on_boundary(const Graph& graph, const std::vec
     }
     std::vector<uint8_t> on_boundary(graph.first.size(), 0);
     for (int32_t e = 0; e < graph.num_edges(); e++) {
-        if (graph.first[e] >= 0 && graph.second[e] < 0) on_boundary[e] = (flips[e] & 1) ^ changed[graph.first[e]];
+        if (graph.first[e] >= 0 && graph.second[e] < 0)
+            on_boundary[e] = (flips[e] & 1) ^ changed[graph.first[e]];
     }
     return on_boundary;
 }

@@ -1,4 +1,5 @@
-// Two matchings, the second with weights that the edges of the first one imply: PyMatching's correlated matching.
+// Two matchings, the second with weights that the edges of the first one imply: PyMatching's correlated
+// matching.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +15,8 @@
 
 namespace matching {
 
-// Edge k, if it is matched, implies weights[j] for edges[j], with j from starts[k] to starts[k + 1]: what it weighs
-// given that k happened. Not negative.
+// Edge k, if it is matched, implies weights[j] for edges[j], with j from starts[k] to starts[k + 1]: what it
+// weighs given that k happened. Not negative.
 struct ImpliedWeights {
     std::vector<int32_t> starts, edges;
     std::vector<float> weights;
@@ -49,17 +50,18 @@ struct CorrelatedGraph {
             !std::is_sorted(implied.starts.begin(), implied.starts.end()) ||
             implied.weights.size() != implied.edges.size()) {
             throw std::invalid_argument("implied weights: starts has to rise from 0 to " +
-                                        std::to_string(implied.edges.size()) + " over " + std::to_string(edges) +
-                                        " edges, with as many weights");
+                                        std::to_string(implied.edges.size()) + " over " +
+                                        std::to_string(edges) + " edges, with as many weights");
         }
         for (size_t j = 0; j < implied.edges.size(); j++) {
             if (implied.edges[j] < 0 || implied.edges[j] >= static_cast<int32_t>(edges)) {
-                throw std::invalid_argument("an implied weight is of edge " + std::to_string(implied.edges[j]) +
-                                            ", but there are " + std::to_string(edges));
+                throw std::invalid_argument("an implied weight is of edge " +
+                                            std::to_string(implied.edges[j]) + ", but there are " +
+                                            std::to_string(edges));
             }
             if (!(implied.weights[j] >= 0) || !std::isfinite(implied.weights[j])) {
-                throw std::invalid_argument("edge " + std::to_string(implied.edges[j]) + " has the implied weight " +
-                                            std::to_string(implied.weights[j]));
+                throw std::invalid_argument("edge " + std::to_string(implied.edges[j]) +
+                                            " has the implied weight " + std::to_string(implied.weights[j]));
             }
         }
     }
@@ -71,15 +73,16 @@ class CorrelatedMatcher {
     explicit CorrelatedMatcher(std::shared_ptr<const CorrelatedGraph> graph)
         : graph_(std::move(graph)), matcher_(graph_->prepared), in_units_(graph_->in_units) {}
 
-    // As those of `Matcher`, in the second matching. In it an edge weighs the least of its own weight and those
-    // implied.
+    // As those of `Matcher`, in the second matching. In it an edge weighs the least of its own weight and
+    // those implied.
     bool match(std::span<const int32_t> detections, std::vector<int32_t>& edges, double* weight) {
         const Weights weights = imply(detections);
         const bool explained = matcher_.match(detections, weights, edges, weight);
         forget();
         return explained;
     }
-    void match_classes(std::span<const int32_t> detections, std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
+    void match_classes(std::span<const int32_t> detections, std::vector<int32_t> (&edges)[2],
+                       double (&weight)[2]) {
         matcher_.match_classes(detections, imply(detections), edges, weight);
         forget();
     }
@@ -114,7 +117,7 @@ class CorrelatedMatcher {
 
     std::shared_ptr<const CorrelatedGraph> graph_;
     Matcher matcher_;
-    std::vector<int32_t> in_units_;        // per edge
+    std::vector<int32_t> in_units_;         // per edge
     std::vector<int32_t> first_, changed_;  // edges: of the first matching, and those with another weight
 };
 

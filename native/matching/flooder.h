@@ -1,12 +1,13 @@
 // Regions around defects that grow and shrink over the graph as time passes, and what happens to them.
 //
-// A region is the ball around a defect or a blossom, an odd set of regions that met in a cycle and grow as one.
-// Only outermost regions change: their radius has slope 1, 0 or -1. No two of them overlap, so every node (a
-// detector) is in one region at most. A node's reach is how far its region goes past it. An edge between nodes
-// of two regions is full when both reaches add up to its weight, and the regions meet there.
+// A region is the ball around a defect or a blossom, an odd set of regions that met in a cycle and grow as
+// one. Only outermost regions change: their radius has slope 1, 0 or -1. No two of them overlap, so every
+// node (a detector) is in one region at most. A node's reach is how far its region goes past it. An edge
+// between nodes of two regions is full when both reaches add up to its weight, and the regions meet there.
 //
 // This is the lower half of the sparse blossom algorithm (Higgott and Gidney, "Sparse Blossom: correcting a
-// million errors per core second with minimum-weight matching", arXiv:2303.15933); blossoms.h is the upper one.
+// million errors per core second with minimum-weight matching", arXiv:2303.15933); blossoms.h is the upper
+// one.
 //
 // Every node and every region that shrinks has the time when something may happen to it next. It is never too
 // late, and what happens is looked at again when it has come.
@@ -45,8 +46,8 @@ class Flooder : public Regions {
         return defect;
     }
 
-    // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due, and what is
-    // due after `last` does not happen.
+    // From now on `Arcs::hub` is a node, and boundary edges that lead there end in it. Nothing is due, and
+    // what is due after `last` does not happen.
     void open_hub(Time last) {
         limit_ = arcs_.boundary, last_ = last;
         events_.clear();
@@ -127,8 +128,8 @@ class Flooder : public Regions {
         moved_.clear();
     }
 
-    // Makes the children of a blossom of radius 0 that shrinks outermost regions. They shrink: `set_slope` has to
-    // follow for each.
+    // Makes the children of a blossom of radius 0 that shrinks outermost regions. They shrink: `set_slope`
+    // has to follow for each.
     void unwrap(int32_t blossom) {
         const Region& b = regions_[blossom];
         for (int32_t k = 0; k < b.children; k++) {
@@ -148,8 +149,8 @@ class Flooder : public Regions {
     }
     Time now() const { return now_; }
 
-    // |weight| of one shot, rounded to 2^-24: less than floats from 1/2 on distinguish. What is above 2^20, or
-    // no number, counts as that.
+    // |weight| of one shot, rounded to 2^-24: less than floats from 1/2 on distinguish. What is above 2^20,
+    // or no number, counts as that.
     static Time rounded(float weight) {
         const float size = std::fabs(weight);
         return 2 * static_cast<Time>(static_cast<double>(size < kLargest ? size : kLargest) * kUnits + 0.5);
@@ -181,8 +182,10 @@ class Flooder : public Regions {
 
     // The first thing that may happen to a node: an edge becomes full, if nothing changes until then.
     Look look(int32_t at) const {
-        if (weights_.of_shot) return look(at, [&](const Arc& arc) { return rounded(weights_.of_shot[arc.edge]); });
-        if (weights_.in_units) return look(at, [&](const Arc& arc) { return Time{weights_.in_units[arc.edge]}; });
+        if (weights_.of_shot)
+            return look(at, [&](const Arc& arc) { return rounded(weights_.of_shot[arc.edge]); });
+        if (weights_.in_units)
+            return look(at, [&](const Arc& arc) { return Time{weights_.in_units[arc.edge]}; });
         return look(at, [](const Arc& arc) { return Time{arc.weight}; });
     }
 
@@ -199,12 +202,13 @@ class Flooder : public Regions {
         return first;
     }
 
-    // When an edge between two nodes becomes full. What is outside has slope 0 and extent 0, as has the boundary.
-    // Which of these it is cannot be foretold, so that nothing here branches.
+    // When an edge between two nodes becomes full. What is outside has slope 0 and extent 0, as has the
+    // boundary. Which of these it is cannot be foretold, so that nothing here branches.
     Time time_of(Time weight, const Node& node, const Extent& own, const Node& other) const {
         const Extent& its = extent(other.region);
         const int32_t slope = own.slope + its.slope;
-        const Time time = (weight - own.intercept - its.intercept + node.arrival + other.arrival) >> (slope == 2);
+        const Time time =
+            (weight - own.intercept - its.intercept + node.arrival + other.arrival) >> (slope == 2);
         return (slope <= 0) | ((own.top == its.top) & (own.top >= 0)) ? kNever : time;
     }
 
@@ -234,7 +238,10 @@ class Flooder : public Regions {
             return look_at(at), Event();
         }
         const int32_t a = nodes_[at].visit, b = nodes_[target].visit;
-        return {Event::kMeet, top_at(at), top_at(target), at,
+        return {Event::kMeet,
+                top_at(at),
+                top_at(target),
+                at,
                 {visits_[a].defect, visits_[b].defect, add_path({a, edge, b})}};
     }
 
@@ -291,7 +298,8 @@ class Flooder : public Regions {
     template <class Visitor>
     void for_each_node(int32_t region, const Visitor& visit) {
         for_each_inside(region, [&](int32_t inside) {
-            for (int32_t node = regions_[inside].shell; node >= 0; node = nodes_[node].next_in_shell) visit(node);
+            for (int32_t node = regions_[inside].shell; node >= 0; node = nodes_[node].next_in_shell)
+                visit(node);
         });
     }
 
@@ -300,7 +308,7 @@ class Flooder : public Regions {
     int32_t limit_;  // targets from here on are the boundary
     Weights weights_;
     Time now_ = 0, last_ = kNever;
-    std::vector<Due> events_;  // a heap
+    std::vector<Due> events_;             // a heap
     std::vector<int32_t> due_unvisited_;  // nodes
     std::vector<int32_t> moved_;          // children
 };

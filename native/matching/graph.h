@@ -11,11 +11,13 @@
 
 namespace matching {
 
-// Time at which events of the search happen, and weights, in units. Weights are even, so that all times are whole.
+// Time at which events of the search happen, and weights, in units. Weights are even, so that all times are
+// whole.
 using Time = int64_t;
 
-// Detectors 0 .. num_detectors - 1 and edges 0 .. first.size() - 1. An edge joins detectors `first` and `second`,
-// or `first` and the boundary where `second` is -1; where both are -1 there is no edge (its number stays).
+// Detectors 0 .. num_detectors - 1 and edges 0 .. first.size() - 1. An edge joins detectors `first` and
+// `second`, or `first` and the boundary where `second` is -1; where both are -1 there is no edge (its number
+// stays).
 struct Graph {
     int32_t num_detectors = 0;
     std::vector<int32_t> first, second;
@@ -24,8 +26,8 @@ struct Graph {
     int32_t num_edges() const { return static_cast<int32_t>(first.size()); }
 };
 
-// Weights of edges in one shot, one for every edge; without any, the graph's own. Whether weights are negative
-// says which edges are taken first, the absolute values what it costs to change that.
+// Weights of edges in one shot, one for every edge; without any, the graph's own. Whether weights are
+// negative says which edges are taken first, the absolute values what it costs to change that.
 struct Weights {
     const float* of_shot = nullptr;
     bool are_logits = false;  // those of the edges being there: a weight is -logit
@@ -45,9 +47,10 @@ struct Arcs {
     // Half units of the largest fixed weight: PyMatching's, so that both round weights alike.
     static constexpr int32_t kLargest = (1 << 24) - 1;
 
-    // `is_hub_edge`: of boundary edges, per edge, or empty. `later`: other weights that edges get, which count for
-    // the units. Throws std::invalid_argument for ends and weights that cannot be.
-    explicit Arcs(const Graph& graph, std::vector<uint8_t> is_hub_edge = {}, const std::vector<float>& later = {})
+    // `is_hub_edge`: of boundary edges, per edge, or empty. `later`: other weights that edges get, which
+    // count for the units. Throws std::invalid_argument for ends and weights that cannot be.
+    explicit Arcs(const Graph& graph, std::vector<uint8_t> is_hub_edge = {},
+                  const std::vector<float>& later = {})
         : hub(graph.num_detectors), boundary(hub + 1), is_hub(std::move(is_hub_edge)) {
         check(graph);
         units = units_of(graph.weights, later);
@@ -99,11 +102,13 @@ struct Arcs {
             const std::string edge = "edge " + std::to_string(e);
             if (std::max(a, b) >= graph.num_detectors) {
                 throw std::invalid_argument(edge + " ends on D" + std::to_string(std::max(a, b)) + ", but D" +
-                                            std::to_string(graph.num_detectors - 1) + " is the last detector");
+                                            std::to_string(graph.num_detectors - 1) +
+                                            " is the last detector");
             }
             if (std::min(a, b) < -1 || (a < 0 && b >= 0) || (a >= 0 && a == b)) {
                 throw std::invalid_argument(edge + " has the ends " + std::to_string(a) + " and " +
-                                            std::to_string(b) + "; give two detectors, a detector and -1, or "
+                                            std::to_string(b) +
+                                            "; give two detectors, a detector and -1, or "
                                             "-1 twice where there is no edge");
             }
             if (!std::isfinite(graph.weights[e])) {

@@ -1,8 +1,9 @@
 // Exact minimum-weight matching of detections on a graph, also in each class of an observable.
 //
-// Weights may be negative: edges of negative weight are taken first, and what they leave is explained by changing
-// that, at the absolute weights. Weights are rounded: those of the graph to 2^-24 of the largest (not at all if they
-// are whole), as PyMatching does, those of a shot to 2^-24. Nothing else is approximate, and nothing is given up.
+// Weights may be negative: edges of negative weight are taken first, and what they leave is explained by
+// changing that, at the absolute weights. Weights are rounded: those of the graph to 2^-24 of the largest
+// (not at all if they are whole), as PyMatching does, those of a shot to 2^-24. Nothing else is approximate,
+// and nothing is given up.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +28,8 @@ struct PreparedGraph {
     // `flips`: whether an edge flips the observable whose classes are asked for, per edge; or empty. Throws
     // std::invalid_argument; see `Graph` and `flips_on_boundary`.
     // `later`: see `Arcs`.
-    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {}, const std::vector<float>& later = {})
+    explicit PreparedGraph(Graph given, std::vector<uint8_t> given_flips = {},
+                           const std::vector<float>& later = {})
         : graph(std::move(given)), flips(std::move(given_flips)), arcs(graph, hub_of(graph, flips), later) {
         for (int32_t e = 0; e < graph.num_edges(); e++) {
             if (graph.first[e] >= 0 && graph.weights[e] < 0) negative.push_back(e);
@@ -43,8 +45,9 @@ struct PreparedGraph {
     static std::vector<uint8_t> hub_of(const Graph& graph, const std::vector<uint8_t>& flips) {
         if (flips.empty()) return {};
         if (flips.size() != graph.first.size()) {
-            throw std::invalid_argument("flips has " + std::to_string(flips.size()) + " values, but there are " +
-                                        std::to_string(graph.first.size()) + " edges");
+            throw std::invalid_argument("flips has " + std::to_string(flips.size()) +
+                                        " values, but there are " + std::to_string(graph.first.size()) +
+                                        " edges");
         }
         return flips_on_boundary(graph, flips);
     }
@@ -59,9 +62,9 @@ class Matcher {
         : graph_(std::move(graph)), blossoms_(graph_->arcs), is_odd_(graph_->graph.num_detectors, 0),
           is_chosen_(graph_->graph.first.size(), 0) {}
 
-    // `detections`: detectors that fired (of those given twice, nothing is left). Writes the edges, ascending, and
-    // the sum of their weights (unless null). False where no edges explain them: those written leave one
-    // detector over in every connected part of the graph where one has to be.
+    // `detections`: detectors that fired (of those given twice, nothing is left). Writes the edges,
+    // ascending, and the sum of their weights (unless null). False where no edges explain them: those written
+    // leave one detector over in every connected part of the graph where one has to be.
     bool match(std::span<const int32_t> detections, const Weights& weights, std::vector<int32_t>& edges,
                double* weight) {
         const bool explained = solve(detections, weights);
@@ -77,19 +80,21 @@ class Matcher {
         return match(detections, Weights{weights}, edges, weight);
     }
 
-    // The lightest edges that leave the observable alone and those that flip it; a class that nothing explains
-    // has no edges and infinite weight. Needs a graph with flips.
+    // The lightest edges that leave the observable alone and those that flip it; a class that nothing
+    // explains has no edges and infinite weight. Needs a graph with flips.
     void match_classes(std::span<const int32_t> detections, const Weights& weights,
                        std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
         for (int k = 0; k < 2; k++) edges[k].clear(), weight[k] = std::numeric_limits<double>::infinity();
         if (!solve(detections, weights)) return;
         const int which = parity();
         collect(weights, edges[which], &weight[which]);
-        if (blossoms_.change_parity(weight[1 - which])) collect(weights, edges[1 - which], &weight[1 - which]);
+        if (blossoms_.change_parity(weight[1 - which]))
+            collect(weights, edges[1 - which], &weight[1 - which]);
     }
 
-    // The least weight with the observable flipped less that without: infinite where only one of them explains
-    // the detections, not a number where nothing does. Gaps above `limit` are `limit`, which takes less time.
+    // The least weight with the observable flipped less that without: infinite where only one of them
+    // explains the detections, not a number where nothing does. Gaps above `limit` are `limit`, which takes
+    // less time.
     double gap(std::span<const int32_t> detections, const Weights& weights, double limit) {
         constexpr double kInfinity = std::numeric_limits<double>::infinity();
         if (!solve(detections, weights)) return std::numeric_limits<double>::quiet_NaN();
@@ -187,7 +192,8 @@ class Matcher {
         const std::vector<float>& fixed = graph_->graph.weights;
         double sum = 0;
         if (weights.in_units) {
-            for (const int32_t edge : edges) sum += fixed[edge] < 0 ? -weights.in_units[edge] : weights.in_units[edge];
+            for (const int32_t edge : edges)
+                sum += fixed[edge] < 0 ? -weights.in_units[edge] : weights.in_units[edge];
             return sum / (2 * graph_->arcs.units);
         }
         const float* values = weights.of_shot ? weights.of_shot : fixed.data();
@@ -198,10 +204,10 @@ class Matcher {
     std::shared_ptr<const PreparedGraph> graph_;
     Blossoms blossoms_;
     MatchedEdges matched_;
-    std::vector<uint8_t> is_odd_;            // per detector
-    std::vector<uint8_t> is_chosen_;         // per edge
-    std::vector<int32_t> odd_;               // detectors that were toggled
-    std::vector<int32_t> base_;              // edges of negative weight
+    std::vector<uint8_t> is_odd_;     // per detector
+    std::vector<uint8_t> is_chosen_;  // per edge
+    std::vector<int32_t> odd_;        // detectors that were toggled
+    std::vector<int32_t> base_;       // edges of negative weight
     std::vector<int32_t> changed_;
 };
 

@@ -33,7 +33,8 @@ struct Visit {
 // Of outermost regions: matched, or in an alternating tree, where even ones grow and odd ones shrink.
 enum class Label : int8_t { kMatched, kEven, kOdd };
 
-// How far a region reaches: intercept + slope * time, its radius and those of all blossoms around it together.
+// How far a region reaches: intercept + slope * time, its radius and those of all blossoms around it
+// together.
 struct Extent {
     Time intercept = 0;
     int32_t slope = 0;

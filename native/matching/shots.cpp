@@ -29,7 +29,8 @@ void mark(const std::vector<int32_t>& edges, int64_t count, uint8_t* row) {
 
 ShotMatcher::ShotMatcher(Graph graph, std::vector<uint8_t> flips, std::optional<ImpliedWeights> implied) {
     if (implied) {
-        correlated_ = std::make_shared<const CorrelatedGraph>(std::move(graph), std::move(flips), std::move(*implied));
+        correlated_ =
+            std::make_shared<const CorrelatedGraph>(std::move(graph), std::move(flips), std::move(*implied));
         graph_ = correlated_->prepared;
     } else {
         graph_ = std::make_shared<const PreparedGraph>(std::move(graph), std::move(flips));

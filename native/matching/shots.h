@@ -14,8 +14,8 @@ namespace matching {
 
 // Shape legend: B shots, D detectors, E edges. Rows of detections are bit-packed, LSB first.
 struct Shots {
-    int64_t count;          // B
-    const uint8_t* packed;  // (B, ceil(D / 8))
+    int64_t count;                   // B
+    const uint8_t* packed;           // (B, ceil(D / 8))
     const float* weights = nullptr;  // (B, E); null for the graph's own
     bool are_logits = false;
 };
@@ -23,8 +23,8 @@ struct Shots {
 // A graph, and matchers for as many threads as have asked at once.
 class ShotMatcher {
   public:
-    // `flips`: (E,) 0/1, or empty, see `PreparedGraph`. With implied weights, shots without weights of their own are
-    // matched twice. Throws std::invalid_argument.
+    // `flips`: (E,) 0/1, or empty, see `PreparedGraph`. With implied weights, shots without weights of their
+    // own are matched twice. Throws std::invalid_argument.
     ShotMatcher(Graph graph, std::vector<uint8_t> flips, std::optional<ImpliedWeights> implied);
 
     int64_t num_edges() const { return graph_->graph.num_edges(); }
@@ -34,8 +34,8 @@ class ShotMatcher {
     // edges: 0/1 (B, E). weight: (B,). explained: (B,), see `Matcher::match`.
     void match(const Shots& shots, uint8_t* edges, double* weight, bool* explained) const;
 
-    // Of logits: as `match`, but shots in which a cluster of changed edges weighs more than `abstain_above` have no
-    // edges. maximum_weight: (B,), of the heaviest such cluster.
+    // Of logits: as `match`, but shots in which a cluster of changed edges weighs more than `abstain_above`
+    // have no edges. maximum_weight: (B,), of the heaviest such cluster.
     void match_moves(const Shots& shots, double abstain_above, uint8_t* edges, float* maximum_weight) const;
 
     // predictions: (B, bytes), the sum modulo 2 of `masks` (E, bytes) of the edges.

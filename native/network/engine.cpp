@@ -18,7 +18,8 @@ void for_each_bit(const uint8_t* packed, int64_t bytes, Visitor visit) {
         if constexpr (std::endian::native == std::endian::little) {
             std::memcpy(&word, packed + first, static_cast<size_t>(std::min<int64_t>(8, bytes - first)));
         } else {
-            for (int64_t k = std::min<int64_t>(8, bytes - first); k-- > 0;) word = word << 8 | packed[first + k];
+            for (int64_t k = std::min<int64_t>(8, bytes - first); k-- > 0;)
+                word = word << 8 | packed[first + k];
         }
         for (; word; word &= word - 1) visit(8 * first + std::countr_zero(word));
     }
@@ -26,7 +27,8 @@ void for_each_bit(const uint8_t* packed, int64_t bytes, Visitor visit) {
 
 void require_inside(const char* what, int64_t place, int64_t end) {
     if (place >= 0 && place < end) return;
-    throw std::invalid_argument(std::string(what) + " at place " + std::to_string(place) + " of " + std::to_string(end));
+    throw std::invalid_argument(std::string(what) + " at place " + std::to_string(place) + " of " +
+                                std::to_string(end));
 }
 
 void require_biases(const Network& network, const Timeline& timeline) {
@@ -34,20 +36,22 @@ void require_biases(const Network& network, const Timeline& timeline) {
     const Sizes& sizes = network.sizes();
     if (largest.first_layer < sizes.first_layers && largest.position < sizes.positions) return;
     throw std::invalid_argument("a layer has biases " + std::to_string(largest.first_layer) + " and " +
-                                std::to_string(largest.position) + " of " + std::to_string(sizes.first_layers) +
-                                " and " + std::to_string(sizes.positions));
+                                std::to_string(largest.position) + " of " +
+                                std::to_string(sizes.first_layers) + " and " +
+                                std::to_string(sizes.positions));
 }
 
 }  // namespace
 
-Engine::Engine(std::shared_ptr<const Network> network, std::shared_ptr<const Timeline> timeline, int64_t layers,
-               std::span<const int64_t> places, std::span<const int64_t> moves)
+Engine::Engine(std::shared_ptr<const Network> network, std::shared_ptr<const Timeline> timeline,
+               int64_t layers, std::span<const int64_t> places, std::span<const int64_t> moves)
     : network_(std::move(network)), timeline_(std::move(timeline)), experiment_(timeline_->of(layers)),
       words_of_layer_(network_->patch().layer_words()), places_(places.begin(), places.end()),
       first_target_(experiment_.layers + 1, 0) {
     require_biases(*network_, *timeline_);
     const Patch patch = network_->patch();
-    const int64_t area = int64_t{4} * patch.cells(), volume = experiment_.layers * area, width = 2 * patch.columns;
+    const int64_t area = int64_t{4} * patch.cells(), volume = experiment_.layers * area,
+                  width = 2 * patch.columns;
     for (int64_t& place : places_) {
         require_inside("detector", place, volume);
         const int64_t here = place % area;
@@ -63,9 +67,10 @@ Engine::Engine(std::shared_ptr<const Network> network, std::shared_ptr<const Tim
     std::vector<int64_t> next(first_target_.begin(), first_target_.end() - 1);
     for (size_t move = 0; move < moves.size(); ++move) {
         const int64_t here = moves[move] % area;
-        const int64_t from = logit_of(patch, static_cast<int>(moves[move] / volume), static_cast<int>(here / width),
-                                      static_cast<int>(here % width));
-        targets_[next[moves[move] % volume / area]++] = {static_cast<int32_t>(from), static_cast<int32_t>(move)};
+        const int64_t from = logit_of(patch, static_cast<int>(moves[move] / volume),
+                                      static_cast<int>(here / width), static_cast<int>(here % width));
+        targets_[next[moves[move] % volume / area]++] = {static_cast<int32_t>(from),
+                                                         static_cast<int32_t>(move)};
     }
 }
 
@@ -78,7 +83,8 @@ std::unique_ptr<Engine::Scratch> Engine::take() const {
             return scratch;
         }
     }
-    return std::make_unique<Scratch>(Scratch{network_->begin(0), std::vector<Detections>(experiment_.layers * words_of_layer_)});
+    return std::make_unique<Scratch>(
+        Scratch{network_->begin(0), std::vector<Detections>(experiment_.layers * words_of_layer_)});
 }
 
 void Engine::give_back(std::unique_ptr<Scratch> scratch) const {

@@ -1,11 +1,11 @@
 // Networks on a patch: layers of detections in, logits of every move out, in one pass over time.
 //
 // The networks here have cells of 2 x 2 ancillas in single layers. A layer of detections travels through all
-// blocks before the next one is needed, so that a whole shot and a stream of layers are one computation with the
-// same bits, and the memory of a shot does not grow with its rounds. Vectors hold channels: one shot is computed
-// as fast as many, one after another.
+// blocks before the next one is needed, so that a whole shot and a stream of layers are one computation with
+// the same bits, and the memory of a shot does not grow with its rounds. Vectors hold channels: one shot is
+// computed as fast as many, one after another.
 //
-// - Network: weights with the biases of one patch and its noise, put in order for an instruction set; immutable.
+// - Network: weights with the biases of one patch and its noise, in an instruction set's order; immutable.
 // - Wave: the activations of one experiment on its way through a network.
 // - Timeline: which of a network's biases each layer of an experiment has.
 // - Engine: whole shots of a fixed number of layers, bit-packed, to logits in the order of `MoveSet`.
@@ -29,7 +29,8 @@ namespace qecpipe::network {
 // The detections of a layer: of every row and detector of a cell, bits by column. [I][4][words()] of 64 bits.
 using Detections = uint64_t;
 
-// Where the ancilla in a row and column of the grid of 2 I x 2 J stands among a layer's detections: a number of a bit.
+// Where the ancilla in a row and column of the grid of 2 I x 2 J stands among a layer's detections: a number
+// of a bit.
 inline int64_t detection_of(const Patch& patch, int row, int column) {
     return int64_t{64} * (row / 2 * kDetectors + row % 2 * 2 + column % 2) * patch.words() + column / 2;
 }
@@ -39,9 +40,10 @@ inline int64_t logit_of(const Patch& patch, int kind, int row, int column) {
     return int64_t{kLogits} * (row / 2 * patch.columns + column / 2) + 4 * kind + row % 2 * 2 + column % 2;
 }
 
-// The activations of one experiment at a time. Not to be shared by threads; nothing is allocated after construction.
+// The activations of one experiment at a time. Not to be shared by threads; nothing is allocated after
+// construction.
 class Wave {
-public:
+  public:
     virtual ~Wave() = default;
 
     // Begins another experiment: layer 0 comes next.
@@ -52,14 +54,14 @@ public:
 
     // Moves on by one step of time: layer `step` - 1 enters the first block, and every block yields a layer.
     //
-    // Steps are 0, 1, ... up to `experiment.layers` + `Network::delay()` - 1; layer `step` was put before, if there is
-    // one. Returns the logits of layer `step` - delay(), [I][J][kLogits] of which kMoves are used, valid until the
-    // next call; null where there is no such layer.
+    // Steps are 0, 1, ... up to `experiment.layers` + `Network::delay()` - 1; layer `step` was put before, if
+    // there is one. Returns the logits of layer `step` - delay(), [I][J][kLogits] of which kMoves are used,
+    // valid until the next call; null where there is no such layer.
     virtual const float* advance(int64_t step, const Experiment& experiment) = 0;
 };
 
 class Network {
-public:
+  public:
     virtual ~Network() = default;
 
     Patch patch() const { return sizes_.patch; }
@@ -72,10 +74,10 @@ public:
     // Memory for experiments, whose layers may be put up to `held` steps early. The network outlives it.
     virtual std::unique_ptr<Wave> begin(int held) const = 0;
 
-protected:
+  protected:
     Network(const Sizes& sizes, cpu::Variant variant) : sizes_(sizes), variant_(variant) {}
 
-private:
+  private:
     Sizes sizes_;
     cpu::Variant variant_;
 };
@@ -86,7 +88,7 @@ std::shared_ptr<const Network> make_network(const FloatTables& tables, cpu::Vari
 
 // Whole shots of one layout.
 class Engine {
-public:
+  public:
     // layers: of the experiment, with detectors, which `timeline` has.
     // places: of every detector, its layer, row and column as a number [T][2 I][2 J].
     // moves: of every move, its kind, layer, row and column as a number [3][T][2 I][2 J].
@@ -102,7 +104,7 @@ public:
     // packed: [shots][row_bytes()], LSB first; logits: [shots][num_moves()]. Threads may call at once.
     void run(const uint8_t* packed, int64_t shots, float* logits) const;
 
-private:
+  private:
     // A logit's number in a layer, [I][J][kLogits], and the move that gets it.
     struct Target {
         int32_t from, move;
@@ -130,7 +132,7 @@ private:
 
 // Experiments that come layer by layer.
 class LayerStream {
-public:
+  public:
     // Throws std::invalid_argument where the timeline names biases that the network does not have.
     LayerStream(std::shared_ptr<const Network> network, std::shared_ptr<const Timeline> timeline);
 
@@ -147,13 +149,13 @@ public:
 
     // Takes the next layer; `last` ends the experiment, and `start` begins the next one.
     //
-    // Writes to `logits` those of all layers that become known, in order, layer_size() floats each: at most one, or
-    // delay() + 1 if this is the last layer. Returns how many.
+    // Writes to `logits` those of all layers that become known, in order, layer_size() floats each: at most
+    // one, or delay() + 1 if this is the last layer. Returns how many.
     //
     // Throws std::invalid_argument where no experiment of the timeline has so many layers.
     int64_t push(const Detections* layer, bool last, float* logits);
 
-private:
+  private:
     std::shared_ptr<const Network> network_;
     std::shared_ptr<const Timeline> timeline_;
     std::unique_ptr<Wave> wave_;

@@ -16,7 +16,8 @@ QECPIPE_FOR_EACH_VARIANT(X)
 
 std::shared_ptr<const Network> make_network(const QuantizedTables& tables, cpu::Variant variant) {
     switch (variant) {
-#define X(name) case cpu::Variant::name: return name::quantized_network(tables);
+#define X(name) \
+    case cpu::Variant::name: return name::quantized_network(tables);
         QECPIPE_FOR_EACH_VARIANT(X)
 #undef X
         default: throw std::logic_error("an instruction set that is not compiled in");
@@ -25,7 +26,8 @@ std::shared_ptr<const Network> make_network(const QuantizedTables& tables, cpu::
 
 std::shared_ptr<const Network> make_network(const FloatTables& tables, cpu::Variant variant) {
     switch (variant) {
-#define X(name) case cpu::Variant::name: return name::float_network(tables);
+#define X(name) \
+    case cpu::Variant::name: return name::float_network(tables);
         QECPIPE_FOR_EACH_VARIANT(X)
 #undef X
         default: throw std::logic_error("an instruction set that is not compiled in");

@@ -9,9 +9,10 @@ namespace qecpipe::network {
 
 constexpr int kGradientLanes = 8;  // the number of channels is a multiple
 
-// x, gradient (to the output): [shots][layers][rows][columns][channels]; result: [27][channels]. In one thread.
-using StencilGradient = void (*)(const float* x, const float* gradient, int64_t shots, int64_t layers, int64_t rows,
-                                 int64_t columns, int64_t channels, float* result);
+// x, gradient (to the output): [shots][layers][rows][columns][channels]; result: [27][channels]. In one
+// thread.
+using StencilGradient = void (*)(const float* x, const float* gradient, int64_t shots, int64_t layers,
+                                 int64_t rows, int64_t columns, int64_t channels, float* result);
 
 StencilGradient stencil_gradient(cpu::Variant variant);
 

@@ -5,11 +5,12 @@
 
 namespace qecpipe::network {
 
-constexpr int kMoves = 12;      // of a cell
-constexpr int kLogits = 16;     // floats from one cell's logits to the next
-constexpr int kDetectors = 4;   // of a cell
-constexpr int kTaps = 27;       // of a 3 x 3 x 3 stencil
-constexpr int kChunk = 32;      // CHUNK of quantized_tables.py: inputs whose products are added up without saturation
+constexpr int kMoves = 12;     // of a cell
+constexpr int kLogits = 16;    // floats from one cell's logits to the next
+constexpr int kDetectors = 4;  // of a cell
+constexpr int kTaps = 27;      // of a 3 x 3 x 3 stencil
+constexpr int kChunk =
+    32;  // CHUNK of quantized_tables.py: inputs whose products are added up without saturation
 
 // Cells of a layer.
 struct Patch {
@@ -28,9 +29,9 @@ struct Sizes {
     int channels, blocks, first_layers, positions;  // the last two: kinds of biases that `Timeline` counts
 };
 
-// The separable network in integers. Sums wrap nowhere: whoever makes the tables (quantized_tables.py) scales them so
-// that a stencil's absolute weights, and the weights of either sign of kChunk inputs, cannot leave 16 bits whatever
-// the activations; all other sums saturate.
+// The separable network in integers. Sums wrap nowhere: whoever makes the tables (quantized_tables.py) scales
+// them so that a stencil's absolute weights, and the weights of either sign of kChunk inputs, cannot leave 16
+// bits whatever the activations; all other sums saturate.
 struct QuantizedTables {
     Sizes sizes;
     const int16_t* embed;             // [4][27][C]

@@ -12,8 +12,8 @@ int64_t even(int64_t layers) { return layers + layers % 2; }
 
 }  // namespace
 
-Timeline::Timeline(std::map<int64_t, std::vector<Biases>> tables, int64_t repeats_from, int64_t period, int64_t tail,
-                   int64_t ahead)
+Timeline::Timeline(std::map<int64_t, std::vector<Biases>> tables, int64_t repeats_from, int64_t period,
+                   int64_t tail, int64_t ahead)
     : tables_(std::move(tables)), repeats_from_(repeats_from), period_(period), tail_(tail), ahead_(ahead) {
     if (tables_.empty()) throw std::invalid_argument("a timeline of no experiment");
     if (repeats_from < 0 || period < 0 || tail < 0 || ahead < 0)
@@ -24,9 +24,9 @@ Timeline::Timeline(std::map<int64_t, std::vector<Biases>> tables, int64_t repeat
                                         std::to_string(layers) + " with detectors");
     const int64_t known = static_cast<int64_t>(tables_.rbegin()->second.size());
     if (period && repeats_from + period + tail > known)
-        throw std::invalid_argument("the longest experiment, of " + std::to_string(known) + " layers, does not hold " +
-                                    std::to_string(repeats_from) + " + " + std::to_string(period) + " + " +
-                                    std::to_string(tail));
+        throw std::invalid_argument("the longest experiment, of " + std::to_string(known) +
+                                    " layers, does not hold " + std::to_string(repeats_from) + " + " +
+                                    std::to_string(period) + " + " + std::to_string(tail));
 }
 
 Experiment Timeline::view(int64_t layers, const std::vector<Biases>& table) const {
@@ -37,7 +37,8 @@ Experiment Timeline::view(int64_t layers, const std::vector<Biases>& table) cons
 Experiment Timeline::endless() const { return view(kEndless, tables_.rbegin()->second); }
 
 Experiment Timeline::of(int64_t layers) const {
-    if (const auto found = tables_.find(layers); found != tables_.end()) return view(even(layers), found->second);
+    if (const auto found = tables_.find(layers); found != tables_.end())
+        return view(even(layers), found->second);
     for (auto longest = tables_.rbegin(); period_ && longest != tables_.rend(); ++longest) {
         const int64_t added = layers - longest->first;
         if (added < 0) break;

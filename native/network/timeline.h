@@ -31,16 +31,16 @@ struct Experiment {
 
 // Experiments that differ in nothing but the number of layers in their middle.
 class Timeline {
-public:
-    // tables: by the number of layers that detectors have, biases of the layers that the network computes: one more,
-    // without detectors, where it would be odd. In those of the longest experiment, and of one that is a layer shorter
-    // if there is one, `period` layers repeat from `repeats_from` on, up to the last `tail`; longer experiments have
-    // more of these. A period of 0: there are no others.
-    // ahead: layers that must follow, beside those that a network waits for, before the biases of a layer are known.
+  public:
+    // tables: by the number of layers that detectors have, biases of the layers that the network computes:
+    // one more, without detectors, where it would be odd. In those of the longest experiment, and of one that
+    // is a layer shorter if there is one, `period` layers repeat from `repeats_from` on, up to the last
+    // `tail`; longer experiments have more of these. A period of 0: there are no others. ahead: layers that
+    // must follow, beside those that a network waits for, before the biases of a layer are known.
     //
     // Throws std::invalid_argument for tables that do not fit this.
-    Timeline(std::map<int64_t, std::vector<Biases>> tables, int64_t repeats_from, int64_t period, int64_t tail,
-             int64_t ahead);
+    Timeline(std::map<int64_t, std::vector<Biases>> tables, int64_t repeats_from, int64_t period,
+             int64_t tail, int64_t ahead);
 
     int64_t ahead() const { return ahead_; }
 
@@ -53,7 +53,7 @@ public:
     // The largest number of a first layer's biases, and of a position's.
     Biases largest() const;
 
-private:
+  private:
     Experiment view(int64_t layers, const std::vector<Biases>& table) const;
 
     std::map<int64_t, std::vector<Biases>> tables_;

@@ -9,8 +9,8 @@ namespace qecpipe::service {
 namespace {
 
 constexpr std::array<std::string_view, kFrameTypes + 1> kNames = {
-    "",     "HELLO", "OPEN",  "OPENED", "ROUNDS", "FINAL", "COMMIT", "RESULT", "CREDIT",
-    "NACK", "RESET", "RELOAD", "ERROR", "STATS",  "PING",  "CLOSE",  "UPLOAD",
+    "",     "HELLO", "OPEN",   "OPENED", "ROUNDS", "FINAL", "COMMIT", "RESULT", "CREDIT",
+    "NACK", "RESET", "RELOAD", "ERROR",  "STATS",  "PING",  "CLOSE",  "UPLOAD",
 };
 
 // The fields of a header as they lie in memory; all machines that are served are little-endian.

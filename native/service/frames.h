@@ -17,7 +17,7 @@ constexpr size_t kHeaderBytes = 32;
 constexpr size_t kPingBytes = 64;                // longest payload of a PING that is echoed
 constexpr size_t kCountBytes = 2;                // of a block: the number of its rows, before them
 constexpr uint32_t kWholeSession = 0xFFFFFFFFu;  // stream number of a CLOSE that ends the session
-constexpr uint32_t kLastEpoch = 0xFFFFFFFFu;     // no shot has it, so that the one after any shot fits a header
+constexpr uint32_t kLastEpoch = 0xFFFFFFFFu;  // no shot has it, so that the one after any shot fits a header
 
 enum class FrameType : uint8_t {
     kHello = 1,

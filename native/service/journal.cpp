@@ -13,7 +13,8 @@ namespace {
 std::string take_back(int fd, uint64_t bytes) {
     const off_t end = ::lseek(fd, 0, SEEK_CUR);
     if (end >= static_cast<off_t>(bytes) && ::ftruncate(fd, end - static_cast<off_t>(bytes)) == 0) return {};
-    return "; its last " + std::to_string(bytes) + " bytes are no whole record, and stay: " + std::strerror(errno);
+    return "; its last " + std::to_string(bytes) +
+           " bytes are no whole record, and stay: " + std::strerror(errno);
 }
 
 }  // namespace

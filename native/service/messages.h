@@ -24,8 +24,8 @@ enum class ErrorCode : uint8_t {
 
 // Totals of a stream since it was opened; STATS sends them in this order.
 struct Stats {
-    uint64_t rounds = 0, shots = 0, commits = 0, duplicates = 0, conflicts = 0, nacks = 0, erased = 0, failed = 0,
-             late = 0, overloads = 0, in_flight = 0;
+    uint64_t rounds = 0, shots = 0, commits = 0, duplicates = 0, conflicts = 0, nacks = 0, erased = 0,
+             failed = 0, late = 0, overloads = 0, in_flight = 0;
 };
 
 // Appends a map's parts to a payload.

@@ -7,7 +7,8 @@
 namespace qecpipe::service {
 
 Ordering::Ordering(const Shape& shape, const OrderingConfig& config, uint64_t start)
-    : shape_(shape), config_(config), decoded_(start), expected_(start), stride_(shape.most_bytes()), lost_(start) {
+    : shape_(shape), config_(config), decoded_(start), expected_(start), stride_(shape.most_bytes()),
+      lost_(start) {
     const uint64_t slots = std::bit_ceil((kHistoryWindows + 1) * config.window);
     mask_ = slots - 1;
     slots_.resize(slots);
@@ -54,7 +55,8 @@ Accepted Ordering::split(const Frame& frame, uint64_t* count, const uint8_t** ma
     const bool masked = frame.flags & kErased;
     const uint64_t mask_at = kCountBytes + shape_.size(frame.sequence, rows);
     const size_t mask_bytes = masked ? packed_bytes(rows) : 0;
-    if (frame.length != mask_at + mask_bytes || frame.flags & ~(kErased | kResent)) return Accepted::kBadPayload;
+    if (frame.length != mask_at + mask_bytes || frame.flags & ~(kErased | kResent))
+        return Accepted::kBadPayload;
     if (masked) {
         const uint8_t last = frame.payload[frame.length - 1];
         if (rows % 8 != 0 && last >> rows % 8 != 0) return Accepted::kBadPayload;
@@ -71,7 +73,8 @@ Accepted Ordering::split(const Frame& frame, uint64_t* count, const uint8_t** ma
     return Accepted::kAccepted;
 }
 
-Accepted Ordering::accept_row(const Frame& frame, uint64_t sequence, const uint8_t* row, bool erased, int64_t now) {
+Accepted Ordering::accept_row(const Frame& frame, uint64_t sequence, const uint8_t* row, bool erased,
+                              int64_t now) {
     const uint64_t ordinal = shape_.ordinal(frame.epoch, sequence);
     const size_t size = packed_bytes(shape_.bits(sequence));
     if (ordinal < expected_) {
@@ -86,9 +89,11 @@ Accepted Ordering::accept_row(const Frame& frame, uint64_t sequence, const uint8
     return Accepted::kAccepted;
 }
 
-Accepted Ordering::compare(const Frame& frame, uint64_t ordinal, const uint8_t* given, size_t size, bool erased) {
+Accepted Ordering::compare(const Frame& frame, uint64_t ordinal, const uint8_t* given, size_t size,
+                           bool erased) {
     const bool was_erased = row_flags(ordinal) & kErased;
-    if (was_erased == erased && (erased || std::memcmp(row(ordinal), given, size) == 0)) return Accepted::kDuplicate;
+    if (was_erased == erased && (erased || std::memcmp(row(ordinal), given, size) == 0))
+        return Accepted::kDuplicate;
     if (shape_.ordinal(frame.epoch, shape_.rounds()) >= decoded_) conflicts_.insert(frame.epoch);
     return Accepted::kConflict;
 }
@@ -170,7 +175,8 @@ void Ordering::resume_deadlines(int64_t now) {
 
 void Ordering::abandon(const Skip& skip) {
     const uint64_t start = shape_.ordinal(skip.epoch, 0), stop = shape_.ordinal(skip.next_epoch, 0);
-    if (expected_ <= start && (ready_.empty() || !ready_.back().skip || ready_.back().skip->epoch < skip.epoch)) {
+    if (expected_ <= start &&
+        (ready_.empty() || !ready_.back().skip || ready_.back().skip->epoch < skip.epoch)) {
         ready_.push_back({0, skip});  // what is ready comes before: many RESETs cost no more than one each
     } else {
         abandon_ready(skip, start, stop);

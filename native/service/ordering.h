@@ -12,7 +12,8 @@
 
 namespace qecpipe::service {
 
-constexpr uint64_t kHistoryWindows = 4;  // windows of accepted rows that are kept to tell a duplicate from a conflict
+constexpr uint64_t kHistoryWindows =
+    4;  // windows of accepted rows that are kept to tell a duplicate from a conflict
 constexpr int64_t kNacksPerDeadline = 4;
 
 enum class Accepted { kAccepted, kDuplicate, kConflict, kStale, kLate, kOverload, kBadPayload, kBadSequence };
@@ -29,7 +30,8 @@ struct Gap {
     uint64_t first, stop;
 };
 
-// Shots `epoch` up to, not including, `next_epoch` are abandoned; `asked`: by RESET, so that no RESULT is due.
+// Shots `epoch` up to, not including, `next_epoch` are abandoned; `asked`: by RESET, so that no RESULT is
+// due.
 struct Skip {
     uint32_t epoch, next_epoch;
     std::string reason;
@@ -76,7 +78,9 @@ class Ordering {
     void abandon(const Skip& skip);
 
     // What is to be done next: a skip, or rows [decoded, decoded + ready_rows) that are in order.
-    const Skip* next_skip() const { return !ready_.empty() && ready_.front().skip ? &*ready_.front().skip : nullptr; }
+    const Skip* next_skip() const {
+        return !ready_.empty() && ready_.front().skip ? &*ready_.front().skip : nullptr;
+    }
     uint64_t ready_rows() const { return ready_.empty() || ready_.front().skip ? 0 : ready_.front().rows; }
     bool has_ready() const { return !ready_.empty(); }
 
@@ -137,7 +141,7 @@ class Ordering {
     std::vector<Slot> slots_;
     Bytes rows_;
     std::deque<Ready> ready_;
-    std::set<uint32_t> conflicts_;  // epochs with one, until their shot is over
+    std::set<uint32_t> conflicts_;          // epochs with one, until their shot is over
     uint64_t held_ = 0, highest_held_ = 0;  // past `expected_`: how many, and the last of them
     std::optional<int64_t> gap_since_;
     int64_t next_nack_ = 0;

@@ -9,8 +9,8 @@ namespace qecpipe::service {
 OutputLog::OutputLog(uint32_t stream, uint32_t num_observables, uint64_t start)
     : stream_(stream), num_observables_(num_observables), count_(start) {}
 
-const Bytes& OutputLog::add(FrameType type, uint32_t epoch, const Outcome& outcome, int64_t time_in, int64_t time_out,
-                            const uint8_t* flips, const uint8_t* readout, uint16_t flags) {
+const Bytes& OutputLog::add(FrameType type, uint32_t epoch, const Outcome& outcome, int64_t time_in,
+                            int64_t time_out, const uint8_t* flips, const uint8_t* readout, uint16_t flags) {
     const size_t size = packed_bytes(num_observables_);
     frame_.clear();
     frame_.resize(kHeaderBytes);

@@ -8,11 +8,11 @@
 
 namespace qecpipe::service {
 
-// Commits, every `commit` rounds and at the end of a shot, the XOR of all bytes of the shot's rows so far, in as
-// many bytes as there are observables for; what it commits tells which rows it was given.
+// Commits, every `commit` rounds and at the end of a shot, the XOR of all bytes of the shot's rows so far, in
+// as many bytes as there are observables for; what it commits tells which rows it was given.
 //
-// refuse: a round whose first byte is this is refused, except -1. block: before every so many rounds it has to be
-// resumed, except 0.
+// refuse: a round whose first byte is this is refused, except -1. block: before every so many rounds it has
+// to be resumed, except 0.
 class ParityDecoder : public RowDecoder {
   public:
     ParityDecoder(Shape shape, ModelId model, int refuse, uint64_t block)

@@ -85,7 +85,8 @@ size_t Parser::skip(const uint8_t* data, size_t size, ParserSink& sink) {
     garbage_ += step;
     if (garbage_ > limits_.garbage_bytes) {
         close(sink, FaultKind::kTooMuchGarbage, {}, 0,
-              std::to_string(garbage_) + " bytes without a frame, limit " + std::to_string(limits_.garbage_bytes));
+              std::to_string(garbage_) + " bytes without a frame, limit " +
+                  std::to_string(limits_.garbage_bytes));
         return kHeaderBytes;
     }
     return step;
@@ -97,7 +98,8 @@ void Parser::end_garbage(ParserSink& sink) {
     garbage_ = 0;
 }
 
-void Parser::close(ParserSink& sink, FaultKind kind, const Header& where, uint32_t length, std::string detail) {
+void Parser::close(ParserSink& sink, FaultKind kind, const Header& where, uint32_t length,
+                   std::string detail) {
     closed_ = true;
     sink.on_fault({where, kind, length, std::move(detail)});
 }

@@ -15,8 +15,8 @@ class ParserSink {
 
 // Incremental parser of one direction of one connection.
 //
-// Memory is bounded by the largest frame that is allowed plus what is fed at once. A run of garbage is one fault,
-// reported when the next sound header ends it, or when it exceeds `limits.garbage_bytes`.
+// Memory is bounded by the largest frame that is allowed plus what is fed at once. A run of garbage is one
+// fault, reported when the next sound header ends it, or when it exceeds `limits.garbage_bytes`.
 class Parser {
   public:
     explicit Parser(const Limits& limits) : limits_(limits) {}

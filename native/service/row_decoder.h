@@ -31,7 +31,7 @@ struct Outcomes {
 
 enum class Decoded {
     kDone,     // all rows that were given
-    kBlocked,  // something has to be built first, elsewhere: call `resume` then; rows so far count as not decoded
+    kBlocked,  // something has to be built elsewhere first: call `resume` then; no row counts as decoded
     kRefused,  // the row after those that were decoded; `reason` says why: the shot is over
 };
 
@@ -65,7 +65,8 @@ class RowDecoder {
     // Why a row was refused.
     virtual const std::string& reason() const = 0;
 
-    // Takes over the model that was prepared last, for windows that commit from `at_round` on and later shots.
+    // Takes over the model that was prepared last, for windows that commit from `at_round` on and later
+    // shots.
     virtual void adopt(uint64_t at_round) = 0;
 
     // Of new windows.

@@ -73,7 +73,8 @@ class Loop {
         if (session_.output_size() > 0) fds[1].events |= POLLOUT;
         timespec timeout{0, 0};
         if (!busy) {
-            const int64_t until = std::min(end, session_.stalled() ? end : session_.next_deadline().value_or(end));
+            const int64_t until =
+                std::min(end, session_.stalled() ? end : session_.next_deadline().value_or(end));
             const int64_t left = std::max<int64_t>(0, until - now);
             timeout = {static_cast<time_t>(left / 1000000000), static_cast<long>(left % 1000000000)};
         }

@@ -10,7 +10,8 @@ namespace qecpipe::service {
 namespace {
 
 int64_t system_clock(const void*) {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
         .count();
 }
 
@@ -181,7 +182,8 @@ void Session::sent(size_t bytes) {
 
 StreamSession& Session::add(uint32_t stream, Shape shape, RowDecoder& decoder, Journal journal,
                             const StreamOptions& options) {
-    if (find(stream) != nullptr) throw std::invalid_argument("stream " + std::to_string(stream) + " is open already");
+    if (find(stream) != nullptr)
+        throw std::invalid_argument("stream " + std::to_string(stream) + " is open already");
     auto added = std::make_unique<StreamSession>(stream, std::move(shape), options.ordering, decoder,
                                                  std::move(journal), options.segment_bytes, options.start,
                                                  options.outputs);

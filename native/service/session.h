@@ -105,7 +105,8 @@ class Session : private ParserSink {
     // Frames of the control plane, encoded, after all that is sent already.
     void send(const uint8_t* frames, size_t size) { out_.insert(out_.end(), frames, frames + size); }
 
-    // The stream exists from now on; `decoder` must outlive it. Throws std::invalid_argument if it does already.
+    // The stream exists from now on; `decoder` must outlive it. Throws std::invalid_argument if it does
+    // already.
     StreamSession& add(uint32_t stream, Shape shape, RowDecoder& decoder, Journal journal,
                        const StreamOptions& options);
     StreamSession* find(uint32_t stream);

@@ -22,8 +22,8 @@ struct Place {
     uint64_t sequence;
 };
 
-// Rounds of a shot and their widths. All rows of a stream stand in one line: row `sequence` of shot `epoch` has
-// the ordinal `epoch * (rounds + 1) + sequence`; the final row of a shot has the sequence `rounds`.
+// Rounds of a shot and their widths. All rows of a stream stand in one line: row `sequence` of shot `epoch`
+// has the ordinal `epoch * (rounds + 1) + sequence`; the final row of a shot has the sequence `rounds`.
 class Shape {
   public:
     // layers: runs of rounds, in order.
@@ -44,9 +44,12 @@ class Shape {
     uint32_t bits(uint64_t sequence) const;
 
     // Bytes of so many packed rows from this one on, of one shot.
-    uint64_t size(uint64_t sequence, uint64_t count) const { return offset(sequence + count) - offset(sequence); }
+    uint64_t size(uint64_t sequence, uint64_t count) const {
+        return offset(sequence + count) - offset(sequence);
+    }
 
-    // Fewest rows that a payload of so many bytes has room for, at least 1; `masked`: with erasure bits after them.
+    // Fewest rows that a payload of so many bytes has room for, at least 1; `masked`: with erasure bits after
+    // them.
     uint64_t rows_in(uint64_t sequence, uint64_t length, bool masked) const;
 
     uint64_t ordinal(uint32_t epoch, uint64_t sequence) const { return epoch * (rounds_ + 1) + sequence; }
@@ -59,7 +62,8 @@ class Shape {
     size_t run_of(uint64_t sequence) const;
 
     const std::vector<Run> layers_;
-    std::vector<uint64_t> ends_, bytes_before_;  // of each run: its last round + 1; bytes of the rounds before it
+    std::vector<uint64_t> ends_,
+        bytes_before_;  // of each run: its last round + 1; bytes of the rounds before it
     const uint32_t final_bits_, num_observables_;
     const uint64_t commit_;
     uint64_t rounds_ = 0;

@@ -21,7 +21,8 @@ StreamRowDecoder::StreamRowDecoder(streams::Stream& stream, Shape shape, bool me
     : stream_(stream), shape_(std::move(shape)), measured_(measured), model_(id_of(stream.model().id)) {
     if (shape_.num_observables() != static_cast<uint32_t>(stream.source().num_observables)) {
         throw std::invalid_argument("num_observables: " + std::to_string(shape_.num_observables()) +
-                                    ", but the stream has " + std::to_string(stream.source().num_observables));
+                                    ", but the stream has " +
+                                    std::to_string(stream.source().num_observables));
     }
 }
 
@@ -47,8 +48,8 @@ Progress StreamRowDecoder::push(uint64_t sequence, const uint8_t* rows, const ui
             rows += run * size, done += run;
             continue;
         }
-        // The last row that arrived is the one that is blocked, or refused: models are adopted for windows of rows
-        // that are still to come, so that no window becomes due without one.
+        // The last row that arrived is the one that is blocked, or refused: models are adopted for windows of
+        // rows that are still to come, so that no window becomes due without one.
         if (taken < 1) throw std::logic_error("a window became due without a row");
         return {state, done + static_cast<uint64_t>(taken) - 1};
     }
@@ -96,8 +97,9 @@ Decoded StreamRowDecoder::decoded(streams::Status status, Outcomes& out) {
     const auto* frame = reinterpret_cast<const uint8_t*>(stream_.frame().data());
     const size_t size = shape_.observable_bytes();
     const uint64_t layers = shape_.rounds() + 1;
-    out.items.push_back(out.items.empty() ? Outcome{layers, shape_.rounds(), model(), flags_of(stream_.flags())}
-                                          : Outcome(out.items.back()));
+    out.items.push_back(out.items.empty()
+                            ? Outcome{layers, shape_.rounds(), model(), flags_of(stream_.flags())}
+                            : Outcome(out.items.back()));
     out.flips.insert(out.flips.end(), frame, frame + size);
     if (measured_) {
         std::vector<uint64_t> observed(stream_.frame().size());

@@ -12,12 +12,12 @@ namespace qecpipe::service {
 
 // Decodes with a `streams::Stream`, which stays the caller's and is used by nothing else.
 //
-// A window that its model has no decoder for blocks: it is added to the model, as `streams::Stream::missing` says,
-// and the session unblocked; or `give_up` says why it cannot be.
+// A window that its model has no decoder for blocks: it is added to the model, as `streams::Stream::missing`
+// says, and the session unblocked; or `give_up` says why it cannot be.
 class StreamRowDecoder : public RowDecoder {
   public:
-    // shape: of the stream's rows. measured: its RESULTs have readouts. Throws std::invalid_argument where the
-    // stream has another number of observables.
+    // shape: of the stream's rows. measured: its RESULTs have readouts. Throws std::invalid_argument where
+    // the stream has another number of observables.
     StreamRowDecoder(streams::Stream& stream, Shape shape, bool measured);
 
     void open(uint32_t epoch) override;

@@ -15,7 +15,8 @@ struct Refusal {
 
 Refusal refusal_of(Accepted result) {
     switch (result) {
-        case Accepted::kStale: return {ErrorCode::kStaleEpoch, "the shot is over, or the row too old to compare"};
+        case Accepted::kStale:
+            return {ErrorCode::kStaleEpoch, "the shot is over, or the row too old to compare"};
         case Accepted::kLate: return {ErrorCode::kLate, "the round was lost and decoded as erased"};
         case Accepted::kConflict:
             return {ErrorCode::kConflict, "other bits were accepted here; the first are used"};
@@ -47,8 +48,8 @@ void StreamSession::receive(const Frame& frame, int64_t now, Bytes& out) {
         answer(out, FrameType::kStats, 0, 0, stats_payload(stats()));
     } else {
         error(out, ErrorCode::kBadFrame, "frame",
-              std::string(name_of(frame.type)) + " is not for the server, or not for an open stream", frame.epoch,
-              frame.sequence);
+              std::string(name_of(frame.type)) + " is not for the server, or not for an open stream",
+              frame.epoch, frame.sequence);
     }
 }
 
@@ -82,12 +83,13 @@ void StreamSession::swap_at_boundary(std::string model, std::string kind) {
 // A clock that is set back stands still here until it has caught up.
 int64_t StreamSession::forward(int64_t now) { return clock_ = std::max(clock_, now); }
 
-void StreamSession::answer(Bytes& out, FrameType type, uint32_t epoch, uint64_t sequence, const Bytes& payload) {
+void StreamSession::answer(Bytes& out, FrameType type, uint32_t epoch, uint64_t sequence,
+                           const Bytes& payload) {
     append_frame(out, header(type, stream_, epoch, sequence), payload);
 }
 
-void StreamSession::error(Bytes& out, ErrorCode code, const char* scope, const std::string& message, uint32_t epoch,
-                          uint64_t sequence, uint64_t count) {
+void StreamSession::error(Bytes& out, ErrorCode code, const char* scope, const std::string& message,
+                          uint32_t epoch, uint64_t sequence, uint64_t count) {
     answer(out, FrameType::kError, epoch, sequence, error_payload(code, scope, message, count));
 }
 

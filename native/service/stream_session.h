@@ -28,11 +28,11 @@ struct Swap {
 
 // What `StreamSession::work` came to.
 enum class Worked {
-    kIdle,     // nothing is left that can be done now
-    kMore,     // there is more
-    kBlocked,  // the decoder waits for something to be built
+    kIdle,      // nothing is left that can be done now
+    kMore,      // there is more
+    kBlocked,   // the decoder waits for something to be built
     kBoundary,  // between two shots, with a journal that is due for its next segment
-    kFailed,   // the journal: its outputs must not be sent, and the stream cannot go on
+    kFailed,    // the journal: its outputs must not be sent, and the stream cannot go on
 };
 
 // Times of rows that were decoded, in ns, summed over rows, and counted by their power of two.
@@ -45,11 +45,11 @@ struct Latencies {
 
 class StreamSession {
   public:
-    // decoder: warm; it stays the caller's.
-    // start: ordinal of the first row; `outputs`: COMMITs and RESULTs before it, of a stream that is restored.
-    // segment_bytes: a journal segment is due for its end at the first shot boundary past this size.
-    StreamSession(uint32_t stream, Shape shape, const OrderingConfig& config, RowDecoder& decoder, Journal journal,
-                  uint64_t segment_bytes, Place start, uint64_t outputs);
+    // decoder: warm; it stays the caller's. start: ordinal of the first row; `outputs`: COMMITs and RESULTs
+    // before it, of a stream that is restored. segment_bytes: a journal segment is due for its end at the
+    // first shot boundary past this size.
+    StreamSession(uint32_t stream, Shape shape, const OrderingConfig& config, RowDecoder& decoder,
+                  Journal journal, uint64_t segment_bytes, Place start, uint64_t outputs);
 
     // Takes a ROUNDS, FINAL, RESET or STATS of this stream; the answers are appended to `out`.
     void receive(const Frame& frame, int64_t now, Bytes& out);
@@ -139,8 +139,8 @@ class StreamSession {
     bool may_resume_ = false;  // what a blocked chunk waits for is there
     bool ended_shot_ = false;  // by the last chunk
     Outcomes outcomes_;
-    Bytes block_;            // of the chunk: its count, rows and erasure bits, as in a frame
-    Bytes erased_;           // of the chunk's rows
+    Bytes block_;   // of the chunk: its count, rows and erasure bits, as in a frame
+    Bytes erased_;  // of the chunk's rows
     std::vector<int64_t> arrived_;
     std::optional<uint32_t> degraded_, last_reset_;
     std::vector<Judged> judged_;

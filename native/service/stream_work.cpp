@@ -16,7 +16,8 @@ constexpr uint16_t kInherited = kDegraded | kConflict;
 
 void Latencies::count(uint64_t rows_decoded, int64_t wait, int64_t decode) {
     const auto place = [](int64_t ns) {
-        return std::min<size_t>(39, static_cast<size_t>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(0, ns)))));
+        return std::min<size_t>(
+            39, static_cast<size_t>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(0, ns)))));
     };
     rows += rows_decoded;
     waited += rows_decoded * static_cast<uint64_t>(std::max<int64_t>(0, wait));
@@ -130,10 +131,9 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
         const bool readout = result && !outcomes_.readout.empty();
         const uint16_t flags = outcome.flags | (chunk.flags & kInherited);
         const uint64_t row = std::min<uint64_t>(outcome.after - chunk.sequence, arrived_.size() - 1);
-        const Bytes& frame =
-            log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome,
-                     arrived_[row], now, outcomes_.flips.data() + k * size,
-                     readout ? outcomes_.readout.data() : nullptr, flags);
+        const Bytes& frame = log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome,
+                                      arrived_[row], now, outcomes_.flips.data() + k * size,
+                                      readout ? outcomes_.readout.data() : nullptr, flags);
         send_output(frame, out);
     }
     stats_.commits += outcomes_.items.size();
@@ -161,8 +161,9 @@ void StreamSession::record(const Chunk& chunk, uint64_t rows) {
     }
     const bool final = chunk.sequence + rows > shape_.rounds();
     const uint16_t flags = chunk.flags | (chunk.erased ? kErased : 0);
-    journal_.note(header(final ? FrameType::kFinal : FrameType::kRounds, stream_, chunk.epoch, chunk.sequence, flags),
-                  block_.data(), block_.size());
+    journal_.note(
+        header(final ? FrameType::kFinal : FrameType::kRounds, stream_, chunk.epoch, chunk.sequence, flags),
+        block_.data(), block_.size());
 }
 
 void StreamSession::send_output(const Bytes& frame, Bytes& out) {
@@ -173,8 +174,9 @@ void StreamSession::send_output(const Bytes& frame, Bytes& out) {
 // Shots are abandoned: a RESULT with FAILED for each, or the answer to RESET.
 void StreamSession::skip(const Skip& skip, int64_t now, Bytes& out) {
     const size_t size = std::min(skip.reason.size(), kReasonBytes);
-    journal_.note(header(FrameType::kReset, stream_, skip.next_epoch, skip.epoch, skip.asked ? 0 : kSynthetic),
-                  reinterpret_cast<const uint8_t*>(skip.reason.data()), size);
+    journal_.note(
+        header(FrameType::kReset, stream_, skip.next_epoch, skip.epoch, skip.asked ? 0 : kSynthetic),
+        reinterpret_cast<const uint8_t*>(skip.reason.data()), size);
     ordering_.done_skip();
     if (skip.asked) {
         answer(out, FrameType::kReset, skip.next_epoch, 0, {});
@@ -184,7 +186,8 @@ void StreamSession::skip(const Skip& skip, int64_t now, Bytes& out) {
     for (uint32_t epoch = skip.epoch; epoch < skip.next_epoch; epoch++) {
         error(out, ErrorCode::kShotFailed, "shot", skip.reason, epoch, 0);
         const Outcome failed{0, 0, decoder_.model(), 0};
-        send_output(log_.add(FrameType::kResult, epoch, failed, now, now, nothing.data(), nullptr, kFailed), out);
+        send_output(log_.add(FrameType::kResult, epoch, failed, now, now, nothing.data(), nullptr, kFailed),
+                    out);
         stats_.commits++, stats_.failed++;
     }
 }

@@ -24,11 +24,13 @@ struct PlacedWindow {
 // The windows of an experiment whose length is known. Threads take turns.
 class WindowBatch {
   public:
-    // windows: in decoding order. detectors: layer and site of each. certain_observables: flipped in every shot.
+    // windows: in decoding order. detectors: layer and site of each. certain_observables: flipped in every
+    // shot.
     WindowBatch(std::vector<PlacedWindow> windows, std::vector<Place> detectors, int32_t num_sites,
                 int32_t num_observables, std::vector<int32_t> certain_observables)
-        : windows_(std::move(windows)), detectors_(std::move(detectors)), certain_(std::move(certain_observables)),
-          ring_(num_sites), num_observables_(num_observables), frame_((num_observables + 63) / 64) {
+        : windows_(std::move(windows)), detectors_(std::move(detectors)),
+          certain_(std::move(certain_observables)), ring_(num_sites), num_observables_(num_observables),
+          frame_((num_observables + 63) / 64) {
         for (const Place& at : detectors_) {
             if (at.layer < 0 || at.site < 0 || at.site >= num_sites) {
                 throw std::invalid_argument("a detector is at no site of a layer");
@@ -41,7 +43,8 @@ class WindowBatch {
             ring_.reach(window.start + window.decoder->graph().num_layers - 1);
         }
         for (int32_t k : certain_) {
-            if (k < 0 || k >= num_observables) throw std::invalid_argument("observable " + std::to_string(k) + " is certain");
+            if (k < 0 || k >= num_observables)
+                throw std::invalid_argument("observable " + std::to_string(k) + " is certain");
         }
     }
 
@@ -51,7 +54,8 @@ class WindowBatch {
     // Windows are matched on logits from now on: of every move of a shot, its number in its layer plus
     // `layer_size` times the layer.
     void match_on(std::vector<int64_t> numbers, int32_t layer_size) {
-        if (layer_size < 1) throw std::invalid_argument("layers of " + std::to_string(layer_size) + " logits");
+        if (layer_size < 1)
+            throw std::invalid_argument("layers of " + std::to_string(layer_size) + " logits");
         numbers_ = std::move(numbers), layer_size_ = layer_size, num_layers_ = 0;
         for (int64_t k : numbers_) {
             if (k < 0) throw std::invalid_argument("a move has no place among the logits");
@@ -66,7 +70,8 @@ class WindowBatch {
     // Decodes packed shots, LSB first, into flips of the observables, packed as well; `logits`, of every shot
     // num_moves(), where windows are matched on them. Returns the first window of the first shot that nothing
     // explains, with the shot, or {-1, -1}.
-    std::pair<int64_t, int64_t> decode(const uint8_t* packed, const float* logits, int64_t shots, uint8_t* flips) {
+    std::pair<int64_t, int64_t> decode(const uint8_t* packed, const float* logits, int64_t shots,
+                                       uint8_t* flips) {
         const std::lock_guard turn(turn_);
         const int64_t width = (num_detectors() + 7) / 8, flips_width = (num_observables_ + 7) / 8;
         for (int64_t shot = 0; shot < shots; shot++) {

@@ -24,7 +24,8 @@ struct ProposedMove {
     int32_t table, move;  // where its observables are
 };
 
-// A cluster stands or falls as one: proposed moves that share a detector, or whose detectors a hyperedge joins.
+// A cluster stands or falls as one: proposed moves that share a detector, or whose detectors a hyperedge
+// joins.
 class OpenClusters {
   public:
     // longest_wait: nodes, in order, that an open cluster may hold back.

@@ -51,7 +51,8 @@ SeenError seen_in(const Window& window, const Component& error, const std::map<P
 
 }  // namespace
 
-std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<const Component> errors) const {
+std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at,
+                                                    std::span<const Component> errors) const {
     std::map<Place, int32_t> number, defect;
     for (size_t k = 0; k < window_.inputs.size(); k++) number[window_.inputs[k]] = static_cast<int32_t>(k);
     WindowGraph changed = window_;
@@ -81,7 +82,8 @@ std::shared_ptr<WindowDecoder> WindowDecoder::freed(const Window& at, std::span<
         if (high >= 0 && high < low) std::swap(low, high);
         const auto found = free.find({high, low});
         if (found == free.end()) {
-            add_flips(std::span(window_.flips).subspan(window_.starts[k], window_.starts[k + 1] - window_.starts[k]));
+            add_flips(std::span(window_.flips)
+                          .subspan(window_.starts[k], window_.starts[k + 1] - window_.starts[k]));
         } else {
             graph.weights[k] = 0;
             if (!changed.logits.empty()) changed.logits[k] = -1;

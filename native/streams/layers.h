@@ -13,12 +13,14 @@ namespace qecpipe::streams {
 // [cut - cycle, cut) do. The same as `LayeredDem` in Python, which holds the layers' content.
 class LayerSequence {
   public:
-    // kinds: of every layer that was read, numbers of layers that look alike; cycle is 0 where nothing repeats.
+    // kinds: of every layer that was read, numbers of layers that look alike; cycle is 0 where nothing
+    // repeats.
     LayerSequence(std::vector<int32_t> kinds, int64_t cut, int64_t cycle)
         : kinds_(std::move(kinds)), cut_(cut), cycle_(cycle) {
         if (cycle < 0 || cut < cycle || cut > static_cast<int64_t>(kinds_.size())) {
-            throw std::invalid_argument("layers [" + std::to_string(cut - cycle) + ", " + std::to_string(cut) +
-                                        ") of " + std::to_string(kinds_.size()) + " cannot repeat");
+            throw std::invalid_argument("layers [" + std::to_string(cut - cycle) + ", " +
+                                        std::to_string(cut) + ") of " + std::to_string(kinds_.size()) +
+                                        " cannot repeat");
         }
     }
 
@@ -56,8 +58,8 @@ class LayerSequence {
     // How the layers repeat, for messages.
     std::string repetition() const {
         if (cycle_ == 0) return "show no repetition; give a circuit or DEM with more rounds";
-        return "repeat every " + std::to_string(cycle_) + " after the first " + std::to_string(cut_ - cycle_) +
-               " of " + std::to_string(size());
+        return "repeat every " + std::to_string(cycle_) + " after the first " +
+               std::to_string(cut_ - cycle_) + " of " + std::to_string(size());
     }
 
   private:
@@ -101,7 +103,8 @@ class Plan {
 
     // Passes on to the window after this one.
     void advance() {
-        if (sizes_.parallel && between_ == 0 && lo_ > 0 && lo_ + sizes_.commit + sizes_.buffer < num_layers_) {
+        if (sizes_.parallel && between_ == 0 && lo_ > 0 &&
+            lo_ + sizes_.commit + sizes_.buffer < num_layers_) {
             between_ = lo_;
             return;
         }

@@ -16,8 +16,8 @@
 
 namespace qecpipe::streams {
 
-// Sizes and rules of a window and the kinds of the layers that it may see something of, as `CutKey` in Python:
-// windows of equal keys are equal.
+// Sizes and rules of a window and the kinds of the layers that it may see something of, as `CutKey` in
+// Python: windows of equal keys are equal.
 using WindowKey = std::vector<int32_t>;
 
 // Decoders of windows by their keys, and the latest of those with erased rounds. Threads may share one.
@@ -89,20 +89,23 @@ class Model {
     // slack: layers that must follow a window's last before it is known to look like any other, at least 1.
     // reach: the largest number of layers from an error's first detector to its last.
     // ahead: layers after a window that what it looks like depends on, besides.
-    Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes, int64_t slack,
-          std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows)
-        : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes), slack(slack),
-          certain_observables(std::move(certain_observables)), windows(std::move(windows)), serial(next_serial()) {}
+    Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes,
+          int64_t slack, std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows)
+        : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes),
+          slack(slack), certain_observables(std::move(certain_observables)), windows(std::move(windows)),
+          serial(next_serial()) {}
 
     // The key of a window of an experiment of `num_layers`; `key` is overwritten.
     void key_of(const Window& window, int64_t num_layers, WindowKey& key) const {
         key.clear();
-        for (int64_t size : {window.lo - window.start, window.hi - window.start, window.stop - window.start}) {
+        for (int64_t size :
+             {window.lo - window.start, window.hi - window.start, window.stop - window.start}) {
             key.push_back(static_cast<int32_t>(size));
         }
         key.push_back(window.past_closed);
         key.push_back(window.future_closed);
-        for (int64_t t = window.start - reach; t < window.stop + ahead; t++) key.push_back(layers.kind(t, num_layers));
+        for (int64_t t = window.start - reach; t < window.stop + ahead; t++)
+            key.push_back(layers.kind(t, num_layers));
     }
 
     // Layers of the experiment that a window is cut from: one without end, where it sees no end.

@@ -23,16 +23,17 @@ void require_below(const char* what, std::span<const int32_t> values, int64_t le
 }  // namespace
 
 MoveTables::MoveTables(std::span<const int32_t> first, std::span<const int32_t> second,
-                       std::span<const int32_t> starts, std::span<const int32_t> observables, int64_t num_detectors,
-                       int64_t num_observables)
-    : first_(first.begin(), first.end()), second_(second.begin(), second.end()), starts_(starts.begin(), starts.end()),
-      observables_(observables.begin(), observables.end()), num_detectors_(num_detectors),
-      num_observables_(num_observables) {
+                       std::span<const int32_t> starts, std::span<const int32_t> observables,
+                       int64_t num_detectors, int64_t num_observables)
+    : first_(first.begin(), first.end()), second_(second.begin(), second.end()),
+      starts_(starts.begin(), starts.end()), observables_(observables.begin(), observables.end()),
+      num_detectors_(num_detectors), num_observables_(num_observables) {
     if (second.size() != first.size() || starts.size() != first.size() + 1 || starts.front() != 0 ||
-        starts.back() != static_cast<int64_t>(observables.size()) || !std::is_sorted(starts.begin(), starts.end())) {
+        starts.back() != static_cast<int64_t>(observables.size()) ||
+        !std::is_sorted(starts.begin(), starts.end())) {
         throw std::invalid_argument("moves: tables of " + std::to_string(first.size()) + " and " +
-                                    std::to_string(second.size()) + " ends and " + std::to_string(starts.size()) +
-                                    " starts do not fit each other");
+                                    std::to_string(second.size()) + " ends and " +
+                                    std::to_string(starts.size()) + " starts do not fit each other");
     }
     require_below("detector", first, -1, num_detectors);
     require_below("detector", second, -1, num_detectors);

@@ -40,8 +40,9 @@ struct RoundSource {
     int32_t num_observables = 0;
     std::vector<std::vector<int32_t>> observables;  // measured: bits of the last round
     std::vector<uint8_t> observable_parities;
-    std::vector<int32_t> certain_observables;  // flipped from the beginning, in experiments as long as it was given
-    int64_t given_layers = 0;                  // of the experiment as it was given
+    std::vector<int32_t>
+        certain_observables;   // flipped from the beginning, in experiments as long as it was given
+    int64_t given_layers = 0;  // of the experiment as it was given
 
     // Raises what does not fit as an error that names it.
     void check() const {
@@ -50,7 +51,8 @@ struct RoundSource {
         };
         need(static_cast<int64_t>(rounds.size()) == layers.size(), "another number than its layers");
         for (const RoundKind& round : rounds) {
-            need(round.parities.size() == static_cast<size_t>(num_sites + 63) / 64, "parities of other sites");
+            need(round.parities.size() == static_cast<size_t>(num_sites + 63) / 64,
+                 "parities of other sites");
             for (const RoundTerm& term : round.terms) {
                 need(!term.starts.empty() && term.starts.front() == 0, "no starts of sites");
                 need(std::is_sorted(term.starts.begin(), term.starts.end()), "starts that are not in order");
@@ -59,8 +61,10 @@ struct RoundSource {
                 for (int32_t site : term.sites) need(site >= 0 && site < num_sites, "a detection at no site");
             }
             for (const Component& lost : round.lost) {
-                for (Place at : lost.detectors) need(at.site >= 0 && at.site < num_sites, "errors at no site");
-                for (int32_t k : lost.observables) need(k >= 0 && k < num_observables, "errors of an unknown observable");
+                for (Place at : lost.detectors)
+                    need(at.site >= 0 && at.site < num_sites, "errors at no site");
+                for (int32_t k : lost.observables)
+                    need(k >= 0 && k < num_observables, "errors of an unknown observable");
             }
         }
         need(observables.size() == observable_parities.size(), "no parity for every observable");
@@ -77,12 +81,15 @@ struct RoundSource {
     std::string why_not_last(int64_t last) const {
         const std::string ends = "the experiment cannot end with round " + std::to_string(last) + ": ";
         if (!certain_observables.empty() && last + 1 != given_layers) {
-            return ends + "errors above 1/2 flip observables and no detector, so they belong to no round, and only " +
-                   "the " + std::to_string(given_layers) + " rounds of the model that was read can be decoded";
+            return ends +
+                   "errors above 1/2 flip observables and no detector, so they belong to no round, and "
+                   "only " +
+                   "the " + std::to_string(given_layers) +
+                   " rounds of the model that was read can be decoded";
         }
         if (!layers.can_have(last + 1)) {
-            return ends + "num_layers=" + std::to_string(last + 1) + " detector layers cannot be made: the layers " +
-                   layers.repetition();
+            return ends + "num_layers=" + std::to_string(last + 1) +
+                   " detector layers cannot be made: the layers " + layers.repetition();
         }
         return "";
     }

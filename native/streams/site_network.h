@@ -21,8 +21,8 @@ class SiteNetwork final : public LayerNetwork {
     // bits: of every site, its number among the detections of a layer, `network::detection_of`.
     //
     // Throws std::invalid_argument for a number that the patch does not have.
-    SiteNetwork(std::shared_ptr<const network::Network> network, std::shared_ptr<const network::Timeline> timeline,
-                std::vector<int64_t> bits)
+    SiteNetwork(std::shared_ptr<const network::Network> network,
+                std::shared_ptr<const network::Timeline> timeline, std::vector<int64_t> bits)
         : stream_(std::move(network), std::move(timeline)), bits_(std::move(bits)),
           layer_(stream_.patch().layer_words()) {
         for (int64_t bit : bits_) {

@@ -16,8 +16,9 @@ void StageTables::add_hyperedges(const std::vector<std::vector<Place>>& edges) {
     for (size_t k = 0; k < edges.size(); k++) {
         for (const Place& at : edges[k]) {
             if (at.layer < 0 || at.layer > reach || at.site < 0 || at.site >= num_sites) {
-                throw std::invalid_argument("hyperedge " + std::to_string(k) + " has a detector at no site of " +
-                                            std::to_string(reach + 1) + " layers");
+                throw std::invalid_argument("hyperedge " + std::to_string(k) +
+                                            " has a detector at no site of " + std::to_string(reach + 1) +
+                                            " layers");
             }
             added.nodes.push_back(at);
             of_node[static_cast<size_t>(at.layer) * num_sites + at.site].push_back(static_cast<int32_t>(k));
@@ -36,19 +37,24 @@ void StageTables::check() const {
     const auto need = [](bool fits, const char* what) {
         if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
     };
-    need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(), "hyperedges of another number of layers");
-    for (const auto& [kinds, table] : moves_of) need(table >= 0 && table < std::ssize(moves), "no moves of a kind");
+    need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(),
+         "hyperedges of another number of layers");
+    for (const auto& [kinds, table] : moves_of)
+        need(table >= 0 && table < std::ssize(moves), "no moves of a kind");
     for (const LayerMoves& table : moves) {
         const size_t count = table.logits.size();
         need(table.first.size() == count && table.second.size() == count, "moves without detectors");
-        need(table.starts.size() == count + 1 && table.starts.front() == 0, "moves without starts of observables");
+        need(table.starts.size() == count + 1 && table.starts.front() == 0,
+             "moves without starts of observables");
         need(std::is_sorted(table.starts.begin(), table.starts.end()), "starts that are not in order");
         need(table.starts.back() == std::ssize(table.flips), "observables of no move");
         for (int32_t k : table.logits) need(k >= 0 && k < layer_size, "a move without a logit");
-        for (int32_t k : table.flips) need(k >= 0 && k < num_observables, "a move that flips no known observable");
+        for (int32_t k : table.flips)
+            need(k >= 0 && k < num_observables, "a move that flips no known observable");
         for (const std::vector<Place>* ends : {&table.first, &table.second}) {
             for (const Place& at : *ends) {
-                need(at.layer >= 0 && at.layer <= 1 && at.site >= 0 && at.site < num_sites, "a move at no site");
+                need(at.layer >= 0 && at.layer <= 1 && at.site >= 0 && at.site < num_sites,
+                     "a move at no site");
             }
         }
     }
@@ -56,7 +62,8 @@ void StageTables::check() const {
 
 Stage::Stage(std::shared_ptr<const StageTables> tables)
     : tables_(std::move(tables)), clusters_(tables_->policy, kLongestWait * tables_->num_sites),
-      rows_(tables_->num_sites), detections_(tables_->num_sites), changes_(tables_->num_sites), flips_(tables_->num_observables) {
+      rows_(tables_->num_sites), detections_(tables_->num_sites), changes_(tables_->num_sites),
+      flips_(tables_->num_observables) {
     tables_->check();
     for (const LayerHyperedges& edges : tables_->hyperedges) {
         hits_.resize(std::max(hits_.size(), edges.starts.size()), 0);
@@ -88,7 +95,8 @@ void Stage::logits(const float* values) {
     const LayerSequence& layers = tables_->layers;
     const int64_t layer = seen_++, experiment = num_layers();
     if (tables_->keeps_logits) return;
-    const auto found = tables_->moves_of.find({layers.kind(layer, experiment), layers.kind(layer + 1, experiment)});
+    const auto found =
+        tables_->moves_of.find({layers.kind(layer, experiment), layers.kind(layer + 1, experiment)});
     if (found == tables_->moves_of.end()) {
         throw std::invalid_argument("no moves are known of layer " + std::to_string(layer));
     }
@@ -192,7 +200,8 @@ void Stage::join_hyperedges(int64_t layer) {
 void Stage::apply(const ProposedMove& move) {
     const int64_t sites = tables_->num_sites;
     changes_.flip(move.first / sites, static_cast<int32_t>(move.first % sites));
-    if (move.second != move.first) changes_.flip(move.second / sites, static_cast<int32_t>(move.second % sites));
+    if (move.second != move.first)
+        changes_.flip(move.second / sites, static_cast<int32_t>(move.second % sites));
     const LayerMoves& moves = tables_->moves[move.table];
     for (int32_t k = moves.starts[move.move]; k < moves.starts[move.move + 1]; k++) {
         flips_.flip(move.first / sites, moves.flips[k]);

@@ -1,7 +1,7 @@
 // The pre-decoder in front of windows: layers and their logits in, layers of the residual out.
 //
-// Every move is decided once, when nothing still to come can change the decision, so that a stream commits the moves
-// that `make_decision` commits on whole shots.
+// Every move is decided once, when nothing still to come can change the decision, so that a stream commits
+// the moves that `make_decision` commits on whole shots.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,10 @@ namespace qecpipe::streams {
 
 // The moves of a layer that is followed by one of another kind or by none.
 struct LayerMoves {
-    std::vector<int32_t> logits;         // numbers in the layer's logits
-    std::vector<Place> first, second;    // detectors, layers from this one on; the same twice where that is one
-    std::vector<int32_t> starts, flips;  // move k flips observables flips[starts[k]] to flips[starts[k + 1] - 1]
+    std::vector<int32_t> logits;       // numbers in the layer's logits
+    std::vector<Place> first, second;  // detectors, layers from this one on; the same twice where that is one
+    std::vector<int32_t> starts,
+        flips;  // move k flips observables flips[starts[k]] to flips[starts[k + 1] - 1]
 };
 
 // Hyperedges that begin in a layer: edge k joins detectors nodes[starts[k]] to nodes[starts[k + 1] - 1].
@@ -35,19 +36,21 @@ struct LayerHyperedges {
 // What a stage knows of an experiment, whatever its length; shared by all shots.
 struct StageTables {
     StageTables(LayerSequence layers, int32_t num_sites, int32_t num_observables, int32_t layer_size)
-        : layers(std::move(layers)), num_sites(num_sites), num_observables(num_observables), layer_size(layer_size) {}
+        : layers(std::move(layers)), num_sites(num_sites), num_observables(num_observables),
+          layer_size(layer_size) {}
 
     LayerSequence layers;
     int32_t num_sites, num_observables;
     int32_t layer_size;  // logits of a layer
     StagePolicy policy;
     bool keeps_logits = false;  // commits nothing: windows are matched on the logits
-    int64_t min_rounds = 1;  // of the shortest experiment that moves are committed in
+    int64_t min_rounds = 1;     // of the shortest experiment that moves are committed in
     std::vector<LayerMoves> moves;
-    std::map<std::pair<int32_t, int32_t>, int32_t> moves_of;  // by kinds of a layer and the next one, -1 for none
-    std::vector<LayerHyperedges> hyperedges;                  // by layer that was read; empty where none are used
-    int32_t reach = 0;      // layers from a hyperedge's first detector to its last
-    int32_t lookahead = 0;  // layers that follow before a layer's hyperedges are known
+    std::map<std::pair<int32_t, int32_t>, int32_t>
+        moves_of;                                 // by kinds of a layer and the next one, -1 for none
+    std::vector<LayerHyperedges> hyperedges;      // by layer that was read; empty where none are used
+    int32_t reach = 0;                            // layers from a hyperedge's first detector to its last
+    int32_t lookahead = 0;                        // layers that follow before a layer's hyperedges are known
     std::vector<std::vector<Component>> certain;  // by kind: errors that always happen, from this layer on
     int32_t certain_reach = 0;
 
@@ -116,7 +119,7 @@ class Stage {
     bool ended_ = false;
     int64_t pushed_ = 0, seen_ = 0, decided_ = 0, known_ = 0, given_ = 0;
     std::vector<int64_t> layer_of_;  // of proposed_
-    size_t next_ = 0;  // of proposed_
+    size_t next_ = 0;                // of proposed_
 };
 
 }  // namespace qecpipe::streams

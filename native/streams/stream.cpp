@@ -77,7 +77,8 @@ int32_t Stream::width(int64_t round, bool final) const {
     }
     if (round < 0 || round >= layers.endless() - 1) {
         refuse("round " + std::to_string(round) + " cannot be pushed: the experiment has " +
-               std::to_string(layers.endless()) + " rounds and does not repeat, so its last one belongs to finish()");
+               std::to_string(layers.endless()) +
+               " rounds and does not repeat, so its last one belongs to finish()");
     }
     return source_->round(round, layers.endless()).width;
 }
@@ -129,9 +130,11 @@ void Stream::adopt(std::shared_ptr<const Model> model, int64_t at_round) {
     check_model(*model);
     adopted_.emplace_back(at_round, std::move(model));
     if (is_open_) {
-        // Windows still to come commit from `upto_` on: none is left for what the last model of those has replaced.
+        // Windows still to come commit from `upto_` on: none is left for what the last model of those has
+        // replaced.
         const auto begins = [&](const auto& adopted) { return adopted.first <= upto_; };
-        adopted_.erase(adopted_.begin(), std::find_if(adopted_.rbegin(), std::prev(adopted_.rend()), begins).base() - 1);
+        adopted_.erase(adopted_.begin(),
+                       std::find_if(adopted_.rbegin(), std::prev(adopted_.rend()), begins).base() - 1);
         return;
     }
     current_ = adopted_.back().second;
@@ -160,8 +163,8 @@ void Stream::readout(uint64_t* observables) const {
 void Stream::give_logits(const float* logits, int64_t layers) {
     require_stage();
     if (stage_->seen() + layers > pushed_) {
-        refuse("logits of " + std::to_string(layers) + " layers after layer " + std::to_string(stage_->seen()) +
-               ", but only " + std::to_string(pushed_) + " came");
+        refuse("logits of " + std::to_string(layers) + " layers after layer " +
+               std::to_string(stage_->seen()) + ", but only " + std::to_string(pushed_) + " came");
     }
     for (int64_t k = 0; k < layers; k++) {
         logits_.put(stage_->seen(), logits + k * layer_size());
@@ -179,7 +182,8 @@ void Stream::drain() {
         std::copy_n(flips, flips_.words(), flips_.row(received_));
         received_++;
     });
-    // Windows that a network weighs cannot be weighed without it: those of a short shot have a model of their own.
+    // Windows that a network weighs cannot be weighed without it: those of a short shot have a model of their
+    // own.
     is_short_ = stage_->was_short() && short_model_;
 }
 
@@ -223,7 +227,9 @@ void Stream::take(const uint8_t* bits, int64_t num_layers, bool last) {
     std::fill(row_.begin(), row_.end(), 0);
     recent_.take(pushed_++, round, bits, row_.data());
     stage_->put(row_.data(), last);
-    if (network_) give_logits(network_logits_.data(), network_->push(stage_->detections(), last, network_logits_.data()));
+    if (network_)
+        give_logits(network_logits_.data(),
+                    network_->push(stage_->detections(), last, network_logits_.data()));
 }
 
 Status Stream::decode_next(Commits& out) {
@@ -275,7 +281,8 @@ const std::shared_ptr<const Model>& Stream::model_of(int64_t lo) const {
     return current_;
 }
 
-std::shared_ptr<WindowDecoder> Stream::decoder_of(const Window& window, const Model& model, int64_t num_layers) {
+std::shared_ptr<WindowDecoder> Stream::decoder_of(const Window& window, const Model& model,
+                                                  int64_t num_layers) {
     model.key_of(window, num_layers, key_);
     std::shared_ptr<WindowDecoder> decoder = model.windows->find(key_);
     if (decoder) decoder->require(source_->num_sites, source_->num_observables);

@@ -64,8 +64,8 @@ class LayerNetwork {
     // Layers whose logits one call may yield.
     virtual int64_t most() const = 0;
 
-    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those of
-    // all layers that become known, in order, and returns how many.
+    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those
+    // of all layers that become known, in order, and returns how many.
     virtual int64_t push(const uint64_t* row, bool last, float* logits) = 0;
 };
 
@@ -79,8 +79,8 @@ struct Front {
 // Windowed decoding of one stream of shots, each of any number of rounds. Memory is bounded whatever their
 // number, and after some shots nothing is allocated any more. One thread at a time.
 //
-// A round is a packed row of measurements or detectors, LSB first, of ceil(width / 8) bytes. Calls with what does
-// not fit throw std::invalid_argument, and nothing has changed.
+// A round is a packed row of measurements or detectors, LSB first, of ceil(width / 8) bytes. Calls with what
+// does not fit throw std::invalid_argument, and nothing has changed.
 class Stream {
   public:
     Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front = {});
@@ -117,8 +117,8 @@ class Stream {
     Status resume(Commits& out);
 
     // Decodes windows that commit from `at_round` on, and all later shots, with another model of the same
-    // detectors. A later call wins for the windows that both are meant for. Models that no window is left for are
-    // forgotten.
+    // detectors. A later call wins for the windows that both are meant for. Models that no window is left for
+    // are forgotten.
     void adopt(std::shared_ptr<const Model> model, int64_t at_round);
 
     // The model of the next window, or of the next shot.

@@ -16,8 +16,8 @@
 #include "matching/correlated.h"
 #include "matching/matcher.h"
 #include "streams/layer_ring.h"
-#include "streams/logit_ring.h"
 #include "streams/layers.h"
+#include "streams/logit_ring.h"
 #include "streams/window_graph.h"
 
 namespace qecpipe::streams {
@@ -46,12 +46,14 @@ class WindowDecoder {
     void require(int32_t num_sites, int32_t num_observables) const {
         if (window_.num_sites == num_sites && window_.num_observables == num_observables) return;
         throw std::invalid_argument("a window of " + std::to_string(window_.num_sites) + " sites and " +
-                                    std::to_string(window_.num_observables) + " observables, where there are " +
-                                    std::to_string(num_sites) + " and " + std::to_string(num_observables));
+                                    std::to_string(window_.num_observables) +
+                                    " observables, where there are " + std::to_string(num_sites) + " and " +
+                                    std::to_string(num_observables));
     }
 
     // Decodes the window that begins with this layer: flips observables of `frame`, packed, and hands its
-    // artificial defects on to the ring. False, and nothing has changed, where nothing explains the detections.
+    // artificial defects on to the ring. False, and nothing has changed, where nothing explains the
+    // detections.
     //
     // logits: of layers, where the window is matched on them.
     bool decode(LayerRing& ring, const LogitRing& logits, int64_t start, uint64_t* frame) {
@@ -81,7 +83,8 @@ class WindowDecoder {
         }
         if (!match()) return false;
         for (int32_t edge : edges_) {
-            for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) fault_ids[window_.flips[k]] ^= 1;
+            for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++)
+                fault_ids[window_.flips[k]] ^= 1;
         }
         for (int32_t fault_id : window_.certain_flips) fault_ids[fault_id] ^= 1;
         return true;
@@ -171,7 +174,7 @@ class WindowDecoder {
     }
 
     const WindowGraph window_;
-    std::unique_ptr<::matching::Matcher> matcher_;               // one of the two
+    std::unique_ptr<::matching::Matcher> matcher_;  // one of the two
     std::unique_ptr<::matching::CorrelatedMatcher> correlated_;
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1

@@ -20,15 +20,17 @@ struct Place {
 // A window's graph as data, as `WindowGraph` in Python: equal windows have equal ones.
 struct WindowGraph {
     int32_t num_layers = 0, num_sites = 0;
-    std::vector<Place> inputs;              // the detections that it reads, by the graph's numbers
-    ::matching::Graph graph;                  // its edges
-    std::vector<int32_t> starts, flips;     // edge k flips fault ids flips[starts[k]] to flips[starts[k + 1] - 1]
-    // Correlations, none where edges count as independent: edge k fires together with edge others[j], for j from
-    // together[k] on, with probability joint[j].
+    std::vector<Place> inputs;  // the detections that it reads, by the graph's numbers
+    ::matching::Graph graph;    // its edges
+    std::vector<int32_t> starts,
+        flips;  // edge k flips fault ids flips[starts[k]] to flips[starts[k + 1] - 1]
+    // Correlations, none where edges count as independent: edge k fires together with edge others[j], for j
+    // from together[k] on, with probability joint[j].
     std::vector<int32_t> together, others;
     std::vector<double> joint;
-    // Where weights are the logits of a shot: number of each edge's in its layer plus `layer_size` times that layer,
-    // counted from the one before the window's first; -1 for edges of weight 0. Empty where weights are fixed.
+    // Where weights are the logits of a shot: number of each edge's in its layer plus `layer_size` times that
+    // layer, counted from the one before the window's first; -1 for edges of weight 0. Empty where weights
+    // are fixed.
     std::vector<int32_t> logits;
     int32_t layer_size = 0;
     int32_t num_observables = 0;            // fault ids below are observables, the others
@@ -51,7 +53,8 @@ struct WindowGraph {
         need(std::is_sorted(starts.begin(), starts.end()), "starts of flips that are not in order");
         need(together.empty() || together.size() == edges + 1, "no start of correlations for every edge");
         need(together.empty() ? others.empty() : together.front() == 0, "correlations without an edge");
-        need(std::is_sorted(together.begin(), together.end()), "starts of correlations that are not in order");
+        need(std::is_sorted(together.begin(), together.end()),
+             "starts of correlations that are not in order");
         need(others.size() == joint.size() && (together.empty() || together.back() == std::ssize(others)),
              "correlations of no edge");
         const auto known = [&](int32_t k) { return k >= 0 && k < static_cast<int32_t>(edges); };

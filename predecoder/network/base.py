@@ -69,7 +69,7 @@ class Network(nn.Module):
 
     def logits(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
         """Compute `forward` with the noise's part of the first layer given: see `noise_bias`."""
-        return self._blocks(self.head(self.stream(x_BCtij, noise_bias_1CTij)))
+        return self.blocks(self.head(self.stream(x_BCtij, noise_bias_1CTij)))
 
     def both(
         self, x_BCtij: torch.Tensor, noise_features_1Ftij: torch.Tensor | None = None
@@ -77,8 +77,8 @@ class Network(nn.Module):
         """Compute `forward`, and the logits of the removal head, which are the same where there is none."""
         noise_bias = None if noise_features_1Ftij is None else self.noise_bias(noise_features_1Ftij)
         x = self.stream(x_BCtij, noise_bias)
-        logits = self._blocks(self.head(x))
-        return logits, logits if self.removal_head is None else self._blocks(self.removal_head(x))
+        logits = self.blocks(self.head(x))
+        return logits, logits if self.removal_head is None else self.blocks(self.removal_head(x))
 
     def forward(
         self, x_BCtij: torch.Tensor, noise_features_1Ftij: torch.Tensor | None = None
@@ -105,7 +105,7 @@ class Network(nn.Module):
             raise ValueError(
                 "a network with noise_conditioned=False was given noise features; leave them out"
             )
-        return self.noise_embedding(self._cells(noise_features_1Ftij))
+        return self.noise_embedding(self.cells(noise_features_1Ftij))
 
     def embedded(self, x_BCTij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None) -> torch.Tensor:
         """Compute the first layer, of cells, before its nonlinearity.
@@ -122,11 +122,12 @@ class Network(nn.Module):
         x = self.embed(x_BCTij)
         return x if noise_bias_1CTij is None else x + noise_bias_1CTij
 
-    def _cells(self, blocked_BCtij: torch.Tensor) -> torch.Tensor:
+    def cells(self, blocked_BCtij: torch.Tensor) -> torch.Tensor:
+        """Cut blocks, of any number of kinds, into what the trunk computes on: `(B, C, t, i, j)` to cells."""
         return _split_layers(blocked_BCtij) if self.config.time_fold == 1 else blocked_BCtij
 
-    def _blocks(self, x_BCTij: torch.Tensor) -> torch.Tensor:
-        """Inverse of `_cells`."""
+    def blocks(self, x_BCTij: torch.Tensor) -> torch.Tensor:
+        """Undo `cells`: `(B, c, T, i, j)` to blocks."""
         return _join_layers(x_BCTij) if self.config.time_fold == 1 else x_BCTij
 
 

@@ -45,7 +45,7 @@ class DenseNetwork(Network):
 
     def stream(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
         """See `Network.stream`."""
-        x = gelu(self.embedded(self._cells(x_BCtij), noise_bias_1CTij))
+        x = gelu(self.embedded(self.cells(x_BCtij), noise_bias_1CTij))
         return self._in_bfloat16(x) if self._blocks_in_bfloat16 else self._in_float32(x)
 
     def _in_float32(self, x_BCTij: torch.Tensor) -> torch.Tensor:

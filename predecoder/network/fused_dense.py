@@ -104,10 +104,10 @@ class FusedDense:
         """See `Network.logits`; float32."""
         network = self._network
         with torch.autocast("cpu", enabled=False):
-            x_BCTij = gelu(network.embedded(network._cells(x_BCtij), noise_bias_1CTij))
+            x_BCTij = gelu(network.embedded(network.cells(x_BCtij), noise_bias_1CTij))
             x_BCijT = x_BCTij.to(torch.bfloat16).permute(0, 1, 3, 4, 2)
             x_BCijT = x_BCijT.contiguous(memory_format=torch.channels_last_3d)
             for spatial, pointwise in self._blocks:
                 x_BCijT = pointwise.add_to(x_BCijT, spatial.gelu(x_BCijT))
             x_BCTij = x_BCijT.permute(0, 1, 4, 2, 3).float()
-            return network._blocks(network.head(x_BCTij.contiguous(memory_format=torch.channels_last_3d)))
+            return network.blocks(network.head(x_BCTij.contiguous(memory_format=torch.channels_last_3d)))

@@ -43,7 +43,7 @@ class QuantizedSeparableNetwork(SeparableNetwork):
 
         The stream before the first block counts before its ReLU.
         """
-        x = self._cells(x_BCtij)
+        x = self.cells(x_BCtij)
         biases = self.position_biases(x[:1, x.shape[1] // 2 :])
         noise_bias = None if noise_features_1Ftij is None else self.noise_bias(noise_features_1Ftij)
         stream = self.embedded(x, noise_bias)

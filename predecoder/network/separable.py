@@ -84,7 +84,7 @@ class SeparableNetwork(Network):
 
     def stream(self, x_BCtij: torch.Tensor, noise_bias_1CTij: torch.Tensor | None = None) -> torch.Tensor:
         """See `Network.stream`."""
-        x = self._cells(x_BCtij)
+        x = self.cells(x_BCtij)
         biases = self.position_biases(x[:1, x.shape[1] // 2 :])
         x = torch.relu(self.embedded(x, noise_bias_1CTij))
         for block, bias in zip(self.trunk, biases, strict=True):

@@ -18,9 +18,11 @@ from predecoder.training.evaluation import (
     PairedDecoders,
     PairedEvaluator,
 )
+from predecoder.training.fine_tuning import Check, FineTuneConfig, Recording, fine_tune
 from predecoder.training.loop import StepReport, train, train_stage
 from predecoder.training.processes import Processes
 from predecoder.training.reading import load_config
+from predecoder.training.recorded import RecordedShots
 from predecoder.training.tasks import TaskConfig
 
 __all__ = [
@@ -28,19 +30,24 @@ __all__ = [
     "DEFAULT_CASES",
     "DEFAULT_DECODERS",
     "BatchWorkerDiedError",
+    "Check",
     "ClassLossConfig",
     "DataConfig",
     "EvaluationCase",
+    "FineTuneConfig",
     "Noise",
     "OptimizerConfig",
     "PairedCounts",
     "PairedDecoders",
     "PairedEvaluator",
     "Processes",
+    "RecordedShots",
+    "Recording",
     "StageConfig",
     "StepReport",
     "TaskConfig",
     "TrainConfig",
+    "fine_tune",
     "load_config",
     "train",
     "train_stage",

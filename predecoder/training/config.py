@@ -177,6 +177,11 @@ class StageConfig:
                 f"stage {self.name!r} has optimizer precision='bfloat16' and a network of "
                 f"family={self.network.family!r}; only dense networks train in it, use 'float32'"
             )
+        if self.data.labels != "distilled" and any(task.recorded for task in self.tasks):
+            raise ValueError(
+                f"stage {self.name!r} trains on recorded shots with data labels={self.data.labels!r}; their "
+                "moves are not known, use 'distilled'"
+            )
         first = min(task.begins for task in self.tasks)
         if first > 0:
             raise ValueError(f"the first task begins at step {first}; at least one must begin at 0")

@@ -13,6 +13,7 @@ from predecoder.training.config import StageConfig
 from predecoder.training.distilled import ClassTeacher, DistilledLabels
 from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
 from predecoder.training.processes import ALONE, Processes
+from predecoder.training.recorded import RecordedSource
 from predecoder.training.reuse import Reuse
 from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 from predecoder.training.snapshots import Snapshots
@@ -26,7 +27,7 @@ _SOURCES = {
     "teacher": TeacherLabels,
     "observable-conditioned": ObservableConditionedLabels,
 }
-_Source = SampledLabels | TeacherLabels | DistilledLabels
+_Source = SampledLabels | TeacherLabels | DistilledLabels | RecordedSource
 
 
 class Made(NamedTuple):
@@ -97,10 +98,13 @@ class BatchMaker:
         return self._disagreement[index]
 
     def _source(self, stream: Stream) -> _Source:
-        data = self._stage.data
+        data, recorded = self._stage.data, stream.task.recorded
         if data.labels != "distilled":
             return _SOURCES[data.labels](stream.problem)
-        return DistilledLabels(stream.problem, load_network(data.network))
+        labels = DistilledLabels(stream.problem, load_network(data.network))
+        if recorded is None:
+            return labels
+        return RecordedSource(recorded, stream.problem.layout, label=labels.label)
 
     def _teacher_gaps(self, index: int, packed: np.ndarray) -> np.ndarray:
         if index not in self._class_teachers:

@@ -11,6 +11,7 @@ import stim
 
 from predecoder.blocking import blocked_noise_features, blocked_places
 from predecoder.training.randomized_noise import randomized_noise
+from predecoder.training.recorded import RecordedShots
 from qec import (
     Basis,
     CircuitNoise,
@@ -45,6 +46,8 @@ class TaskConfig:
         bases: any of 'x' and 'z'.
         orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
         dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
+        recorded: shots of a device with the flips that were measured, instead of shots sampled from `dem`,
+            which says what is known of their noise. Their moves are not known: labels are distilled.
         weight: how often a batch is drawn from this task, relative to the others.
         shots: 'all'; 'disagreement', those on which plain and correlated PyMatching disagree about an
             observable; or 'mined', those and the ones that the network in training decides unlike
@@ -65,8 +68,11 @@ class TaskConfig:
     weight: float = 1.0
     shots: Shots = "all"
     begins: int = 0
+    recorded: RecordedShots | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.recorded, dict):  # from a configuration, or a checkpoint
+            object.__setattr__(self, "recorded", RecordedShots(**self.recorded))
         if not self.weight > 0:
             raise ValueError(f"task weight={self.weight!r} is not positive; remove the task instead")
         self._check_size()
@@ -89,6 +95,15 @@ class TaskConfig:
             raise ValueError(f"task p={self.p!r} of noise='randomized' is not above 0 and at most 0.02")
         if not _is_whole(self.begins) or self.begins < 0:
             raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
+        self._check_recorded()
+
+    def _check_recorded(self) -> None:
+        if self.recorded is None:
+            return
+        if self.dem is None:
+            raise ValueError("task has recorded shots and no dem; name the DEM of their circuit")
+        if self.shots != "all":
+            raise ValueError(f"task has recorded shots and shots={self.shots!r}; use 'all' of them")
 
     def _check_size(self) -> None:
         if not 1 <= len(self.sides) <= 2 or any(not _is_whole(d) or d < 2 for d in self.sides):
@@ -142,6 +157,8 @@ class Stream:
         """For logs: where the shots come from."""
         task = self.task
         source = task.dem or f"d{'x'.join(map(str, task.sides))}r{self.rounds}p{task.p:g}"
+        if task.recorded is not None:
+            source = task.recorded.detections
         if task.noise != "depolarizing" and task.dem is None:
             source += f" {task.noise}"
         return source if task.shots == "all" else f"{source} {task.shots}"

@@ -20,15 +20,23 @@ VERBS = {
     "sweep": "logical error rates of decoders over distances and physical error rates",
     "latency": "time per round of every stage, with and without the pre-decoder",
     "decode": "decode a file of measurements or detection events",
+    "compare": "several decoders or files of predictions on the same shots, and who is wrong where",
     "learn-noise": "fit a detector error model with error bars to detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
+    "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
+    "fit": "error suppression and thresholds from the CSV files of sweeps",
     "train": "train a pre-decoder from a TOML configuration",
+    "fine-tune": "adapt a pre-decoder to a device, by its shots",
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",
     "doctor": "what is installed here, and from where",
 }
-_SERVICE_PACKAGES = ("hdrh", "msgspec", "prometheus_client", "structlog")
+_EXTRAS = {
+    "service": ("hdrh", "msgspec", "prometheus_client", "structlog"),
+    "export": ("onnx", "onnxruntime"),
+}
+"""Packages that some verbs need, by the extra that installs them."""
 RUN_FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -110,8 +118,10 @@ def _one_line(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}; {fix}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, ModuleNotFoundError) and error.name in _SERVICE_PACKAGES:
-        return f"this verb needs the package {error.name}; pip install 'qecpipe[service]'"
+    if isinstance(error, ModuleNotFoundError):
+        for extra, packages in _EXTRAS.items():
+            if error.name in packages:
+                return f"this verb needs the package {error.name}; pip install 'qecpipe[{extra}]'"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -5,51 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import sinter
 import stim
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from global_decoders import NoGapError, require_gap
 from qec import ShotFormat
 from sims.cli.console import make_console
-from sims.cli.files import about, check_inputs, check_output_file, first_sentence, parse_stim, shot_format
+from sims.cli.files import about, check_inputs, check_output_file, shot_format
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
 from sims.cli.parse_flags import parse_flags
-from sims.paired.decode_file import DecodeCounts, decode_file
-from sims.shot_files.source import ShotSource
+from sims.cli.shot_flags import ShotFlags
+from sims.paired import DecodeCounts, check_gap_file, decode_file
 from sims.statistics import INTERVAL_NAME, error_rate
-from sims.sweeps.tasks import decoder_dem
 
 RESUME_HINT = "no predictions were written; run the same command again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeConfig(NetworkFlags):
+class DecodeConfig(ShotFlags, NetworkFlags):
     """Decode shots from anywhere: detection events or raw measurements, in any of Stim's formats.
 
     Formats that are left out are taken from the file's suffix. With --obs, --append-observables or
     --measurements, the observables are known and the logical error rate (LER) is printed.
     """
 
-    shots: Path
-    """File of detection events, or of raw measurements with --measurements."""
-    circuit: Path | None = None
-    """Stim circuit that made the shots; --dem alone is enough for detection events."""
-    format: ShotFormat | None = None
-    """Format of --shots."""
-    measurements: bool = False
-    """--shots holds raw measurements."""
-    append_observables: bool = False
-    """In --shots, each shot's observable flips follow its detection events, as `stim detect` writes them."""
-    sweep: Path | None = None
-    """Sweep bits of the measurements, for a circuit that has them."""
-    sweep_format: ShotFormat | None = None
-    """Format of --sweep."""
-    dem: Path | None = None
-    """Detector error model to decode with; left out: the circuit's."""
-    obs: Path | None = None
-    """Observable flips that were measured."""
-    obs_format: ShotFormat | None = None
-    """Format of --obs."""
     decoder: str = "pymatching"
     """Name of the decoder; predecoder+NAME puts the network before any of them, and
     neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
@@ -59,22 +40,31 @@ class DecodeConfig(NetworkFlags):
     """File for the predicted observable flips; appears when it is complete."""
     out_format: ShotFormat | None = None
     """Format of --out."""
+    confidence: Path | None = None
+    """File for how sure each prediction is (.npy or .csv by its suffix): float32, one row for each shot, one
+    column for each observable. A gap of g nats says that the prediction is wrong with probability
+    1 / (1 + exp(g))."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(DecodeConfig, "decode", arguments)
-    check_inputs(config.shots, config.circuit, config.sweep, config.dem, config.obs, config.weights_input)
+    check_inputs(*config.inputs, config.weights_input)
     console = make_console()
-    source = _source(config)
+    source = config.source()
+    inputs = (*config.inputs, weights_file(config.weights))
     if config.out is not None:
-        check_output_file(config.out, inputs=_inputs(config))
+        check_output_file(config.out, inputs=inputs)
+    if config.confidence is not None:
+        check_gap_file(config.confidence)
+        check_output_file(config.confidence, flag="--confidence", inputs=(*inputs, config.out))
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
-    circuit, dem = _model(config)
-    _require_a_question(dem, config.dem or config.circuit)
+    circuit, dem = config.model()
     compiled = {
         name: config.build(name).compiled(dem) for name in (config.decoder, config.versus) if name is not None
     }
+    if config.confidence is not None:
+        _require_gap(compiled[config.decoder], config.decoder, dem)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
@@ -88,6 +78,7 @@ def run(arguments: list[str]) -> int:
             versus=None if config.versus is None else compiled[config.versus],
             out=config.out,
             out_format=out_format,
+            confidence=config.confidence,
             on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
         )
     for line in _report(counts, config):
@@ -95,70 +86,20 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _inputs(config: DecodeConfig) -> tuple[Path | None, ...]:
-    """Every file that is read."""
-    files = (config.shots, config.circuit, config.sweep, config.dem, config.obs)
-    return (*files, weights_file(config.weights))
-
-
-def _source(config: DecodeConfig) -> ShotSource:
-    return ShotSource(
-        shots=config.shots,
-        format=shot_format(config.shots, config.format, "--format"),
-        measurements=config.measurements,
-        append_observables=config.append_observables,
-        sweep=config.sweep,
-        sweep_format=shot_format(config.sweep, config.sweep_format, "--sweep-format")
-        if config.sweep
-        else "b8",
-        observables=config.obs,
-        observables_format=shot_format(config.obs, config.obs_format, "--obs-format") if config.obs else "01",
-    )
-
-
-def _model(config: DecodeConfig) -> tuple[stim.Circuit | None, stim.DetectorErrorModel]:
-    """The circuit, if one was given, and the detector error model to decode with."""
-    circuit = None if config.circuit is None else parse_stim(config.circuit, stim.Circuit, "circuit")
-    if config.dem is None:
-        if circuit is None:
-            raise ValueError("neither --circuit nor --dem was given; add the circuit that made the shots")
-        return circuit, _circuit_dem(circuit, config.circuit)
-    dem = parse_stim(config.dem, stim.DetectorErrorModel, "detector error model")
-    if circuit is not None and (dem.num_detectors, dem.num_observables) != (
-        circuit.num_detectors,
-        circuit.num_observables,
-    ):
-        raise ValueError(
-            f"{config.dem} has {dem.num_detectors} detectors and {dem.num_observables} observables, "
-            f"{config.circuit} has {circuit.num_detectors} and {circuit.num_observables}; "
-            "give a model of this circuit"
-        )
-    return circuit, dem
-
-
-def _circuit_dem(circuit: stim.Circuit, path: Path | None) -> stim.DetectorErrorModel:
+def _require_gap(compiled: sinter.CompiledDecoder, name: str, dem: stim.DetectorErrorModel) -> None:
     try:
-        return decoder_dem(circuit)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} gives no detector error model: {first_sentence(error)}; mend the circuit, or give a "
-            "model with --dem"
-        ) from error
-
-
-def _require_a_question(dem: stim.DetectorErrorModel, path: Path | None) -> None:
-    for count, name, fix in (
-        (dem.num_detectors, "detectors", "there is nothing to decode from; add DETECTOR instructions to it"),
-        (dem.num_observables, "observables", "there is nothing to predict; add OBSERVABLE_INCLUDE to it"),
-    ):
-        if count == 0:
-            raise ValueError(f"{path} has 0 {name}, so {fix}")
+        require_gap(compiled, num_detectors=dem.num_detectors)
+    except NoGapError as error:
+        raise NoGapError(f"--confidence with --decoder {name}: {error}") from error
 
 
 def _report(counts: DecodeCounts, config: DecodeConfig) -> list[str]:
     lines = [f"{counts.shots:,} shots decoded with {config.decoder}"]
     if config.out is not None:
         lines.append(f"predictions: {config.out}")
+    if config.confidence is not None:
+        lines.append(f"confidence: {config.confidence}")
+        lines.append(f"LER if the gaps are right: {counts.expected_wrong / counts.shots:.4g}")
     if counts.judged == 0:
         return [
             *lines,

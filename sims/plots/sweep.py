@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from sims.plots.figure import legend_below, save_figure
 from sims.plots.style import BASELINE, Look, looks
-from sims.sweeps.labels import CIRCUIT_DETAILS, DECODER_DETAILS, check_metadata, details, differing
+from sims.sweeps.labels import Label, check_metadata, curve_label
 
 LIKELIHOOD_FACTOR = 1000.0
 """Bands hold every rate at most this many times less likely than the best one (sinter's default)."""
@@ -25,8 +25,6 @@ _PANEL_INCHES = (3.3, 3.1)
 _NARROWEST_INCHES = 6.5
 _BESIDE = 1.02
 """Factor between the places of decoders that have one x in common."""
-
-Label = Callable[[sinter.TaskStats], str]
 
 
 def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
@@ -47,7 +45,7 @@ def draw_sweep(stats: Sequence[sinter.TaskStats], out: Path) -> list[Path]:
 def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, panel: str, x_label: str) -> Path:
     bases = sorted({one.json_metadata["basis"] for one in stats})
     columns = sorted({one.json_metadata[panel] for one in stats})
-    label = _label_of(stats)
+    label = curve_label(stats)
     curves = looks(_curves(stats, label))
     width, height = _PANEL_INCHES
     figure = Figure(
@@ -73,14 +71,6 @@ def _draw(stats: Sequence[sinter.TaskStats], path: Path, *, x: str, panel: str, 
     figure.suptitle(f"bands: rates within a likelihood factor of {LIKELIHOOD_FACTOR:g}", fontsize="small")
     legend_below(figure, curves)
     return save_figure(figure, path)
-
-
-def _label_of(stats: Sequence[sinter.TaskStats]) -> Label:
-    """A curve's name: the decoder, and what else tells rows apart. sinter merges what has one name."""
-    as_many_as_d = all(one.json_metadata["rounds"] == one.json_metadata["d"] for one in stats)
-    rounds = () if as_many_as_d else ("rounds",)
-    extra = (*differing(stats, CIRCUIT_DETAILS), *rounds, *differing(stats, DECODER_DETAILS))
-    return lambda one: ", ".join((one.decoder, *details(one.json_metadata, extra)))
 
 
 def _curves(stats: Sequence[sinter.TaskStats], label: Label) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sinter
@@ -16,6 +16,8 @@ _ALWAYS_SHOWN = {"precision": "bfloat16"}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
 _FIRST_DECODERS = ("pymatching", "pymatching-correlated")
+
+Label = Callable[[sinter.TaskStats], str]
 
 _REQUIRED = {
     "d": (int, "a whole number of at least 1"),
@@ -90,6 +92,14 @@ def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[
                 values.setdefault((name, group), set()).add(one.json_metadata.get(name))
     several = {name for (name, _), found in values.items() if len(found) > 1}
     return tuple(name for name in names if name in several or _always_shown(name, stats))
+
+
+def curve_label(stats: Sequence[sinter.TaskStats]) -> Label:
+    """A curve's name over d or p: the decoder, and what else tells rows apart."""
+    as_many_as_d = all(one.json_metadata["rounds"] == one.json_metadata["d"] for one in stats)
+    rounds = () if as_many_as_d else ("rounds",)
+    extra = (*differing(stats, CIRCUIT_DETAILS), *rounds, *differing(stats, DECODER_DETAILS))
+    return lambda one: ", ".join((one.decoder, *details(one.json_metadata, extra)))
 
 
 def _always_shown(name: str, stats: Sequence[sinter.TaskStats]) -> bool:

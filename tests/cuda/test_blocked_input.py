@@ -17,10 +17,12 @@ from cuda.qecpipe import (
     DeviceUnavailableError,
     blocked_input_reference,
     cuda_status,
+    launch_on_cpu,
 )
 from cuda.qecpipe import blocked_input as module
 from cuda.qecpipe.blocked_input import ElementType, kernel_entry
-from cuda.qecpipe.cpu_build import blocked_input_on_cpu, run_kernel
+from predecoder.blocking import NetworkInput
+from qec import BASES
 
 DTYPES = get_args(ElementType)
 relaxed = settings(
@@ -39,6 +41,19 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     shots = draw(st.integers(0, 5))
     packed = rng.integers(0, 256, size=(shots, (n_detectors + 7) // 8), dtype=np.uint8)
     return packed, source, n_detectors
+
+
+def by_kernel(packed, source, *, n_detectors, dtype, grid, block, backwards=False) -> np.ndarray:
+    """The kernel's elements as unsigned integers of their width, (S, T, I, J, 16)."""
+    packed, source = np.ascontiguousarray(packed), np.ascontiguousarray(source)
+    words = {"float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16, "uint8": np.uint8}
+    out = np.empty((len(packed), *source.shape[1:], 16), dtype=words[dtype])
+    addresses = (array.ctypes.data for array in (packed, source, out))
+    sizes = map(np.int64, (*packed.shape, source[0].size, n_detectors))
+    launch_on_cpu(
+        kernel_entry(dtype), grid=grid, block=block, arguments=(*addresses, *sizes), backwards=backwards
+    )
+    return out
 
 
 def as_bits(tensor: torch.Tensor) -> np.ndarray:
@@ -64,22 +79,38 @@ def test_reference_is_the_definition_voxel_by_voxel(case: tuple[np.ndarray, np.n
 
 
 @relaxed
-@given(case=cases(), dtype=st.sampled_from(DTYPES), grid=st.integers(1, 9), block=st.integers(1, 40))
+@given(
+    case=cases(),
+    dtype=st.sampled_from(DTYPES),
+    grid=st.integers(1, 9),
+    block=st.integers(1, 40),
+    backwards=st.booleans(),
+)
 def test_kernel_on_cpu_is_bit_identical_for_any_launch_shape(
-    library: ctypes.CDLL, case: tuple[np.ndarray, np.ndarray, int], dtype: ElementType, grid: int, block: int
+    case: tuple[np.ndarray, np.ndarray, int], dtype: ElementType, grid: int, block: int, backwards: bool
 ) -> None:
     packed, source, n_detectors = case
     expected = blocked_input_reference(packed, source, n_detectors=n_detectors, dtype=dtype)
-    out = blocked_input_on_cpu(
-        library, packed, source, n_detectors=n_detectors, dtype=dtype, grid=grid, block=block
+    out = by_kernel(
+        packed, source, n_detectors=n_detectors, dtype=dtype, grid=grid, block=block, backwards=backwards
     )
     np.testing.assert_array_equal(out, expected.view(out.dtype), strict=True)
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize(("distance", "rounds"), [(3, 1), (4, 2), ((3, 4), 3), (5, 4), (7, 5), (31, 1)])
+def test_layouts_of_patches_as_the_network_takes_them(problem, distance, rounds, basis) -> None:
+    layout = problem(distance, rounds, basis if distance != 31 else "x").layout
+    network_input = NetworkInput(layout)
+    source = np.moveaxis(network_input.source, -1, 0).astype(np.int32)
+    packed = np.random.default_rng(7).integers(0, 256, (9, -(-layout.num_detectors // 8)), dtype=np.uint8)
+    out = by_kernel(packed, source, n_detectors=layout.num_detectors, dtype="float32", grid=5, block=256)
+    np.testing.assert_array_equal(out.view(np.float32), network_input(packed), strict=True)
 
 
 @relaxed
 @given(case=cases(), dtype=st.sampled_from(DTYPES), as_tensor=st.booleans())
 def test_device_path_marshals_its_arguments_for_the_kernel(
-    library: ctypes.CDLL,
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[np.ndarray, np.ndarray, int],
     dtype: ElementType,
@@ -88,33 +119,37 @@ def test_device_path_marshals_its_arguments_for_the_kernel(
     """All of the CUDA path but the driver: torch tensors, cuda.core's own argument packing, the kernel."""
     arg_handler = pytest.importorskip("cuda.core._kernel_arg_handler")
 
-    def launch_on_cpu(source_file, entry, *, device, grid, block, arguments):
+    def launch_by_cuda_core(source_file, entry, *, device, grid, block, arguments):
         assert source_file == "blocked_input.cu"
         holder = arg_handler.ParamHolder(arguments)
-        run_kernel(library, entry, grid=grid, block=block, parameters=holder.ptr)
+        places = ctypes.cast(holder.ptr, ctypes.POINTER(ctypes.c_void_p))
+        packed_up = [
+            type(value)(ctypes.cast(places[k], ctypes.POINTER(ctypes.c_int64)).contents.value)
+            for k, value in enumerate(arguments)
+        ]
+        launch_on_cpu(entry, grid=grid, block=block, arguments=tuple(packed_up))
 
-    monkeypatch.setattr(module, "launch_kernel", launch_on_cpu)
+    monkeypatch.setattr(module, "launch_kernel", launch_by_cuda_core)
     packed, source, n_detectors = case
     blocked = BlockedInput(source, n_detectors, dtype, device="cpu")
     packed.flags.writeable = as_tensor  # a read-only array must not alarm torch
-    by_kernel = blocked._by_kernel(torch.from_numpy(packed) if as_tensor else packed)
+    of_kernel = blocked._by_kernel(torch.from_numpy(packed) if as_tensor else packed)
     by_reference = blocked(packed)
-    assert by_kernel.dtype == by_reference.dtype == getattr(torch, dtype)
-    assert by_kernel.is_contiguous()
+    assert of_kernel.dtype == by_reference.dtype == getattr(torch, dtype)
+    assert of_kernel.is_contiguous()
     assert by_reference.is_contiguous()
-    np.testing.assert_array_equal(as_bits(by_kernel), as_bits(by_reference), strict=True)
+    np.testing.assert_array_equal(as_bits(of_kernel), as_bits(by_reference), strict=True)
 
 
-def test_kernel_writes_only_its_voxels(library: ctypes.CDLL) -> None:
+def test_kernel_writes_only_its_voxels() -> None:
     """Guard bytes around the output survive a grid much larger than the work."""
     shots, voxels, n_detectors = 3, 5, 11
     packed = np.full((shots, 2), 255, dtype=np.uint8)
     source = np.zeros((8, voxels), dtype=np.int32)
     guarded = np.full((shots + 2, voxels, 16), 0xAB, dtype=np.uint8)
     addresses = (packed.ctypes.data, source.ctypes.data, guarded[1].ctypes.data)
-    arguments = [*map(ctypes.c_void_p, addresses), *map(ctypes.c_int64, (shots, 2, voxels, n_detectors))]
-    parameters = (ctypes.c_void_p * 7)(*(ctypes.addressof(a) for a in arguments))
-    run_kernel(library, kernel_entry("uint8"), grid=4, block=64, parameters=ctypes.addressof(parameters))
+    sizes = map(np.int64, (shots, 2, voxels, n_detectors))
+    launch_on_cpu(kernel_entry("uint8"), grid=4, block=64, arguments=(*addresses, *sizes))
     assert (guarded[1:-1] == 1).all()
     assert (guarded[[0, -1]] == 0xAB).all()
 

@@ -10,16 +10,6 @@ from cuda.qecpipe.compile import compile_cubin_text
 ELF_MACHINE_CUDA = 190
 
 
-@pytest.fixture
-def nvrtc() -> None:
-    """Skips where NVRTC is not installed."""
-    bindings = pytest.importorskip("cuda.bindings.nvrtc")
-    try:
-        bindings.nvrtcVersion()
-    except DynamicLibNotFoundError:
-        pytest.skip("NVRTC is not installed (pip install nvidia-cuda-nvrtc)")
-
-
 @pytest.mark.usefixtures("nvrtc")
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
 def test_cubin_is_gpu_code_with_every_entry(arch: str) -> None:

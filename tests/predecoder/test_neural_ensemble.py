@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import predecoder
-from global_decoders import make_decoder
+from global_decoders import decode_with_gap, make_decoder
 from predecoder import CompiledNeuralEnsemble, CompiledNeuralMatching, NeuralEnsembleDecoder, WeightsError
 from qec import DecodingProblem
 
@@ -52,6 +52,10 @@ def test_gaps_are_the_mean_of_their_parts_where_the_first_is_small(model, weight
     assert compiled.gaps(packed)[:, 0] == pytest.approx(expected, abs=1e-4)
     predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     assert np.array_equal(predicted[:, 0], expected < 0)
+    found = decode_with_gap(compiled, packed)
+    assert np.array_equal(found.predictions, predicted)
+    unlimited = np.where(doubtful, expected, _parts(m, packed, weights[0], np.inf)[0])
+    assert found.gap[:, 0] == pytest.approx(np.where(predicted[:, 0], -unlimited, unlimited), abs=1e-4)
     assert "doubtful 1.5, b@" in decoder.policy
 
 

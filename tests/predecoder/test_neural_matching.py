@@ -10,7 +10,8 @@ import torch
 
 import predecoder
 import qec
-from global_decoders import make_decoder
+from global_decoders import decode_with_gap, make_decoder
+from global_decoders.windows import WindowSizes
 from predecoder import CompiledNeuralMatching, CompiledPredecoded, NeuralMatchingDecoder
 from predecoder.correction import MatchingDecision
 
@@ -112,3 +113,49 @@ def test_wrong_widths_and_bad_arguments_are_named(model, weights):
         _decoded(compiled, np.zeros((2, 4), dtype=np.uint8))
     with pytest.raises(ValueError, match="on_mismatch='maybe'"):
         NeuralMatchingDecoder(weights=weights, on_mismatch="maybe")  # pyright: ignore[reportArgumentType]
+
+
+def test_predictions_with_gaps_are_those_without(model, separable_network, weights):
+    """Also of more shots than go through the network at a time, and in windows."""
+    m, network = model(3, 4), separable_network(6)
+    packed = m.circuit.compile_detector_sampler(seed=7).sample(100, bit_packed=True)
+    compiled = CompiledNeuralMatching(
+        m.problem, network, device=torch.device("cpu"), batch_shots=4, gap_scale=0.7
+    )
+    predictions, gap = decode_with_gap(compiled, packed)
+    assert np.array_equal(predictions, _decoded(compiled, packed))
+    log_odds = compiled.gap(packed)
+    np.testing.assert_allclose(gap[:, 0], np.where(predictions[:, 0], -log_odds, log_odds), atol=1e-6)
+    in_windows = NeuralMatchingDecoder(
+        weights=weights, device="cpu", windows=WindowSizes(commit=1, buffer=1, mode="sliding")
+    )
+    windowed = in_windows.compile_decoder_for_dem(dem=m.dem)
+    assert np.array_equal(decode_with_gap(windowed, packed).predictions, _decoded(windowed, packed))
+
+
+def test_of_two_equal_classes_the_prediction_is_that_without_gaps(model, separable_network):
+    """A network that says nothing: all logits are equal, and ties are everywhere."""
+    m, network = model(3, 3), separable_network(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.head.bias.fill_(-2.0)
+    packed = m.circuit.compile_detector_sampler(seed=8).sample(300, bit_packed=True)
+    compiled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"))
+    predictions, gap = decode_with_gap(compiled, packed)
+    assert (gap == 0).sum() > 10
+    assert np.array_equal(predictions, _decoded(compiled, packed))
+
+
+def test_a_pre_decoded_shot_is_as_sure_as_the_decoder_behind(model, weights):
+    m = model(3, 3)
+    packed = m.circuit.compile_detector_sampler(seed=9).sample(60, bit_packed=True)
+    pymatching = make_decoder("pymatching")
+    compiled = predecoder.PredecodedDecoder(pymatching, weights=weights).compile_decoder_for_dem(dem=m.dem)
+    assert isinstance(compiled, CompiledPredecoded)
+    predictions, gap = decode_with_gap(compiled, packed)
+    residual, flips = compiled.decode_to_residual(packed)
+    behind = decode_with_gap(pymatching.compile_decoder_for_dem(dem=m.dem), residual)
+    assert np.array_equal(predictions, behind.predictions ^ flips)
+    np.testing.assert_array_equal(gap, behind.gap)
+    assert np.array_equal(predictions, _decoded(compiled, packed))

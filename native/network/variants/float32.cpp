@@ -12,7 +12,8 @@ namespace {
 using Vector = FloatLanes::Vector;
 
 constexpr int kFloats = FloatLanes::kFloats, kPair = 2 * kFloats;
-constexpr int kWidestProduct = FloatLanes::kRegisters == 32 ? 8 : 5;  // two sums each, two weights and a value
+constexpr int kWidestProduct =
+    FloatLanes::kRegisters == 32 ? 8 : 5;  // two sums each, two weights and a value
 constexpr int kHeadOutputs = (kMoves + kPair - 1) / kPair * kPair;
 
 struct Float {
@@ -24,11 +25,12 @@ struct Float {
     const int groups;    // of kPair channels
 
     explicit Float(const FloatTables& tables)
-        : sizes(tables.sizes), channels((sizes.channels + kPair - 1) / kPair * kPair), groups(channels / kPair),
-          embed_(in_neighbours(tables.embed, sizes.channels, channels)),
+        : sizes(tables.sizes), channels((sizes.channels + kPair - 1) / kPair * kPair),
+          groups(channels / kPair), embed_(in_neighbours(tables.embed, sizes.channels, channels)),
           first_layer_bias_(rows(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
           depthwise_(in_taps(tables.depthwise, sizes.blocks, sizes.channels, channels, kFloats)),
-          position_bias_(rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
+          position_bias_(
+              rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
           pointwise_(int64_t{sizes.blocks} * channels * channels),
           pointwise_bias_(rows(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadOutputs} * channels),
           head_bias_(kHeadOutputs) {
@@ -43,11 +45,14 @@ struct Float {
         return first_layer_bias_ + int64_t{kind} * sizes.patch.cells() * channels;
     }
 
-    const Number* embed(int detector, int near) const { return embed_ + (detector * 9 + near) * 3 * channels; }
+    const Number* embed(int detector, int near) const {
+        return embed_ + (detector * 9 + near) * 3 * channels;
+    }
 
     void add(Number* sum, const Number* numbers, int cells) const {
         for (int c = 0; c < cells * channels; c += kFloats)
-            FloatLanes::store(sum + c, FloatLanes::add(FloatLanes::load(sum + c), FloatLanes::load(numbers + c)));
+            FloatLanes::store(sum + c,
+                              FloatLanes::add(FloatLanes::load(sum + c), FloatLanes::load(numbers + c)));
     }
 
     void relu(Number* numbers, int cells) const {
@@ -57,7 +62,8 @@ struct Float {
     }
 
     void depthwise(int block, int kind, int row, const Rows<Number>& near, Hidden* hidden) const {
-        const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
+        const int64_t cell =
+            (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
         for (int c = 0; c < channels; c += kFloats) {
             const Number* const taps = depthwise_ + (int64_t{block} * channels + c) * kTaps;
             const Number* const bias = position_bias_ + cell * channels + c;
@@ -65,7 +71,8 @@ struct Float {
                 constexpr int kColumns = decltype(width)::value;
                 const int64_t at = int64_t{first} * channels;
                 Vector sum[kColumns];
-                for (int j = 0; j < kColumns; ++j) sum[j] = FloatLanes::load(bias + at + int64_t{j} * channels);
+                for (int j = 0; j < kColumns; ++j)
+                    sum[j] = FloatLanes::load(bias + at + int64_t{j} * channels);
                 add_stencil<kColumns, FloatLanes, kFloats>(sum, near, at + c, first, channels, taps);
                 for (int j = 0; j < kColumns; ++j)
                     FloatLanes::store(hidden + at + int64_t{j} * channels + c, FloatLanes::positive(sum[j]));
@@ -79,11 +86,13 @@ struct Float {
             for (int group = 0; group < groups; ++group) {
                 const int64_t table = int64_t{block} * groups + group, at = int64_t{first} * channels;
                 Vector sum[kCells][2];
-                product<kCells>(sum, pointwise_ + table * kPair * channels, pointwise_bias_ + table * kPair, hidden + at);
+                product<kCells>(sum, pointwise_ + table * kPair * channels, pointwise_bias_ + table * kPair,
+                                hidden + at);
                 for (int n = 0; n < kCells; ++n)
                     for (int half = 0; half < 2; ++half) {
                         const int64_t here = at + int64_t{n} * channels + group * kPair + half * kFloats;
-                        FloatLanes::store(to + here, FloatLanes::add(FloatLanes::load(from + here), sum[n][half]));
+                        FloatLanes::store(to + here,
+                                          FloatLanes::add(FloatLanes::load(from + here), sum[n][half]));
                     }
             }
         });
@@ -94,24 +103,27 @@ struct Float {
             constexpr int kCells = decltype(width)::value;
             for (int o = 0; o < kHeadOutputs; o += kPair) {
                 Vector sum[kCells][2];
-                product<kCells>(sum, head_ + int64_t{o} * channels, head_bias_ + o, numbers + int64_t{first} * channels);
+                product<kCells>(sum, head_ + int64_t{o} * channels, head_bias_ + o,
+                                numbers + int64_t{first} * channels);
                 for (int n = 0; n < kCells; ++n)
                     for (int half = 0; half < 2; ++half) {
                         const int output = o + half * kFloats;
-                        if (output < kMoves) FloatLanes::store(logits + (first + n) * kLogits + output, sum[n][half]);
+                        if (output < kMoves)
+                            FloatLanes::store(logits + (first + n) * kLogits + output, sum[n][half]);
                     }
             }
         });
     }
 
-private:
+  private:
     Buffer<Number> rows(const Number* table, int64_t count) const {
         return in_rows(table, count, sizes.channels, channels);
     }
 
     // kPair outputs of a matrix product, of some cells: bias[o] + the sum over c of weights[c][o] numbers[c].
     template <int kCells>
-    void product(Vector (&sum)[kCells][2], const Number* weights, const Number* bias, const Number* numbers) const {
+    void product(Vector (&sum)[kCells][2], const Number* weights, const Number* bias,
+                 const Number* numbers) const {
         for (int n = 0; n < kCells; ++n)
             for (int half = 0; half < 2; ++half) sum[n][half] = FloatLanes::load(bias + half * kFloats);
         for (int c = 0; c < channels; ++c, weights += kPair) {
@@ -132,7 +144,8 @@ private:
                 to[(o - o % kPair) * channels + c * kPair + o % kPair] = table[o * sizes.channels + c];
     }
 
-    Buffer<Number> embed_, first_layer_bias_, depthwise_, position_bias_, pointwise_, pointwise_bias_, head_, head_bias_;
+    Buffer<Number> embed_, first_layer_bias_, depthwise_, position_bias_, pointwise_, pointwise_bias_, head_,
+        head_bias_;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Vectors of float32, of the instruction set that a file is compiled for.
 //
-// Where it has fused multiply-add, `accumulate` rounds once instead of twice: results of two instruction sets differ
-// by rounding.
+// Where it has fused multiply-add, `accumulate` rounds once instead of twice: results of two instruction sets
+// differ by rounding.
 #pragma once
 
 #include <cstring>

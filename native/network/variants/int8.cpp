@@ -1,7 +1,7 @@
 // The separable network in integers: the same bits whatever the instruction set.
 //
-// The stream of activations has 16 bits; hidden activations, never negative, have 7; weights have 16 bits in the
-// stencils and the head, and 8 in the pointwise convolution (tables.h says what cannot overflow).
+// The stream of activations has 16 bits; hidden activations, never negative, have 7; weights have 16 bits in
+// the stencils and the head, and 8 in the pointwise convolution (tables.h says what cannot overflow).
 #include "network/variants/lanes.h"
 #include "network/variants/layouts.h"
 #include "network/variants/stencil.h"
@@ -16,8 +16,8 @@ using Vector = Lanes::Vector;
 
 constexpr int kShorts = Lanes::kShorts, kWords = kShorts / 2;
 constexpr int kVectorBytes = 2 * kShorts;
-constexpr int kWidestMix = Lanes::kRegisters == 32 ? 8 : 5;    // two sums each, two weights and a value
-constexpr int kWidestOfPairs = 6;                              // four sums each, four weights and a value
+constexpr int kWidestMix = Lanes::kRegisters == 32 ? 8 : 5;  // two sums each, two weights and a value
+constexpr int kWidestOfPairs = 6;                            // four sums each, four weights and a value
 constexpr int kHeadVectors = (kMoves + kWords - 1) / kWords;
 constexpr int kWidestHead = Lanes::kRegisters == 32 ? 8 : 4;
 
@@ -30,15 +30,17 @@ struct Int8 {
     const int groups;    // of kShorts channels
 
     explicit Int8(const QuantizedTables& tables)
-        : sizes(tables.sizes), channels((sizes.channels + kChunk - 1) / kChunk * kChunk), groups(channels / kShorts),
-          embed_(in_neighbours(tables.embed, sizes.channels, channels)),
+        : sizes(tables.sizes), channels((sizes.channels + kChunk - 1) / kChunk * kChunk),
+          groups(channels / kShorts), embed_(in_neighbours(tables.embed, sizes.channels, channels)),
           first_layer_bias_(rows(tables.first_layer_bias, int64_t{sizes.first_layers} * sizes.patch.cells())),
           depthwise_(in_taps(tables.depthwise, sizes.blocks, sizes.channels, channels, kShorts)),
-          position_bias_(rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
+          position_bias_(
+              rows(tables.position_bias, int64_t{sizes.blocks} * sizes.positions * sizes.patch.cells())),
           gain_(rows(tables.gain, sizes.blocks)), pointwise_(int64_t{sizes.blocks} * channels * channels),
           pointwise_gain_(rows(tables.pointwise_gain, sizes.blocks)),
-          pointwise_bias_(rows(tables.pointwise_bias, sizes.blocks)), head_(int64_t{kHeadVectors} * kShorts * channels / 2),
-          head_scale_(kHeadVectors * kWords), head_bias_(kHeadVectors * kWords) {
+          pointwise_bias_(rows(tables.pointwise_bias, sizes.blocks)),
+          head_(int64_t{kHeadVectors} * kShorts * channels / 2), head_scale_(kHeadVectors * kWords),
+          head_bias_(kHeadVectors * kWords) {
         order_pointwise(tables.pointwise);
         order_head(tables);
     }
@@ -47,7 +49,9 @@ struct Int8 {
         return first_layer_bias_ + int64_t{kind} * sizes.patch.cells() * channels;
     }
 
-    const Number* embed(int detector, int near) const { return embed_ + (detector * 9 + near) * 3 * channels; }
+    const Number* embed(int detector, int near) const {
+        return embed_ + (detector * 9 + near) * 3 * channels;
+    }
 
     void add(Number* sum, const Number* numbers, int cells) const {
         for (int c = 0; c < cells * channels; c += kShorts)
@@ -56,11 +60,13 @@ struct Int8 {
 
     void relu(Number* numbers, int cells) const {
         const int64_t size = static_cast<int64_t>(cells) * channels;
-        for (int64_t c = 0; c < size; c += kShorts) Lanes::store(numbers + c, Lanes::positive(Lanes::load(numbers + c)));
+        for (int64_t c = 0; c < size; c += kShorts)
+            Lanes::store(numbers + c, Lanes::positive(Lanes::load(numbers + c)));
     }
 
     void depthwise(int block, int kind, int row, const Rows<Number>& near, Hidden* hidden) const {
-        const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
+        const int64_t cell =
+            (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
         for (int group = 0; group < groups; ++group) {
             const int first_channel = group * kShorts;
             const Number* taps = depthwise_ + (int64_t{block} * groups + group) * kTaps * kShorts;
@@ -75,7 +81,8 @@ struct Int8 {
     }
 
     void pointwise(int block, const Number* from, const Hidden* hidden, Number* to) const {
-        if (Lanes::kRegisters == 32 && groups % 2 == 0) mix_groups<kWidestOfPairs, 2>(block, from, hidden, to);
+        if (Lanes::kRegisters == 32 && groups % 2 == 0)
+            mix_groups<kWidestOfPairs, 2>(block, from, hidden, to);
         else mix_groups<kWidestMix, 1>(block, from, hidden, to);
     }
 
@@ -85,21 +92,22 @@ struct Int8 {
         });
     }
 
-private:
+  private:
     Buffer<Number> rows(const Number* table, int64_t count) const {
         return in_rows(table, count, sizes.channels, channels);
     }
 
     // A 3 x 3 x 3 stencil's hidden activations of some columns; `at` is the first one's place in each row.
     template <int kColumns>
-    void stencil(const Rows<Number>& near, int64_t at, int first, const Number* taps, const Number* bias, Vector gain,
-                 Hidden* hidden) const {
+    void stencil(const Rows<Number>& near, int64_t at, int first, const Number* taps, const Number* bias,
+                 Vector gain, Hidden* hidden) const {
         Vector sum[kColumns];
         for (int j = 0; j < kColumns; ++j) sum[j] = Lanes::zero();
         add_stencil<kColumns, Lanes, kShorts>(sum, near, at, first, channels, taps);
         for (int j = 0; j < kColumns; ++j) {
             const int64_t cell = int64_t{j} * channels;
-            Lanes::put_hidden(hidden + cell, Lanes::scaled(Lanes::add_saturated(sum[j], Lanes::load(bias + cell)), gain));
+            Lanes::put_hidden(hidden + cell,
+                              Lanes::scaled(Lanes::add_saturated(sum[j], Lanes::load(bias + cell)), gain));
         }
     }
 
@@ -131,16 +139,19 @@ private:
                     for (int s = 0; s < kSums; ++s) sum[n][s] = Lanes::zero();
                 add_chunk<kCells, kSums>(sum, weights, hidden + chunk);
                 for (int n = 0; n < kCells; ++n)
-                    for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::add_words(total[n][s], Lanes::widened(sum[n][s]));
+                    for (int s = 0; s < kSums; ++s)
+                        total[n][s] = Lanes::add_words(total[n][s], Lanes::widened(sum[n][s]));
             }
-            // `packed` cuts off what leaves 16 bits at the end; before, it takes more than two chunks to leave them.
+            // `packed` cuts off what leaves 16 bits at the end; before, it takes more than two chunks to
+            // leave them.
             if (chunk == 0 || chunk + kChunk == channels) continue;
             for (int n = 0; n < kCells; ++n)
                 for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::cut_words(total[n][s]);
         }
         for (int g = 0; g < kGroups; ++g) {
             const int64_t first = int64_t{group + g} * kShorts, offset = int64_t{block} * channels + first;
-            const Vector gain = Lanes::load(pointwise_gain_ + offset), bias = Lanes::load(pointwise_bias_ + offset);
+            const Vector gain = Lanes::load(pointwise_gain_ + offset),
+                         bias = Lanes::load(pointwise_bias_ + offset);
             for (int n = 0; n < kCells; ++n) {
                 const Vector sums = Lanes::packed(total[n][2 * g], total[n][2 * g + 1]);
                 const Vector step = Lanes::add_saturated(Lanes::scaled(sums, gain), bias);
@@ -152,7 +163,8 @@ private:
 
     // Adds the products of kChunk inputs of some cells with their weights, which are moved on.
     template <int kCells, int kSums>
-    void add_chunk(Vector (&sum)[kCells][kSums], const int8_t* (&weights)[kSums / 2], const Hidden* hidden) const {
+    void add_chunk(Vector (&sum)[kCells][kSums], const int8_t* (&weights)[kSums / 2],
+                   const Hidden* hidden) const {
 #pragma GCC unroll 8
         for (int k = 0; k < kChunk; k += 4) {
             Vector w[kSums];
@@ -187,7 +199,8 @@ private:
                 Lanes::put_floats(logits + n * kLogits + v * kWords, sum[n][v], head_scale_ + v * kWords);
     }
 
-    // [blocks][o][C] to [blocks][groups][C / 4][2][kWords][4]: four inputs of the outputs in a vector of sums.
+    // [blocks][o][C] to [blocks][groups][C / 4][2][kWords][4]: four inputs of the outputs in a vector of
+    // sums.
     void order_pointwise(const int8_t* table) {
         for (int64_t block = 0; block < sizes.blocks; ++block)
             for (int group = 0; group < groups; ++group)

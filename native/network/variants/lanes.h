@@ -1,9 +1,10 @@
 // Vectors of 16-bit integers, of the instruction set that a file is compiled for.
 //
-// All of them have: scaled(a, b) = (a b + 2^14) / 2^15 rounded down; add_saturated; packed(a, b), two vectors of 32
-// bits to one of 16 by saturation; put_hidden, which stores a vector's numbers, cut to 0 to 127, as bytes; and
-// dot, which adds the products of bytes, unsigned ones times signed ones, four by four to 32 bits (kExact), or
-// two by two to 16, where `widened` adds up the pairs. pairs(a, b): products of 16 bits, two by two to 32.
+// All of them have: scaled(a, b) = (a b + 2^14) / 2^15 rounded down; add_saturated; packed(a, b), two vectors
+// of 32 bits to one of 16 by saturation; put_hidden, which stores a vector's numbers, cut to 0 to 127, as
+// bytes; and dot, which adds the products of bytes, unsigned ones times signed ones, four by four to 32 bits
+// (kExact), or two by two to 16, where `widened` adds up the pairs. pairs(a, b): products of 16 bits, two by
+// two to 32.
 //
 // packed() works within each 128 bits. Outputs of a matrix product are therefore kept in the order that it
 // straightens out: `output_of`. accumulate(sum, a, b): sum + scaled(a, b), which wraps.
@@ -16,8 +17,8 @@
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 
-// Sums are computed where they are written: compilers would add up the products first, as in a tree, for which
-// there are not enough registers.
+// Sums are computed where they are written: compilers would add up the products first, as in a tree, for
+// which there are not enough registers.
 #if defined(__x86_64__)
 template <class Vector>
 inline void keep_order(Vector& sum) {
@@ -50,11 +51,14 @@ struct Lanes {
         std::memcpy(&word, four_bytes, sizeof word);
         return _mm512_set1_epi32(word);
     }
-    static Vector dot(Vector sum, Vector hidden, Vector weights) { return _mm512_dpbusd_epi32(sum, hidden, weights); }
+    static Vector dot(Vector sum, Vector hidden, Vector weights) {
+        return _mm512_dpbusd_epi32(sum, hidden, weights);
+    }
     static Vector widened(Vector sum) { return sum; }
     static Vector pairs(Vector sum, Vector a, Vector b) { return _mm512_dpwssd_epi32(sum, a, b); }
     static Vector cut_words(Vector x) {
-        return _mm512_min_epi32(_mm512_max_epi32(x, _mm512_set1_epi32(INT16_MIN)), _mm512_set1_epi32(INT16_MAX));
+        return _mm512_min_epi32(_mm512_max_epi32(x, _mm512_set1_epi32(INT16_MIN)),
+                                _mm512_set1_epi32(INT16_MAX));
     }
     static void put_floats(float* to, Vector words, const float* scale) {
         _mm512_storeu_ps(to, _mm512_mul_ps(_mm512_cvtepi32_ps(words), _mm512_loadu_ps(scale)));
@@ -95,7 +99,8 @@ struct Lanes {
     static Vector widened(Vector sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
     static Vector pairs(Vector sum, Vector a, Vector b) { return add_words(sum, _mm256_madd_epi16(a, b)); }
     static Vector cut_words(Vector x) {
-        return _mm256_min_epi32(_mm256_max_epi32(x, _mm256_set1_epi32(INT16_MIN)), _mm256_set1_epi32(INT16_MAX));
+        return _mm256_min_epi32(_mm256_max_epi32(x, _mm256_set1_epi32(INT16_MIN)),
+                                _mm256_set1_epi32(INT16_MAX));
     }
     static void put_floats(float* to, Vector words, const float* scale) {
         _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(words), _mm256_loadu_ps(scale)));
@@ -155,7 +160,9 @@ struct Lanes {
         int8_t bytes[2 * kShorts];
     };
 
-    static int16_t cut(int32_t x) { return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x); }
+    static int16_t cut(int32_t x) {
+        return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
+    }
     template <class Function>
     static Vector each(Function function) {
         Vector x;
@@ -175,7 +182,9 @@ struct Lanes {
         return x;
     }
     static void store(void* to, Vector x) { std::memcpy(to, &x, sizeof x); }
-    static Vector zero() { return each([](int) { return 0; }); }
+    static Vector zero() {
+        return each([](int) { return 0; });
+    }
     static Vector scaled(Vector a, Vector b) {
         return each([&](int k) { return (int32_t{a.shorts[k]} * b.shorts[k] + (1 << 14)) >> 15; });
     }
@@ -208,7 +217,8 @@ struct Lanes {
     static Vector dot(Vector sum, Vector hidden, Vector weights) {
         return each_word([&](int k) {
             int32_t total = sum.words[k];
-            for (int byte = 4 * k; byte < 4 * k + 4; ++byte) total += hidden.bytes[byte] * weights.bytes[byte];
+            for (int byte = 4 * k; byte < 4 * k + 4; ++byte)
+                total += hidden.bytes[byte] * weights.bytes[byte];
             return total;
         });
     }

@@ -17,13 +17,15 @@ Buffer<Number> in_rows(const Number* table, int64_t rows, int channels, int padd
     return to;
 }
 
-// [4][27][C] as [4][9][3][padded], the last three taps backwards: what a detection adds to three neighbours in a row.
+// [4][27][C] as [4][9][3][padded], the last three taps backwards: what a detection adds to three neighbours
+// in a row.
 template <class Number>
 Buffer<Number> in_neighbours(const Number* table, int channels, int padded) {
     Buffer<Number> to(int64_t{kDetectors} * kTaps * padded);
     for (int row = 0; row < kDetectors * kTaps / 3; ++row)
         for (int tap = 0; tap < 3; ++tap)
-            std::copy_n(table + (3 * row + tap) * channels, channels, to + int64_t{3 * row + 2 - tap} * padded);
+            std::copy_n(table + (3 * row + tap) * channels, channels,
+                        to + int64_t{3 * row + 2 - tap} * padded);
     return to;
 }
 

@@ -11,8 +11,8 @@ constexpr int kWidestStencil = 9;  // columns: their sums, three weights and a v
 
 // Adds the taps' products to `sum`, of kColumns columns from `first` on.
 //
-// L: vectors with `load` and `accumulate(sum, weights, numbers)`. at: the first column's place in every row, at the
-// vector's first channel. taps: [27] vectors of kLanes numbers.
+// L: vectors with `load` and `accumulate(sum, weights, numbers)`. at: the first column's place in every row,
+// at the vector's first channel. taps: [27] vectors of kLanes numbers.
 template <int kColumns, class L, int kLanes, class Number>
 inline void add_stencil(typename L::Vector (&sum)[kColumns], const Rows<Number>& near, int64_t at, int first,
                         int channels, const Number* taps) {
@@ -30,7 +30,8 @@ inline void add_stencil(typename L::Vector (&sum)[kColumns], const Rows<Number>&
             if (j > 0) sum[j - 1] = L::accumulate(sum[j - 1], after, value);
         }
         if (right)
-            sum[kColumns - 1] = L::accumulate(sum[kColumns - 1], after, L::load(x + int64_t{kColumns} * channels));
+            sum[kColumns - 1] =
+                L::accumulate(sum[kColumns - 1], after, L::load(x + int64_t{kColumns} * channels));
     }
 }
 

@@ -4,17 +4,18 @@
 #include <type_traits>
 #include <utility>
 
-
 namespace qecpipe::network::QECPIPE_VARIANT {
 
-// Calls visit(first, std::integral_constant<int, width>) for tiles of `count` neighbours that are alike in width, none
-// wider than kWidest.
+// Calls visit(first, std::integral_constant<int, width>) for tiles of `count` neighbours that are alike in
+// width, none wider than kWidest.
 template <int kWidest, class Visitor>
 inline void for_each_tile(int count, Visitor visit) {
     const int tiles = (count + kWidest - 1) / kWidest, width = count / tiles, wider = count % tiles;
     int first = 0;
     const auto go = [&]<int... kWidths>(int tile_width, std::integer_sequence<int, kWidths...>) {
-        (void)((kWidths + 1 == tile_width && (visit(first, std::integral_constant<int, kWidths + 1>()), true)) || ...);
+        (void)((kWidths + 1 == tile_width &&
+                (visit(first, std::integral_constant<int, kWidths + 1>()), true)) ||
+               ...);
     };
     for (int tile = 0; tile < tiles; ++tile) {
         const int here = width + (tile < wider);

@@ -38,24 +38,25 @@ class SeparableWave final : public Wave {
 
     const A& net_;
     const Patch patch_;
-    const int blocks_, kept_;           // layers of detections
-    const int64_t row_, layer_;         // Numbers
-    Buffer<Number> streams_;            // [blocks][3][I][J][C]: before each block, of three layers
-    Buffer<Number> last_;               // [I][J][C]
-    Buffer<Hidden> hidden_;             // [I][J][C]
-    Buffer<float> logits_;              // [I][J][kLogits]
-    Buffer<Event> events_;              // [kept][I][4 J]
-    Buffer<int32_t> counts_;            // [kept][I]
+    const int blocks_, kept_;    // layers of detections
+    const int64_t row_, layer_;  // Numbers
+    Buffer<Number> streams_;     // [blocks][3][I][J][C]: before each block, of three layers
+    Buffer<Number> last_;        // [I][J][C]
+    Buffer<Hidden> hidden_;      // [I][J][C]
+    Buffer<float> logits_;       // [I][J][kLogits]
+    Buffer<Event> events_;       // [kept][I][4 J]
+    Buffer<int32_t> counts_;     // [kept][I]
     int64_t layers_put_ = 0;
 
     Number* stream(int block, int64_t layer) const { return streams_ + (3 * block + layer % 3) * layer_; }
 
-public:
+  public:
     SeparableWave(const A& net, int held)
         : net_(net), patch_(net.sizes.patch), blocks_(net.sizes.blocks), kept_(3 + held),
           row_(static_cast<int64_t>(patch_.columns) * net.channels), layer_(patch_.rows * row_),
-          streams_(3 * blocks_ * layer_), last_(layer_), hidden_(layer_), logits_(int64_t{kLogits} * patch_.cells()),
-          events_(int64_t{kept_} * patch_.cells() * kDetectors), counts_(int64_t{kept_} * patch_.rows) {}
+          streams_(3 * blocks_ * layer_), last_(layer_), hidden_(layer_),
+          logits_(int64_t{kLogits} * patch_.cells()), events_(int64_t{kept_} * patch_.cells() * kDetectors),
+          counts_(int64_t{kept_} * patch_.rows) {}
 
     void start() override { layers_put_ = 0; }
 
@@ -86,7 +87,7 @@ public:
         return logits_ + 0;
     }
 
-private:
+  private:
     // The first convolution.
     void embed(int64_t layer, int64_t layers, int kind) {
         Number* const to = stream(0, layer);
@@ -95,7 +96,8 @@ private:
             for (int near = 0; near < 9; ++near) {
                 const int64_t from_layer = layer + near / 3 - 1;
                 const int from_row = i + near % 3 - 1;
-                if (from_layer < 0 || from_layer >= layers || from_row < 0 || from_row >= patch_.rows) continue;
+                if (from_layer < 0 || from_layer >= layers || from_row < 0 || from_row >= patch_.rows)
+                    continue;
                 add_events(from_layer, from_row, near, to + i * row_);
             }
         net_.relu(to, patch_.cells());
@@ -106,8 +108,10 @@ private:
         const int64_t at = layer % kept_ * patch_.rows + row;
         const Event* event = events_ + at * kDetectors * patch_.columns;
         for (const Event* const end = event + counts_[at]; event < end; ++event) {
-            const int first = std::max(event->column - 1, 0), last = std::min(event->column + 1, patch_.columns - 1);
-            const Number* const numbers = net_.embed(event->detector, near) + (first - event->column + 1) * net_.channels;
+            const int first = std::max(event->column - 1, 0),
+                      last = std::min(event->column + 1, patch_.columns - 1);
+            const Number* const numbers =
+                net_.embed(event->detector, near) + (first - event->column + 1) * net_.channels;
             net_.add(to + static_cast<int64_t>(first) * net_.channels, numbers, last - first + 1);
         }
     }
@@ -122,11 +126,13 @@ private:
             Rows<Number> near{{}, patch_.columns};
             for (int k = 0; k < 9; ++k) {
                 const int from = i + k % 3 - 1;
-                near.start[k] = around[k / 3] && from >= 0 && from < patch_.rows ? around[k / 3] + from * row_ : nullptr;
+                near.start[k] =
+                    around[k / 3] && from >= 0 && from < patch_.rows ? around[k / 3] + from * row_ : nullptr;
             }
             net_.depthwise(block, kind, i, near, hidden_ + i * row_);
         }
-        net_.pointwise(block, around[1], hidden_ + 0, block + 1 < blocks_ ? stream(block + 1, layer) : last_ + 0);
+        net_.pointwise(block, around[1], hidden_ + 0,
+                       block + 1 < blocks_ ? stream(block + 1, layer) : last_ + 0);
     }
 };
 
@@ -135,7 +141,7 @@ template <class A>
 class SeparableNetwork final : public Network {
     const A arithmetic_;
 
-public:
+  public:
     template <class Tables>
     explicit SeparableNetwork(const Tables& tables)
         : Network(tables.sizes, cpu::Variant::QECPIPE_VARIANT), arithmetic_(tables) {}

@@ -131,7 +131,7 @@ def test_a_wheel_has_the_packages_their_data_and_no_cuda_init(backend, in_root, 
     names = set(zipfile.ZipFile(tmp_path / name).namelist())
     tops = {file.split("/")[0] for file in names if ".dist-info/" not in file}
     assert tops == {*PACKAGES, "qecpipe.py"}
-    kernels = {f"cuda/qecpipe/kernels/{kernel}" for kernel in ("blocked_input.cu", "portable.h")}
+    kernels = {f"cuda/qecpipe/kernels/{kernel}" for kernel in ("correct.cu", "portable.h")}
     assert kernels <= names
     assert "cuda/qecpipe/__init__.py" in names
     assert "cuda/__init__.py" not in names

@@ -10,6 +10,7 @@ import pymatching
 import pytest
 import stim
 
+from global_decoders import decode_with_gap, make_decoder
 from qec import normal_form
 from qec.shots import ShotFormat
 
@@ -247,3 +248,49 @@ def test_bad_input_is_one_line_and_leaves_no_file(
         assert err.count("\n") == 1
         assert named in err
     assert not list(run_folder.glob("*out*"))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv"])
+def test_confidence_is_a_gap_for_every_shot_and_observable(
+    suffix: str, run_folder: Path, circuit: stim.Circuit, run_cli: RunCli
+) -> None:
+    common = ("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8")
+    gaps, out = run_folder / f"gaps.{suffix}", run_folder / "predictions.01"
+    code, text, err = run_cli(*common, "--obs", run_folder / "obs.01", "--confidence", gaps, "--out", out)
+    assert (code, err) == (0, "")
+    found = np.load(gaps) if suffix == "npy" else np.loadtxt(gaps, delimiter=",", skiprows=1, ndmin=2)
+    assert found.shape == (5000, 1)
+    shots = stim.read_shot_data_file(
+        path=run_folder / "shots.b8", format="b8", num_detectors=circuit.num_detectors, bit_packed=True
+    )
+    decoder = make_decoder("pymatching").compile_decoder_for_dem(
+        dem=circuit.detector_error_model(decompose_errors=True)
+    )
+    predictions, gap = decode_with_gap(decoder, shots)
+    np.testing.assert_array_equal(found.astype(np.float32), gap)
+    written = stim.read_shot_data_file(path=out, format="01", num_observables=1)
+    np.testing.assert_array_equal(written[:, 0], predictions[:, 0])
+    expected = float((1 / (1 + np.exp(gap.astype(float)))).mean())
+    assert f"confidence: {gaps}\nLER if the gaps are right: {expected:.4g}" in text
+    observed = stim.read_shot_data_file(path=run_folder / "obs.01", format="01", num_observables=1)
+    assert expected == pytest.approx((written != observed).mean(), rel=0.35)
+
+
+def test_confidence_that_cannot_be_given_is_refused(run_folder: Path, run_cli: RunCli) -> None:
+    common = ("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8")
+    code, _, err = run_cli(*common, "--confidence", run_folder / "gaps.txt")
+    assert code == 2
+    assert "is not .npy or .csv; give one of them" in err
+    code, _, err = run_cli(*common, "--decoder", "relay-bp", "--confidence", run_folder / "g.npy")
+    assert code == 2
+    assert re.search(r"--confidence with --decoder relay-bp: \w+ does not say how sure it is; decoders", err)
+    assert not (run_folder / "g.npy").exists()
+    code, _, err = run_cli(
+        *common, "--out", run_folder / "p.npy", *("--out-format", "01"), "--confidence", run_folder / "p.npy"
+    )
+    assert code == 2
+    assert "would be lost" in err
+    (run_folder / "cut.b8").write_bytes((run_folder / "shots.b8").read_bytes()[:-1])
+    code, _, err = run_cli(*common[:-1], run_folder / "cut.b8", "--confidence", run_folder / "g.npy")
+    assert code == 2
+    assert not (run_folder / "g.npy").exists()

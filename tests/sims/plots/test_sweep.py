@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from sims.plots.figure import legend_below
 from sims.plots.style import looks
-from sims.plots.sweep import _curves, _label_of, draw_sweep
+from sims.plots.sweep import _curves, draw_sweep
+from sims.sweeps.labels import curve_label
 
 from ..conftest import RunCli
 
@@ -69,7 +70,7 @@ def test_discarded_shots_are_in_no_plotted_rate(monkeypatch: pytest.MonkeyPatch,
 def test_noise_models_of_one_prefix_are_two_curves() -> None:
     """sinter merges what has one label, so labels must hold the whole name."""
     shown = [_stats(d=3, p=0.01, errors=9, noise=f"file:device_{k}.toml#0123abcd") for k in "ab"]
-    label = _label_of(shown)
+    label = curve_label(shown)
     assert [label(one) for one in shown] == [
         "pymatching, noise file:device_a.toml#0123abcd",
         "pymatching, noise file:device_b.toml#0123abcd",
@@ -81,7 +82,7 @@ def test_legend_has_pymatching_first_and_then_the_curves_from_the_top() -> None:
         _stats(d=3, p=0.01, errors=errors, decoder=name)
         for name, errors in (("better", 10), ("worse", 90), ("pymatching", 50), ("middle", 40))
     ]
-    order = [name for name, _ in _curves(stats, _label_of(stats))]
+    order = [name for name, _ in _curves(stats, curve_label(stats))]
     assert order == ["pymatching", "worse", "middle", "better"]
 
 
