@@ -106,6 +106,10 @@ def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None
         )
     model = _parsed(text, options.kind, limits)
     rounds = options.rounds or _layers_in(model) - 1
+    if rounds < 1:
+        raise ValueError(
+            f"the model has {rounds + 1} layers of detectors; a shot needs two, a round's and its final row's"
+        )
     decoder = StreamDecoder(
         model,
         commit=options.commit,
@@ -212,9 +216,15 @@ def _parsed(text: str, kind: str, limits: BuildLimits) -> Parsed:
 
 def _of_size(model: Program, limits: BuildLimits) -> Program:
     detectors = shortened(model).num_detectors
+    if not detectors:
+        raise ValueError("the model has no detectors")
     if detectors > limits.detectors:
         raise ValueError(
             f"the model has {detectors} detectors that do not repeat; the limit is {limits.detectors}"
+        )
+    if model.num_observables > limits.observables:
+        raise ValueError(
+            f"the model has {model.num_observables} observables; the limit is {limits.observables}"
         )
     return model
 

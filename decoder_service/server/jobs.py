@@ -138,8 +138,15 @@ class Jobs:
     def store(
         self, session: str, part: UploadPayload, text: bytes, answer: Callable[[str | Exception], None]
     ) -> None:
-        """Has a text stored; the answer is its digest."""
-        self._for(session, lambda: self.load(lambda: self._models.put(text, digest=part.digest)), answer)
+        """Has a text stored, which `uploads` gave; the answer is its digest."""
+
+        async def stored() -> str:
+            try:
+                return await self.load(lambda: self._models.put(text, digest=part.digest))
+            finally:
+                self.uploads.stored(text)
+
+        self._for(session, stored, answer)
 
     def event(self, event: str, **fields: str | int | float) -> None:
         """Writes a line to the server's log."""

@@ -228,19 +228,23 @@ class OpenStreams:
 
     def _opened(self, number: int, options: Open, made: ServedDecoder | Exception) -> None:
         self._opening.discard(number)
-        if isinstance(made, Exception):
-            unknown = isinstance(made, UnknownModelError)
-            code = ErrorCode.UNKNOWN_MODEL if unknown else ErrorCode.BAD_MODEL
-            self._send(error_frame(number, code, "stream", str(made)))
-            return
+        stream: ServerStream | Exception
+        code = ErrorCode.UNKNOWN_MODEL if isinstance(made, UnknownModelError) else ErrorCode.BAD_MODEL
         try:
-            stream = ServerStream.begun(self._session, number, options, made, self._plane, self._jobs.config)
-        except OSError as failure:
-            self._send(error_frame(number, ErrorCode.JOURNAL_FAILED, "stream", str(failure)))
+            stream = made if isinstance(made, Exception) else self._begun(number, options, made)
+        except ValueError as error:
+            stream = error
+        except OSError as error:
+            stream, code = error, ErrorCode.JOURNAL_FAILED
+        if isinstance(stream, Exception):
+            self._send(error_frame(number, code, "stream", str(stream)))
             return
         self._adopt(stream, Position(0, 0, 0))
         self._send(stream.opened())
         self._plane.announce(number)
+
+    def _begun(self, number: int, options: Open, decoder: ServedDecoder) -> ServerStream:
+        return ServerStream.begun(self._session, number, options, decoder, self._plane, self._jobs.config)
 
     def _reloaded(self, stream: ServerStream, made: StreamModel | Exception) -> None:
         """The new model takes over at the next window boundary, or the old one goes on as before."""

@@ -6,13 +6,17 @@ import dataclasses
 import time
 
 from _qecpipe import PythonDecoder, Session, StreamRowDecoder
-from decoder_service.protocol import Frame, FrameType, Open, Reload
+from decoder_service.protocol import Frame, FrameType, Open, Reload, packed_bytes
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.metrics import StreamStatus, WorkerMetrics
 from decoder_service.store import Journal, Position, RestoredStream, StreamHead
 from decoder_service.streaming import StreamModel
 
+WINDOW_BYTES = 1 << 24
+"""Rows in flight, at most; as many again are kept to compare others with, several times."""
+COUNT_BYTES = 2
+"""Of a block, before its rows."""
 SAMPLED_ROWS = 100
 """Rounds that densities are counted of, in every report."""
 
@@ -56,8 +60,18 @@ class ServerStream:
         plane: Session,
         config: WorkerConfig,
     ) -> ServerStream:
-        """A stream that is opened. Raises OSError if its journal cannot be made."""
-        head = StreamHead(number, options, config.window, round(config.gap_deadline * 1e9))
+        """A stream that is opened.
+
+        Raises:
+            ValueError: its rows fit into no frame.
+            OSError: its journal cannot be made.
+        """
+        shape = decoder.shape
+        row = packed_bytes(max(shape.final_bits, *(bits for _, bits in shape.layers)))
+        if row > config.limits.round_bytes - COUNT_BYTES:
+            raise ValueError(f"a round has {row} bytes, and a frame at most {config.limits.round_bytes}")
+        window = min(config.window, max(1, WINDOW_BYTES // max(1, row)))
+        head = StreamHead(number, options, window, round(config.gap_deadline * 1e9))
         life = Journal.next_life(config.folder, session, number)
         records = head.records(decoder, Position(0, 0, 0))
         return cls(head, decoder, Journal(config.folder, life, records, keep=not config.prune), plane)

@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 from decoder_service.server.metrics import COUNTERS, STAGES, WorkerStatus
 
 HOST = "127.0.0.1"
+AT_ONCE = 32
+"""Connections that are answered."""
 TIMEOUT = 5.0
 """Seconds for a request to arrive and its answer to leave."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
@@ -65,9 +67,23 @@ class Observed(Protocol):
 
 
 async def start_http(front_end: Observed, port: int) -> asyncio.Server:
-    """Serves the pages of a front end on this loopback port; 0 for any free one."""
+    """Serves the pages of a front end on this loopback port; 0 for any free one.
+
+    Connections past `AT_ONCE` are closed at once: every user of this machine can make them.
+    """
+    open_now = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            if open_now <= AT_ONCE:
+                await respond(reader, writer)
+        finally:
+            open_now -= 1
+            writer.close()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(
             OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
         ):
@@ -75,7 +91,6 @@ async def start_http(front_end: Observed, port: int) -> asyncio.Server:
                 request = await reader.readuntil(b"\r\n\r\n")
                 writer.write(_respond(front_end, request))
                 await writer.drain()
-        writer.close()
 
     return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
 
