@@ -178,7 +178,7 @@ def _script(folder: Path, name: str) -> str:
             '    set -- "$@" "$argument"',
             "done",
         ]
-        run += _target()
+        run += _target() + " -g0"  # unless it is told so, it writes debug information: 20 MB
     lines.append(f'{run} "$@"')
     script.write_text("\n".join(lines) + "\n", encoding="utf-8")
     script.chmod(0o755)

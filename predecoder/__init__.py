@@ -1,8 +1,8 @@
 """A CNN that removes local errors before a global decoder sees the syndrome, or weighs a matching of its own.
 
 Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatchingDecoder` is
-`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`. Streams: `StreamPredecoder`. Weights:
-`load_bundle` gives a network and its `Policies`.
+`neural-matching`, `NeuralEnsembleDecoder` is `neural-ensemble`; where and how their networks run is in
+`EngineOptions`. Streams: `StreamPredecoder`. Weights: `load_bundle` gives a network and its `Policies`.
 
 Torch is imported where a network is built or run, not by importing this package.
 """
@@ -19,6 +19,7 @@ from predecoder.correction import (
     stream_policy,
 )
 from predecoder.decoder import CompiledPredecoded, PredecodedDecoder
+from predecoder.inference import EngineOptions
 from predecoder.neural_ensemble import CompiledNeuralEnsemble, NeuralEnsembleDecoder
 from predecoder.neural_matching import CompiledNeuralMatching, NeuralMatchingDecoder
 from predecoder.weights import (
@@ -38,6 +39,7 @@ __all__ = [
     "CompiledNeuralEnsemble",
     "CompiledNeuralMatching",
     "CompiledPredecoded",
+    "EngineOptions",
     "LayoutMismatchWarning",
     "NeuralEnsembleDecoder",
     "NeuralMatchingDecoder",

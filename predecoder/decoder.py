@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import sinter
@@ -13,14 +13,12 @@ from predecoder.applicability import OnMismatch
 from predecoder.correction.decision import Decision, automatic_policy, make_decision
 from predecoder.correction.policies import PolicyName
 from predecoder.correction.residual_network import ResidualNetwork
-from predecoder.inference import Precision, PrecisionChoice
+from predecoder.inference import EngineOptions, Precision, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.weights import Bundle
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    import torch
-
     from predecoder.network import Network
 
 __all__ = ["CompiledPredecoded", "PredecodedDecoder"]
@@ -48,7 +46,8 @@ class PredecodedDecoder(NetworkDecoder):
             policy: 'threshold' commits clusters of moves that the network is sure of; 'abstain' explains a
                 shot whole, or leaves it whole; 'complete' commits clusters that explain every detection
                 they touch; 'auto' picks by the global decoder (`predecoder.correction`).
-            weights, device, precision, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
+            weights, on_mismatch: see `NetworkDecoder`.
+            device, precision, batch_shots, threads: see `EngineOptions`.
 
         Raises:
             WeightsError, ValueError: see `NetworkDecoder`.
@@ -59,24 +58,21 @@ class PredecodedDecoder(NetworkDecoder):
         super().__init__(
             without_network=global_decoder,
             weights=weights,
-            device=device,
-            precision=precision,
             on_mismatch=on_mismatch,
-            batch_shots=batch_shots,
-            threads=threads,
+            options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
         self.policy: PolicyName = automatic_policy(global_decoder) if policy == "auto" else policy
         self.global_decoder = global_decoder
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
     ) -> CompiledPredecoded:
         return CompiledPredecoded(
             problem,
             bundle.removal_network,
             compile_normal_form(self.global_decoder, problem.normal),
             decision=make_decision(bundle.policies, self.policy, problem),
-            **options,
+            options=options,
         )
 
 
@@ -94,11 +90,7 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         global_decoder: sinter.CompiledDecoder,
         *,
         decision: Decision,
-        device: torch.device,
-        precision: PrecisionChoice = "auto",
-        batch_shots: int | None = None,
-        threads: int | None = None,
-        native: bool = True,
+        options: EngineOptions,
     ) -> None:
         """Prepare the engine.
 
@@ -107,23 +99,11 @@ class CompiledPredecoded(sinter.CompiledDecoder):
             network: proposes moves.
             global_decoder: decodes what they leave.
             decision: commits moves; see `make_decision`.
-            device: where the network runs.
-            precision: what it computes in; see `choose_precision`.
-            batch_shots: shots that go through the network at a time; None for what fits the cache.
-            threads: of large batches; None for as many as torch has.
-            native: False leaves all that is in C++ alone, and so has in float32 the logits that streams have.
+            options: where the network runs, and how.
         """
         self.layout = problem.layout
         self.global_decoder = global_decoder
-        self._residual = ResidualNetwork(
-            problem,
-            network,
-            device=device,
-            precision=precision,
-            batch_shots=batch_shots,
-            threads=threads,
-            native=native,
-        )
+        self._residual = ResidualNetwork(problem, network, options)
         self._decision = decision
 
     @property

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import sinter
 
 from global_decoders import NormalFormDecoder, compile_normal_form
 from predecoder.applicability import OnMismatch, applicable_problem
-from predecoder.inference import Precision, PrecisionChoice, choose_precision
+from predecoder.inference import EngineOptions, Precision, choose_precision
 from predecoder.weights import Bundle, WeightsError, is_quantized, load_bundle, resolve_weights
 from qec import DecodingProblem, NormalForm
 
@@ -29,43 +30,33 @@ class NetworkDecoder(NormalFormDecoder):
         *,
         without_network: sinter.Decoder,
         weights: str | Path,
-        device: str,
-        precision: PrecisionChoice,
         on_mismatch: OnMismatch,
-        batch_shots: int | None,
-        threads: int | None,
+        options: EngineOptions,
     ) -> None:
         """Find and hash the weights.
 
         Args:
             without_network: decodes DEMs that the network cannot be used on.
             weights: shipped name or path of a .safetensors file.
-            device: 'auto', 'cpu' or 'cuda'.
-            precision: 'float32', 'bfloat16', 'int8', or 'auto' for the weights' own; a part of what results
-                depend on, as are the weights and the device.
             on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
-            batch_shots: shots that go through the network at a time; None for what fits the cache.
-            threads: of large batches, in torch or in C++; None for as many as torch has. Small ones have one.
+            options: where the network runs, and how. The precision, by default the weights' own, is a part of
+                what results depend on, as are the weights and the device.
 
         Raises:
             WeightsError: the weights do not exist, or are no weights.
-            ValueError: an unknown name, a number below 1, or a precision that weights or device do not have.
+            ValueError: an unknown name, or a precision that weights or device do not have.
         """
         if on_mismatch not in get_args(OnMismatch):
             raise ValueError(f"on_mismatch={on_mismatch!r} is unknown; use 'warn' or 'fail'")
-        if batch_shots is not None and batch_shots < 1:
-            raise ValueError(f"batch_shots={batch_shots} is less than 1")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads={threads} is less than 1; leave it out for as many as torch has")
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device = _device_type(device)
+        self.device = options.torch_device.type
         self.precision: Precision = choose_precision(
-            precision, quantized=is_quantized(file), device_type=self.device
+            options.precision, quantized=is_quantized(file), device_type=self.device
         )
         self.on_mismatch: OnMismatch = on_mismatch
-        self.batch_shots, self.threads = batch_shots, threads
+        self._options = dataclasses.replace(options, device=self.device, precision=self.precision)
         self._without_network = without_network
 
     def compile_normal_form(self, normal: NormalForm) -> sinter.CompiledDecoder:
@@ -87,23 +78,13 @@ class NetworkDecoder(NormalFormDecoder):
         )
         if problem is None:
             return compile_normal_form(self._without_network, normal)
-        return self._compiled(problem, bundle, self._engine_options())
+        return self._compiled(problem, bundle, self._options)
 
     @abstractmethod
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
     ) -> sinter.CompiledDecoder:
-        """The decoder of a problem that the network fits; `options` are those of `ResidualNetwork`."""
-
-    def _engine_options(self) -> dict[str, Any]:
-        import torch
-
-        return {
-            "device": torch.device(self.device),
-            "precision": self.precision,
-            "batch_shots": self.batch_shots,
-            "threads": self.threads,
-        }
+        """The decoder of a problem that the network fits."""
 
     def _bundle(self) -> Bundle:
         found = resolve_weights(self.weights_path).sha256
@@ -113,12 +94,6 @@ class NetworkDecoder(NormalFormDecoder):
                 "while in use; start again"
             )
         return load_bundle(self.weights_path)
-
-
-def _device_type(name: str) -> str:
-    from predecoder.inference import select_device
-
-    return select_device(name).type
 
 
 def checked_shots(packed: np.ndarray, num_detectors: int) -> np.ndarray:

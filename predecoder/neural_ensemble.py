@@ -10,6 +10,7 @@ Shape legend: B shots, O observables.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import sinter
 
 from global_decoders import WithGap, compile_normal_form, make_decoder, relative_gap
 from predecoder.applicability import OnMismatch
-from predecoder.inference import PrecisionChoice
+from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.neural_matching import CompiledNeuralMatching
 from predecoder.weights import Bundle, WeightsError, load_bundle, resolve_weights
@@ -51,7 +52,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         batch_shots: int | None = None,
         threads: int | None = None,
     ) -> None:
-        """Find and hash the weights; for the other arguments see `NetworkDecoder`.
+        """Find and hash the weights; for the other arguments see `NetworkDecoder` and `EngineOptions`.
 
         Args:
             weights: of the network that sees all shots.
@@ -68,11 +69,8 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
-            device=device,
-            precision=precision,
             on_mismatch=on_mismatch,
-            batch_shots=batch_shots,
-            threads=threads,
+            options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
         self.doubtful, self.vote = doubtful, vote
         self.opinions = tuple(resolve_weights(opinion) for opinion in opinions)
@@ -84,11 +82,11 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         return f"doubtful {self.doubtful:g}{names}, vote {self.vote:g}"
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
     ) -> CompiledNeuralEnsemble:
         backwards = DecodingProblem.from_normal_form(problem.normal, backwards=True)
         first, *others = (
-            CompiledNeuralMatching(seen, network, **{**options, "precision": precision})
+            CompiledNeuralMatching(seen, network, dataclasses.replace(options, precision=precision))
             for network, precision in self._networks(bundle)
             for seen in (problem, backwards)
         )

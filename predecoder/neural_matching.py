@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sinter
@@ -16,14 +16,12 @@ from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.move_windows import move_windows
 from predecoder.correction.residual_network import ResidualNetwork
-from predecoder.inference import Precision, PrecisionChoice
+from predecoder.inference import EngineOptions, Precision, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.weights import Bundle
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    import torch
-
     from predecoder.network import Network
 
 __all__ = ["CompiledNeuralMatching", "NeuralMatchingDecoder"]
@@ -50,7 +48,8 @@ class NeuralMatchingDecoder(NetworkDecoder):
         """Find and hash the weights.
 
         Args:
-            weights, device, precision, on_mismatch, batch_shots, threads: see `NetworkDecoder`.
+            weights, on_mismatch: see `NetworkDecoder`.
+            device, precision, batch_shots, threads: see `EngineOptions`.
             windows: how they are arranged, on the network's logits of the whole shot; None for one matching.
 
         Raises:
@@ -59,21 +58,16 @@ class NeuralMatchingDecoder(NetworkDecoder):
         super().__init__(
             without_network=make_decoder("pymatching") if windows is None else _in_windows(windows),
             weights=weights,
-            device=device,
-            precision=precision,
             on_mismatch=on_mismatch,
-            batch_shots=batch_shots,
-            threads=threads,
+            options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
         self.windows = windows
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: dict[str, Any]
+        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
     ) -> CompiledNeuralMatching:
         scale = bundle.policies.gap_scale
-        return CompiledNeuralMatching(
-            problem, bundle.network, windows=self.windows, gap_scale=scale, **options
-        )
+        return CompiledNeuralMatching(problem, bundle.network, options, windows=self.windows, gap_scale=scale)
 
 
 class CompiledNeuralMatching(sinter.CompiledDecoder):
@@ -86,12 +80,8 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         self,
         problem: DecodingProblem,
         network: Network,
+        options: EngineOptions,
         *,
-        device: torch.device,
-        precision: PrecisionChoice = "auto",
-        batch_shots: int | None = None,
-        threads: int | None = None,
-        native: bool = True,
         gap_scale: float = 1.0,
         windows: WindowSizes | None = None,
     ) -> None:
@@ -100,11 +90,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         Args:
             problem: of the DEM.
             network: weighs moves.
-            device: where it runs.
-            precision: what it computes in; see `choose_precision`.
-            batch_shots: shots that go through the network at a time; None for what fits the cache.
-            threads: of large batches; None for as many as torch has.
-            native: False leaves the engines in C++ alone; matchings always are in C++.
+            options: where it runs, and how.
             gap_scale: see `Policies`.
             windows: how they are arranged; None for one matching.
 
@@ -112,15 +98,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             ValueError: windows that cannot decode this DEM.
         """
         self.layout, self._gap_scale = problem.layout, gap_scale
-        self._residual = ResidualNetwork(
-            problem,
-            network,
-            device=device,
-            precision=precision,
-            batch_shots=batch_shots,
-            threads=threads,
-            native=native,
-        )
+        self._residual = ResidualNetwork(problem, network, options)
         self._decision, self._moves = MatchingDecision(problem), problem.moves
         self._windows = None if windows is None else move_windows(problem, windows)
         self._of_classes: dict[int, LogitMatcher] = {}

@@ -4,16 +4,16 @@
 #
 #   scripts/build_native.sh                                  -O3, as it is installed
 #   scripts/build_native.sh --debug                          -O1 -g and assertions: fast to compile
-#   scripts/build_native.sh --sanitize address,undefined     for scripts/test_sanitizers.sh, which says how to run it
+#   scripts/build_native.sh --sanitize address,undefined     for scripts/test_sanitizers.sh: -O1 -g1
 #   scripts/build_native.sh --place FOLDER                   elsewhere than in place
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-type=Release sanitize='' place=$PWD
+type=Release sanitize='' place=$PWD debug='-O1 -g'
 while [ $# -gt 0 ]; do
     case $1 in
         --debug) type=Debug ;;
-        --sanitize) sanitize=${2:?which sanitizers?} type=Debug; shift ;;
+        --sanitize) sanitize=${2:?which sanitizers?} type=Debug debug='-O1 -g1'; shift ;;  # lines, no variables
         --place) place=$(realpath -m "${2:?which folder?}"); shift ;;
         *) echo "unknown option: $1" >&2; exit 2 ;;
     esac
@@ -32,7 +32,7 @@ launcher=$(command -v ccache || true)
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 if [ ! "$build/build.ninja" -nt scripts/build_native.sh ]; then
     cmake -S native -B "$build" -G Ninja --log-level=WARNING \
-        -DCMAKE_BUILD_TYPE="$type" -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g" -DQECPIPE_SANITIZE="$sanitize" \
+        -DCMAKE_BUILD_TYPE="$type" -DCMAKE_CXX_FLAGS_DEBUG="$debug" -DQECPIPE_SANITIZE="$sanitize" \
         -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" -DPython_EXECUTABLE="$python" \
         -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)" >/dev/null
 fi

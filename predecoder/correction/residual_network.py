@@ -6,6 +6,7 @@ Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -14,12 +15,10 @@ import numpy as np
 
 from predecoder.correction.decision import Decision
 from predecoder.correction.residual import Residual
-from predecoder.inference import NativeEngine, PrecisionChoice, fitting_shots, make_engine
+from predecoder.inference import EngineOptions, NativeEngine, fitting_shots, make_engine
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    import torch
-
     from predecoder.network import Network
 
 __all__ = ["ResidualNetwork"]
@@ -36,40 +35,16 @@ class ResidualNetwork:
         native: whether the engine in C++ runs the network.
     """
 
-    def __init__(
-        self,
-        problem: DecodingProblem,
-        network: Network,
-        *,
-        device: torch.device,
-        precision: PrecisionChoice = "auto",
-        batch_shots: int | None = None,
-        threads: int | None = None,
-        native: bool = True,
-    ) -> None:
-        """Prepare the engine.
-
-        Args:
-            precision: what the network computes in.
-            batch_shots: by default what fits the cache.
-            threads: of large batches; by default as many as torch has.
-            native: False runs the network in torch or NumPy.
-        """
+    def __init__(self, problem: DecodingProblem, network: Network, options: EngineOptions) -> None:
         import torch
 
-        self.batch_shots = batch_shots or fitting_shots(problem.layout)
+        self.batch_shots = options.batch_shots or fitting_shots(problem.layout)
         self.logits = make_engine(
-            problem,
-            network,
-            device=device,
-            precision=precision,
-            batch_shots=self.batch_shots,
-            threads=threads,
-            native=native,
+            problem, network, dataclasses.replace(options, batch_shots=self.batch_shots)
         )
         """Logits float32 `(B, M)` of shots."""
         self.native = isinstance(self.logits, NativeEngine)
-        self._threads = (threads or torch.get_num_threads()) if self.native else 1
+        self._threads = (options.threads or torch.get_num_threads()) if self.native else 1
         self._num_observables = problem.layout.num_observables
         self.apply = Residual(problem.moves)
         """Residual syndrome and observable flips, bit-packed, of shots and moves uint8 0/1 `(B, M)`."""

@@ -61,7 +61,6 @@ class StreamPredecoder:
         layers: of the problem's DEM.
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
         precision: of the network; see `choose_precision`.
-        native: False leaves networks to torch.
         tile: blocks of 2 layers that torch computes at a time; more of them cost fewer repeated
             layers and more waiting.
         min_rounds: of the shortest experiment that the network is used for. Nothing is committed before an
@@ -86,7 +85,6 @@ class StreamPredecoder:
         layers: LayeredDem,
         device: str | torch.device = "auto",
         precision: PrecisionChoice = "auto",
-        native: bool = True,
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
@@ -124,7 +122,7 @@ class StreamPredecoder:
         self._warned = False
         self._lookahead = 0 if hyperedges is None else hyperedges.lookahead
         self._problem, self.sites = problem, Sites(problem, layers)
-        self.layer_network = self._layer_network() if native else None
+        self.layer_network = self._layer_network()
         """The network in C++, if it can run there."""
         rows, columns = (n // 2 for n in layout.shape[1:])
         self._numbers = np.arange(3 * len(self.sites.of_cell))

@@ -13,6 +13,7 @@ import numpy as np
 from global_decoders import compile_normal_form, make_decoder
 from predecoder.correction import MatchingDecision, Residual, ResidualNetwork, make_decision
 from predecoder.export.graphs import Graph, JoinedGraph, LogitsGraph
+from predecoder.inference import EngineOptions
 from predecoder.weights import Bundle
 from qec import DecodingProblem
 
@@ -48,15 +49,12 @@ class Reference:
 
     def __init__(self, problem: DecodingProblem, bundle: Bundle, graph: Graph) -> None:
         """Prepare engine, decision and decoder for a graph."""
-        import torch
-
         self._graph, self._layout = graph, problem.layout
         self._of_logits = isinstance(graph, LogitsGraph)
         self._network = ResidualNetwork(
             problem,
             bundle.network if self._of_logits else bundle.removal_network,
-            device=torch.device("cpu"),
-            precision="float32",
+            EngineOptions("cpu", precision="float32"),
         )
         self._decide = (
             MatchingDecision(problem)

@@ -1,6 +1,6 @@
 """From bit-packed shots to a network's logits: engines, the precision they compute in, and where they run.
 
-`make_engine` picks an engine for a network, a device and a precision: C++ for separable networks on a CPU,
+`make_engine` picks an engine for a network and `EngineOptions`: C++ for separable networks on a CPU,
 in float32 or int8 (`NativeEngine`), torch for everything else (`TorchEngine`). `LayerNetwork` is the engine
 in C++ for experiments that come layer by layer, in the same bits. `infer_tiled` computes a volume by blocks,
 `running` sets torch up for one run. `pipeline_stages` counts what a
@@ -17,6 +17,7 @@ from predecoder.inference.cost import (
 )
 from predecoder.inference.device import running, select_device
 from predecoder.inference.engine import Engine, make_engine
+from predecoder.inference.engine_options import EngineOptions
 from predecoder.inference.layer_kinds import LayerInputs
 from predecoder.inference.layer_network import LayerNetwork, Repeats
 from predecoder.inference.native_engine import NativeEngine
@@ -29,6 +30,7 @@ __all__ = [
     "PRECISIONS",
     "CostedDecoder",
     "Engine",
+    "EngineOptions",
     "LayerInputs",
     "LayerNetwork",
     "NativeEngine",

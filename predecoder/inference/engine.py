@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from predecoder.inference.engine_options import EngineOptions
 from predecoder.inference.native_engine import NativeEngine
-from predecoder.inference.precision import Precision, PrecisionChoice, choose_precision
+from predecoder.inference.precision import Precision, choose_precision
 from predecoder.inference.torch_engine import TorchEngine
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    import torch
-
     from predecoder.network import Network
 
 __all__ = ["Engine", "make_engine"]
@@ -37,35 +36,24 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(
-    problem: DecodingProblem,
-    network: Network,
-    *,
-    device: torch.device,
-    precision: PrecisionChoice = "auto",
-    batch_shots: int | None = None,
-    threads: int | None = None,
-    native: bool = True,
-) -> Engine:
+def make_engine(problem: DecodingProblem, network: Network, options: EngineOptions) -> Engine:
     """Return the fastest engine for a network, a device and a precision.
-
-    Args:
-        precision: see `choose_precision`.
-        batch_shots: shots that torch computes at a time; by default, what fits the cache.
-        threads: that torch uses for large batches; by default those it has.
-        native: whether the engine in C++ may be used in float32, for separable networks on a CPU. Without it
-            logits differ by rounding.
 
     Raises:
         ValueError: the network or the device does not have this precision.
         QuantizationError: int8 cannot hold this network; also a ValueError.
     """
-    config = network.config
-    chosen = choose_precision(precision, quantized=config.quantized, device_type=device.type)
+    config, device = network.config, options.torch_device
+    chosen = choose_precision(options.precision, quantized=config.quantized, device_type=device.type)
     if chosen == "int8":
         return NativeEngine(problem, network, precision="int8")
-    if chosen == "float32" and native and device.type == "cpu" and NativeEngine.runs(config):
+    if chosen == "float32" and device.type == "cpu" and NativeEngine.runs(config):
         return NativeEngine(problem, network, precision="float32")
     return TorchEngine(
-        problem, network, device=device, precision=chosen, batch_shots=batch_shots, threads=threads
+        problem,
+        network,
+        device=device,
+        precision=chosen,
+        batch_shots=options.batch_shots,
+        threads=options.threads,
     )

@@ -77,7 +77,7 @@ def batches(
     snapshots: Snapshots | None = None,
     processes: Processes = ALONE,
 ) -> Iterator[Batch]:
-    """This process's batch of each of `steps`, in order, made by `data.workers` spawned processes.
+    """This process's batch of each of `steps`, in order, made by `data.workers` spawned processes, or here.
 
     Args:
         streams: of the stage's tasks, where the caller has them already.
@@ -94,13 +94,15 @@ def batches(
     first = received = reuse.oldest(steps.start)
     stop = reuse.round_of(steps[-1]) + 1
     maker = BatchMaker(stage, snapshots=snapshots, processes=processes)
-    workers = [_Worker(maker, range(first + w, stop, count)) for w in range(count)]
+    workers: Sequence[_Worker | _Here] = [_Here(maker, range(first, stop))]
+    if count:
+        workers = [_Worker(maker, range(first + w, stop, count)) for w in range(count)]
     pool: dict[int, Made] = {}
     try:
         for step in steps:
             batch = reuse.batch_of(step)
             while received <= batch:
-                pool[received % reuse.span] = workers[(received - first) % count].receive()
+                pool[received % reuse.span] = workers[(received - first) % len(workers)].receive()
                 received += 1
             made = pool[batch % reuse.span]
             if made.stream not in unpackers:
@@ -113,6 +115,19 @@ def batches(
 
 class BatchWorkerDiedError(RuntimeError):
     """A process that makes batches ended before its work was done."""
+
+
+class _Here:
+    """Makes batches in this process, when they are asked for."""
+
+    def __init__(self, maker: BatchMaker, numbers: range) -> None:
+        self._made = map(maker, numbers)
+
+    def receive(self) -> Made:
+        return next(self._made)
+
+    def end(self) -> None:
+        pass
 
 
 class _Worker:

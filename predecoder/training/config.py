@@ -28,7 +28,7 @@ class DataConfig:
             all distances cost the same.
         passes: how often a batch is used, many others in between (`reuse`).
         pool: batches that are held to be used again. A run that goes on from a checkpoint makes them anew.
-        workers: processes that make batches, for each one that trains.
+        workers: processes that make batches, for each one that trains; 0 for none but that one itself.
     """
 
     labels: Labels = "teacher"
@@ -41,9 +41,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
-        for name in ("blocks_per_batch", "passes", "pool", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data {name}={getattr(self, name)!r} is less than 1")
+        for name, least in (("blocks_per_batch", 1), ("passes", 1), ("pool", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data {name}={getattr(self, name)!r} is less than {least}")
         if self.pool < self.passes > 1:
             raise ValueError(f"data pool={self.pool} is less than passes={self.passes}; hold as many or more")
 

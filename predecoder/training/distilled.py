@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from predecoder.inference import make_engine
+from predecoder.inference import EngineOptions, make_engine
 from predecoder.network import Network, removal_network
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
 from predecoder.training.logical_class import ClassMatching
@@ -31,7 +31,7 @@ class DistilledLabels:
 
     def __init__(self, problem: DecodingProblem, network: Network) -> None:
         self._dem = problem.dem
-        self._teacher = make_engine(problem, removal_network(network), device=torch.device("cpu"))
+        self._teacher = make_engine(problem, removal_network(network), EngineOptions("cpu"))
         self.logits_are_matched = network.removal_head is None
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -72,7 +72,7 @@ class ClassTeacher:
         """
         observables = range(problem.layout.num_observables)
         self._matchings = [ClassMatching(problem.moves, k) for k in observables]
-        self._logits = logits or make_engine(problem, load_network(weights), device=torch.device("cpu"))
+        self._logits = logits or make_engine(problem, load_network(weights), EngineOptions("cpu"))
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """cost(class 1) - cost(class 0) in nats, float32 `(B, O)`, of bit-packed detections."""

@@ -21,6 +21,7 @@ from predecoder.correction import (
     automatic_policy,
     make_decision,
 )
+from predecoder.inference import EngineOptions
 from predecoder.network import Network, removal_network
 from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
@@ -211,7 +212,7 @@ class PairedDecoders:
         matched = [name for name in self._decisions if removal is network or name == _NEURAL_MATCHING]
         removed = [name for name in self._decisions if name not in matched]
         self._residuals = [
-            (ResidualNetwork(problem, of, device=device), names)
+            (ResidualNetwork(problem, of, EngineOptions(device)), names)
             for of, names in ((network, matched), (removal, removed))
             if names
         ]

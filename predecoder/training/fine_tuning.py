@@ -18,6 +18,7 @@ import numpy as np
 import stim
 import torch
 
+from predecoder.inference import EngineOptions
 from predecoder.neural_matching import CompiledNeuralMatching
 from predecoder.training.config import ClassLossConfig, DataConfig, OptimizerConfig, StageConfig
 from predecoder.training.loop import StepReport, train_stage
@@ -216,7 +217,7 @@ class _HeldBack:
     def errors(self, weights: Path) -> int:
         """Shots of which any observable is predicted wrongly."""
         network = load_bundle(weights).network
-        decoder = CompiledNeuralMatching(self.problem, network, device=torch.device("cpu"))
+        decoder = CompiledNeuralMatching(self.problem, network, EngineOptions("cpu"))
         predicted = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=self.packed)
         return int((predicted != self.flips).any(axis=1).sum())
 

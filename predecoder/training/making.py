@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from predecoder.inference import Engine, make_engine
+from predecoder.inference import Engine, EngineOptions, make_engine
 from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import ClassTeacher, DistilledLabels
@@ -138,7 +138,7 @@ class _Miner:
             # In training not in int8: the ranges that it needs are measured when a stage ends.
             precision = "auto" if settings.miner else "float32"
             self._engines[index] = make_engine(
-                stream.problem, network, device=torch.device("cpu"), precision=precision
+                stream.problem, network, EngineOptions("cpu", precision=precision)
             )
         return MinedShots(
             self._matchers[index],

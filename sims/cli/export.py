@@ -21,9 +21,11 @@ from predecoder.export import (
     Reference,
     TensorLayout,
     build_graph,
+    ising_decoding_order,
     load_graph,
     manifest,
     manifest_path,
+    reordered,
     write_graph,
 )
 from qec import DecodingProblem, output_file
@@ -58,7 +60,8 @@ class ExportConfig:
     logits: of every elementary move, in the order of the manifest."""
     layout: TensorLayout = "qecpipe"
     """Names and order of tensors: qecpipe, or cudaq for one output of flips and residual as CUDA-Q QEC's
-    real-time pre-decoder has it."""
+    real-time pre-decoder has it. Without --circuit and --dem, cudaq also has the detectors in the order of
+    NVIDIA's Ising-Decoding."""
     precision: Literal["float32", "int8"] = "float32"
     """int8: with QDQ nodes around the convolutions of residual blocks, as TensorRT reads them."""
     weights: str = "default"
@@ -76,6 +79,8 @@ class ExportConfig:
     """Type of the patch's upper-left ancilla and the side of its first boundary ancilla."""
     noise: str = "depolarizing"
     """depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file with 25 rates."""
+    perfect_last_round: bool = False
+    """No noise in the last round and final measurement, as in Ising-Decoding's circuits."""
     circuit: Path | None = None
     """Stim circuit whose detectors and noise to export for, in place of the flags from --distance on."""
     dem: Path | None = None
@@ -160,9 +165,15 @@ def _experiment(config: ExportConfig) -> tuple[dict[str, Any], stim.DetectorErro
         basis=(config.basis,),
         orientation=config.orientation,
         noise=config.noise,
+        perfect_last_round=config.perfect_last_round,
     )
     ((metadata, circuit),) = family.circuits()
-    return metadata, decoder_dem(circuit), _samples_of_circuit(circuit)
+    dem = decoder_dem(circuit)
+    if config.layout != "cudaq" or metadata["orientation"] == "stim":
+        return metadata, dem, _samples_of_circuit(circuit)
+    order = ising_decoding_order(circuit, upper_left=config.orientation[0])
+    metadata["detector_order"] = "Ising-Decoding"
+    return metadata, reordered(dem, order), _samples_of_circuit(circuit, order)
 
 
 def _require_one_experiment(config: ExportConfig) -> None:
@@ -173,11 +184,14 @@ def _require_one_experiment(config: ExportConfig) -> None:
         raise ValueError(f"--{given[0]} and --{given[1]} both say what to export for; leave one out")
 
 
-def _samples_of_circuit(circuit: stim.Circuit) -> Sample:
+def _samples_of_circuit(circuit: stim.Circuit, order: np.ndarray | None = None) -> Sample:
     def sample(shots: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         sampler = circuit.compile_detector_sampler(seed=seed)
         detections, flips = sampler.sample(shots, separate_observables=True, bit_packed=True)
-        return detections, flips
+        if order is None:
+            return detections, flips
+        bits = np.unpackbits(detections, axis=1, count=len(order), bitorder="little")
+        return np.packbits(bits[:, order], axis=1, bitorder="little"), flips
 
     return sample
 

@@ -12,15 +12,17 @@ from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
 from sims.cli.parse_flags import parse_flags
 from sims.plain_warnings import plain_warnings
+from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
+from sims.sweeps.kept import kept_stats, write_kept
 from sims.sweeps.progress import SweepProgress
 from sims.sweeps.summary import summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
 RESUME_HINT = "what was reported is in the CSV; run the same command again and it goes on from there"
-RESULTS = "results.csv"
-"""Name of the sinter CSV in --out."""
+RESULTS, KEPT = "results.csv", "kept.csv"
+"""Names of the sinter CSVs in --out: what was collected, and what follows from it for the kept shots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,19 @@ class SweepConfig(NetworkFlags, CircuitFamily):
         "predecoder+pymatching-correlated",
     )
     """Names of decoders; predecoder+NAME puts the network before any of them, and
-    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
+    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides;
+    cascade:FIRST,SECOND@1% hands the per cent of shots that FIRST doubts most to SECOND."""
     max_shots: int = 15_000
     """Shots of every task."""
     max_errors: int | None = None
     """Ends a task early, at this many logical errors."""
     workers: int | None = None
     """Processes that sample and decode; left out: one per core."""
+    keep: tuple[float, ...] = ()
+    """Fractions of the shots, such as 0.9 0.99: error rates of those that a decoder is surest of, the others
+    being discarded. For decoders that say how sure they are; rows without --keep count apart."""
     out: Path = Path("out/sweep")
-    """Folder for results.csv and the plots."""
+    """Folder for results.csv and the plots; with --keep also for kept.csv, whose rows have discards."""
     resume: bool = True
     """Count what is in results.csv already; --no-resume refuses to touch a file that exists."""
 
@@ -56,12 +62,15 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(SweepConfig, "sweep", arguments)
     check_inputs(config.noise_file, config.weights_input)
+    wrong = [fraction for fraction in config.keep if not 0 < fraction <= 1]
+    if wrong:
+        raise ValueError(f"--keep {wrong[0]:g} is not above 0 and at most 1; it is a fraction of the shots")
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
     workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
     check_output_folder(
         config.out,
-        (RESULTS, LER_VS_P, LER_VS_DISTANCE),
+        (RESULTS, LER_VS_P, LER_VS_DISTANCE, *((KEPT, LER_VS_KEPT) if config.keep else ())),
         inputs=(weights_file(config.weights), config.noise_file),
     )
     csv_path = config.out / RESULTS
@@ -75,7 +84,7 @@ def run(arguments: list[str]) -> int:
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))
     ]
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
-        tasks = sweep_tasks(config, decoders)
+        tasks = sweep_tasks(config, decoders, with_gaps=bool(config.keep))
     progress = SweepProgress(workers=workers, console=console)
     with plain_warnings("qecpipe sweep") as shown, progress.live():
         stats = collect_sweep(
@@ -84,12 +93,17 @@ def run(arguments: list[str]) -> int:
             csv_path=csv_path,
             limits=limits,
             workers=workers,
+            with_gaps=bool(config.keep),
             on_start=lambda existing: progress.begin(tasks, existing, limits),
             on_progress=progress.update,
             prepare_worker=shown.install,
         )
-    console.print(summary_table(summarize(stats)))
+    kept = kept_stats(stats, sorted(set(config.keep)))
+    console.print(summary_table(summarize([*stats, *kept])))
     figures = draw_sweep(stats, config.out)
+    if config.keep:
+        write_kept(kept, config.out / KEPT)
+        figures += filter(None, [draw_kept(stats, config.out)])
     console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     console.print(_advice(config))
     return 0

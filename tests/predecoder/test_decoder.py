@@ -14,7 +14,7 @@ import qec
 from global_decoders import make_decoder
 from predecoder import CompiledPredecoded, PredecodedDecoder, WeightsError
 from predecoder.correction import ClusterDecision, ThresholdPolicy
-from predecoder.inference import select_device
+from predecoder.inference import EngineOptions, select_device
 from predecoder.network import DenseConfig
 
 
@@ -104,7 +104,7 @@ def test_all_ones_and_all_zeros_are_consistent(model, logit):
     compiled = CompiledPredecoded(
         *(m.problem, _Constant(logit), plain),  # pyright: ignore
         decision=ClusterDecision(m.problem, ThresholdPolicy()),
-        device=torch.device("cpu"),
+        options=EngineOptions("cpu"),
     )
     packed = _shots(m.circuit, 200)
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
@@ -130,7 +130,7 @@ def test_any_residual_can_be_matched_after_a_last_round_without_noise(basis, ran
     compiled = CompiledPredecoded(
         *(problem, random_network(), plain),
         decision=ClusterDecision(problem, ThresholdPolicy()),
-        device=torch.device("cpu"),
+        options=EngineOptions("cpu"),
     )
     answers = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=_shots(circuit, 300))
     assert answers.shape == (300, 1)

@@ -9,6 +9,7 @@ import torch
 import predecoder
 from global_decoders import decode_with_gap, make_decoder
 from predecoder import CompiledNeuralEnsemble, CompiledNeuralMatching, NeuralEnsembleDecoder, WeightsError
+from predecoder.inference import EngineOptions
 from qec import DecodingProblem
 
 CPU = torch.device("cpu")
@@ -28,7 +29,8 @@ def _parts(m, packed: np.ndarray, path, limit: float) -> tuple[np.ndarray, np.nd
     network = predecoder.load_network(path)
     turned = DecodingProblem.from_normal_form(m.problem.normal, backwards=True)
     there, back = (
-        CompiledNeuralMatching(p, network, device=CPU).gap(packed, limit=limit) for p in (m.problem, turned)
+        CompiledNeuralMatching(p, network, EngineOptions(CPU)).gap(packed, limit=limit)
+        for p in (m.problem, turned)
     )
     return there, back
 
@@ -63,7 +65,7 @@ def test_without_doubt_it_is_neural_matching(model, weights):
     m = model(5, 3)
     packed = m.circuit.compile_detector_sampler(seed=4).sample(100, bit_packed=True)
     sure = NeuralEnsembleDecoder(weights=weights[0], doubtful=0, vote=0, device="cpu")
-    matching = CompiledNeuralMatching(m.problem, predecoder.load_network(weights[0]), device=CPU)
+    matching = CompiledNeuralMatching(m.problem, predecoder.load_network(weights[0]), EngineOptions(CPU))
     assert np.array_equal(
         sure.compile_decoder_for_dem(dem=m.dem).decode_shots_bit_packed(
             bit_packed_detection_event_data=packed

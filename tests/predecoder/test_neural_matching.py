@@ -14,6 +14,7 @@ from global_decoders import decode_with_gap, make_decoder
 from global_decoders.windows import WindowSizes
 from predecoder import CompiledNeuralMatching, CompiledPredecoded, NeuralMatchingDecoder
 from predecoder.correction import MatchingDecision
+from predecoder.inference import EngineOptions, NativeEngine
 
 
 @pytest.fixture(scope="module")
@@ -37,32 +38,31 @@ def test_it_is_the_matching_with_nothing_left_for_pymatching(model, weights):
     behind = CompiledPredecoded(
         *(m.problem, network, make_decoder("pymatching").compile_decoder_for_dem(dem=m.dem)),
         decision=MatchingDecision(m.problem),
-        device=torch.device("cpu"),
+        options=EngineOptions("cpu"),
     )
     assert not behind.decode_to_residual(packed)[0].any()
     assert np.array_equal(_decoded(compiled, packed), _decoded(behind, packed))
 
 
-def test_without_a_compiler_the_answers_are_the_same(model, separable_network):
+def test_in_torch_the_answers_are_the_same(model, separable_network, monkeypatch):
     m, network = model(5, 3), separable_network(4)
     packed = m.circuit.compile_detector_sampler(seed=4).sample(60, bit_packed=True)
-    answers = [
-        _decoded(CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"), native=n), packed)
-        for n in (True, False)
-    ]
-    assert np.array_equal(answers[0], answers[1])
+    native = _decoded(CompiledNeuralMatching(m.problem, network, EngineOptions("cpu")), packed)
+    monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda _: False))
+    in_torch = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"))
+    assert np.array_equal(native, _decoded(in_torch, packed))
 
 
 def test_the_gap_says_what_is_predicted_and_how_surely(model, separable_network):
     m, network = model(5, 3), separable_network(6)
     packed = m.circuit.compile_detector_sampler(seed=6).sample(60, bit_packed=True)
-    compiled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"))
+    compiled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"))
     gap = compiled.gap(packed)
     sure = np.abs(gap) > 1e-3
     assert sure.sum() > 40
     assert np.array_equal(_decoded(compiled, packed)[sure, 0] == 1, gap[sure] < 0)
     np.testing.assert_allclose(compiled.gap(packed, limit=1.0), np.clip(gap, -1, 1), atol=1e-5)
-    scaled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"), gap_scale=0.5)
+    scaled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"), gap_scale=0.5)
     np.testing.assert_allclose(scaled.gap(packed), gap / 2, rtol=1e-6)
     np.testing.assert_allclose(scaled.gap(packed, limit=1.0), np.clip(gap / 2, -1, 1), atol=1e-5)
     with pytest.raises(ValueError, match="uint8"):
@@ -98,7 +98,7 @@ def test_a_detector_that_nothing_flips_cannot_be_explained(random_network):
         distance=3, rounds=3, basis="x", noise=qec.depolarizing(0.01), perfect_last_round=True
     )
     problem = qec.DecodingProblem.from_circuit(circuit)
-    compiled = CompiledNeuralMatching(problem, random_network(), device=torch.device("cpu"))
+    compiled = CompiledNeuralMatching(problem, random_network(), EngineOptions("cpu"))
     shots = np.zeros((4, problem.layout.num_detectors), dtype=np.uint8)
     never = int(np.flatnonzero(problem.layout.deterministic)[0])
     shots[2, never] = 1
@@ -119,9 +119,7 @@ def test_predictions_with_gaps_are_those_without(model, separable_network, weigh
     """Also of more shots than go through the network at a time, and in windows."""
     m, network = model(3, 4), separable_network(6)
     packed = m.circuit.compile_detector_sampler(seed=7).sample(100, bit_packed=True)
-    compiled = CompiledNeuralMatching(
-        m.problem, network, device=torch.device("cpu"), batch_shots=4, gap_scale=0.7
-    )
+    compiled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu", batch_shots=4), gap_scale=0.7)
     predictions, gap = decode_with_gap(compiled, packed)
     assert np.array_equal(predictions, _decoded(compiled, packed))
     log_odds = compiled.gap(packed)
@@ -141,7 +139,7 @@ def test_of_two_equal_classes_the_prediction_is_that_without_gaps(model, separab
             parameter.zero_()
         network.head.bias.fill_(-2.0)
     packed = m.circuit.compile_detector_sampler(seed=8).sample(300, bit_packed=True)
-    compiled = CompiledNeuralMatching(m.problem, network, device=torch.device("cpu"))
+    compiled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"))
     predictions, gap = decode_with_gap(compiled, packed)
     assert (gap == 0).sum() > 10
     assert np.array_equal(predictions, _decoded(compiled, packed))

@@ -10,6 +10,7 @@ from global_decoders import make_decoder
 from global_decoders.windows import LayeredDem
 from predecoder import NeuralMatchingDecoder, PredecodedDecoder, load_bundle
 from predecoder.correction import ClusterDecision, ResidualNetwork, StreamPredecoder, ThresholdPolicy
+from predecoder.inference import EngineOptions
 from qec import BASES, ORIENTATIONS, Basis, DecodingProblem, Orientation
 
 SHOTS = 1500
@@ -75,8 +76,7 @@ def test_stims_even_patches(basis: Basis, distance: int) -> None:
 
 
 @pytest.mark.parametrize(("basis", "orientation"), [("x", "XV"), ("z", "XV"), ("x", "ZH"), ("z", "XH")])
-@pytest.mark.parametrize("distance", [4, (3, 4)])
-@pytest.mark.parametrize("colour", ["", ", 2"])
+@pytest.mark.parametrize(("distance", "colour"), [(4, ""), ((3, 4), ", 2")])
 def test_streams_are_whole_shots(
     distance: int | tuple[int, int], basis: Basis, orientation: Orientation, colour: str
 ) -> None:
@@ -91,7 +91,7 @@ def test_streams_are_whole_shots(
     dem = stim.Circuit("\n".join(lines)).detector_error_model(decompose_errors=True)
     problem, network, policy = DecodingProblem.from_dem(dem), load_bundle("fast").network, ThresholdPolicy()
     packed = dem.compile_sampler(seed=3).sample(8, bit_packed=True)[0]
-    whole = ResidualNetwork(problem, network, device=CPU)
+    whole = ResidualNetwork(problem, network, EngineOptions(CPU))
     residual, flips = whole.residuals(packed, [ClusterDecision(problem, policy)])[0]
     layout = problem.layout
     stream_of = StreamPredecoder(

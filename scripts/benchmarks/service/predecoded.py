@@ -20,9 +20,8 @@ import stim
 
 from decoder_service import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, PredecodedDecoder, load_bundle
+from predecoder import CompiledPredecoded, EngineOptions, PredecodedDecoder, load_bundle
 from predecoder.correction import automatic_policy, make_decision
-from predecoder.inference import select_device
 from qec import DecodingProblem
 from scripts.benchmarks.service.kit import memory
 
@@ -94,9 +93,8 @@ def with_a_streams_policy(
         problem,
         bundle.network,
         decoder.compile_decoder_for_dem(dem=dem),
-        device=select_device("cpu"),
         decision=make_decision(bundle.policies, automatic_policy(decoder, stream=True), problem),
-        native=False,
+        options=EngineOptions("cpu"),
     )
 
 

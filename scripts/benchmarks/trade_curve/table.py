@@ -26,7 +26,7 @@ import tyro
 from global_decoders import make_decoder
 from predecoder import load_network, resolve_weights
 from predecoder.correction import ClusterDecision, MatchingDecision, ResidualNetwork, ThresholdPolicy
-from predecoder.inference import select_device
+from predecoder.inference import EngineOptions
 from predecoder.training import EvaluationCase, PairedCounts
 from qec import DecodingProblem
 from scripts.benchmarks.results import markdown_table, update_results
@@ -65,7 +65,7 @@ def main() -> None:
     dem = circuit.detector_error_model(decompose_errors=True)
     problem = DecodingProblem.from_dem(dem)
     matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
-    network = ResidualNetwork(problem, load_network(file.path), device=select_device(flags.device))
+    network = ResidualNetwork(problem, load_network(file.path), EngineOptions(flags.device))
     dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
     configs = [[ThresholdPolicy(propose=low, commit=high) for low, high in dial]]
     configs.append([replace(c, residual="empty", clustering="hyperedges") for c in configs[0]])

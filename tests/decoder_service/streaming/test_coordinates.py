@@ -1,5 +1,6 @@
 """The third coordinate of a detector is its time; those after it are annotations, and change nothing."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ import stim
 from decoder_service.streaming import StreamDecoder
 from global_decoders.windows import LayeredDem, WindowedDecoder
 
-ROUNDS = 30
+ROUNDS = 16
 Annotation = Callable[[list[float], int], list[float]]
 
 
@@ -48,23 +49,28 @@ ANNOTATIONS = {
 }
 
 
+@functools.cache
+def _plain() -> tuple[np.ndarray, np.ndarray, int]:
+    """Detections of the circuit without annotations, its predictions in windows, and its layers' cycle."""
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    detections, _, _ = dem.compile_sampler(seed=1).sample(50)
+    return detections, _in_windows(dem, detections), LayeredDem.from_dem(dem).cycle
+
+
+def _in_windows(dem: stim.DetectorErrorModel, detections: np.ndarray) -> np.ndarray:
+    compiled = WindowedDecoder(commit=3, buffer=3).compile_decoder_for_dem(dem=dem)
+    packed = np.packbits(detections, axis=1, bitorder="little")
+    return compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
+
+
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_annotations_change_no_window_and_no_stream(name: str) -> None:
-    circuit = _circuit()
-    annotated = _annotated(circuit, ANNOTATIONS[name][0], shift=ANNOTATIONS[name][1])
-    plain, other = (c.detector_error_model(decompose_errors=True) for c in (circuit, annotated))
-    detections, _, _ = plain.compile_sampler(seed=1).sample(50)
-    packed = np.packbits(detections, axis=1, bitorder="little")
-    windowed = WindowedDecoder(commit=3, buffer=3)
-    whole, again = (
-        windowed.compile_decoder_for_dem(dem=dem).decode_shots_bit_packed(
-            bit_packed_detection_event_data=packed
-        )
-        for dem in (plain, other)
-    )
-    assert np.array_equal(whole, again)
+    detections, whole, cycle = _plain()
+    annotated = _annotated(_circuit(), ANNOTATIONS[name][0], shift=ANNOTATIONS[name][1])
+    other = annotated.detector_error_model(decompose_errors=True)
+    assert np.array_equal(whole, _in_windows(other, detections))
     layers = LayeredDem.from_dem(other)
-    assert (layers.num_layers, layers.cycle) == (ROUNDS + 1, LayeredDem.from_dem(plain).cycle)
+    assert (layers.num_layers, layers.cycle) == (ROUNDS + 1, cycle)
     for given in (other, annotated):
         decoder = StreamDecoder(given, commit=3, buffer=3, input="detectors")
         for shot, bits in enumerate(detections[:10]):

@@ -1,5 +1,6 @@
 """Erased rounds are decoded as rounds that say nothing."""
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -31,11 +32,16 @@ def _with_erasures(experiment, erased: list[int]) -> tuple[stim.DetectorErrorMod
     return dem, detections
 
 
+@functools.cache
+def _streamed_experiment(kit, mode: Mode):
+    experiment = kit.experiment(20, shots=40)
+    return experiment, StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
+
+
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
 @pytest.mark.parametrize("erased", [[5], [6, 11], [9, 10], [19]])
 def test_erased_rounds_equal_a_model_of_coin_tosses(kit, mode: Mode, erased: list[int]) -> None:
-    experiment = kit.experiment(20, shots=40)
-    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
+    experiment, decoder = _streamed_experiment(kit, mode)
     windowed = WindowedDecoder(commit=3, buffer=3, mode=mode)
     answers = kit.whole(*_with_erasures(experiment, erased), windowed)
     found = []

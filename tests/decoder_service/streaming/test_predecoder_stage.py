@@ -5,11 +5,10 @@ from typing import Literal
 import numpy as np
 import pytest
 import stim
-import torch
 
 from decoder_service.streaming.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, load_bundle
+from predecoder import CompiledPredecoded, EngineOptions, load_bundle
 from predecoder.correction import automatic_policy, make_decision
 from qec import DecodingProblem
 
@@ -22,7 +21,7 @@ def _whole_shots(windowed: WindowedDecoder, dem: stim.DetectorErrorModel, weight
         problem,
         bundle.removal_network,
         windowed.compile_decoder_for_dem(dem=dem),
-        device=torch.device("cpu"),
+        options=EngineOptions("cpu"),
         decision=make_decision(bundle.policies, policy, problem),
     )
 

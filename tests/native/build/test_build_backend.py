@@ -90,6 +90,7 @@ def test_without_a_compiler_cmake_is_given_zig_under_the_names_it_knows(
         scripts = [compiler, *(Path(tool.split("=")[1]) for tool in tools)]
         for script, command in zip(scripts, ("c++", "ar", "ranlib"), strict=True):
             assert f"{sys.executable} -m ziglang {command}" in script.read_text()
+        assert " -g0 " in compiler.read_text()
     assert not compiler.exists()
     assert "CXX" not in os.environ
     assert os.environ["CMAKE_ARGS"] == "-DTHEIRS=1"

@@ -5,11 +5,11 @@ import pytest
 import scipy.optimize
 import scipy.sparse as sp
 import scipy.sparse.csgraph
-import torch
 
 import qec
 from global_decoders import make_decoder
 from predecoder.correction import AbstainPolicy, MatchingDecision
+from predecoder.inference import EngineOptions
 from predecoder.neural_matching import CompiledNeuralMatching
 
 
@@ -117,7 +117,7 @@ def test_with_equal_logits_it_decodes(model):
 def test_whatever_the_network_says_everything_is_explained(model, random_network):
     """Random weights, too, give a consistent decoder."""
     m = model(5, 3)
-    compiled = CompiledNeuralMatching(m.problem, random_network(), device=torch.device("cpu"))
+    compiled = CompiledNeuralMatching(m.problem, random_network(), EngineOptions("cpu"))
     packed, _, _ = m.dem.compile_sampler(seed=2).sample(64, bit_packed=True)
     moves = compiled.match(compiled.logits(packed), packed)
     detections = np.unpackbits(packed, axis=1, count=m.layout.num_detectors, bitorder="little")

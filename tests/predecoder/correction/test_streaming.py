@@ -17,6 +17,7 @@ from predecoder.correction import (
     ThresholdPolicy,
 )
 from predecoder.correction.streaming import TileLogits
+from predecoder.inference import EngineOptions, NativeEngine
 
 CPU = torch.device("cpu")
 LONGEST_WAIT = 64
@@ -36,7 +37,7 @@ def _streamed(predecoder: StreamPredecoder, layout, shot: np.ndarray) -> list[Re
 
 
 def _stream(
-    model, network, policy: ThresholdPolicy, *, tile: int = 2, min_rounds: int = 1, native: bool = True
+    model, network, policy: ThresholdPolicy, *, tile: int = 2, min_rounds: int = 1
 ) -> StreamPredecoder:
     layers = LayeredDem.from_dem(model.dem.flattened())
     return StreamPredecoder(
@@ -46,16 +47,13 @@ def _stream(
         device=CPU,
         tile=tile,
         min_rounds=min_rounds,
-        native=native,
     )
 
 
-def _whole(
-    model, network, policy: ThresholdPolicy, shots: np.ndarray, *, native: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+def _whole(model, network, policy: ThresholdPolicy, shots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residual bits, in the order of time, and packed flips of whole shots."""
     layout = model.layout
-    whole = ResidualNetwork(model.problem, network, device=CPU, native=native)
+    whole = ResidualNetwork(model.problem, network, EngineOptions(CPU))
     rule = ClusterDecision(model.problem, policy)
     packed, flips = whole.residuals(np.packbits(shots, axis=1, bitorder="little"), [rule])[0]
     residual = np.unpackbits(packed, axis=1, count=layout.num_detectors, bitorder="little")
@@ -87,16 +85,19 @@ def test_a_stream_is_the_whole_volume(model, random_network, rounds, basis, tile
 @pytest.mark.parametrize("patch_embedding", [0, 6])
 @pytest.mark.parametrize("native", [False, True])
 def test_a_stream_through_a_separable_network_is_the_whole_volume(
-    model, separable_network, distance, rounds, patch_embedding, native
+    model, separable_network, monkeypatch, distance, rounds, patch_embedding, native
 ) -> None:
     """In torch, and in C++."""
+    if not native:
+        monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda _: False))
     m, network = model(distance, rounds, "x"), separable_network(rounds, patch_embedding=patch_embedding)
     policy = ThresholdPolicy(-3.0, 3.0)
     random = np.random.default_rng(rounds)
     shots = (random.random((4, m.layout.num_detectors)) < 0.1).astype(np.uint8)
-    left, flips = _whole(m, network, policy, shots, native=native)
+    left, flips = _whole(m, network, policy, shots)
+    predecoder = _stream(m, network, policy, tile=1)
     for shot, bits, flipped in zip(shots, left, flips, strict=True):
-        layers = _streamed(_stream(m, network, policy, tile=1, native=native), m.layout, shot)
+        layers = _streamed(predecoder, m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 
@@ -117,9 +118,9 @@ def test_a_noise_conditioned_stream_is_the_whole_volume(
     random = np.random.default_rng(rounds)
     shots = (random.random((3, m.layout.num_detectors)) < 0.1).astype(np.uint8)
     left, flips = _whole(m, network, policy, shots)
-    source = model(3, read, "z")
+    predecoder = _stream(model(3, read, "z"), network, policy, tile=tile)
     for shot, bits, flipped in zip(shots, left, flips, strict=True):
-        layers = _streamed(_stream(source, network, policy, tile=tile), m.layout, shot)
+        layers = _streamed(predecoder, m.layout, shot)
         assert np.array_equal(np.concatenate([layer.bits for layer in layers]), bits)
         assert np.bitwise_xor.reduce([layer.flips for layer in layers])[0] == flipped[0] & 1
 

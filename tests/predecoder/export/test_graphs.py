@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 
 from predecoder import load_bundle
 from predecoder.correction import ClusterDecision, Residual, ResidualNetwork, ThresholdPolicy, make_decision
 from predecoder.export import Graph, JoinedGraph, LogitsGraph, ResidualGraph, build_graph
 from predecoder.export.onnx_operations import onnx_model
 from predecoder.export.tables import MoveTables, NetworkTables
+from predecoder.inference import EngineOptions
 from predecoder.network import Network
 from qec import DecodingProblem, depolarizing, memory_circuit
 
@@ -42,7 +42,7 @@ def _unpacked(packed: np.ndarray, count: int) -> np.ndarray:
 
 
 def _logits(model: Model, network: Network, packed: np.ndarray) -> np.ndarray:
-    return ResidualNetwork(model.problem, network, device=torch.device("cpu")).logits(packed)
+    return ResidualNetwork(model.problem, network, EngineOptions("cpu")).logits(packed)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,7 @@ def test_shipped_weights_commit_the_same_moves_on_ten_thousand_shots(weights: st
         10_240, separate_observables=True, bit_packed=True
     )
     bits = _unpacked(packed, problem.layout.num_detectors)
-    network = ResidualNetwork(
-        problem, bundle.removal_network, device=torch.device("cpu"), precision="float32"
-    )
+    network = ResidualNetwork(problem, bundle.removal_network, EngineOptions("cpu", precision="float32"))
     moves = make_decision(bundle.policies, "threshold", problem)(network.logits(packed), packed)
     residual, flips = network.apply(packed, moves)
     got, got_flips, settled = _run(build_graph(problem, bundle), bits)

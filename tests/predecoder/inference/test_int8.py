@@ -9,6 +9,7 @@ import torch
 
 import _qecpipe
 from predecoder.inference import (
+    EngineOptions,
     LayerInputs,
     NativeEngine,
     QuantizationError,
@@ -188,15 +189,15 @@ def test_what_int8_cannot_hold_is_refused_and_float32_is_there(model, quantized_
     spoil(network)
     for precision in ("auto", "int8"):
         with pytest.raises(QuantizationError, match=reason + ".*use precision 'float32'"):
-            make_engine(m.problem, network, device=CPU, precision=precision)
-    engine = make_engine(m.problem, network, device=CPU, precision="float32")
+            make_engine(m.problem, network, EngineOptions(CPU, precision=precision))
+    engine = make_engine(m.problem, network, EngineOptions(CPU, precision="float32"))
     assert isinstance(engine, NativeEngine)
     assert engine.precision == "float32"
 
 
 def test_who_runs_it(model, quantized_network, separable_network):
     m, network = model(), quantized_network()
-    engine = make_engine(m.problem, network, device=CPU)
+    engine = make_engine(m.problem, network, EngineOptions(CPU))
     assert isinstance(engine, NativeEngine)
     assert engine.precision == "int8"
     assert engine.instruction_set == _qecpipe.instruction_sets()[-1]

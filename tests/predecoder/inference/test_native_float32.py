@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import _qecpipe
-from predecoder.inference import NativeEngine, TorchEngine, make_engine
+from predecoder.inference import EngineOptions, NativeEngine, TorchEngine, make_engine
 
 CPU = torch.device("cpu")
 
@@ -78,12 +78,11 @@ def test_any_number_of_channels(model, separable_network, channels):
 def test_what_it_cannot_run_goes_to_torch(model, random_network, separable_network):
     m = model()
     dense = random_network()
-    assert isinstance(make_engine(m.problem, dense, device=CPU), TorchEngine)
+    assert isinstance(make_engine(m.problem, dense, EngineOptions(CPU)), TorchEngine)
     with pytest.raises(ValueError, match="separable networks, not DenseConfig"):
         _native(m, dense)
     separable = separable_network()
-    assert isinstance(make_engine(m.problem, separable, device=CPU), NativeEngine)
-    assert isinstance(make_engine(m.problem, separable, device=CPU, native=False), TorchEngine)
+    assert isinstance(make_engine(m.problem, separable, EngineOptions(CPU)), NativeEngine)
 
 
 def test_shots_of_another_size_are_refused(model, separable_network):

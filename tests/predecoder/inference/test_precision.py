@@ -12,7 +12,7 @@ from global_decoders import make_decoder
 from global_decoders.windows import LayeredDem
 from predecoder import PredecodedDecoder, StreamPredecoder
 from predecoder.correction import ThresholdPolicy
-from predecoder.inference import TorchEngine, choose_precision, make_engine, running
+from predecoder.inference import EngineOptions, TorchEngine, choose_precision, make_engine, running
 from predecoder.network import FusedDense, bfloat16_blocks
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
 def test_float32_is_float32_whatever_the_processor_and_the_surroundings(amx, model, random_network):
     m, network = model(5, 4), random_network(2)
     packed = _shots(m, 6)
-    engine = make_engine(m.problem, network, device=CPU)
+    engine = make_engine(m.problem, network, EngineOptions(CPU))
     assert engine.precision == "float32"
     got = engine(packed)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -87,8 +87,8 @@ def test_float32_is_float32_whatever_the_processor_and_the_surroundings(amx, mod
 def test_bfloat16_runs_where_it_is_asked_for(amx, model, random_network):
     m, network = model(5, 4), random_network(2)
     packed = _shots(m, 6)
-    exact = make_engine(m.problem, network, device=CPU, precision="float32")(packed)
-    engine = make_engine(m.problem, network, device=CPU, precision="bfloat16")
+    exact = make_engine(m.problem, network, EngineOptions(CPU, precision="float32"))(packed)
+    engine = make_engine(m.problem, network, EngineOptions(CPU, precision="bfloat16"))
     assert engine.precision == "bfloat16"
     error = np.abs(engine(packed) - exact).max() / exact.std()
     assert 1e-4 < error < 0.5
@@ -103,11 +103,11 @@ def test_a_fused_dense_network_is_as_near_to_float32_as_its_blocks_in_bfloat16(
     m = model(distance, rounds, "z", "ZH")
     network = random_network(rounds, channels=24, noise_conditioned=noise_conditioned)
     packed = _shots(m, shots)
-    exact = make_engine(m.problem, network, device=CPU)(packed)
+    exact = make_engine(m.problem, network, EngineOptions(CPU))(packed)
     engine = TorchEngine(m.problem, network, device=CPU, precision="bfloat16")
     assert isinstance(engine._network, FusedDense)
     with bfloat16_blocks(network):
-        by_torch = make_engine(m.problem, network, device=CPU)(packed)
+        by_torch = make_engine(m.problem, network, EngineOptions(CPU))(packed)
     error, least = (np.sqrt(np.mean((logits - exact) ** 2)) for logits in (engine(packed), by_torch))
     assert 0 < error < 2 * least
     alone = np.concatenate([engine(shot[None]) for shot in packed])
@@ -116,7 +116,7 @@ def test_a_fused_dense_network_is_as_near_to_float32_as_its_blocks_in_bfloat16(
 
 def test_a_separable_network_in_bfloat16_is_not_run_in_float32(model, separable_network):
     m = model()
-    engine = make_engine(m.problem, separable_network(), device=CPU, precision="bfloat16")
+    engine = make_engine(m.problem, separable_network(), EngineOptions(CPU, precision="bfloat16"))
     assert engine.precision == "bfloat16"
 
 
@@ -163,8 +163,7 @@ def test_threads_and_settings_of_torch_are_as_before():
 _OTHER_MACHINE = """
 import sys
 import numpy as np
-import torch
-from predecoder.inference import make_engine
+from predecoder.inference import EngineOptions, make_engine
 
 from predecoder import load_network
 from qec import DecodingProblem, depolarizing, memory_circuit
@@ -176,7 +175,7 @@ problem = DecodingProblem.from_dem(dem)
 for weights in ("accurate", "fast"):
     for precision in ("float32", "int8") if weights == "fast" else ("float32",):
         engine = make_engine(
-            problem, load_network(weights), device=torch.device("cpu"), precision=precision
+            problem, load_network(weights), EngineOptions("cpu", precision=precision)
         )
         whole = engine(packed)
         assert np.array_equal(np.concatenate([engine(shot[None]) for shot in packed]), whole), weights

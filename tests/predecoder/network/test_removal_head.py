@@ -14,7 +14,7 @@ from predecoder import (
     load_bundle,
     save_weights,
 )
-from predecoder.inference import make_engine
+from predecoder.inference import EngineOptions, make_engine
 from predecoder.network import (
     DenseConfig,
     QuantizedSeparableConfig,
@@ -70,9 +70,9 @@ def test_engines_run_either_head(model, config):
     state = network.state_dict()
     one = make_network(dataclasses.replace(config, removal_head=False))
     one.load_state_dict({name: value for name, value in state.items() if not name.startswith("removal")})
-    matched = make_engine(m.problem, network, device=cpu)(packed)
-    assert np.array_equal(matched, make_engine(m.problem, one.eval(), device=cpu)(packed))
-    removal = make_engine(m.problem, removal_network(network), device=cpu)(packed)
+    matched = make_engine(m.problem, network, EngineOptions(cpu))(packed)
+    assert np.array_equal(matched, make_engine(m.problem, one.eval(), EngineOptions(cpu))(packed))
+    removal = make_engine(m.problem, removal_network(network), EngineOptions(cpu))(packed)
     assert not np.array_equal(removal, matched)
 
 
@@ -96,7 +96,7 @@ def test_decoders_have_the_head_that_they_need(model, tmp_path):
     compiled = NeuralMatchingDecoder(weights=both, device="cpu").compile_decoder_for_dem(dem=m.dem)
     assert isinstance(compiled, CompiledNeuralMatching)
     with torch.no_grad():
-        expected = make_engine(m.problem, network, device=torch.device("cpu"))(packed)
+        expected = make_engine(m.problem, network, EngineOptions("cpu"))(packed)
     assert np.array_equal(compiled.logits(packed), expected)
 
 

@@ -25,10 +25,10 @@ from predecoder.weights import save_weights
 
 @pytest.mark.slow
 def test_batches_depend_on_seed_and_number_alone(stage):
-    def some(seed, steps):
-        return [b.inputs for b in batches(dataclasses.replace(stage, seed=seed), steps=steps)]
-
-    whole, tail, other = some(1, range(4)), some(1, range(2, 4)), some(2, range(2, 4))
+    """Of another process, and here from the third on."""
+    elsewhere = dataclasses.replace(stage, seed=1, data=dataclasses.replace(stage.data, workers=1))
+    whole = [batch.packed for batch in batches(elsewhere, steps=range(4))]
+    tail, other = ([BatchMaker(dataclasses.replace(stage, seed=n))(k).packed for k in (2, 3)] for n in (1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(whole[2:], tail, strict=True))
     assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(tail, other, strict=True))
 
@@ -52,7 +52,7 @@ def test_a_killed_trainer_leaves_no_workers(stage, tmp_path):
 
 
 def _read_one_batch(stage: StageConfig, ready: Path) -> None:
-    data = dataclasses.replace(stage.data, blocks_per_batch=100_000)
+    data = dataclasses.replace(stage.data, blocks_per_batch=100_000, workers=1)
     more_than_a_pipe = dataclasses.replace(stage, data=data)
     made = batches(more_than_a_pipe, steps=range(1000))
     next(made)
@@ -126,7 +126,8 @@ def test_a_task_that_begins_later_leaves_the_batches_before_as_they_were(stage):
 @pytest.mark.slow
 def test_a_killed_worker_ends_the_run_with_an_error(stage):
     """As when memory runs out; the batches before it are read, and nothing waits for ever."""
-    large = dataclasses.replace(stage, data=dataclasses.replace(stage.data, blocks_per_batch=100_000))
+    data = dataclasses.replace(stage.data, blocks_per_batch=100_000, workers=1)
+    large = dataclasses.replace(stage, data=data)
     made = batches(large, steps=range(1000))
     next(made)
     (worker,) = multiprocessing.active_children()
@@ -141,7 +142,9 @@ def test_a_killed_worker_ends_the_run_with_an_error(stage):
 
 @pytest.mark.slow
 def test_the_error_of_a_worker_ends_the_run(stage, capfd):
-    made = batches(dataclasses.replace(stage, tasks=(TaskConfig(dem="nothing.dem"),)), steps=range(2))
+    data = dataclasses.replace(stage.data, workers=1)
+    broken = dataclasses.replace(stage, data=data, tasks=(TaskConfig(dem="nothing.dem"),))
+    made = batches(broken, steps=range(2))
     with pytest.raises(RuntimeError, match="exit code 1"):
         next(made)
     assert "nothing.dem" in capfd.readouterr().err
@@ -195,9 +198,11 @@ def test_batches_take_turns(passes, pool, spacing):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [0, 5, 11, 16, 19])
-def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, start):
-    twice = dataclasses.replace(stage, data=dataclasses.replace(stage.data, passes=2, pool=8, workers=2))
+@pytest.mark.parametrize(("start", "workers"), [(0, 0), (5, 2), (11, 0), (16, 2), (19, 0)])
+def test_batches_that_are_used_twice_are_the_same_after_a_resumption(stage, start, workers):
+    twice = dataclasses.replace(
+        stage, data=dataclasses.replace(stage.data, passes=2, pool=8, workers=workers)
+    )
     maker, reuse = BatchMaker(twice), Reuse(2, 8)
     for step, batch in zip(range(start, 21), batches(twice, steps=range(start, 21)), strict=True):
         made = maker(reuse.batch_of(step))

@@ -9,6 +9,7 @@ import qec
 from global_decoders import make_decoder
 from predecoder import CompiledPredecoded
 from predecoder.correction import ClusterDecision, MatchingDecision, Policies, ThresholdPolicy
+from predecoder.inference import EngineOptions
 from predecoder.training import AGAINST_CORRELATED, EvaluationCase, PairedCounts, PairedEvaluator
 
 
@@ -33,7 +34,7 @@ def test_counts_equal_decoding_by_hand(random_network):
         (AGAINST_CORRELATED, MatchingDecision(problem), None),
     ):
         plain = make_decoder(plain or "pymatching-correlated").compile_decoder_for_dem(dem=problem.dem)
-        both = CompiledPredecoded(problem, network, plain, device=cpu, decision=decision)
+        both = CompiledPredecoded(problem, network, plain, decision=decision, options=EngineOptions("cpu"))
         a, b = (
             (d.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).ravel()
             for d in (plain, both)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from predecoder.inference import make_engine
+from predecoder.inference import EngineOptions, make_engine
 from predecoder.training import ClassLossConfig
 from predecoder.training.batches import batches
 from predecoder.training.losses import StageLoss
@@ -42,7 +42,7 @@ def test_the_teachers_gaps_are_those_of_its_logits(taught, random_network, label
     taught = dataclasses.replace(taught, data=dataclasses.replace(taught.data, labels=labels))
     made = BatchMaker(taught)(2)
     problem = expand_tasks(taught.tasks)[0][made.stream].problem
-    logits = make_engine(problem, random_network(3), device=torch.device("cpu"))(made.packed)
+    logits = make_engine(problem, random_network(3), EngineOptions("cpu"))(made.packed)
     (matching,) = StageLoss(taught, expand_tasks(taught.tasks)[0]).matchings(made.stream)
     assert made.teacher_gaps is not None
     expected = (logits.astype(np.float64) * matching.difference(logits, made.packed)).sum(axis=1)

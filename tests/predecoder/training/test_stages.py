@@ -151,7 +151,11 @@ def test_a_noise_conditioned_network_begins_as_the_one_without(
 @pytest.mark.slow
 def test_noise_features_are_learnt_and_reach_the_quantized_ranges(stage, tmp_path):
     size = QuantizedSeparableConfig(16, 1, noise_conditioned=True)
-    tasks = (TaskConfig(3, 3, p=0.02, noise="randomized", variants=2, perfect_last_round=True),)
+    tasks = (
+        TaskConfig(
+            3, 3, p=0.02, noise="randomized", variants=2, perfect_last_round=True, orientations=("XV",)
+        ),
+    )
     network = train_stage(
         dataclasses.replace(stage, network=size, tasks=tasks), tmp_path, device=torch.device("cpu")
     )
@@ -219,7 +223,7 @@ def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tm
         tasks=tasks,
         loss="logical-class",
         class_loss=ClassLossConfig(mine_every=2, small_gap=0.5),
-        data=dataclasses.replace(stage.data, passes=passes, pool=2),
+        data=dataclasses.replace(stage.data, passes=passes, pool=2, workers=passes - 1),
         optimizer=dataclasses.replace(stage.optimizer, steps=18),
     )
     cpu, seen = torch.device("cpu"), []

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_residual_file_decodes_its_own_experiment(run_cli: RunCli, two_weights: tuple[Path, Path]) -> None:
     command = ("export", "--distance", 3, "--rounds", 4, "--basis", "z", "--p", 0.02, "--shots", 300)
-    code, out, err = run_cli(*command, "--weights", two_weights[0], "--seed", 9, "--out", "a.onnx")
+    code, out, err = run_cli(*command, "--weights", "fast", "--seed", 9, "--out", "a.onnx")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "written: a.onnx, a.onnx.json"
     about = json.loads(Path("a.onnx.json").read_text())
@@ -65,6 +65,43 @@ def test_the_experiment_may_be_a_file(kind: str, run_cli: RunCli, two_weights: t
     assert about["precision"] == "int8"
     assert [one["name"] for one in about["inputs"] + about["outputs"]] == ["dets", "L_and_residual_dets"]
     assert about["outputs"][0]["shape"] == ["batch", 1 + circuit.num_detectors]
+
+
+@pytest.mark.parametrize("orientation", ["XV", "ZH"])
+def test_cudaq_has_the_detectors_of_ising_decoding(orientation: str, run_cli: RunCli) -> None:
+    command = ("export", "--weights", "fast", "--distance", 5, "--rounds", 4, "--perfect-last-round")
+    command = (*command, "--orientation", orientation, "--p", 0.02, "--shots", 50)
+    for layout in ("qecpipe", "cudaq"):
+        assert run_cli(*command, "--layout", layout, "--out", f"{layout}.onnx")[0] == 0
+    # As its exporter says: every round X, then Z; X sorted by row and column, Z by column and row.
+    points = [(row, column) for row in range(6) for column in range(6)]
+    x_parity = 0 if orientation[0] == "X" else 1
+    x = [(r, c) for r, c in points if (r + c) % 2 == x_parity and 0 < r < 5]
+    z = [(r, c) for r, c in points if (r + c) % 2 != x_parity and 0 < c < 5]
+    x, z = sorted(x), sorted(z, key=lambda point: point[::-1])
+    assert len(x) == len(z) == 12
+    theirs = [*((q, 0) for q in x), *((q, t) for t in (1, 2, 3) for q in (*x, *z)), *((q, 4) for q in x)]
+
+    circuit = memory_circuit(
+        distance=5,
+        rounds=4,
+        noise=depolarizing(0.02),
+        orientation=orientation,  # pyright: ignore[reportArgumentType]
+        perfect_last_round=True,
+    )
+    coordinates = circuit.get_detector_coordinates()
+    ours = {((int(y) // 2, int(x) // 2), int(t)): k for k, (x, y, t) in coordinates.items()}
+    order = [ours[one] for one in theirs]
+    assert sorted(order) == list(range(circuit.num_detectors)) != order
+    bits = circuit.compile_detector_sampler(seed=4).sample(100).astype(np.uint8)  # pyright: ignore
+    sessions = [
+        onnxruntime.InferenceSession(f"{layout}.onnx", providers=["CPUExecutionProvider"])
+        for layout in ("qecpipe", "cudaq")
+    ]
+    residual, flips, _ = sessions[0].run(None, {"detections": bits})
+    (joined,) = sessions[1].run(None, {"dets": bits[:, order]})
+    assert np.array_equal(joined, np.hstack([flips, residual[:, order]]))
+    assert not np.array_equal(residual, bits)
 
 
 EXPORT = ("export", "--shots", "10", "--out", "a.onnx")
