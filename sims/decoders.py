@@ -18,7 +18,8 @@ NEURAL_ENSEMBLE = "neural-ensemble"
 CASCADE_PREFIX = "cascade:"
 NEURAL = (NEURAL_MATCHING, NEURAL_ENSEMBLE)
 """Decoders that are a network and a matching on its logits, with nothing behind them."""
-Device = Literal["auto", "cpu", "cuda"]
+Device = str
+"""'auto', 'cpu', 'cuda', or one GPU, such as 'cuda:0'; see `predecoder.inference.select_device`."""
 Policy = Literal["auto", "threshold", "abstain", "complete"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
@@ -124,7 +125,7 @@ def build_decoder(
         name,
         decoder,
         weights=decoder.weights_sha256,
-        device=decoder.device,
+        device=decoder.device.partition(":")[0],
         policy=chosen,
         precision=decoder.precision,
     )
