@@ -22,6 +22,7 @@ from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.jobs import Jobs
 from decoder_service.server.metrics import StreamStatus
 from decoder_service.server.open_streams import OpenStreams, error_frame
+from decoder_service.server.scheduling import schedule
 from decoder_service.store import RestoredStream
 
 TICK = 1.0
@@ -134,7 +135,9 @@ class ClientSession:
     # The thread of a connection.
 
     def _thread(self, sock: socket.socket, connection: int, welcome: Frame) -> None:
+        config = self._jobs.config
         with sock:
+            self._guarded(lambda: schedule(config.cores, realtime=config.realtime))
             self._guarded(lambda: self._serve(sock, welcome))
             if self.failed:
                 self._send(

@@ -119,6 +119,7 @@ def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorke
     totals = dict.fromkeys(("shots", "commits", "erased", "failed"), 0)
     stream = SimpleNamespace(number=3, count=lambda _: totals, leave=lambda **_: plane.close(3))
     session.streams.by_number[3] = cast(Any, stream)
+    plane.announce(3)
     plane.swap(3, "ab" * 32, "dem")
     plane.feed(encode_frame(Frame(FrameType.CLOSE, 3, payload=encode_message(Close()))))
     assert not plane.work()
