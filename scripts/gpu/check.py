@@ -42,9 +42,9 @@ def _steps(device: str, out: str, *, small: bool) -> Iterator[Step]:
     common = ["--device", device, "--out", out, *(["--small"] if small else [])]
     yield Step("tests", [*pytest, "tests/cuda", "tests/predecoder"], 0.2)
     yield Step("sanitizer", [*sanitizer, *pytest, "-x", "tests/cuda"], 0.13, "compute-sanitizer")
-    yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.42)
+    yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.4)
     yield Step("ler", [python, "-m", "scripts.gpu.ler", *common], 0.22)
-    yield Step("model", [python, "-m", "scripts.gpu.model", *common], 0.03)
+    yield Step("model", [python, "-m", "scripts.gpu.model", *common], 0.05)
 
 
 def main() -> int:
