@@ -20,9 +20,11 @@ Most compiled decoders also say how sure they are of every prediction, in nats:
     decode_with_gap(compiled, packed)     predictions and gaps of any of them
     require_gap(compiled, num_detectors)  whether it has any, before shots are decoded
     WithGap, NoGapError                   what they return, and raise
+    CascadeDecoder, CompiledCascade       a slow decoder for the shots that a fast one doubts
     relative_gap(log_odds, predictions)   gaps, from the log-odds of an observable not being flipped
 """
 
+from global_decoders.cascade import CascadeDecoder, CompiledCascade
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
 from global_decoders.registry import (
     MissingDecoderError,
@@ -41,6 +43,8 @@ from global_decoders.soft_output import (
 )
 
 __all__ = [
+    "CascadeDecoder",
+    "CompiledCascade",
     "MissingDecoderError",
     "NoGapError",
     "NormalFormDecoder",

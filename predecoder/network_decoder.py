@@ -51,9 +51,9 @@ class NetworkDecoder(NormalFormDecoder):
             raise ValueError(f"on_mismatch={on_mismatch!r} is unknown; use 'warn' or 'fail'")
         file = resolve_weights(weights)
         self.weights_path, self.weights_sha256 = file.path, file.sha256
-        self.device = options.torch_device.type
+        self.device = str(options.torch_device)
         self.precision: Precision = choose_precision(
-            options.precision, quantized=is_quantized(file), device_type=self.device
+            options.precision, quantized=is_quantized(file), device_type=options.torch_device.type
         )
         self.on_mismatch: OnMismatch = on_mismatch
         self._options = dataclasses.replace(options, device=self.device, precision=self.precision)

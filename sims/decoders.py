@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,11 @@ from qec import LayoutError
 PREDECODER_PREFIX = "predecoder+"
 NEURAL_MATCHING = "neural-matching"
 NEURAL_ENSEMBLE = "neural-ensemble"
+CASCADE_PREFIX = "cascade:"
 NEURAL = (NEURAL_MATCHING, NEURAL_ENSEMBLE)
 """Decoders that are a network and a matching on its logits, with nothing behind them."""
-Device = Literal["auto", "cpu", "cuda"]
+Device = str
+"""'auto', 'cpu', 'cuda', or one GPU, such as 'cuda:0'; see `predecoder.inference.select_device`."""
 Policy = Literal["auto", "threshold", "abstain", "complete"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
@@ -57,8 +60,10 @@ class NamedDecoder:
         try:
             return self.decoder.compile_decoder_for_dem(dem=dem)
         except LayoutError as error:
-            plain = "pymatching" if self.name in NEURAL else self.name.removeprefix(PREDECODER_PREFIX)
-            _global_decoder(plain).compile_decoder_for_dem(dem=dem)  # where it cannot either, it says why
+            plain = _without_network(self.name)
+            build_decoder(plain).decoder.compile_decoder_for_dem(
+                dem=dem
+            )  # where it cannot either, it says why
             raise LayoutError(f"{error}; without the network it works: --decoder {plain}") from error
 
 
@@ -72,15 +77,30 @@ def build_decoder(
     threads: int | None = None,
     on_mismatch: Literal["warn", "fail"] = "fail",
 ) -> NamedDecoder:
-    """The decoder called `name`: a registered one, `predecoder+` one of them, `neural-matching` or
-    `neural-ensemble`.
+    """The decoder called `name`: a registered one, `predecoder+` one of them, `neural-matching`,
+    `neural-ensemble`, or a cascade of two of all these, such as `cascade:pymatching,tesseract@1%`.
 
     `policy` is that of `predecoder+X`: 'auto' is threshold for matchers on independent edges and abstain for
     other decoders. `precision` is what the network computes in; 'auto' is the weights' own, int8 for
     quantized weights on a CPU and float32 otherwise. `threads` limits the network's CPU threads (None:
     torch's choice). Raises `UnknownDecoderError`, `MissingDecoderError`, `WeightsError`, or ValueError for a
-    precision that weights or device do not have.
+    precision that weights or device do not have, or a cascade that does not say what is doubtful.
     """
+    if name.startswith(CASCADE_PREFIX):
+        first, second, doubtful = _cascade_of(name)
+        parts = [
+            build_decoder(
+                part,
+                weights=weights,
+                device=device,
+                policy=policy,
+                precision=precision,
+                threads=threads,
+                on_mismatch=on_mismatch,
+            )
+            for part in (first, second)
+        ]
+        return _cascade(name, parts, doubtful)
     if name not in NEURAL and not name.startswith(PREDECODER_PREFIX):
         return NamedDecoder(name, _global_decoder(name))
     from predecoder import NeuralEnsembleDecoder, NeuralMatchingDecoder, PredecodedDecoder
@@ -105,7 +125,7 @@ def build_decoder(
         name,
         decoder,
         weights=decoder.weights_sha256,
-        device=decoder.device,
+        device=decoder.device.partition(":")[0],
         policy=chosen,
         precision=decoder.precision,
     )
@@ -119,8 +139,55 @@ def _global_decoder(name: str) -> sinter.Decoder:
         return make_decoder(name)
     except UnknownDecoderError as error:
         raise UnknownDecoderError(
-            f"{error}; besides them {', '.join(NEURAL)}, and {PREDECODER_PREFIX}NAME for any of them"
+            f"{error}; besides them {', '.join(NEURAL)}, {PREDECODER_PREFIX}NAME for any of them, and "
+            f"{CASCADE_PREFIX}FIRST,SECOND@1% for any two"
         ) from None
+
+
+def _cascade_of(name: str) -> tuple[str, str, dict[str, float]]:
+    """Names of a cascade's two decoders, and the option that says what is doubtful."""
+    parts, _, doubtful = name.removeprefix(CASCADE_PREFIX).partition("@")
+    first, _, second = parts.partition(",")
+    unit = doubtful.removesuffix("%").removesuffix("nats")
+    try:
+        if not (first and second) or "," in second or unit == doubtful:
+            raise ValueError
+        value = float(unit)
+        option = {"fraction": value / 100} if doubtful.endswith("%") else {"threshold": value}
+    except ValueError:
+        raise ValueError(
+            f"decoder {name!r} is no cascade; write {CASCADE_PREFIX}FIRST,SECOND@1% for the per cent of "
+            "shots that FIRST doubts most to go to SECOND, or @2.5nats for those of a gap below that"
+        ) from None
+    if first.startswith(CASCADE_PREFIX) or second.startswith(CASCADE_PREFIX):
+        raise ValueError(f"decoder {name!r} is a cascade of cascades; name two decoders")
+    return first, second, option
+
+
+def _cascade(name: str, parts: Sequence[NamedDecoder], doubtful: dict[str, float]) -> NamedDecoder:
+    from global_decoders import CascadeDecoder
+
+    def one(values: Iterable[str | None]) -> str | None:
+        found = dict.fromkeys(value for value in values if value is not None)
+        return ", then ".join(found) or None
+
+    return NamedDecoder(
+        name,
+        CascadeDecoder(*(part.decoder for part in parts), **doubtful),
+        weights=one(part.weights for part in parts),
+        device=one(part.device for part in parts),
+        policy=one(part.policy for part in parts),
+        precision=one(part.precision for part in parts),
+    )
+
+
+def _without_network(name: str) -> str:
+    """The name of a decoder that does the same without a network."""
+    if name.startswith(CASCADE_PREFIX):
+        first, second, _ = _cascade_of(name)
+        doubtful = name[name.index("@") :]
+        return f"{CASCADE_PREFIX}{_without_network(first)},{_without_network(second)}{doubtful}"
+    return "pymatching" if name in NEURAL else name.removeprefix(PREDECODER_PREFIX)
 
 
 def all_decoders(*, weights: str | Path = "default") -> dict[str, sinter.Decoder]:

@@ -1,21 +1,37 @@
-"""CUDA kernels of the pipeline and the launch code around them.
+"""The pre-decoder's way through GPUs: an engine, what it asks of a device, and the kernels.
 
 The folder above this one must never hold an `__init__.py`: the `cuda.bindings` and `cuda.core`
 packages share that namespace (PEP 420). Importing this package needs neither torch nor a GPU.
 
-Public: `BlockedInput` (bit-packed detections to the network's blocked input) with
-`blocked_input_reference` and `DeviceUnavailableError`; `quantize_moves_*` (the network's output to int8
-logits of moves); `CorrectionTables`, `CommitRule` and `correct_arguments` (to residual and flips);
-`cuda_status` and `DeviceStatus`; `compile_cubin`, `kernel_resources` and `KernelBuildError`;
-`launch_kernel`, and `launch_on_cpu` for the same kernels on the CPU. `kernels/README.md` lists these.
+    CudaEngine(program, driver)     batches of shots through a device; `in_order` for several
+    Program, MoveLogits, Corrections    a network on a layout, and what is handed down of it
+    Driver                          what is asked of a device: CudaDriver, a GPU; CpuDriver, a thread
+    DeviceError                     and its kinds: DeviceMemoryError, GraphCaptureError, DeviceLostError
+    cuda_status, torch_status       whether a GPU can be used: DeviceStatus
+    Launch, launch_on_cpu           kernels; `kernels/README.md` lists them
+    CorrectionTables, CommitRule    what `correct` is told
+    compile_cubin, kernel_resources    what the compiler makes of them; KernelBuildError
+
+References and arguments of single kernels are in their modules. `cuda.qecpipe.cost` predicts times.
 """
 
-from cuda.qecpipe.blocked_input import BlockedInput, DeviceUnavailableError, blocked_input_reference
+from cuda.qecpipe.blocked_input import blocked_input_reference
 from cuda.qecpipe.compile import KernelBuildError, compile_cubin
 from cuda.qecpipe.correct import CommitRule, CorrectionTables, correct_arguments
-from cuda.qecpipe.device import DeviceStatus, cuda_status
-from cuda.qecpipe.launch import launch_kernel
+from cuda.qecpipe.cpu_driver import CpuDriver
+from cuda.qecpipe.device import DeviceStatus, cuda_status, torch_status
+from cuda.qecpipe.device_protocol import (
+    DeviceError,
+    DeviceLostError,
+    DeviceMemoryError,
+    Driver,
+    GraphCaptureError,
+)
+from cuda.qecpipe.driver import CudaDriver
+from cuda.qecpipe.engine import BATCH_SHOTS, CudaEngine, Pending, Worker, in_order
+from cuda.qecpipe.launch import Launch
 from cuda.qecpipe.launch_on_cpu import launch_on_cpu
+from cuda.qecpipe.program import Corrections, MoveLogits, Output, Program
 from cuda.qecpipe.quantize_moves import (
     LogitType,
     quantize_moves_arguments,
@@ -25,22 +41,37 @@ from cuda.qecpipe.quantize_moves import (
 from cuda.qecpipe.resources import KernelResources, kernel_resources
 
 __all__ = [
-    "BlockedInput",
+    "BATCH_SHOTS",
     "CommitRule",
     "CorrectionTables",
+    "Corrections",
+    "CpuDriver",
+    "CudaDriver",
+    "CudaEngine",
+    "DeviceError",
+    "DeviceLostError",
+    "DeviceMemoryError",
     "DeviceStatus",
-    "DeviceUnavailableError",
+    "Driver",
+    "GraphCaptureError",
     "KernelBuildError",
     "KernelResources",
+    "Launch",
     "LogitType",
+    "MoveLogits",
+    "Output",
+    "Pending",
+    "Program",
+    "Worker",
     "blocked_input_reference",
     "compile_cubin",
     "correct_arguments",
     "cuda_status",
+    "in_order",
     "kernel_resources",
-    "launch_kernel",
     "launch_on_cpu",
     "quantize_moves_arguments",
     "quantize_moves_entry",
     "quantize_moves_reference",
+    "torch_status",
 ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
+
+_DRIVER_LOADED = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ def cuda_status(index: int = 0) -> DeviceStatus:
     arch = f"sm_{device.arch}"
     problem = _compiler_problem(driver, nvrtc, arch) or _torch_problem(index)
     return DeviceStatus(problem, driver_found=True, name=device.name, arch=arch)
+
+
+def torch_status(index: int = 0) -> DeviceStatus:
+    """What torch alone knows of CUDA device `index`: at once, without what `cuda_status` needs."""
+    return DeviceStatus(_torch_problem(index), driver_found=_DRIVER_LOADED.exists())
 
 
 def _driver_problem(driver: ModuleType, index: int) -> str | None:

@@ -21,7 +21,7 @@ def launch_on_cpu(
         entry: name of the kernel.
         grid: number of blocks.
         block: threads in each.
-        arguments: in the order of its signature, as for `launch_kernel`; pointers are addresses of host
+        arguments: in the order of its signature, as of a `Launch`; pointers are addresses of host
             memory, and what they point to has to be as large as the kernel takes it to be.
         backwards: run the last thread first. The results are the same.
 

@@ -9,19 +9,22 @@
     ImpliedWeights             the latter, for correlated matching
     Matcher(graph)             matchings by the graph's weights, or by weights of every shot
     LogitMatcher(ends)         matchings by logits of every shot, such as a network's
+    Int8Logits                 logits of one byte each, as devices hand them down
     Matched, Classes, Moves    what they return
     MatchingGaps               how sure decoders are that match on a DEM's edges
 """
 
 from global_decoders.matching.gaps import MatchingGaps
 from global_decoders.matching.graph import ImpliedWeights, MatchingGraph
-from global_decoders.matching.logits import LogitMatcher, Moves
+from global_decoders.matching.logits import Int8Logits, LogitMatcher, Logits, Moves
 from global_decoders.matching.matcher import Classes, Matched, Matcher
 
 __all__ = [
     "Classes",
     "ImpliedWeights",
+    "Int8Logits",
     "LogitMatcher",
+    "Logits",
     "Matched",
     "Matcher",
     "MatchingGaps",

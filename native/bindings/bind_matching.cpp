@@ -1,5 +1,6 @@
 #include <nanobind/stl/optional.h>
 
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -52,17 +53,28 @@ void make_matcher(ShotMatcher* self, const AnyArray& ends, const AnyArray& weigh
 // Arguments that all methods have, with the arrays they are in.
 struct Given {
     Given(const ShotMatcher& matcher, const AnyArray& packed, const std::optional<AnyArray>& values,
-          bool are_logits)
+          bool are_logits, float step = 1)
         : rows(checked<uint8_t>("packed", packed, {kAny, matcher.row_bytes()})) {
         shots = {rows.shape(0), rows.data(), nullptr, are_logits && values};
         if (!values) return;
         const char* name = are_logits ? "logits" : "weights";
-        weights = checked<float>(name, *values, {shots.count, matcher.num_edges()});
+        const std::vector<int64_t> shape{shots.count, matcher.num_edges()};
+        if (are_logits && values->dtype() == nb::dtype<int8_t>()) {
+            if (!(step > 0) || !std::isfinite(step)) {
+                throw std::invalid_argument("step: " + std::to_string(step) + " is not a positive number");
+            }
+            quantized = checked<int8_t>(name, *values, shape);
+            shots.quantized = quantized->data();
+            shots.step = step;
+            return;
+        }
+        weights = checked<float>(name, *values, shape);
         shots.weights = weights->data();
     }
 
     Checked<uint8_t> rows;
     std::optional<Checked<float>> weights;
+    std::optional<Checked<int8_t>> quantized;
     Shots shots;
 };
 
@@ -86,8 +98,8 @@ nb::tuple match(const ShotMatcher& self, const AnyArray& packed, const std::opti
 }
 
 nb::tuple match_moves(const ShotMatcher& self, const AnyArray& logits, const AnyArray& packed,
-                      double abstain_above) {
-    const Given given(self, packed, logits, true);
+                      double abstain_above, float step) {
+    const Given given(self, packed, logits, true, step);
     const int64_t count = given.shots.count;
     NewArray<uint8_t> moves({count, self.num_edges()});
     NewArray<float> maximum_weight({count});
@@ -113,9 +125,9 @@ nb::tuple predict(const ShotMatcher& self, const AnyArray& packed, const AnyArra
 }
 
 nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed,
-                        const std::optional<AnyArray>& weights, bool logits) {
+                        const std::optional<AnyArray>& weights, bool logits, float step) {
     require_flips(self);
-    const Given given(self, packed, weights, logits);
+    const Given given(self, packed, weights, logits, step);
     const int64_t count = given.shots.count;
     NewArray<uint8_t> zero({count, self.num_edges()}), one({count, self.num_edges()});
     NewArray<double> weight({count, 2});
@@ -127,10 +139,11 @@ nb::tuple match_classes(const ShotMatcher& self, const AnyArray& packed,
 }
 
 nb::ndarray<nb::numpy, float> gap(const ShotMatcher& self, const AnyArray& packed,
-                                  const std::optional<AnyArray>& weights, bool logits, double limit) {
+                                  const std::optional<AnyArray>& weights, bool logits, double limit,
+                                  float step) {
     require_flips(self);
     if (!(limit >= 0)) throw std::invalid_argument("limit: " + std::to_string(limit) + " is not at least 0");
-    const Given given(self, packed, weights, logits);
+    const Given given(self, packed, weights, logits, step);
     NewArray<float> gap({given.shots.count});
     {
         InterpreterReleased released;
@@ -146,7 +159,7 @@ void bind_matching(nb::module_& module) {
         module, "Matcher",
         "Exact minimum-weight matching; `global_decoders.matching` explains it. B shots, D "
         "detectors, E edges; `packed`: uint8 (B, ceil(D / 8)), LSB first; `weights`: float32 (B, E) "
-        "or None.")
+        "or None; logits may be int8 (B, E), whole numbers of `step`.")
         .def("__init__", &make_matcher, "ends"_a, "weights"_a, nb::kw_only(), "num_detectors"_a,
              "flips"_a = nb::none(), "implied"_a = nb::none(),
              "`ends`: int32 (2, E); `weights`: float32 (E,); `flips`: uint8 (E,); `implied`: int32 (E + 1,), "
@@ -155,16 +168,16 @@ void bind_matching(nb::module_& module) {
         .def("match", &match, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
              "Edges uint8 (B, E), their weight float64 (B,), and whether they explain the shot, bool (B,).")
         .def("match_moves", &match_moves, "logits"_a, "packed"_a, nb::kw_only(),
-             "abstain_above"_a = std::numeric_limits<double>::infinity(),
+             "abstain_above"_a = std::numeric_limits<double>::infinity(), "step"_a = 1.0f,
              "Edges uint8 (B, E) and the weight of the heaviest cluster of changed ones, float32 (B,).")
         .def("predict", &predict, "packed"_a, "masks"_a, "weights"_a = nb::none(),
              "The sum modulo 2 of the masks uint8 (E, K) of the edges, uint8 (B, K), and explained, bool "
              "(B,).")
         .def("match_classes", &match_classes, "packed"_a, "weights"_a = nb::none(), nb::kw_only(),
-             "logits"_a = false,
+             "logits"_a = false, "step"_a = 1.0f,
              "Edges of class 0 and of class 1, uint8 (B, E) each, and their weights, float64 (B, 2).")
         .def("gap", &gap, "packed"_a, "weights"_a = nb::none(), nb::kw_only(), "logits"_a = false,
-             "limit"_a = std::numeric_limits<double>::infinity(),
+             "limit"_a = std::numeric_limits<double>::infinity(), "step"_a = 1.0f,
              "The weight of class 1 less that of class 0, at most `limit` either way: float32 (B,).");
 }
 

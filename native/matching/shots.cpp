@@ -41,6 +41,15 @@ ShotMatcher::Worker::Worker(const ShotMatcher& of) : matcher(of.graph_) {
     if (of.correlated_) correlated.emplace(of.correlated_);
 }
 
+const float* ShotMatcher::weights_of(const Shots& shots, int64_t s, std::vector<float>& room) const {
+    const int64_t edges = num_edges();
+    if (!shots.quantized) return shots.weights ? shots.weights + s * edges : nullptr;
+    room.resize(edges);
+    const int8_t* row = shots.quantized + s * edges;
+    for (int64_t e = 0; e < edges; e++) room[e] = shots.step * static_cast<float>(row[e]);
+    return room.data();
+}
+
 template <class Run>
 void ShotMatcher::for_each_shot(const Shots& shots, const Run& run) const {
     std::unique_ptr<Worker> worker;
@@ -51,7 +60,7 @@ void ShotMatcher::for_each_shot(const Shots& shots, const Run& run) const {
     if (!worker) worker = std::make_unique<Worker>(*this);
     for (int64_t s = 0; s < shots.count; s++) {
         read(shots.packed + s * row_bytes(), graph_->graph.num_detectors, worker->detections);
-        run(*worker, s, Weights{shots.weights ? shots.weights + s * num_edges() : nullptr, shots.are_logits});
+        run(*worker, s, Weights{weights_of(shots, s, worker->weights), shots.are_logits});
     }
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(worker));

@@ -18,6 +18,9 @@ struct Shots {
     const uint8_t* packed;           // (B, ceil(D / 8))
     const float* weights = nullptr;  // (B, E); null for the graph's own
     bool are_logits = false;
+    // In place of weights: (B, E) whole numbers of `step`.
+    const int8_t* quantized = nullptr;
+    float step = 1;
 };
 
 // A graph, and matchers for as many threads as have asked at once.
@@ -56,7 +59,11 @@ class ShotMatcher {
         Matcher matcher;
         std::optional<CorrelatedMatcher> correlated;
         std::vector<int32_t> detections, edges, of_class[2];
+        std::vector<float> weights;  // of a shot whose are quantized
     };
+
+    // The weights of a shot, in `room` if they are quantized; null for the graph's own.
+    const float* weights_of(const Shots& shots, int64_t s, std::vector<float>& room) const;
 
     // Calls run(worker, shot, weights) for every shot, with its detections in the worker.
     template <class Run>

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from global_decoders.matching import Int8Logits, Logits
 from predecoder.correction.hyperedges import Hyperedges
 from predecoder.correction.policies import ThresholdPolicy
 from qec import DecodingProblem
@@ -81,33 +82,40 @@ class _Clusters:
 
 
 class ClusterDecision:
-    """A threshold policy on whole shots."""
+    """A threshold policy on whole shots.
+
+    Attributes:
+        policy: the rule.
+        hyperedges: that join clusters; None where they do not matter.
+    """
 
     def __init__(self, problem: DecodingProblem, policy: ThresholdPolicy) -> None:
-        self._policy, self._num_detectors = policy, problem.layout.num_detectors
-        self._hyperedges = None
+        self.policy, self._num_detectors = policy, problem.layout.num_detectors
+        self.hyperedges = None
         if policy.clustering == "hyperedges" and not policy.commits_all:
-            self._hyperedges = Hyperedges.of_problem(problem)
+            self.hyperedges = Hyperedges.of_problem(problem)
         ends = problem.moves.ends.astype(np.int64)
         self._ends = np.where(ends < 0, ends[0], ends)
 
-    def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    def __call__(self, logits: Logits, packed: np.ndarray) -> np.ndarray:
         """Commit moves; see `Decision`."""
-        proposed = logits > self._policy.propose
-        if self._policy.commits_all:
+        if isinstance(logits, Int8Logits):
+            logits = logits.float32()
+        proposed = logits > self.policy.propose
+        if self.policy.commits_all:
             return proposed.astype(np.uint8)
         committed = np.zeros(proposed.shape, dtype=np.uint8)
         shot, move = np.nonzero(proposed)
         if not len(shot):
             return committed
         detections = np.unpackbits(packed, axis=1, count=self._num_detectors, bitorder="little")
-        pairs = _NO_PAIRS if self._hyperedges is None else self._hyperedges.fired(detections)
+        pairs = _NO_PAIRS if self.hyperedges is None else self.hyperedges.fired(detections)
         # One after the other, shots are like a long experiment whose parts nothing joins.
         moves = Proposed(
             logits[shot, move], self._ends[:, move] + shot * self._num_detectors, np.stack([shot, move])
         )
         flat = detections.ravel()
         clusters = _Clusters(moves, pairs)
-        accepted = clusters.accepted(self._policy, lambda nodes: flat[nodes])
+        accepted = clusters.accepted(self.policy, lambda nodes: flat[nodes])
         committed[tuple(moves.where(accepted[clusters.of_move]).tags)] = 1
         return committed

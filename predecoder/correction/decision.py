@@ -7,6 +7,7 @@ from typing import Protocol, get_args
 import numpy as np
 import sinter
 
+from global_decoders.matching import Logits
 from predecoder.correction.clusters import ClusterDecision
 from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.policies import Policies, PolicyName, ThresholdPolicy
@@ -18,11 +19,11 @@ __all__ = ["Decision", "automatic_policy", "make_decision", "stream_policy"]
 class Decision(Protocol):
     """A rule that commits moves."""
 
-    def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    def __call__(self, logits: Logits, packed: np.ndarray) -> np.ndarray:
         """Commit moves.
 
         Args:
-            logits: float32 `(B, M)`, M the moves in the order of `MoveSet`.
+            logits: `(B, M)`, float32 or one byte each, M the moves in the order of `MoveSet`.
             packed: uint8 `(B, ceil(num_detectors / 8))`, LSB first: detections.
 
         Returns:

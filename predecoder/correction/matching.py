@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from global_decoders.matching import LogitMatcher
+from global_decoders.matching import LogitMatcher, Logits
 from qec import DecodingProblem
 
 __all__ = ["MatchingDecision"]
@@ -32,6 +32,6 @@ class MatchingDecision:
         self._abstain_above = abstain_above
         self._matcher = LogitMatcher(problem.moves.ends, num_detectors=problem.layout.num_detectors)
 
-    def __call__(self, logits: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    def __call__(self, logits: Logits, packed: np.ndarray) -> np.ndarray:
         """Commit moves; see `Decision`. They leave what no moves explain."""
         return self._matcher.match(logits, packed, abstain_above=self._abstain_above).moves

@@ -27,7 +27,14 @@ from predecoder.correction.stage_tables import Sites, stage_tables
 from predecoder.correction.stream_layers import StreamLayers
 from predecoder.correction.stream_network import stream_network
 from predecoder.correction.stream_noise_features import StreamNoiseFeatures
-from predecoder.inference import LayerNetwork, Precision, PrecisionChoice, choose_precision
+from predecoder.inference import (
+    LayerNetwork,
+    Precision,
+    PrecisionChoice,
+    TileEngine,
+    choose_precision,
+    cuda_drivers,
+)
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -59,7 +66,8 @@ class StreamPredecoder:
         network: proposes the moves.
         policy: commits them (`stream_policy`); None where windows are matched on the logits.
         layers: of the problem's DEM.
-        device: where the network runs: 'auto', 'cpu' or 'cuda'.
+        device: where the network runs: see `select_device`, but that 'auto' is the CPU for networks that run
+            in C++ there, faster than one shot does on a GPU.
         precision: of the network; see `choose_precision`.
         tile: blocks of 2 layers that torch computes at a time; more of them cost fewer repeated
             layers and more waiting.
@@ -88,10 +96,12 @@ class StreamPredecoder:
         tile: int = 2,
         min_rounds: int = 1,
     ) -> None:
-        from predecoder.inference import halo_blocks, select_device
+        from predecoder.inference import NativeEngine, halo_blocks, select_device
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
+        if device == "auto" and precision != "bfloat16" and NativeEngine.runs(network.config):
+            device = "cpu"
         self._device = select_device(device) if isinstance(device, str) else device
         self.precision: Precision = choose_precision(
             precision, quantized=network.config.quantized, device_type=self._device.type
@@ -118,7 +128,10 @@ class StreamPredecoder:
             )
         self.ahead = self.halo + -(-unlike // 2)
         """Blocks after a tile that must be there before it is decided."""
-        self._network = network.to(self._device)
+        self._network = network
+        self._tiles: TileEngine | None = None
+        if self._device.type == "cuda":
+            self._tiles = TileEngine(network, cuda_drivers(self._device)[0], precision=self.precision)
         self._warned = False
         self._lookahead = 0 if hyperedges is None else hyperedges.lookahead
         self._problem, self.sites = problem, Sites(problem, layers)
@@ -214,19 +227,21 @@ class StreamPredecoder:
         """
         from predecoder.inference import running
 
-        inputs, features = self._blocked(grid), None
+        features = None
         if self._features is not None:
-            stop = start + grid.shape[1]
-            features = self._blocked(self._features.of(start, stop, num_layers=num_layers))
+            features = self._features.of(start, start + grid.shape[1], num_layers=num_layers)
+        if self._tiles is not None:
+            return self._tiles(grid, features)
         work = self._network.config.macs_per_block * grid[0].size / 8
         with running(self._device, self.precision, work=work):
-            logits = self._network(inputs, features)
+            blocked_features = None if features is None else self._blocked(features)
+            logits = self._network(self._blocked(grid), blocked_features)
         return unblock(logits.permute(0, 2, 3, 4, 1).float().cpu().numpy())[0]
 
     def _blocked(self, grid: np.ndarray) -> torch.Tensor:
         import torch
 
-        blocked = torch.from_numpy(block(grid[None]).astype(np.float32)).to(self._device)
+        blocked = torch.from_numpy(block(grid[None]).astype(np.float32))
         return blocked.permute(0, 4, 1, 2, 3)
 
     def warn_of_short(self, num_layers: int) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cuda.qecpipe import CudaDriver, DeviceStatus, cuda_status, torch_status
 from predecoder.inference.precision import Precision
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SMALL_WORK", "running", "select_device"]
+__all__ = ["SMALL_WORK", "cuda_drivers", "running", "select_device", "why_not_cuda"]
+
+logger = logging.getLogger(__name__)
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>\d+))?")
 
 SMALL_WORK = 1_000_000_000
 """Multiply-accumulates below which one thread runs a network: 15 to 50 ms of one core.
@@ -24,22 +32,53 @@ twelve other processes shared: 16 ms with one thread and 110 ms with two at d = 
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """'cpu', 'cuda', or 'auto': CUDA where torch can use it, else the CPU.
+    """The device of a name: 'cpu'; 'cuda:1', a GPU; 'cuda', all of them, or for training the current one.
+
+    'auto' is 'cuda' where the first GPU can be used, and otherwise the CPU: the log says why.
 
     Raises:
-        ValueError: an unknown name, or 'cuda' where torch finds no usable device.
+        ValueError: an unknown name, or a GPU that cannot be used; the message says what is missing.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device {name!r} is unknown; use 'auto', 'cpu' or 'cuda'")
+    found = _DEVICE.fullmatch(name)
+    if not found:
+        raise ValueError(f"device {name!r} is unknown; use 'auto', 'cpu', 'cuda' or one GPU: 'cuda:0'")
     import torch
 
-    usable = torch.cuda.is_available()
-    if name == "cuda" and not usable:
-        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA support"
-        raise ValueError(
-            f"device 'cuda' is not usable: torch was built with {built} and finds no GPU; use 'auto'"
-        )
-    return torch.device("cuda" if usable and name != "cpu" else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    status = _status(int(found["index"] or 0), needed=name != "auto")
+    if status.usable:
+        return torch.device("cuda" if name == "auto" else name)
+    if name != "auto":
+        raise ValueError(f"device {name!r} is not usable: {status.reason}; use 'auto' or 'cpu'")
+    _tell_of_fallback(status)
+    return torch.device("cpu")
+
+
+def why_not_cuda() -> str | None:
+    """Why 'auto' is the CPU, one sentence without a full stop; None where it is a GPU."""
+    return _status(0, needed=False).reason
+
+
+def cuda_drivers(device: torch.device) -> list[CudaDriver]:
+    """The GPU that a device names, or all of them."""
+    import torch
+
+    indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+    return [CudaDriver(index) for index in indices]
+
+
+@functools.cache
+def _status(index: int, *, needed: bool) -> DeviceStatus:
+    quick = None if needed else torch_status(index)
+    return cuda_status(index) if quick is None or quick.usable else quick
+
+
+@functools.cache
+def _tell_of_fallback(status: DeviceStatus) -> None:
+    # Without a driver nobody expects a GPU; with one, the CPU is a surprise.
+    level = logging.WARNING if status.driver_found else logging.INFO
+    logger.log(level, "device 'auto' is the CPU: %s", status.reason)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What turns shots into logits: an engine in C++ for separable networks on a CPU, torch for all others.
+"""What turns shots into logits: graphs on GPUs, C++ for separable networks on a CPU, torch for all others.
 
 Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
 `MoveSet`.
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from predecoder.inference.device import cuda_drivers
+from predecoder.inference.device_engine import DeviceEngine
 from predecoder.inference.engine_options import EngineOptions
 from predecoder.inference.native_engine import NativeEngine
 from predecoder.inference.precision import Precision, choose_precision
@@ -42,12 +44,21 @@ def make_engine(problem: DecodingProblem, network: Network, options: EngineOptio
     Raises:
         ValueError: the network or the device does not have this precision.
         QuantizationError: int8 cannot hold this network; also a ValueError.
+        DeviceError: a GPU fails.
     """
     config, device = network.config, options.torch_device
     chosen = choose_precision(options.precision, quantized=config.quantized, device_type=device.type)
+    if device.type == "cuda":
+        return DeviceEngine(
+            problem,
+            network,
+            drivers=cuda_drivers(device),
+            precision=chosen,
+            batch_shots=options.batch_shots,
+        )
     if chosen == "int8":
         return NativeEngine(problem, network, precision="int8")
-    if chosen == "float32" and device.type == "cpu" and NativeEngine.runs(config):
+    if chosen == "float32" and NativeEngine.runs(config):
         return NativeEngine(problem, network, precision="float32")
     return TorchEngine(
         problem,

@@ -19,7 +19,7 @@ class EngineOptions:
     """What `make_engine` is asked for.
 
     Attributes:
-        device: 'auto', 'cpu', 'cuda' (see `select_device`), or torch's.
+        device: 'auto', 'cpu', 'cuda', one GPU, such as 'cuda:1' (see `select_device`), or torch's.
         precision: what the network computes in; see `choose_precision`.
         batch_shots: shots that go through the network at a time; None for what fits the cache.
         threads: of large batches, in torch or in C++; None for as many as torch has. Small ones have one.

@@ -33,7 +33,8 @@ class DecodeConfig(ShotFlags, NetworkFlags):
 
     decoder: str = "pymatching"
     """Name of the decoder; predecoder+NAME puts the network before any of them, and
-    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
+    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides;
+    cascade:FIRST,SECOND@1% hands the per cent of shots that FIRST doubts most to SECOND."""
     versus: str | None = None
     """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
     out: Path | None = None

@@ -11,6 +11,7 @@ import tyro
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.parse_flags import parse_flags
+from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.results_csv import merge_results, read_results
 from sims.sweeps.summary import summarize, summary_table
@@ -20,7 +21,10 @@ RESUME_HINT = "run the same command again"
 
 @dataclass(frozen=True)
 class PlotConfig:
-    """Draw ler_vs_p.png and ler_vs_distance.png from the CSVs of sweeps, rows of one task added."""
+    """Draw ler_vs_p.png and ler_vs_distance.png from the CSVs of sweeps, rows of one task added.
+
+    Of rows that a sweep with --keep wrote, ler_vs_kept.png too.
+    """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("out/sweep/results.csv"),)
     """Result files of qecpipe sweep."""
@@ -39,7 +43,7 @@ def run(arguments: list[str]) -> int:
     if not config.csv:
         raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
     out = config.csv[0].parent if config.out is None else config.out
-    check_output_folder(out, (LER_VS_P, LER_VS_DISTANCE), inputs=config.csv)
+    check_output_folder(out, (LER_VS_P, LER_VS_DISTANCE, LER_VS_KEPT), inputs=config.csv)
     stats = merge_results(read_results(path) for path in config.csv)
     if config.decoder:
         known = sorted({one.decoder for one in stats})
@@ -50,6 +54,7 @@ def run(arguments: list[str]) -> int:
             )
         stats = [one for one in stats if one.decoder in config.decoder]
     figures = draw_sweep(stats, out)
+    figures += filter(None, [draw_kept(stats, out)])
     console = make_console()
     if config.table:
         console.print(summary_table(summarize(stats)))

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+import sinter
 
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
 from sims.cli.parse_flags import parse_flags
+from sims.decoders import NamedDecoder
 from sims.plain_warnings import plain_warnings
+from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
+from sims.sweeps.blocks import BLOCK_SHOTS, Shard
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
+from sims.sweeps.executors import cluster_workers, local_workers
+from sims.sweeps.kept import kept_stats, write_kept
+from sims.sweeps.manifest import Manifest
 from sims.sweeps.progress import SweepProgress
+from sims.sweeps.seeded import Seeded, collect_seeded
 from sims.sweeps.summary import summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
 RESUME_HINT = "what was reported is in the CSV; run the same command again and it goes on from there"
-RESULTS = "results.csv"
-"""Name of the sinter CSV in --out."""
+RESULTS, KEPT = "results.csv", "kept.csv"
+"""Names of the sinter CSVs in --out: what was collected, and what follows from it for the kept shots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +49,29 @@ class SweepConfig(NetworkFlags, CircuitFamily):
         "predecoder+pymatching-correlated",
     )
     """Names of decoders; predecoder+NAME puts the network before any of them, and
-    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides."""
+    neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides;
+    cascade:FIRST,SECOND@1% hands the per cent of shots that FIRST doubts most to SECOND."""
     max_shots: int = 15_000
     """Shots of every task."""
     max_errors: int | None = None
     """Ends a task early, at this many logical errors."""
     workers: int | None = None
     """Processes that sample and decode; left out: one per core."""
+    keep: tuple[float, ...] = ()
+    """Fractions of the shots, such as 0.9 0.99: error rates of those that a decoder is surest of, the others
+    being discarded. For decoders that say how sure they are; rows without --keep count apart."""
     out: Path = Path("out/sweep")
-    """Folder for results.csv and the plots."""
+    """Folder for results.csv and the plots; with --keep also for kept.csv, whose rows have discards."""
+    seed: int | None = None
+    """Shots come in blocks with seeds of their own, derived from this one: the same on every machine. Left
+    out: from the operating system's entropy."""
+    block_shots: int = BLOCK_SHOTS
+    """Shots of a block, with --seed."""
+    shard: str | None = None
+    """Take a part of the blocks, such as 2/8, into results-2-of-8.csv; all parts with the same --seed and
+    limits are put together by `qecpipe merge`. --max-errors is shared equally."""
+    cluster: str | None = None
+    """Decode on the workers of dask://HOST:PORT, or of slurm (--workers jobs, as dask-jobqueue is set up)."""
     resume: bool = True
     """Count what is in results.csv already; --no-resume refuses to touch a file that exists."""
 
@@ -56,15 +80,19 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(SweepConfig, "sweep", arguments)
     check_inputs(config.noise_file, config.weights_input)
+    wrong = [fraction for fraction in config.keep if not 0 < fraction <= 1]
+    if wrong:
+        raise ValueError(f"--keep {wrong[0]:g} is not above 0 and at most 1; it is a fraction of the shots")
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
     workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
     check_output_folder(
         config.out,
-        (RESULTS, LER_VS_P, LER_VS_DISTANCE),
+        (RESULTS, LER_VS_P, LER_VS_DISTANCE, *((KEPT, LER_VS_KEPT) if config.keep else ())),
         inputs=(weights_file(config.weights), config.noise_file),
     )
-    csv_path = config.out / RESULTS
+    seeded = _seeded(config)
+    csv_path = config.out / (RESULTS if seeded is None else shard_csv(seeded.shard))
     if csv_path.exists() and not config.resume:
         raise ValueError(
             f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
@@ -75,24 +103,90 @@ def run(arguments: list[str]) -> int:
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))
     ]
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
-        tasks = sweep_tasks(config, decoders)
+        tasks = sweep_tasks(config, decoders, with_gaps=bool(config.keep))
     progress = SweepProgress(workers=workers, console=console)
     with plain_warnings("qecpipe sweep") as shown, progress.live():
-        stats = collect_sweep(
-            tasks,
-            decoders,
-            csv_path=csv_path,
-            limits=limits,
-            workers=workers,
-            on_start=lambda existing: progress.begin(tasks, existing, limits),
-            on_progress=progress.update,
-            prepare_worker=shown.install,
+        if seeded is None:
+            stats = collect_sweep(
+                tasks,
+                decoders,
+                csv_path=csv_path,
+                limits=limits,
+                workers=workers,
+                with_gaps=bool(config.keep),
+                on_start=lambda existing: progress.begin(tasks, existing, limits),
+                on_progress=progress.update,
+                prepare_worker=shown.install,
+            )
+        else:
+            stats = _collect_seeded(
+                config, seeded, tasks, decoders, csv_path, limits, progress, shown.install
+            )
+    kept = kept_stats(stats, sorted(set(config.keep)))
+    console.print(summary_table(summarize([*stats, *kept])))
+    if seeded is not None and seeded.shard.of > 1:
+        console.print(
+            f"shard {seeded.shard}: {csv_path}; put all together with: qecpipe merge CSV... --out FOLDER"
         )
-    console.print(summary_table(summarize(stats)))
+        return 0
     figures = draw_sweep(stats, config.out)
+    if config.keep:
+        write_kept(kept, config.out / KEPT)
+        figures += filter(None, [draw_kept(stats, config.out)])
     console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     console.print(_advice(config))
     return 0
+
+
+def shard_csv(shard: Shard) -> str:
+    """Name of a shard's CSV in --out."""
+    return RESULTS if shard.of == 1 else f"results-{shard.number}-of-{shard.of}.csv"
+
+
+def _seeded(config: SweepConfig) -> Seeded | None:
+    """Which blocks are taken; None for shots from entropy."""
+    if config.seed is not None:
+        shard = Shard() if config.shard is None else Shard.parse(config.shard)
+        return Seeded(config.seed, config.block_shots, shard)
+    for flag, value in (("--shard", config.shard), ("--cluster", config.cluster)):
+        if value is not None:
+            raise ValueError(f"{flag} {value} needs --seed, the same one wherever parts of a sweep are taken")
+    return None
+
+
+def _collect_seeded(
+    config: SweepConfig,
+    seeded: Seeded,
+    tasks: list[sinter.Task],
+    decoders: list[NamedDecoder],
+    csv_path: Path,
+    limits: Limits,
+    progress: SweepProgress,
+    prepare_worker: Callable[[], None],
+) -> list[sinter.TaskStats]:
+    """The shard's blocks, decoded here or on a cluster."""
+    own = seeded.limits(limits)
+    manifest = Manifest.of(
+        tasks, seed=seeded.seed, block_shots=seeded.block_shots, shard=seeded.shard, limits=limits
+    )
+    manifest.claim(csv_path)
+    workers = (
+        local_workers(progress.workers, prepare_worker)
+        if config.cluster is None
+        else cluster_workers(config.cluster, jobs=config.workers)
+    )
+    with workers as able:
+        return collect_seeded(
+            tasks,
+            decoders,
+            csv_path=csv_path,
+            limits=own,
+            seeded=seeded,
+            workers=able,
+            with_gaps=bool(config.keep),
+            on_start=lambda existing: progress.begin(tasks, existing, own),
+            on_progress=progress.update,
+        )
 
 
 def _advice(config: SweepConfig) -> str:

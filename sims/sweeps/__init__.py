@@ -2,10 +2,11 @@
 
 In the order in which a sweep goes through them: `tasks` (circuits), `measured_sampler` (one worker's shots),
 `collect` (all workers, and the CSV), `progress` (what is shown meanwhile), `results_csv` (reading it back),
-`labels` and `summary` (the table).
+`kept` (post-selection), `labels` and `summary` (the table).
 """
 
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
+from sims.sweeps.kept import GapCounts, kept_stats, write_kept
 from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results
 from sims.sweeps.summary import SummaryRow, summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, decoder_dem, sweep_tasks
@@ -13,16 +14,19 @@ from sims.sweeps.workers import WorkerDiedError
 
 __all__ = [
     "CircuitFamily",
+    "GapCounts",
     "Limits",
     "ResultsFileError",
     "SummaryRow",
     "WorkerDiedError",
     "collect_sweep",
     "decoder_dem",
+    "kept_stats",
     "merge_results",
     "read_results",
     "summarize",
     "summary_table",
     "sweep_tasks",
     "usable_cores",
+    "write_kept",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sinter
 
+from global_decoders import require_gap
 from sims.decoders import NamedDecoder
 from sims.sweeps.measured_sampler import MeasuredSampler
 from sims.sweeps.results_csv import ResultsWriter, read_results
@@ -49,6 +50,7 @@ def collect_sweep(
     csv_path: Path,
     limits: Limits,
     workers: int,
+    with_gaps: bool = False,
     on_start: Callable[[dict[str, sinter.TaskStats]], None] = lambda existing: None,
     on_progress: Callable[[sinter.Progress], None] = lambda progress: None,
     prepare_worker: Callable[[], None] | None = None,
@@ -57,14 +59,15 @@ def collect_sweep(
 
     Rows already in `csv_path` count towards the limits, and each new row is appended as soon as a
     worker reports it, so a killed sweep goes on where it was when it is called again. `on_start` is
-    given the totals by strong id that were there; `prepare_worker`, which can be pickled, is called in every
+    given the totals by strong id that were there; `with_gaps` counts shots by their gap (`GapCounts`);
+    `prepare_worker`, which can be pickled, is called in every
     worker process as it starts. Raises `ResultsFileError` for a damaged CSV,
     ValueError for one that another sweep is writing, `WorkerDiedError` when a worker is killed, and what
     `check_decoders` raises.
     """
-    check_decoders(tasks, decoders)
+    check_decoders(tasks, decoders, with_gaps=with_gaps)
     csv_path.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(csv_path):
+    with exclusive(csv_path):
         totals = read_results(csv_path) if csv_path.exists() else {}
         on_start(dict(totals))
         with (
@@ -72,7 +75,14 @@ def collect_sweep(
             _original_error(csv_path),
             contextlib.closing(
                 _collected(
-                    tasks, decoders, totals, limits=limits, workers=workers, prepare_worker=prepare_worker
+                    tasks,
+                    {
+                        named.name: MeasuredSampler(named.decoder, prepare_worker, with_gaps=with_gaps)
+                        for named in decoders
+                    },
+                    totals,
+                    limits=limits,
+                    workers=workers,
                 )
             ) as collected,
         ):
@@ -87,12 +97,11 @@ def collect_sweep(
 
 def _collected(
     tasks: Sequence[sinter.Task],
-    decoders: Sequence[NamedDecoder],
+    samplers: Mapping[str, MeasuredSampler],
     existing: dict[str, sinter.TaskStats],
     *,
     limits: Limits,
     workers: int,
-    prepare_worker: Callable[[], None] | None,
 ) -> Generator[sinter.Progress, None, None]:
     """What `sinter.iter_collect` yields, with workers that are watched."""
     reported: list[sinter.TaskStats] = []
@@ -111,7 +120,7 @@ def _collected(
             max_batch_seconds=FLUSH_SECONDS,
         ),
         existing_data=dict(existing),
-        custom_decoders={named.name: MeasuredSampler(named.decoder, prepare_worker) for named in decoders},
+        custom_decoders=dict(samplers),
         allowed_cpu_affinity_ids=usable_cores(),
         worker_flush_period=FLUSH_SECONDS,
         progress_callback=report,
@@ -125,18 +134,23 @@ def _collected(
             reported.clear()
 
 
-def check_decoders(tasks: Sequence[sinter.Task], decoders: Sequence[NamedDecoder]) -> None:
+def check_decoders(
+    tasks: Sequence[sinter.Task], decoders: Sequence[NamedDecoder], *, with_gaps: bool = False
+) -> None:
     """Compile every decoder for the first task's model, so that what cannot work fails before any output.
 
-    Raises `LayoutError` or `WeightsError` where a pre-decoder does not fit the circuit or its file.
+    Raises `LayoutError` or `WeightsError` where a pre-decoder does not fit the circuit or its file,
+    `NoGapError` where gaps are asked of a decoder that has none.
     """
     for named in decoders:
-        if tasks and tasks[0].detector_error_model is not None:
-            named.compiled(tasks[0].detector_error_model)
+        if tasks and (dem := tasks[0].detector_error_model) is not None:
+            compiled = named.compiled(dem)
+            if with_gaps:
+                require_gap(compiled, num_detectors=dem.num_detectors)
 
 
 @contextlib.contextmanager
-def _exclusive(csv_path: Path) -> Iterator[None]:
+def exclusive(csv_path: Path) -> Iterator[None]:
     """Hold a lock beside the CSV; the operating system drops it however this process ends."""
     lock_path = csv_path.with_name(f".{csv_path.name}.lock")
     with lock_path.open("w") as lock:

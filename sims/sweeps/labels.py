@@ -9,9 +9,10 @@ from typing import Any
 import sinter
 
 from sims.decoders import NEURAL, PREDECODER_PREFIX
+from sims.sweeps.kept import GAP, KEEP
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "policy", "precision")
+DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP)
 _ALWAYS_SHOWN = {"precision": "bfloat16"}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
@@ -75,14 +76,16 @@ def sweep_order(stats: sinter.TaskStats) -> tuple[Any, ...]:
     network = stats.decoder.startswith(PREDECODER_PREFIX) * 2 + (stats.decoder in NEURAL)
     name = stats.decoder.removeprefix(PREDECODER_PREFIX)
     known = _FIRST_DECODERS.index(name) if name in _FIRST_DECODERS else len(_FIRST_DECODERS)
-    return (*circuit, network, known, name, str(sorted(metadata.items())))
+    of_all_first = -metadata.get(KEEP, 2)
+    return (*circuit, network, known, name, of_all_first, str(sorted(metadata.items())))
 
 
 def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[str, ...]:
     """Those of the metadata `names` that tell rows apart.
 
     A detail of the circuit does if it takes more than one value, one of the decoder if it does so
-    for one decoder's name; rows without a network have no weights. bfloat16 is shown wherever there is any.
+    for one decoder's name; rows without a network have no weights. bfloat16, and the
+    fraction of shots that are kept, are shown wherever there are any.
     """
     values: dict[tuple[str, str], set[Any]] = {}
     for one in stats:
@@ -103,6 +106,8 @@ def curve_label(stats: Sequence[sinter.TaskStats]) -> Label:
 
 
 def _always_shown(name: str, stats: Sequence[sinter.TaskStats]) -> bool:
+    if name == KEEP:
+        return any(KEEP in one.json_metadata for one in stats)
     wanted = _ALWAYS_SHOWN.get(name)
     return wanted is not None and any(one.json_metadata.get(name) == wanted for one in stats)
 

@@ -10,6 +10,7 @@ import sinter
 from rich.table import Table
 
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, Estimate, error_rate, per_round, rate_ratio
+from sims.sweeps.kept import KEEP
 from sims.sweeps.labels import (
     CIRCUIT_DETAILS,
     DECODER_DETAILS,
@@ -62,7 +63,8 @@ def summarize(stats: Iterable[sinter.TaskStats]) -> list[SummaryRow]:
     stats = [one for one in stats if one.shots > one.discards]
     check_metadata(stats)
     stats.sort(key=sweep_order)
-    baselines = {circuit_key(one): one for one in stats if one.decoder == BASELINE}
+    of_all = [one for one in stats if KEEP not in one.json_metadata]
+    baselines = {circuit_key(one): one for one in of_all if one.decoder == BASELINE}
     of_circuits, of_decoders = differing(stats, CIRCUIT_DETAILS), differing(stats, DECODER_DETAILS)
     rows = []
     for one in stats:
@@ -122,6 +124,7 @@ def summary_table(rows: Sequence[SummaryRow]) -> Table:
             f"above 1 is better. * under {ENOUGH_ERRORS} errors on a side: not a result. "
             "predecoder+X: a network commits moves, X decodes the residual; neural-matching: one matching on "
             "the network's logits; neural-ensemble: the same, and second opinions of doubtful shots. "
+            "keep: the fraction of the surest shots; the others are discarded. "
             "Density: detection events over detectors, syndrome -> residual. "
             "µs/round: decoding on one worker, in brackets the pre-decoder's part."
         ),

@@ -14,6 +14,7 @@ import stim
 
 from qec import CircuitNoise, depolarizing, load_noise, memory_circuit, si1000, stim_memory_circuit
 from sims.decoders import NamedDecoder
+from sims.sweeps.kept import GAP
 
 Basis = Literal["x", "z"]
 Orientation = Literal["XV", "XH", "ZV", "ZH"]
@@ -127,13 +128,17 @@ def decoder_dem(circuit: stim.Circuit) -> stim.DetectorErrorModel:
         return circuit.detector_error_model(approximate_disjoint_errors=True)
 
 
-def sweep_tasks(family: CircuitFamily, decoders: Sequence[NamedDecoder]) -> list[sinter.Task]:
+def sweep_tasks(
+    family: CircuitFamily, decoders: Sequence[NamedDecoder], *, with_gaps: bool = False
+) -> list[sinter.Task]:
     """One task per circuit and decoder, the circuit's DEM derived once.
 
     Everything that may tell two results apart is in `json_metadata`, a network's sha256 and device
-    included, so that sinter's strong id keeps them in different rows.
+    included, so that sinter's strong id keeps them in different rows. Tasks `with_gaps` are others than those
+    without: what they count, and the time they take, differs.
     """
     tasks = []
+    gaps = {GAP: True} if with_gaps else {}
     for metadata, circuit in family.circuits():
         dem = decoder_dem(circuit)
         tasks += [
@@ -141,7 +146,7 @@ def sweep_tasks(family: CircuitFamily, decoders: Sequence[NamedDecoder]) -> list
                 circuit=circuit,
                 detector_error_model=dem,
                 decoder=named.name,
-                json_metadata={**metadata, **named.identity},
+                json_metadata={**metadata, **named.identity, **gaps},
             )
             for named in decoders
         ]

@@ -1,4 +1,4 @@
-"""Decoding problems of all kinds, and kernels run on the CPU as `launch_kernel` runs them on a GPU."""
+"""Decoding problems of all kinds, and what kernels are tested with."""
 
 import functools
 from collections.abc import Callable

@@ -1,26 +1,14 @@
-"""The blocked input: NumPy path against its definition, kernel against the NumPy path."""
+"""The blocked input: the reference against its definition, the kernel against the reference."""
 
-import ctypes
-import logging
-import pickle
 from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cuda.qecpipe import (
-    BlockedInput,
-    DeviceStatus,
-    DeviceUnavailableError,
-    blocked_input_reference,
-    cuda_status,
-    launch_on_cpu,
-)
-from cuda.qecpipe import blocked_input as module
-from cuda.qecpipe.blocked_input import ElementType, kernel_entry
+from cuda.qecpipe import blocked_input_reference, launch_on_cpu
+from cuda.qecpipe.blocked_input import ElementType, check_source, kernel_entry
 from predecoder.blocking import NetworkInput
 from qec import BASES
 
@@ -54,13 +42,6 @@ def by_kernel(packed, source, *, n_detectors, dtype, grid, block, backwards=Fals
         kernel_entry(dtype), grid=grid, block=block, arguments=(*addresses, *sizes), backwards=backwards
     )
     return out
-
-
-def as_bits(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor's elements as unsigned integers of their width."""
-    signed = {1: torch.uint8, 2: torch.int16, 4: torch.int32}[tensor.element_size()]
-    array = tensor.cpu().view(signed).numpy()
-    return array.view(f"u{tensor.element_size()}")
 
 
 @relaxed
@@ -108,39 +89,6 @@ def test_layouts_of_patches_as_the_network_takes_them(problem, distance, rounds,
     np.testing.assert_array_equal(out.view(np.float32), network_input(packed), strict=True)
 
 
-@relaxed
-@given(case=cases(), dtype=st.sampled_from(DTYPES), as_tensor=st.booleans())
-def test_device_path_marshals_its_arguments_for_the_kernel(
-    monkeypatch: pytest.MonkeyPatch,
-    case: tuple[np.ndarray, np.ndarray, int],
-    dtype: ElementType,
-    as_tensor: bool,
-) -> None:
-    """All of the CUDA path but the driver: torch tensors, cuda.core's own argument packing, the kernel."""
-    arg_handler = pytest.importorskip("cuda.core._kernel_arg_handler")
-
-    def launch_by_cuda_core(source_file, entry, *, device, grid, block, arguments):
-        assert source_file == "blocked_input.cu"
-        holder = arg_handler.ParamHolder(arguments)
-        places = ctypes.cast(holder.ptr, ctypes.POINTER(ctypes.c_void_p))
-        packed_up = [
-            type(value)(ctypes.cast(places[k], ctypes.POINTER(ctypes.c_int64)).contents.value)
-            for k, value in enumerate(arguments)
-        ]
-        launch_on_cpu(entry, grid=grid, block=block, arguments=tuple(packed_up))
-
-    monkeypatch.setattr(module, "launch_kernel", launch_by_cuda_core)
-    packed, source, n_detectors = case
-    blocked = BlockedInput(source, n_detectors, dtype, device="cpu")
-    packed.flags.writeable = as_tensor  # a read-only array must not alarm torch
-    of_kernel = blocked._by_kernel(torch.from_numpy(packed) if as_tensor else packed)
-    by_reference = blocked(packed)
-    assert of_kernel.dtype == by_reference.dtype == getattr(torch, dtype)
-    assert of_kernel.is_contiguous()
-    assert by_reference.is_contiguous()
-    np.testing.assert_array_equal(as_bits(of_kernel), as_bits(by_reference), strict=True)
-
-
 def test_kernel_writes_only_its_voxels() -> None:
     """Guard bytes around the output survive a grid much larger than the work."""
     shots, voxels, n_detectors = 3, 5, 11
@@ -154,57 +102,6 @@ def test_kernel_writes_only_its_voxels() -> None:
     assert (guarded[[0, -1]] == 0xAB).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_result_is_a_channels_last_view_for_conv3d(dtype: ElementType) -> None:
-    source = np.arange(8 * 2 * 3 * 4, dtype=np.int32).reshape(8, 2, 3, 4)
-    blocked = BlockedInput(source, source.size, dtype, device="cpu")
-    out = blocked(np.zeros((2, source.size // 8), dtype=np.uint8))
-    assert out.shape == (2, 2, 3, 4, 16)
-    assert out.permute(0, 4, 1, 2, 3).is_contiguous(memory_format=torch.channels_last_3d)
-    assert out.to(torch.float32).sum() == 2 * source.size  # nothing fired, everything present
-
-
-def test_source_is_copied_and_the_object_pickles() -> None:
-    source = np.zeros((8, 1, 1, 1), dtype=np.int32)
-    blocked = BlockedInput(source, 1, "uint8", device="cpu")
-    packed = np.array([[1]], dtype=np.uint8)
-    before = blocked(packed)
-    source[:] = -1
-    assert torch.equal(blocked(packed), before)
-    assert torch.equal(pickle.loads(pickle.dumps(blocked))(packed), before)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_cuda_agrees_with_the_reference(dtype: ElementType) -> None:
-    status = cuda_status()
-    if not status.usable:
-        pytest.skip(f"no CUDA device: {status.reason}")
-    rng = np.random.default_rng(5)
-    source = rng.integers(-1, 997, size=(8, 5, 7, 6), dtype=np.int32)
-    packed = rng.integers(0, 256, size=(300, 125), dtype=np.uint8)
-    on_gpu = BlockedInput(source, 997, dtype, device="cuda")(packed)
-    assert on_gpu.device.type == "cuda"
-    np.testing.assert_array_equal(
-        as_bits(on_gpu), as_bits(BlockedInput(source, 997, dtype, device="cpu")(packed))
-    )
-
-
-@pytest.mark.parametrize(("driver_found", "level"), [(False, logging.INFO), (True, logging.WARNING)])
-def test_auto_falls_back_to_the_cpu_and_says_why(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, driver_found: bool, level: int
-) -> None:
-    status = DeviceStatus("the reason", driver_found=driver_found)
-    monkeypatch.setattr(module, "cuda_status", lambda index: status)
-    source = np.zeros((8, 1, 1, 1), dtype=np.int32)
-    with caplog.at_level(logging.INFO, logger=module.__name__):
-        assert BlockedInput(source, 1).device == torch.device("cpu")
-    assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
-        (level, "blocked input runs on the CPU: the reason")
-    ]
-    with pytest.raises(DeviceUnavailableError, match="CUDA cannot be used: the reason"):
-        BlockedInput(source, 1, device="cuda")
-
-
 def bad_source(value: int) -> np.ndarray:
     source = np.full((8, 2, 3, 4), -1, dtype=np.int32)
     source[5, 1, 2, 3] = value
@@ -212,34 +109,17 @@ def bad_source(value: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("source", "n_detectors", "options", "message"),
+    ("source", "n_detectors", "message"),
     [
-        (bad_source(24), 24, {}, r"source\[5, 1, 2, 3\] = 24 is neither -1 nor a detector 0\.\.23"),
-        (bad_source(-2), 24, {}, r"source\[5, 1, 2, 3\] = -2 is neither"),
-        (bad_source(0).astype(np.int64), 24, {}, "must be int32, not int64"),
-        (bad_source(0)[:7], 24, {}, r"not \(7, 2, 3, 4\)"),
-        (bad_source(0)[:, :0], 24, {}, r"not \(8, 0, 3, 4\)"),
-        (bad_source(0)[0], 24, {}, r"not \(2, 3, 4\)"),
-        (bad_source(0), 0, {}, "at least 1, not 0"),
-        (bad_source(0), 24, {"dtype": "float64"}, "dtype='float64' is not one of float32, float16"),
-        (bad_source(0), 24, {"device": "tpu"}, "device='tpu' is not one of"),
+        (bad_source(24), 24, r"source\[5, 1, 2, 3\] = 24 is neither -1 nor a detector 0\.\.23"),
+        (bad_source(-2), 24, r"source\[5, 1, 2, 3\] = -2 is neither"),
+        (bad_source(0).astype(np.int64), 24, "must be int32, not int64"),
+        (bad_source(0)[:7], 24, r"not \(7, 2, 3, 4\)"),
+        (bad_source(0)[:, :0], 24, r"not \(8, 0, 3, 4\)"),
+        (bad_source(0)[0], 24, r"not \(2, 3, 4\)"),
+        (bad_source(0), 0, "at least 1, not 0"),
     ],
 )
-def test_bad_layouts_are_named(source: np.ndarray, n_detectors: int, options: dict, message: str) -> None:
+def test_bad_layouts_are_named(source: np.ndarray, n_detectors: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        BlockedInput(source, n_detectors, **options)
-
-
-@pytest.mark.parametrize(
-    ("packed", "message"),
-    [
-        (np.zeros((2, 3), dtype=np.bool_), "must be uint8, not bool"),
-        (torch.zeros((2, 3), dtype=torch.int16), "must be uint8, not int16"),
-        (np.zeros((2, 4), dtype=np.uint8), r"shape \(shots, 3\) for 17 detectors, not \(2, 4\)"),
-        (np.zeros(3, dtype=np.uint8), r"not \(3,\)"),
-    ],
-)
-def test_bad_shots_are_named(packed: np.ndarray | torch.Tensor, message: str) -> None:
-    blocked = BlockedInput(np.zeros((8, 1, 1, 1), dtype=np.int32), 17, device="cpu")
-    with pytest.raises(ValueError, match=message):
-        blocked(packed)
+        check_source(source, n_detectors)

@@ -1,0 +1,100 @@
+"""A cascade gives each shot the answer of the decoder that it belongs to."""
+
+import pickle
+
+import numpy as np
+import pytest
+import stim
+
+import qec
+from global_decoders import CascadeDecoder, CompiledCascade, NoGapError, decode_with_gap, make_decoder
+
+
+def _circuit(distance: int = 3):
+    return qec.memory_circuit(distance=distance, rounds=distance, basis="x", noise=qec.depolarizing(0.01))
+
+
+@pytest.fixture(scope="module")
+def shots():
+    return _circuit().compile_detector_sampler(seed=2).sample(3000, bit_packed=True)
+
+
+def _compiled(dem, **options) -> CompiledCascade:
+    cascade = CascadeDecoder(make_decoder("pymatching"), make_decoder("tesseract"), **options)
+    compiled = pickle.loads(pickle.dumps(cascade)).compile_decoder_for_dem(dem=dem)
+    assert isinstance(compiled, CompiledCascade)
+    return compiled
+
+
+def test_doubtful_shots_have_the_slow_answer_and_the_others_the_fast_one(shots):
+    pytest.importorskip("tesseract_decoder")
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    packed = shots
+    fast, slow = (
+        decode_with_gap(make_decoder(name).compile_decoder_for_dem(dem=dem), packed[:600])
+        for name in ("pymatching", "tesseract")
+    )
+    compiled = _compiled(dem, threshold=1.5)
+    doubtful = fast.of_shots < 1.5
+    assert 10 < doubtful.sum() < 200
+    predictions = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed[:600])
+    np.testing.assert_array_equal(predictions[doubtful], slow.predictions[doubtful])
+    np.testing.assert_array_equal(predictions[~doubtful], fast.predictions[~doubtful])
+    found = decode_with_gap(compiled, packed[:600])
+    np.testing.assert_array_equal(found.predictions, predictions)
+    np.testing.assert_array_equal(found.gap[:, 0], np.where(doubtful, slow.gap[:, 0], fast.gap[:, 0]))
+
+
+def test_the_threshold_leaves_the_fraction_of_new_shots_and_of_any_batch(shots):
+    """Found once, on shots of its own: one by one, shots have the answers that they have together."""
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    packed = shots
+    cascade = CascadeDecoder(make_decoder("pymatching"), make_decoder("pymatching-correlated"), fraction=0.05)
+    compiled = cascade.compile_decoder_for_dem(dem=dem)
+    assert isinstance(compiled, CompiledCascade)
+    gap = decode_with_gap(compiled.first, packed).of_shots
+    assert (gap < compiled.threshold).mean() == pytest.approx(0.05, abs=0.02)
+    again = cascade.compile_decoder_for_dem(dem=dem)
+    assert isinstance(again, CompiledCascade)
+    assert again.threshold == compiled.threshold
+    together = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed[:100])
+    alone = [
+        compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shot[None])[0]
+        for shot in packed[:100]
+    ]
+    np.testing.assert_array_equal(together, alone)
+    assert compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed[:0]).shape == (0, 1)
+
+
+def test_certain_flips_reach_both():
+    """The cascade is of a DEM in normal form, whatever DEM it is given."""
+    circuit = _circuit()
+    dem = circuit.detector_error_model(decompose_errors=True)
+    dem += stim.DetectorErrorModel("error(1) D0 D3 L0")
+    packed = dem.compile_sampler(seed=3).sample(200, bit_packed=True)[0]
+    options = (make_decoder("pymatching"), make_decoder("pymatching-correlated"))
+    compiled = CascadeDecoder(*options, threshold=1e9).compile_decoder_for_dem(dem=dem)
+    expected = options[1].compile_decoder_for_dem(dem=dem)
+    np.testing.assert_array_equal(
+        compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
+        expected.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
+    )
+
+
+def test_what_cannot_be_is_named():
+    plain = make_decoder("pymatching")
+    for options, message in (
+        ({}, "give a fraction of doubtful shots, or a threshold"),
+        ({"fraction": 0.1, "threshold": 1.0}, "give a fraction of doubtful shots, or a threshold"),
+        ({"fraction": 1.5}, "fraction=1.5 of doubtful shots is not between 0 and 1"),
+        ({"threshold": -1.0}, "threshold=-1.0 is not a number of nats above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CascadeDecoder(plain, plain, **options)
+    relay = pytest.importorskip("relay_bp") and make_decoder("relay-bp")
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    with pytest.raises(NoGapError, match="does not say how sure it is"):
+        CascadeDecoder(relay, plain, fraction=0.01).compile_decoder_for_dem(dem=dem)
+    compiled = CascadeDecoder(plain, relay, threshold=1.0).compile_decoder_for_dem(dem=dem)
+    with pytest.raises(NoGapError, match="does not say how sure it is"):
+        decode_with_gap(compiled, np.zeros((1, 3), dtype=np.uint8))
