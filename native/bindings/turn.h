@@ -27,8 +27,8 @@ class Turn {
     std::atomic_flag& busy_;
 };
 
-// Seconds in ns; infinity, and what no clock reaches, is a time that none does. Throws std::invalid_argument for
-// negative ones and NaN.
+// Seconds in ns; infinity, and what no clock reaches, is a time that none does. Throws std::invalid_argument
+// for negative ones and NaN.
 inline int64_t nanoseconds(const char* name, double seconds) {
     if (!(seconds >= 0))
         throw std::invalid_argument(std::string(name) + " is " + std::to_string(seconds) + " s");

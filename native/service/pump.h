@@ -36,10 +36,10 @@ struct LoadLimits {
 enum class Pumped {
     kMore,        // the time for this call is over
     kDone,        // all was sent, and as many outputs came as were expected
-    kOverloaded,  // a block was overdue for too long: no more are sent; `expect` says what is to come of the others
-    kRefused,  // an ERROR came, with the last chunk
-    kClosed,   // the peer closed the connection
-    kSilent,   // nothing came for too long
+    kOverloaded,  // a block was overdue for too long: no more are sent; `expect` says what is still to come
+    kRefused,     // an ERROR came, with the last chunk
+    kClosed,      // the peer closed the connection
+    kSilent,      // nothing came for too long
 };
 
 // One run. Between its begin and its end nothing is allocated, unless more comes than outputs.
@@ -51,8 +51,8 @@ class Pump {
     Pump(LoadBlocks blocks, std::vector<LoadStream> streams, LoadLimits limits, uint64_t outputs,
          size_t output_bytes);
 
-    // Sends and receives for at most so many ns, on a connected stream socket; time starts `lead` ns after the
-    // first call. Throws std::system_error where the connection is lost.
+    // Sends and receives for at most so many ns, on a connected stream socket; time starts `lead` ns after
+    // the first call. Throws std::system_error where the connection is lost.
     Pumped run(int fd, int64_t lead, int64_t time);
 
     // After kOverloaded: as many outputs come in all.

@@ -16,8 +16,8 @@ namespace qecpipe::service {
 // says, and the session unblocked; or `give_up` says why it cannot be.
 class StreamRowDecoder : public RowDecoder {
   public:
-    // shape: of the stream's rows. measured: its RESULTs have readouts. Throws std::invalid_argument where the
-    // stream has another number of observables, or a network that is not in it.
+    // shape: of the stream's rows. measured: its RESULTs have readouts. Throws std::invalid_argument where
+    // the stream has another number of observables, or a network that is not in it.
     StreamRowDecoder(streams::Stream& stream, Shape shape, bool measured);
 
     void open(uint32_t epoch) override;

@@ -20,8 +20,8 @@ class LayerNetwork {
     // Layers whose logits one call may yield.
     virtual int64_t most() const = 0;
 
-    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those of
-    // all layers that become known, in order, and returns how many.
+    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those
+    // of all layers that become known, in order, and returns how many.
     virtual int64_t push(const uint64_t* row, bool last, float* logits) = 0;
 };
 

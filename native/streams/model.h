@@ -100,7 +100,7 @@ class Model {
     // slack: layers that must follow a window's last before it is known to look like any other, at least 1.
     // reach: the largest number of layers from an error's first detector to its last.
     // ahead: layers after a window that what it looks like depends on, besides.
-    // front: the pre-decoder before the windows; null where there is none, or a stream keeps the one that it has.
+    // front: the pre-decoder before the windows; null where there is none, or a stream keeps its own.
     Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes,
           int64_t slack, std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows,
           std::shared_ptr<const Front> front = nullptr)

@@ -61,12 +61,13 @@ struct MissingWindow {
 // does not fit throw std::invalid_argument, and nothing has changed.
 class Stream {
   public:
-    // short_model: decodes shots that are too short for a network whose logits windows are matched on; or null.
+    // short_model: decodes shots that are too short for a network whose logits windows are matched on; or
+    // null.
     Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
            std::shared_ptr<const Model> short_model = nullptr);
 
-    // Begins a shot, with the pre-decoder of its model in front of the windows; a model without one keeps the one
-    // that is there. A shot that is open is forgotten.
+    // Begins a shot, with the pre-decoder of its model in front of the windows; a model without one keeps the
+    // one that is there. A shot that is open is forgotten.
     void open();
     void close() { is_open_ = false; }
     bool is_open() const { return is_open_; }
@@ -95,8 +96,8 @@ class Stream {
     Status resume(Commits& out);
 
     // Decodes windows that commit from `at_round` on, and all later shots, with another model of the same
-    // detectors. A later call wins for the windows that both are meant for. Models that no window is left for are
-    // forgotten. What is in front of the windows changes with the next shot.
+    // detectors. A later call wins for the windows that both are meant for. Models that no window is left for
+    // are forgotten. What is in front of the windows changes with the next shot.
     void adopt(std::shared_ptr<const Model> model, int64_t at_round);
 
     // The model of the next window, or of the next shot.

@@ -42,8 +42,8 @@ class WindowDecoder {
 
     const WindowGraph& graph() const { return window_; }
 
-    // Throws std::invalid_argument for a ring of other sites, a frame of other observables, or a window that is
-    // matched on logits where layers have another number of them, or none.
+    // Throws std::invalid_argument for a ring of other sites, a frame of other observables, or a window that
+    // is matched on logits where layers have another number of them, or none.
     void require(int32_t num_sites, int32_t num_observables, int32_t layer_size) const {
         if (!window_.logits.empty() && window_.layer_size != layer_size) {
             throw std::invalid_argument("a window that is matched on layers of " +
