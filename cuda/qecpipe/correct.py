@@ -24,6 +24,7 @@ __all__ = ["CommitRule", "CorrectionTables", "correct_arguments"]
 SOURCE_FILE = "correct.cu"
 ENTRY = "correct"
 THREADS = 512  # the kernel's __launch_bounds__
+_MOVES_AT = 6  # the kernel's kMovesAt
 _LANES = 64  # the kernel's kLanes
 _LIMIT = 1 << 31
 _BUFFERS = ("moves", "residual", "flips", "scratch")
@@ -63,7 +64,6 @@ class CorrectionTables:
     Attributes:
         arrays: int32, by name, in the order of the kernel's arguments; `correct.cu` has their shapes.
         num_moves, num_detectors, num_observables, num_hyperedges: M, D, O and H.
-        degree: the largest number of moves at a detector.
         width: the largest number of detectors of a hyperedge.
     """
 
@@ -95,7 +95,6 @@ class CorrectionTables:
         self.num_hyperedges, self.width = nodes.shape
         self._check(ends, places, observables, nodes)
         at, across = _by_detector(ends, num_detectors)
-        self.degree = len(at)
         repeated = np.zeros(nodes.shape, dtype=bool)
         repeated[:, 1:] = nodes[:, 1:] == nodes[:, :1]
         # Distinct detectors first.
@@ -187,7 +186,6 @@ def correct_arguments(
         -(-tables.num_detectors // 8),
         tables.num_moves,
         tables.num_detectors,
-        tables.degree,
         tables.num_hyperedges,
         tables.width,
         tables.num_observables,
@@ -214,12 +212,15 @@ def _grouped(keys: np.ndarray, values: np.ndarray, count: int) -> tuple[np.ndarr
 
 
 def _by_detector(ends: np.ndarray, num_detectors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Moves at every detector, and their other detectors: int `(degree, D)` each, -1 behind the last."""
+    """Moves at every detector, and their other detectors: int `(6, D)` each, -1 behind the last."""
     two = np.flatnonzero(ends[1] >= 0)
     detector = np.concatenate([ends[0], ends[1, two]])
     move, other = np.concatenate([np.arange(ends.shape[1]), two]), np.concatenate([ends[1], ends[0, two]])
     starts, order = _grouped(detector, np.arange(len(detector)), num_detectors)
     slot = np.arange(len(order)) - starts[detector[order]]
-    at, across = np.full((2, max(1, slot.max(initial=0) + 1), num_detectors), -1, dtype=np.int64)
+    if slot.max(initial=0) >= _MOVES_AT:
+        crowded = detector[order][slot.argmax()]
+        raise ValueError(f"{slot.max() + 1} moves flip detector {crowded}; the kernel takes {_MOVES_AT}")
+    at, across = np.full((2, _MOVES_AT, num_detectors), -1, dtype=np.int64)
     at[slot, detector[order]], across[slot, detector[order]] = move[order], other[order]
     return at, across

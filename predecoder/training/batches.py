@@ -1,8 +1,8 @@
 """Training batches, made in worker processes so that the trainer does not wait.
 
 Batch k of a run depends on the configuration, the seed, k and the number of training processes alone (mined
-batches also on the weights of an earlier step), so a resumed run sees the same batches. Shape legend: B
-shots, (t, i, j) blocks, channels last, as in `predecoder.blocking`.
+batches also on the weights of an earlier step), so a resumed run sees the same batches, and so does one with
+more workers.
 """
 
 from __future__ import annotations
@@ -11,50 +11,25 @@ import multiprocessing
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 
-from predecoder.blocking import NetworkInput, block
+from predecoder.blocking import NetworkInput
 from predecoder.training.config import StageConfig
 from predecoder.training.making import BatchMaker, Made
 from predecoder.training.processes import ALONE, Processes
-from predecoder.training.reuse import Reuse
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
+from predecoder.training.unpacking import Batch, Unpacker
 
-__all__ = ["Batch", "Unpacker", "batches", "sample_inputs"]
+__all__ = ["BatchWorkerDiedError", "batches", "sample_inputs"]
 
 _QUEUE_DEPTH = 4
 _EXIT_SECONDS = 10
 """How long a worker whose pipe has closed may take to end."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Shots of one stream, as a network takes them.
-
-    Attributes:
-        stream: number of the stream.
-        inputs: float32 `(B, t, i, j, 16)`.
-        labels: float32 `(B, t, i, j, 24)`.
-        mask: float32 `(1, t, i, j, 24)`: which moves exist.
-        noise_features: float32 `(1, t, i, j, 64)`: the noise features.
-        packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
-        observables: the true flips, uint8 0/1 `(B, num_observables)`.
-        teacher_gaps: see `Made`.
-    """
-
-    stream: int
-    inputs: np.ndarray
-    labels: np.ndarray
-    mask: np.ndarray
-    noise_features: np.ndarray
-    packed: np.ndarray
-    observables: np.ndarray
-    teacher_gaps: np.ndarray | None
+_CPU = torch.device("cpu")
 
 
 def sample_inputs(
@@ -76,12 +51,16 @@ def batches(
     streams: Sequence[Stream] | None = None,
     snapshots: Snapshots | None = None,
     processes: Processes = ALONE,
+    device: torch.device = _CPU,
 ) -> Iterator[Batch]:
-    """This process's batch of each of `steps`, in order, made by `data.workers` spawned processes, or here.
+    """This process's batches of each of `steps`, in order, made by `data.workers` spawned processes, or here.
+
+    A step has `data.batches_per_step` of them.
 
     Args:
         streams: of the stage's tasks, where the caller has them already.
         snapshots: where mined tasks find the weights to mine with.
+        device: where their tensors are wanted.
 
     Raises:
         BatchWorkerDiedError: a worker died; its traceback is on stderr.
@@ -90,27 +69,29 @@ def batches(
         return
     streams = streams or expand_tasks(stage.tasks)[0]
     unpackers: dict[int, Unpacker] = {}
-    reuse, count = Reuse(stage.data.passes, stage.data.pool), stage.data.workers
-    first = received = reuse.oldest(steps.start)
-    stop = reuse.round_of(steps[-1]) + 1
+    reuse, each = stage.data.reuse, stage.data.batches_per_step
+    turns = range(steps.start * each, steps.stop * each)
+    numbers = range(reuse.oldest(turns.start), reuse.round_of(turns[-1]) + 1)
+    count = min(stage.data.workers, len(numbers))
     maker = BatchMaker(stage, snapshots=snapshots, processes=processes)
-    workers: Sequence[_Worker | _Here] = [_Here(maker, range(first, stop))]
+    source: _Here | _Ahead = _Here(maker, numbers)
     if count:
-        workers = [_Worker(maker, range(first + w, stop, count)) for w in range(count)]
+        workers = [_Worker(maker, numbers[k::count]) for k in range(count)]
+        source = _Ahead(workers, len(numbers), pin=device.type == "cuda")
     pool: dict[int, Made] = {}
+    newest = numbers.start - 1
     try:
-        for step in steps:
-            batch = reuse.batch_of(step)
-            while received <= batch:
-                pool[received % reuse.span] = workers[(received - first) % len(workers)].receive()
-                received += 1
+        for turn in turns:
+            batch = reuse.batch_of(turn)
+            while newest < batch:
+                newest += 1
+                pool[newest % reuse.span] = source.next()
             made = pool[batch % reuse.span]
             if made.stream not in unpackers:
-                unpackers[made.stream] = Unpacker(streams[made.stream])
+                unpackers[made.stream] = Unpacker(streams[made.stream], device)
             yield unpackers[made.stream](made)
     finally:
-        for worker in workers:
-            worker.end()
+        source.end()
 
 
 class BatchWorkerDiedError(RuntimeError):
@@ -123,11 +104,12 @@ class _Here:
     def __init__(self, maker: BatchMaker, numbers: range) -> None:
         self._made = map(maker, numbers)
 
-    def receive(self) -> Made:
+    def next(self) -> Made:
+        """The next one."""
         return next(self._made)
 
     def end(self) -> None:
-        pass
+        """Nothing is under way."""
 
 
 class _Worker:
@@ -145,10 +127,14 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def receive(self) -> Made:
-        """The next batch; raises BatchWorkerDiedError if the process is dead."""
+    def receive(self, *, pin: bool = False) -> Made:
+        """The next batch, if asked for in memory that a GPU copies from by itself.
+
+        Raises:
+            BatchWorkerDiedError: the process is dead.
+        """
         try:
-            return self._pipe.recv()
+            made = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_EXIT_SECONDS)
             raise BatchWorkerDiedError(
@@ -156,12 +142,70 @@ class _Worker:
                 "said above, the machine may be out of memory: use fewer data.workers. The run goes on from "
                 "its last checkpoint"
             ) from None
+        return _pinned(made) if pin else made
 
     def end(self) -> None:
-        """Stops the process."""
+        """Stops the process, and whoever waits for its next batch."""
         self._process.terminate()
         self._process.join(_EXIT_SECONDS)
+
+    def close(self) -> None:
+        """Gives up the pipe, which nobody may be reading from any more."""
         self._pipe.close()
+
+
+class _Ahead:
+    """A thread that takes what workers make, in turn, a little before it is asked for."""
+
+    def __init__(self, workers: Sequence[_Worker], count: int, *, pin: bool) -> None:
+        self._queue: queue.Queue[Made | Exception] = queue.Queue(_QUEUE_DEPTH)
+        self._ended = threading.Event()
+        self._workers = workers
+        received = (workers[k % len(workers)].receive(pin=pin) for k in range(count))
+        self._thread = threading.Thread(target=self._take, args=(received,), daemon=True)
+        self._thread.start()
+
+    def next(self) -> Made:
+        """The next one; raises what the iterator raised."""
+        item = self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def end(self) -> None:
+        """Ends the workers, and waits until nothing is read from them any more."""
+        self._ended.set()
+        for worker in self._workers:
+            worker.end()
+        self._thread.join(_EXIT_SECONDS)
+        for worker in self._workers:
+            worker.close()
+
+    def _take(self, items: Iterator[Made]) -> None:
+        try:
+            for item in items:
+                if not self._put(item):
+                    return
+        except Exception as error:  # noqa: BLE001 - raised again where it is asked for
+            self._put(error)
+
+    def _put(self, item: Made | Exception) -> bool:
+        while not self._ended.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def _pinned(made: Made) -> Made:
+    """The same in page-locked memory, which a GPU copies from while the trainer goes on."""
+
+    def pin(array: np.ndarray) -> np.ndarray:
+        return torch.from_numpy(array).pin_memory().numpy()
+
+    return made._replace(packed=pin(made.packed), labels=pin(made.labels))
 
 
 def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:
@@ -184,39 +228,3 @@ def _work(maker: BatchMaker, numbers: range, pipe: Connection) -> None:
             pipe.send(batch)
         except BrokenPipeError:  # the trainer is gone
             return
-
-
-class Unpacker:
-    """Turns packed detections and labels into the network's tensors."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._input = NetworkInput(stream.problem.layout)
-        self._num_moves, self._num_observables = (
-            stream.problem.moves.num_moves,
-            stream.problem.layout.num_observables,
-        )
-        self._places = stream.places
-        self._shape = block(stream.problem.layout.move_mask[None]).shape[1:]
-        self._mask = self._blocked(np.ones((1, self._num_moves)))
-        self._noise_features = stream.noise_features
-
-    def __call__(self, made: Made) -> Batch:
-        labels = made.labels
-        if labels.dtype == np.uint8:
-            labels = np.unpackbits(labels, axis=1, count=self._num_moves)
-        return Batch(
-            made.stream,
-            self._input(made.packed),
-            self._blocked(labels),
-            self._mask,
-            self._noise_features,
-            made.packed,
-            np.unpackbits(made.observables, axis=1, count=self._num_observables, bitorder="little"),
-            made.teacher_gaps,
-        )
-
-    def _blocked(self, values: np.ndarray) -> np.ndarray:
-        """Values of moves `(B, moves)` as float32 `(B, t, i, j, 24)`; zero where there is no move."""
-        blocked = np.zeros((len(values), *self._shape), dtype=np.float32)
-        blocked.reshape(len(values), -1)[:, self._places] = values
-        return blocked

@@ -7,12 +7,14 @@ from typing import Literal, get_args
 
 from predecoder.correction import Policies
 from predecoder.network import DenseConfig, NetworkConfig
+from predecoder.training.reuse import Reuse
 from predecoder.training.tasks import TaskConfig
 
 __all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "TrainConfig"]
 
 Labels = Literal["sampled", "teacher", "observable-conditioned", "distilled"]
 Loss = Literal["marginal", "logical-class"]
+DistilledBy = Literal["workers", "trainer"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,12 @@ class DataConfig:
             all distances cost the same.
         passes: how often a batch is used, many others in between (`reuse`).
         pool: batches that are held to be used again. A run that goes on from a checkpoint makes them anew.
+        batches_per_step: batches whose gradients are averaged in a step; the device computes one's logits
+            while others are matched.
         workers: processes that make batches, for each one that trains; 0 for none but that one itself.
+            Batches do not depend on it.
+        distilled_by: who runs the network of 'distilled' labels: the 'workers' on CPUs, or the 'trainer' on
+            its own device, where that is a GPU.
     """
 
     labels: Labels = "teacher"
@@ -36,16 +43,28 @@ class DataConfig:
     blocks_per_batch: int = 16_000
     passes: int = 1
     pool: int = 64
+    batches_per_step: int = 1
     workers: int = 1
+    distilled_by: DistilledBy = "workers"
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
-        for name, least in (("blocks_per_batch", 1), ("passes", 1), ("pool", 1), ("workers", 0)):
+        if self.distilled_by not in get_args(DistilledBy):
+            raise ValueError(
+                f"data distilled_by={self.distilled_by!r} is unknown; use one of {get_args(DistilledBy)}"
+            )
+        for name in ("blocks_per_batch", "passes", "pool", "batches_per_step", "workers"):
+            least = 0 if name == "workers" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data {name}={getattr(self, name)!r} is less than {least}")
         if self.pool < self.passes > 1:
             raise ValueError(f"data pool={self.pool} is less than passes={self.passes}; hold as many or more")
+
+    @property
+    def reuse(self) -> Reuse:
+        """Which batch is used when."""
+        return Reuse(self.passes, self.pool)
 
 
 @dataclass(frozen=True)
@@ -54,7 +73,7 @@ class OptimizerConfig:
 
     Attributes:
         method: 'muon' (on convolutions, with AdamW on biases) or 'adamw' (on all).
-        steps: length of the schedule; each takes one batch of every process that trains.
+        steps: length of the schedule; each takes `data.batches_per_step` batches of every process.
         stop: step after which the stage ends, for another one to go on from; 0 for the schedule's end.
         learning_rate: at the plateau.
         warmup_steps: linear rise from zero.
@@ -115,6 +134,7 @@ class ClassLossConfig:
             truth: a shipped name or a path; none if empty.
         teacher_weight: of the cross-entropy to that probability, 0 to 1; the truth has the rest.
         teacher_scale: what the teacher's gap is multiplied with, to be its log-odds: 1 if it is calibrated.
+        threads: of the trainer that match. What is learnt does not depend on it.
     """
 
     marginal_weight: float = 0.02
@@ -126,6 +146,7 @@ class ClassLossConfig:
     teacher: str = ""
     teacher_weight: float = 0.7
     teacher_scale: float = 1.0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.teacher_weight <= 1:
@@ -137,6 +158,8 @@ class ClassLossConfig:
                 raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
         if not isinstance(self.mine_every, int) or self.mine_every < 1:
             raise ValueError(f"class_loss mine_every={self.mine_every!r} is not a step 1, 2, ...")
+        if not isinstance(self.threads, int) or self.threads < 1:
+            raise ValueError(f"class_loss threads={self.threads!r} is not a number of threads 1, 2, ...")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ __all__ = [
     "ObservableConditionedLabels",
     "SampledLabels",
     "TeacherLabels",
+    "UnlabelledShots",
     "sample_kept",
 ]
 
@@ -39,13 +40,26 @@ class LabelledShots(NamedTuple):
 
     Attributes:
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
-        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities.
+        labels: uint8 0/1 `(B, N)`; float16 `(B, N)` where they are probabilities; `(B, 0)` where somebody
+            else makes them.
         observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
     """
 
     packed: np.ndarray
     labels: np.ndarray
     observables: np.ndarray
+
+
+class UnlabelledShots:
+    """Shots alone."""
+
+    def __init__(self, dem: stim.DetectorErrorModel) -> None:
+        self._dem = dem
+
+    def sample(self, shots: int, *, seed: int, keep: Keep | None = None) -> LabelledShots:
+        """Sample shots, those that `keep` wants."""
+        packed, truth, _ = sample_kept(self._dem, shots, seed=seed, keep=keep)
+        return LabelledShots(packed, packed[:, :0], truth)
 
 
 class SampledLabels:

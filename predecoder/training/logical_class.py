@@ -95,7 +95,7 @@ def logical_class_loss(
     Returns:
         `(B,)` losses in nats, and `(B,)` cost(class 1) - cost(class 0) in nats.
     """
-    difference = torch.from_numpy(difference_BM.astype(np.float32)).to(logits_BM.device)
+    difference = torch.from_numpy(difference_BM).to(logits_BM.device).float()  # a byte a move on the way
     flipped = torch.from_numpy(flipped_B.astype(np.float32)).to(logits_BM.device)
     gap = (logits_BM * difference).sum(dim=1)
     softplus = torch.nn.functional.softplus

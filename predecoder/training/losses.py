@@ -1,20 +1,27 @@
-"""What a step minimizes, of one batch's logits."""
+"""What a step minimizes, of one batch's logits.
+
+The matchings that the class loss needs are made on the host, in threads, while the device goes on with the
+next batch: `StageLoss.begin` starts them, and what it returns waits for them. Shape legend: B shots, M moves,
+O observables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from scipy.special import expit
 
-from predecoder.training.batches import Batch
 from predecoder.training.config import StageConfig
 from predecoder.training.logical_class import ClassMatching, logical_class_loss
 from predecoder.training.tasks import Stream
+from predecoder.training.unpacking import Batch
 
-__all__ = ["BatchLoss", "StageLoss"]
+__all__ = ["BatchLoss", "PendingLoss", "StageLoss"]
 
 
 @dataclass(frozen=True)
@@ -36,37 +43,85 @@ class BatchLoss:
     wrong: torch.Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class PendingLoss:
+    """The loss of a batch whose matchings are under way.
+
+    Attributes:
+        matched: scalar: the cross-entropy of the logits that are matched.
+        removal: the same of a removal head's, where there is one.
+        moves: scalar: how many exist.
+        by_move: the logits that are matched, float32 `(B, M)`; None without a class loss.
+        differences: of each observable, parts of `ClassMatching.difference` in the order of the shots.
+    """
+
+    batch: Batch
+    matched: torch.Tensor
+    removal: torch.Tensor | None
+    moves: torch.Tensor
+    by_move: torch.Tensor | None = None
+    differences: list[list[Future[np.ndarray]]] = field(default_factory=list)
+
+    def matchings(self) -> tuple[list[np.ndarray], float]:
+        """Waits for the matchings: int8 `(B, M)` of each observable, and the seconds that were waited."""
+        begun = time.monotonic()
+        found = [np.concatenate([part.result() for part in parts]) for parts in self.differences]
+        return found, time.monotonic() - begun
+
+
 class StageLoss:
-    """The loss of a stage on any of its streams."""
+    """The loss of a stage on any of its streams.
+
+    Attributes:
+        waited: seconds that were waited for matchings, in all.
+    """
 
     def __init__(self, stage: StageConfig, streams: Sequence[Stream]) -> None:
         self._stage, self._streams = stage, streams
         self._matchings: dict[int, list[ClassMatching]] = {}
+        self._places: dict[int, torch.Tensor] = {}
+        self._threads = ThreadPoolExecutor(stage.class_loss.threads, thread_name_prefix="matching")
+        self.waited = 0.0
 
     def __call__(self, logits: torch.Tensor, batch: Batch, removal: torch.Tensor | None = None) -> BatchLoss:
         """Losses of logits `(B, 24, t, i, j)`, and of those of a removal head, where there is one."""
-        labels, mask = (
-            torch.from_numpy(a).to(logits.device).permute(0, 4, 1, 2, 3) for a in (batch.labels, batch.mask)
-        )
-        moves = mask.sum()
+        return self.end(self.begin(logits, batch, removal))
+
+    def begin(self, logits: torch.Tensor, batch: Batch, removal: torch.Tensor | None = None) -> PendingLoss:
+        """Start the matchings of a batch; see `__call__` for its arguments.
+
+        Raises:
+            ValueError: the batch has no labels.
+        """
+        if batch.labels is None:
+            raise ValueError("a batch without labels has no loss; DeviceLabels makes those of the trainer")
+        labels, moves = batch.labels, batch.mask.sum()
 
         def marginal_of(logits: torch.Tensor) -> torch.Tensor:
             losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-            return (losses * mask).sum() / (moves * len(logits))
+            return (losses * batch.mask).sum() / (moves * len(logits))
 
-        matched = marginal = marginal_of(logits)
-        if removal is not None:
-            marginal = marginal_of(removal)
+        marginals = marginal_of(logits), None if removal is None else marginal_of(removal)
         if self._stage.loss == "marginal":
-            return BatchLoss(matched if removal is None else matched + marginal, marginal)
-        settings = self._stage.class_loss
-        logical_class, of_teacher, wrong = self._of_class(logits, batch)
+            return PendingLoss(batch, *marginals, moves)
+        by_move = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)
+        by_move = by_move[:, self._places_of(batch.stream, logits.device)].float()
+        return PendingLoss(batch, *marginals, moves, by_move, self._matched(by_move.detach(), batch))
+
+    def end(self, pending: PendingLoss) -> BatchLoss:
+        """Wait for the matchings, and compute the losses."""
+        matched, removal = pending.matched, pending.removal
+        marginal = matched if removal is None else removal
+        if pending.by_move is None:
+            return BatchLoss(matched if removal is None else matched + removal, marginal)
+        settings, moves = self._stage.class_loss, pending.moves
+        logical_class, of_teacher, wrong = self._of_class(pending)
         total = logical_class
         if of_teacher is not None:
             total = total + settings.teacher_weight * (of_teacher - logical_class)
         total = total + settings.marginal_weight * moves * matched
         if removal is not None:
-            total = total + settings.removal_weight * moves * marginal
+            total = total + settings.removal_weight * moves * removal
         return BatchLoss(total, marginal, logical_class, wrong)
 
     def matchings(self, index: int) -> list[ClassMatching]:
@@ -77,16 +132,34 @@ class StageLoss:
             self._matchings[index] = [ClassMatching(problem.moves, k) for k in observables]
         return self._matchings[index]
 
-    def _of_class(
-        self, logits: torch.Tensor, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    def _places_of(self, index: int, device: torch.device) -> torch.Tensor:
+        if index not in self._places:
+            self._places[index] = torch.from_numpy(self._streams[index].places).to(device)
+        return self._places[index]
+
+    def _matched(self, by_move: torch.Tensor, batch: Batch) -> list[list[Future[np.ndarray]]]:
+        """Matchings of parts of the shots, one for each thread, on a copy of the logits."""
+        known, ready = _on_host(by_move)
+        parts = np.array_split(np.arange(len(known)), min(len(known), self._stage.class_loss.threads))
+
+        def difference(matching: ClassMatching, part: slice) -> np.ndarray:
+            ready()
+            return matching.difference(known[part], batch.packed[part])
+
+        return [
+            [self._threads.submit(difference, matching, slice(shots[0], shots[-1] + 1)) for shots in parts]
+            for matching in self.matchings(batch.stream)
+        ]
+
+    def _of_class(self, pending: PendingLoss) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Mean loss of the true classes, that of the teacher's, and the share that is decided wrongly."""
-        places = torch.from_numpy(self._streams[batch.stream].places).to(logits.device)
-        by_move = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)[:, places].float()
-        known = np.ascontiguousarray(by_move.detach().cpu().numpy())
+        batch, by_move = pending.batch, pending.by_move
+        assert by_move is not None
+        differences, seconds = pending.matchings()
+        self.waited += seconds
         of_truth, of_teacher, wrong = [], [], []
-        for k, matching in enumerate(self.matchings(batch.stream)):
-            difference, truth = matching.difference(known, batch.packed), batch.observables[:, k]
+        for k, difference in enumerate(differences):
+            truth = batch.observables[:, k]
             loss, gap = logical_class_loss(by_move, difference, truth)
             of_truth.append(loss)
             wrong.append((gap.detach() < 0) != torch.from_numpy(truth == 1).to(gap.device))
@@ -95,3 +168,14 @@ class StageLoss:
                 of_teacher.append(logical_class_loss(by_move, difference, expit(-log_odds))[0])
         teacher = torch.stack(of_teacher).mean() if of_teacher else None
         return torch.stack(of_truth).mean(), teacher, torch.stack(wrong).float().mean()
+
+
+def _on_host(values: torch.Tensor) -> tuple[np.ndarray, Callable[[], None]]:
+    """A copy in the host's memory, and what to call before it is read: the device's copy may be under way."""
+    if values.device.type != "cuda":
+        return np.ascontiguousarray(values.cpu().numpy()), lambda: None
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return host.numpy(), copied.synchronize

@@ -11,10 +11,15 @@ from predecoder.inference import Engine, EngineOptions, make_engine
 from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
 from predecoder.training.distilled import ClassTeacher, DistilledLabels
-from predecoder.training.labels import Keep, ObservableConditionedLabels, SampledLabels, TeacherLabels
+from predecoder.training.labels import (
+    Keep,
+    ObservableConditionedLabels,
+    SampledLabels,
+    TeacherLabels,
+    UnlabelledShots,
+)
 from predecoder.training.processes import ALONE, Processes
 from predecoder.training.recorded import RecordedSource
-from predecoder.training.reuse import Reuse
 from predecoder.training.shot_selection import DisagreementShots, MinedShots, ShotMatchers
 from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import Stream, expand_tasks
@@ -27,7 +32,7 @@ _SOURCES = {
     "teacher": TeacherLabels,
     "observable-conditioned": ObservableConditionedLabels,
 }
-_Source = SampledLabels | TeacherLabels | DistilledLabels | RecordedSource
+_Source = SampledLabels | TeacherLabels | DistilledLabels | RecordedSource | UnlabelledShots
 
 
 class Made(NamedTuple):
@@ -36,7 +41,8 @@ class Made(NamedTuple):
     Attributes:
         stream: number of the stream.
         packed: detections, bit-packed uint8 `(B, ceil(num_detectors / 8))` LSB first.
-        labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`.
+        labels: of moves, bit-packed uint8 `(B, ceil(moves / 8))` MSB first, or float16 `(B, moves)`;
+            `(B, 0)` where the trainer makes them.
         observables: the true flips, bit-packed uint8 `(B, ceil(num_observables / 8))` LSB first.
         teacher_gaps: how much more class 1 of an observable costs than class 0 on the class teacher's logits,
             in nats, float32 `(B, num_observables)`; None without one.
@@ -67,7 +73,8 @@ class BatchMaker:
     def __call__(self, batch: int) -> Made:
         """Batch number `batch` of this process, which is that of a step where batches are used once."""
         torch.set_num_threads(1)  # in this worker, beside the trainer
-        step = Reuse(self._stage.data.passes, self._stage.data.pool).first_use(batch)
+        data = self._stage.data
+        step = data.reuse.first_use(batch) // data.batches_per_step
         k = batch * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._stage.seed, k])
         weights = np.where(self._begins <= step, self._weights, 0)
@@ -75,7 +82,7 @@ class BatchMaker:
         stream = self._streams[index]
         if index not in self._sources:
             self._sources[index] = self._source(stream)
-        shots = stream.batch_shots(self._stage.data.blocks_per_batch)
+        shots = stream.batch_shots(data.blocks_per_batch)
         seed, keep = int(rng.integers(2**62)), self._keep(index, step)
         try:
             packed, labels, observables = self._sources[index].sample(shots, seed=seed, keep=keep)
@@ -101,6 +108,10 @@ class BatchMaker:
         data, recorded = self._stage.data, stream.task.recorded
         if data.labels != "distilled":
             return _SOURCES[data.labels](stream.problem)
+        if data.distilled_by == "trainer":
+            if recorded is None:
+                return UnlabelledShots(stream.dem)
+            return RecordedSource(recorded, stream.problem.layout, label=None)
         labels = DistilledLabels(stream.problem, load_network(data.network))
         if recorded is None:
             return labels

@@ -69,12 +69,16 @@ class RecordedSource:
     """Draws batches of recorded shots; their moves are not known, so a network's probabilities stand in."""
 
     def __init__(
-        self, shots: RecordedShots, layout: DetectorLayout, *, label: Callable[[np.ndarray], np.ndarray]
+        self,
+        shots: RecordedShots,
+        layout: DetectorLayout,
+        *,
+        label: Callable[[np.ndarray], np.ndarray] | None,
     ) -> None:
         """Read the files.
 
         Args:
-            label: float16 `(B, N)` of moves, of packed detections.
+            label: float16 `(B, N)` of moves, of packed detections; None where the trainer makes them.
 
         Raises:
             ShotFileError: see `RecordedShots.read`.
@@ -92,7 +96,8 @@ class RecordedSource:
             raise ValueError("recorded shots are few, and are all used; a rule of which to keep has no place")
         drawn = np.random.default_rng(seed).permutation(len(self._packed))[:shots]
         packed = self._packed[drawn]
-        return LabelledShots(packed, self._label(packed), self._observables[drawn])
+        labels = packed[:, :0] if self._label is None else self._label(packed)
+        return LabelledShots(packed, labels, self._observables[drawn])
 
 
 def _all_shots(path: str, *, num_detectors: int = 0, num_observables: int = 0) -> np.ndarray:

@@ -24,13 +24,14 @@ VERBS = {
     "learn-noise": "fit a detector error model with error bars to detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
     "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
+    "merge": "put the shards of a sweep together",
     "fit": "error suppression and thresholds from the CSV files of sweeps",
     "train": "train a pre-decoder from a TOML configuration",
     "fine-tune": "adapt a pre-decoder to a device, by its shots",
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",
-    "doctor": "what is installed here, and from where",
+    "doctor": "what is installed here, and from where; or whether shots fit a detector error model",
 }
 _EXTRAS = {
     "service": ("hdrh", "msgspec", "prometheus_client", "structlog"),

@@ -1,14 +1,18 @@
-"""`qecpipe doctor`: what is installed here, and from where."""
+"""`qecpipe doctor`: what is installed here; or whether shots fit a detector error model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.table import Table
 
+from qec import ShotFormat
 from sims.cli.console import make_console
+from sims.cli.files import about, check_inputs
 from sims.cli.parse_flags import parse_flags
-from sims.doctor.examine import examine
+from sims.doctor.finding import Finding
 
 RESUME_HINT = "nothing was changed"
 _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
@@ -16,13 +20,71 @@ _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Versions, import paths, instruction sets, GPU, weights and decoders; exit code 1 with a problem."""
+    """Versions, import paths, instruction sets, GPU, weights and decoders; exit code 1 with a problem.
+
+    With --dem or --circuit, that model instead: errors that cannot be decoded, its distance; and with --shots
+    whether they fit it (densities, chi^2, edges that are missing, logical error rates), and the likeliest
+    mistake if they do not.
+    """
+
+    dem: Path | None = None
+    """Detector error model to examine."""
+    circuit: Path | None = None
+    """Stim circuit, for its model or for raw measurements."""
+    shots: Path | None = None
+    """File of detection events, or of raw measurements with --measurements; 50,000 shots are looked at."""
+    format: ShotFormat | None = None
+    """Format of --shots; left out: its suffix."""
+    measurements: bool = False
+    """--shots holds raw measurements."""
+    append_observables: bool = False
+    """In --shots, each shot's observable flips follow its detection events."""
+    obs: Path | None = None
+    """Observable flips that were measured."""
+    obs_format: ShotFormat | None = None
+    """Format of --obs; left out: its suffix."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns 0, or 1 where something is broken."""
-    parse_flags(DoctorConfig, "doctor", arguments)
-    findings = list(examine())
+    config = parse_flags(DoctorConfig, "doctor", arguments)
+    check_inputs(config.dem, config.circuit, config.shots, config.obs)
+    if config.dem is None and config.circuit is None:
+        if config.shots is not None:
+            raise ValueError("--shots needs a model to compare them with; add --dem or --circuit")
+        from sims.doctor.examine import examine
+
+        return _report(list(examine()))
+    return _report(list(_of_data(config)))
+
+
+def _of_data(config: DoctorConfig) -> Iterator[Finding]:
+    from sims.cli.shot_flags import ShotFlags
+    from sims.doctor.model import examine_model
+    from sims.doctor.shots import examine_shots
+
+    given = ShotFlags(
+        shots=config.shots or Path(),
+        circuit=config.circuit,
+        dem=config.dem,
+        format=config.format,
+        measurements=config.measurements,
+        append_observables=config.append_observables,
+        obs=config.obs,
+        obs_format=config.obs_format,
+    )
+    circuit, dem = given.model()
+    yield from examine_model(dem)
+    if config.shots is not None:
+        source = given.source()
+        with about(config.shots):
+            yield from examine_shots(
+                dem,
+                source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
+            )
+
+
+def _report(findings: list[Finding]) -> int:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()

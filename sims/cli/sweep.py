@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+import sinter
 
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import at_least_one, at_most_cores, weights_file
 from sims.cli.parse_flags import parse_flags
+from sims.decoders import NamedDecoder
 from sims.plain_warnings import plain_warnings
 from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
+from sims.sweeps.blocks import BLOCK_SHOTS, Shard
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
+from sims.sweeps.executors import cluster_workers, local_workers
 from sims.sweeps.kept import kept_stats, write_kept
+from sims.sweeps.manifest import Manifest
 from sims.sweeps.progress import SweepProgress
+from sims.sweeps.seeded import Seeded, collect_seeded
 from sims.sweeps.summary import summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
@@ -54,6 +62,16 @@ class SweepConfig(NetworkFlags, CircuitFamily):
     being discarded. For decoders that say how sure they are; rows without --keep count apart."""
     out: Path = Path("out/sweep")
     """Folder for results.csv and the plots; with --keep also for kept.csv, whose rows have discards."""
+    seed: int | None = None
+    """Shots come in blocks with seeds of their own, derived from this one: the same on every machine. Left
+    out: from the operating system's entropy."""
+    block_shots: int = BLOCK_SHOTS
+    """Shots of a block, with --seed."""
+    shard: str | None = None
+    """Take a part of the blocks, such as 2/8, into results-2-of-8.csv; all parts with the same --seed and
+    limits are put together by `qecpipe merge`. --max-errors is shared equally."""
+    cluster: str | None = None
+    """Decode on the workers of dask://HOST:PORT, or of slurm (--workers jobs, as dask-jobqueue is set up)."""
     resume: bool = True
     """Count what is in results.csv already; --no-resume refuses to touch a file that exists."""
 
@@ -73,7 +91,8 @@ def run(arguments: list[str]) -> int:
         (RESULTS, LER_VS_P, LER_VS_DISTANCE, *((KEPT, LER_VS_KEPT) if config.keep else ())),
         inputs=(weights_file(config.weights), config.noise_file),
     )
-    csv_path = config.out / RESULTS
+    seeded = _seeded(config)
+    csv_path = config.out / (RESULTS if seeded is None else shard_csv(seeded.shard))
     if csv_path.exists() and not config.resume:
         raise ValueError(
             f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
@@ -87,19 +106,29 @@ def run(arguments: list[str]) -> int:
         tasks = sweep_tasks(config, decoders, with_gaps=bool(config.keep))
     progress = SweepProgress(workers=workers, console=console)
     with plain_warnings("qecpipe sweep") as shown, progress.live():
-        stats = collect_sweep(
-            tasks,
-            decoders,
-            csv_path=csv_path,
-            limits=limits,
-            workers=workers,
-            with_gaps=bool(config.keep),
-            on_start=lambda existing: progress.begin(tasks, existing, limits),
-            on_progress=progress.update,
-            prepare_worker=shown.install,
-        )
+        if seeded is None:
+            stats = collect_sweep(
+                tasks,
+                decoders,
+                csv_path=csv_path,
+                limits=limits,
+                workers=workers,
+                with_gaps=bool(config.keep),
+                on_start=lambda existing: progress.begin(tasks, existing, limits),
+                on_progress=progress.update,
+                prepare_worker=shown.install,
+            )
+        else:
+            stats = _collect_seeded(
+                config, seeded, tasks, decoders, csv_path, limits, progress, shown.install
+            )
     kept = kept_stats(stats, sorted(set(config.keep)))
     console.print(summary_table(summarize([*stats, *kept])))
+    if seeded is not None and seeded.shard.of > 1:
+        console.print(
+            f"shard {seeded.shard}: {csv_path}; put all together with: qecpipe merge CSV... --out FOLDER"
+        )
+        return 0
     figures = draw_sweep(stats, config.out)
     if config.keep:
         write_kept(kept, config.out / KEPT)
@@ -107,6 +136,57 @@ def run(arguments: list[str]) -> int:
     console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     console.print(_advice(config))
     return 0
+
+
+def shard_csv(shard: Shard) -> str:
+    """Name of a shard's CSV in --out."""
+    return RESULTS if shard.of == 1 else f"results-{shard.number}-of-{shard.of}.csv"
+
+
+def _seeded(config: SweepConfig) -> Seeded | None:
+    """Which blocks are taken; None for shots from entropy."""
+    if config.seed is not None:
+        shard = Shard() if config.shard is None else Shard.parse(config.shard)
+        return Seeded(config.seed, config.block_shots, shard)
+    for flag, value in (("--shard", config.shard), ("--cluster", config.cluster)):
+        if value is not None:
+            raise ValueError(f"{flag} {value} needs --seed, the same one wherever parts of a sweep are taken")
+    return None
+
+
+def _collect_seeded(
+    config: SweepConfig,
+    seeded: Seeded,
+    tasks: list[sinter.Task],
+    decoders: list[NamedDecoder],
+    csv_path: Path,
+    limits: Limits,
+    progress: SweepProgress,
+    prepare_worker: Callable[[], None],
+) -> list[sinter.TaskStats]:
+    """The shard's blocks, decoded here or on a cluster."""
+    own = seeded.limits(limits)
+    manifest = Manifest.of(
+        tasks, seed=seeded.seed, block_shots=seeded.block_shots, shard=seeded.shard, limits=limits
+    )
+    manifest.claim(csv_path)
+    workers = (
+        local_workers(progress.workers, prepare_worker)
+        if config.cluster is None
+        else cluster_workers(config.cluster, jobs=config.workers)
+    )
+    with workers as able:
+        return collect_seeded(
+            tasks,
+            decoders,
+            csv_path=csv_path,
+            limits=own,
+            seeded=seeded,
+            workers=able,
+            with_gaps=bool(config.keep),
+            on_start=lambda existing: progress.begin(tasks, existing, own),
+            on_progress=progress.update,
+        )
 
 
 def _advice(config: SweepConfig) -> str:

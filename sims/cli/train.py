@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sims.cli.console import make_console
 from sims.cli.files import about, check_output_file, check_output_folder
-from sims.cli.options import at_most_cores
+from sims.cli.options import above_zero, at_most_cores
 from sims.cli.parse_flags import parse_flags
 from sims.run_failed import RunFailedError
 
@@ -52,6 +52,9 @@ class TrainFlags:
     """Where to train."""
     threads: int | None = None
     """torch's CPU threads; by default torch's choice."""
+    minutes: float | None = None
+    """Length of the schedule in place of the configuration's steps, which then follow from the speed of its
+    first quarter; for configurations of one stage."""
     evaluation_shots: float = 1.0
     """Scales the shots of the LER table on the card; 0 leaves the table out."""
 
@@ -65,6 +68,8 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"--evaluation-shots is {flags.evaluation_shots}; it must be 0 or more")
     if flags.threads is not None:
         at_most_cores("--threads", flags.threads)
+    if flags.minutes is not None:
+        above_zero("--minutes", flags.minutes)
     import torch
 
     from predecoder import save_weights
@@ -82,7 +87,7 @@ def run(arguments: list[str]) -> int:
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with joined_processes(device) as processes:
-        network = _train(config, work_dir, device=device, resume=flags.resume, processes=processes)
+        network = _train(config, work_dir, flags, device=device, processes=processes)
     if processes.rank > 0:
         return 0
     stages = [
@@ -116,7 +121,9 @@ def _files_of(config: TrainConfig) -> tuple[str | Path | None, ...]:
     return (*weights, *models)
 
 
-def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, processes: Processes) -> Network:
+def _train(
+    config: TrainConfig, work_dir: Path, flags: TrainFlags, *, device, processes: Processes
+) -> Network:
     """Trains under a progress bar, the first process's."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -148,7 +155,15 @@ def _train(config: TrainConfig, work_dir: Path, *, device, resume: bool, process
             )
 
         try:
-            return train(config, work_dir, device=device, resume=resume, on_step=on_step, processes=processes)
+            return train(
+                config,
+                work_dir,
+                device=device,
+                resume=flags.resume,
+                on_step=on_step,
+                processes=processes,
+                minutes=flags.minutes,
+            )
         except BatchWorkerDiedError as error:
             raise RunFailedError(str(error)) from error
 

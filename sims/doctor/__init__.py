@@ -1,4 +1,4 @@
-"""What this installation (`packages`) and this machine (`machine`) are."""
+"""What this installation (`packages`) and this machine (`machine`) are; whether a `model` and `shots` fit."""
 
 from sims.doctor.examine import examine
 from sims.doctor.finding import Finding

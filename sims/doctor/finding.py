@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Level = Literal["ok", "note", "problem"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -13,4 +15,4 @@ class Finding:
     section: str
     name: str
     value: str
-    level: Literal["ok", "note", "problem"] = "ok"
+    level: Level = "ok"

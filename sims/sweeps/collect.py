@@ -67,7 +67,7 @@ def collect_sweep(
     """
     check_decoders(tasks, decoders, with_gaps=with_gaps)
     csv_path.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(csv_path):
+    with exclusive(csv_path):
         totals = read_results(csv_path) if csv_path.exists() else {}
         on_start(dict(totals))
         with (
@@ -150,7 +150,7 @@ def check_decoders(
 
 
 @contextlib.contextmanager
-def _exclusive(csv_path: Path) -> Iterator[None]:
+def exclusive(csv_path: Path) -> Iterator[None]:
     """Hold a lock beside the CSV; the operating system drops it however this process ends."""
     lock_path = csv_path.with_name(f".{csv_path.name}.lock")
     with lock_path.open("w") as lock:

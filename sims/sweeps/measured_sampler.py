@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import sinter
+import stim
 
 from global_decoders import decode_with_gap
 from sims.sweeps.kept import GapCounts
@@ -61,9 +62,9 @@ class MeasuredSampler(sinter.Sampler):
 
 
 class CompiledMeasuredSampler(sinter.CompiledSampler):
-    """See `MeasuredSampler`. Shots come from operating-system entropy.
+    """See `MeasuredSampler`. Shots come from operating-system entropy, or in blocks with seeds of their own.
 
-    A seed would make a resumed sweep draw the shots again that its CSV already counts.
+    One seed for all would make a resumed sweep draw the shots again that its CSV already counts.
     """
 
     def __init__(self, decoder: sinter.Decoder, task: sinter.Task, *, with_gaps: bool = False) -> None:
@@ -74,6 +75,7 @@ class CompiledMeasuredSampler(sinter.CompiledSampler):
         self.compiled: Any = decoder.compile_decoder_for_dem(dem=task.detector_error_model)
         self.with_gaps = with_gaps
         self.has_predecoder = hasattr(self.compiled, "decode_to_residual")
+        self.circuit = task.circuit
         self.shots_of = task.circuit.compile_detector_sampler()
         self.num_detectors = task.circuit.num_detectors
         # The first decode builds PyMatching's graph and the network's kernels: not part of any rate.
@@ -81,9 +83,18 @@ class CompiledMeasuredSampler(sinter.CompiledSampler):
         self._decode(detections, collections.Counter())
 
     def sample(self, suggested_shots: int) -> sinter.AnonTaskStats:
+        return self._sample(suggested_shots, lambda: self.shots_of)
+
+    def sample_seeded(self, shots: int, *, seed: int) -> sinter.AnonTaskStats:
+        """The shots of `seed`, the same at every call."""
+        return self._sample(shots, lambda: self.circuit.compile_detector_sampler(seed=seed))
+
+    def _sample(
+        self, suggested_shots: int, sampler: Callable[[], stim.CompiledDetectorSampler]
+    ) -> sinter.AnonTaskStats:
         counts: collections.Counter[str] = collections.Counter()
         start = time.perf_counter_ns()
-        detections, observables = self.shots_of.sample(
+        detections, observables = sampler().sample(
             suggested_shots, separate_observables=True, bit_packed=True
         )
         counts[SAMPLE_NS] = time.perf_counter_ns() - start

@@ -247,8 +247,19 @@ def test_thresholds_compare_as_the_numbers_themselves() -> None:
             {"num_detectors": 2, "hyperedges": np.array([[0, 3]])},
             "hyperedges has 3, which is not",
         ),
+        (
+            [[0] * 7, [1, 2, 3, 4, 5, 6, -1]],
+            range(7),
+            {"num_detectors": 7},
+            "7 moves flip detector 0; the kernel takes 6",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(ends, places, options, message) -> None:
     with pytest.raises(ValueError, match=message):
-        CorrectionTables(np.array(ends), np.array(places), sp.csc_array(np.ones((1, 2), np.uint8)), **options)
+        CorrectionTables(
+            np.array(ends),
+            np.array(places),
+            sp.csc_array(np.ones((1, max(2, len(places))), np.uint8)),
+            **options,
+        )

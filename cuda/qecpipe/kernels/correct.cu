@@ -13,8 +13,8 @@
 //   packed       u8  [shots, row_bytes]      detections
 //   places       i32 [32, MW]                where each move stands in a shot's output
 //   first        i32 [32, MW]                a detector that each move flips
-//   at           i32 [degree, 32, W]         moves that flip a detector, -1 behind the last of them
-//   across       i32 [degree, 32, W]         the other detector of each, -1 for none
+//   at           i32 [6, 32, W]              moves that flip a detector, -1 behind the last of them
+//   across       i32 [6, 32, W]              the other detector of each, -1 for none
 //   nodes        i32 [width, 32, HW]         detectors of a hyperedge, -1 behind the last of them
 //   edge_starts  i32 [detectors + 1]         edges[edge_starts[v]:edge_starts[v + 1]] are detector v's
 //   edges        i32 [...]
@@ -26,7 +26,8 @@
 //   scratch      u32 [blocks of the grid, MW + 3 W + HW + 64 OW]
 #include "elements.h"
 
-constexpr i32 kLanes = 64;  // that share the sum of an observable's flips
+constexpr i32 kMovesAt = 6;  // a detector, at most: flips of four data qubits and of two measurements
+constexpr i32 kLanes = 64;   // that share the sum of an observable's flips
 
 struct Tables {
     const i32* __restrict__ places;
@@ -38,9 +39,14 @@ struct Tables {
     const i32* __restrict__ edges;
     const i32* __restrict__ flip_starts;
     const i32* __restrict__ flipping;
-    i32 moves, detectors, degree, hyperedges, width, observables;
+    i32 moves, detectors, hyperedges, width, observables;
 
     __device__ __forceinline__ static i32 words(i32 bits) { return (bits + 31) / 32; }
+
+    // Bits of word w that there are, of so many bits.
+    __device__ __forceinline__ static u32 used(i32 bits, i32 w) {
+        return bits - 32 * w < 32 ? (1u << (bits - 32 * w)) - 1u : ~0u;
+    }
 };
 
 // Of a block: proposed moves that are not sure, four rows of detectors' bits or hyperedges', sums.
@@ -64,8 +70,13 @@ __device__ __forceinline__ u32 bit_of(const u32* words, i32 bit) {
     return words[bit >> 5] >> (bit & 31) & 1u;
 }
 
+// The same, and 0 for bit -1. A load that may be left out, unlike a branch, waits for nothing.
+__device__ __forceinline__ u32 bit_if_any(const u32* words, i32 bit) {
+    return bit >= 0 ? bit_of(words, bit) : 0u;
+}
+
 __device__ __forceinline__ u32 fired(const Shot& shot, i32 detector) {
-    return static_cast<u32>(shot.row[detector >> 3]) >> (detector & 7) & 1u;
+    return detector >= 0 ? static_cast<u32>(shot.row[detector >> 3]) >> (detector & 7) & 1u : 0u;
 }
 
 __device__ __forceinline__ u32 row_word(const u8* row, i64 row_bytes, i32 word) {
@@ -84,16 +95,16 @@ __device__ __forceinline__ void propose(const Tables& of, const void* __restrict
     const auto* __restrict__ logits = static_cast<const typename Element::Bits*>(output) + start;
     const i32 words = Tables::words(of.moves);
     QECPIPE_FOR_THREADS(w, words) {
-        u32 proposed = 0, weak = 0;
-        const i32 bits = of.moves - 32 * w < 32 ? of.moves - 32 * w : 32;
-        for (i32 b = 0; b < bits; ++b) {
+        u32 proposed = 0, sure = 0;
+        QECPIPE_UNROLL_BY(4)
+        for (i32 b = 0; b < 32; ++b) {
             const f32 logit = Element::value(logits[of.places[b * words + w]]);
-            const u32 is_proposed = logit > propose_above ? 1u : 0u;
-            proposed |= is_proposed << b;
-            weak |= (logit < commit_from ? is_proposed : 0u) << b;
+            proposed |= (logit > propose_above ? 1u : 0u) << b;
+            sure |= (logit < commit_from ? 0u : 1u) << b;
         }
+        proposed &= Tables::used(of.moves, w);
         shot.moves[w] = proposed;
-        shot.weak[w] = weak;
+        shot.weak[w] = proposed & ~sure;
     }
 }
 
@@ -102,13 +113,13 @@ __device__ __forceinline__ void find_hyperedges(const Tables& of, const Shot& sh
     const i32 words = Tables::words(of.hyperedges);
     QECPIPE_FOR_THREADS(w, words) {
         u32 active = 0;
-        const i32 bits = of.hyperedges - 32 * w < 32 ? of.hyperedges - 32 * w : 32;
-        for (i32 b = 0; b < bits; ++b) {
+        QECPIPE_UNROLL_BY(1)
+        for (i32 b = 0; b < 32; ++b) {
             i32 size = 0, hits = 0;
+            QECPIPE_UNROLL_BY(1)
             for (i32 k = 0; k < of.width; ++k) {
                 const i32 node = of.nodes[(k * 32 + b) * words + w];
-                if (node < 0) break;
-                ++size;
+                size += node >= 0 ? 1 : 0;
                 hits += static_cast<i32>(fired(shot, node));
             }
             active |= (hits >= 2 && hits >= size - 1 ? 1u : 0u) << b;
@@ -118,27 +129,25 @@ __device__ __forceinline__ void find_hyperedges(const Tables& of, const Shot& sh
 }
 
 // Detectors that something at them speaks against, and those that it may spread to.
-__device__ __forceinline__ void find_barred(const Tables& of, const Shot& shot, bool empty_residual) {
+__device__ __forceinline__ void find_barred(const Tables& of, const Shot& shot, i64 row_bytes,
+                                            bool empty_residual) {
     const i32 words = Tables::words(of.detectors);
     QECPIPE_FOR_THREADS(w, words) {
-        u32 barred = 0, alive = 0;
-        const i32 bits = of.detectors - 32 * w < 32 ? of.detectors - 32 * w : 32;
-        for (i32 b = 0; b < bits; ++b) {
-            const u32 detection = fired(shot, 32 * w + b);
-            u32 left = detection, touched = of.hyperedges > 0 ? detection : 0u, doubtful = 0;
-            for (i32 k = 0; k < of.degree; ++k) {
+        u32 odd = 0, any = 0, doubtful = 0;
+        QECPIPE_UNROLL_BY(2)
+        for (i32 b = 0; b < 32; ++b) {
+            QECPIPE_UNROLL
+            for (i32 k = 0; k < kMovesAt; ++k) {
                 const i32 move = of.at[(k * 32 + b) * words + w];
-                if (move < 0) break;
-                const u32 proposed = bit_of(shot.moves, move);
-                left ^= proposed;
-                touched |= proposed;
-                doubtful |= bit_of(shot.weak, move);
+                const u32 proposed = bit_if_any(shot.moves, move);
+                odd ^= proposed << b;
+                any |= proposed << b;
+                doubtful |= bit_if_any(shot.weak, move) << b;
             }
-            barred |= (doubtful | (empty_residual ? left : 0u)) << b;
-            alive |= touched << b;
         }
-        shot.barred[w] = barred;
-        shot.alive[w] = alive;
+        const u32 detections = row_word(shot.row, row_bytes, w) & Tables::used(of.detectors, w);
+        shot.barred[w] = doubtful | (empty_residual ? odd ^ detections : 0u);
+        shot.alive[w] = any | (of.hyperedges > 0 ? detections : 0u);
     }
 }
 
@@ -146,21 +155,22 @@ __device__ __forceinline__ void find_barred(const Tables& of, const Shot& shot, 
 __device__ __forceinline__ bool next_to_barred(const Tables& of, const Shot& shot, i32 w, i32 b) {
     const i32 words = Tables::words(of.detectors), hyperedge_words = Tables::words(of.hyperedges);
     const i32 detector = 32 * w + b;
-    for (i32 k = 0; k < of.degree; ++k) {
-        const i32 entry = (k * 32 + b) * words + w, move = of.at[entry];
-        if (move < 0) break;
-        const i32 other = of.across[entry];
-        if (other >= 0 && bit_of(shot.moves, move) && bit_of(shot.barred, other)) return true;
+    u32 barred = 0;
+    QECPIPE_UNROLL
+    for (i32 k = 0; k < kMovesAt; ++k) {
+        const i32 entry = (k * 32 + b) * words + w;
+        barred |= bit_if_any(shot.moves, of.at[entry]) & bit_if_any(shot.barred, of.across[entry]);
     }
-    if (of.hyperedges == 0 || !fired(shot, detector)) return false;
+    if (barred || of.hyperedges == 0 || !fired(shot, detector)) return barred;
     for (i32 e = of.edge_starts[detector]; e < of.edge_starts[detector + 1]; ++e) {
         const i32 edge = of.edges[e];
         if (!bit_of(shot.active, edge)) continue;
+        QECPIPE_UNROLL_BY(1)
         for (i32 k = 0; k < of.width; ++k) {
             const i32 node = of.nodes[(k * 32 + (edge & 31)) * hyperedge_words + (edge >> 5)];
-            if (node < 0) break;
-            if (fired(shot, node) && bit_of(shot.barred, node)) return true;
+            barred |= fired(shot, node) & bit_if_any(shot.barred, node);
         }
+        if (barred) return true;
     }
     return false;
 }
@@ -206,15 +216,12 @@ __device__ __forceinline__ void leave_residual(const Tables& of, const Shot& sho
     const i32 words = Tables::words(of.detectors);
     QECPIPE_FOR_THREADS(w, words) {
         u32 change = 0;
-        const i32 bits = of.detectors - 32 * w < 32 ? of.detectors - 32 * w : 32;
-        for (i32 b = 0; b < bits; ++b) {
-            u32 odd = 0;
-            for (i32 k = 0; k < of.degree; ++k) {
-                const i32 move = of.at[(k * 32 + b) * words + w];
-                if (move < 0) break;
-                odd ^= bit_of(shot.moves, move);
+        QECPIPE_UNROLL_BY(2)
+        for (i32 b = 0; b < 32; ++b) {
+            QECPIPE_UNROLL
+            for (i32 k = 0; k < kMovesAt; ++k) {
+                change ^= bit_if_any(shot.moves, of.at[(k * 32 + b) * words + w]) << b;
             }
-            change |= odd << b;
         }
         residual[w] = row_word(shot.row, row_bytes, w) ^ change;
     }
@@ -230,6 +237,7 @@ __device__ __forceinline__ void flip_observables(const Tables& of, const Shot& s
         for (i32 b = 0; b < bits; ++b) {
             const i32 end = of.flip_starts[first + b + 1];
             u32 odd = 0;
+            QECPIPE_UNROLL_BY(1)
             for (i32 k = of.flip_starts[first + b] + lane; k < end; k += kLanes)
                 odd ^= bit_of(shot.moves, of.flipping[k]);
             sum |= odd << b;
@@ -239,6 +247,7 @@ __device__ __forceinline__ void flip_observables(const Tables& of, const Shot& s
     end_phase();
     QECPIPE_FOR_THREADS(w, words) {
         u32 sum = 0;
+        QECPIPE_UNROLL_BY(4)
         for (i32 lane = 0; lane < kLanes; ++lane) sum ^= shot.sums[w * kLanes + lane];
         flips[w] = sum;
     }
@@ -248,8 +257,8 @@ extern "C" __global__ void __launch_bounds__(512)
     correct(const void* logits, const u8* packed, const i32* places, const i32* first, const i32* at,
             const i32* across, const i32* nodes, const i32* edge_starts, const i32* edges,
             const i32* flip_starts, const i32* flipping, u32* moves, u32* residual, u32* flips, u32* scratch,
-            i64 element, i64 shots, i64 volume, i64 row_bytes, i64 num_moves, i64 detectors, i64 degree,
-            i64 hyperedges, i64 width, i64 observables, i64 clusters, i64 empty_residual, f32 propose_above,
+            i64 element, i64 shots, i64 volume, i64 row_bytes, i64 num_moves, i64 detectors, i64 hyperedges,
+            i64 width, i64 observables, i64 clusters, i64 empty_residual, f32 propose_above,
             f32 commit_from) {
     const Tables of{places,
                     first,
@@ -262,7 +271,6 @@ extern "C" __global__ void __launch_bounds__(512)
                     flipping,
                     static_cast<i32>(num_moves),
                     static_cast<i32>(detectors),
-                    static_cast<i32>(degree),
                     static_cast<i32>(hyperedges),
                     static_cast<i32>(width),
                     static_cast<i32>(observables)};
@@ -276,7 +284,7 @@ extern "C" __global__ void __launch_bounds__(512)
         if (clusters) {
             find_hyperedges(of, shot);
             end_phase();
-            find_barred(of, shot, empty_residual != 0);
+            find_barred(of, shot, row_bytes, empty_residual != 0);
             end_phase();
             spread_barred(of, shot);
             commit(of, shot);

@@ -27,6 +27,8 @@ static_assert(sizeof(u16) == 2 && sizeof(u32) == 4 && sizeof(i32) == 4 && sizeof
 #ifdef __CUDACC__
 
 #define QECPIPE_UNROLL _Pragma("unroll")
+#define QECPIPE_UNROLL_BY(times) _Pragma(QECPIPE_TEXT(unroll times))
+#define QECPIPE_TEXT(words) #words
 #define QECPIPE_THREAD_KERNEL(kernel)
 #define QECPIPE_BLOCK_KERNEL(kernel)
 #define QECPIPE_FOR_THREADS(index, count) for (i32 index = threadIdx.x; index < (count); index += blockDim.x)
@@ -62,6 +64,7 @@ __device__ __forceinline__ i32 lowest_bit(u32 word) { return __ffs(word) - 1; }
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
 #define QECPIPE_UNROLL
+#define QECPIPE_UNROLL_BY(times)
 // All threads of a phase, each over the indices that it has on a GPU.
 #define QECPIPE_FOR_THREADS(index, count)                                                             \
     for (u32 thread_number = 0; host_thread(thread_number, blockDim.x, threadIdx.x); ++thread_number) \

@@ -29,7 +29,7 @@ def taught(stage, random_network, tmp_path):
 
 
 def _logits(network, batch):
-    return network(torch.from_numpy(batch.inputs).permute(0, 4, 1, 2, 3))
+    return network(batch.inputs)
 
 
 def _batch(stage):

@@ -71,10 +71,9 @@ def _averaged_by_hand(stage: StageConfig) -> TrainingRun:
             optimizer.zero_grad()
             optimizer.param_groups[0]["lr"] = settings.rate_at(step)
         for batch in (next(both), next(both)):
-            inputs, labels = (
-                torch.from_numpy(a).permute(0, 4, 1, 2, 3) for a in (batch.inputs, batch.labels)
-            )
-            exists = torch.from_numpy(batch.mask).permute(0, 4, 1, 2, 3).expand_as(labels) > 0
+            inputs, labels = batch.inputs, batch.labels
+            assert labels is not None
+            exists = batch.mask.expand_as(labels) > 0
             loss = torch.nn.functional.binary_cross_entropy_with_logits
             (loss(run.network(inputs)[exists], labels[exists]) / 2).backward()
             run.samples += len(inputs)

@@ -52,7 +52,8 @@ def test_training_learns(stage, tmp_path):
     longer = dataclasses.replace(stage, data=data, optimizer=optimizer)
     train_stage(longer, tmp_path, device=torch.device("cpu"), on_step=lambda r: losses.append(r.loss))
     sample = next(batches(dataclasses.replace(longer, seed=0), steps=range(1)))
-    density = sample.labels.sum() / (sample.mask.sum() * len(sample.labels))
+    assert sample.labels is not None
+    density = float(sample.labels.sum() / (sample.mask.sum() * len(sample.labels)))
     constant = -density * np.log(density) - (1 - density) * np.log(1 - density)
     assert np.mean(losses[-10:]) < 0.8 * constant
 
@@ -123,7 +124,7 @@ def test_a_removal_head_begins_as_the_other_one_and_both_are_trained(stage, rand
         assert all(torch.equal(logits, given(x)) for logits in run.network.both(x))
     streams = expand_tasks(two.tasks)[0]
     batch = next(batches(two, steps=range(1)))
-    run.update(batch, StageLoss(two, streams))
+    run.update([batch], StageLoss(two, streams))
     heads = [run.network.head.weight, run.network.removal_head.weight]  # pyright: ignore
     assert not any(torch.equal(head, given.head.weight) for head in heads)
     assert not torch.equal(*heads)

@@ -9,11 +9,11 @@ import torch
 
 from predecoder.network import make_network
 from predecoder.training import TaskConfig, load_config
-from predecoder.training.batches import Unpacker
 from predecoder.training.losses import StageLoss
 from predecoder.training.making import BatchMaker
 from predecoder.training.randomized_noise import randomized_noise
 from predecoder.training.tasks import Stream, expand_tasks
+from predecoder.training.unpacking import Unpacker
 from qec import depolarizing, memory_circuit, normal_form
 
 
@@ -96,8 +96,8 @@ def test_rectangular_and_even_patches_are_tasks_like_others(tmp_path: Path):
         moves = np.unpackbits(made.labels, axis=1, count=problem.moves.num_moves)
         detections = np.unpackbits(made.packed, axis=1, count=circuit_detectors, bitorder="little")
         assert np.array_equal((moves @ problem.moves.matrix.toarray().T) & 1, detections)
-        batch = Unpacker(stream)(made)
-        losses = loss_of(network(torch.from_numpy(batch.inputs).permute(0, 4, 1, 2, 3)), batch)
+        batch = Unpacker(stream, torch.device("cpu"))(made)
+        losses = loss_of(network(batch.inputs), batch)
         gradients = torch.autograd.grad(losses.total, list(network.parameters()), allow_unused=True)
         assert all(g.isfinite().all() for g in gradients if g is not None)
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
