@@ -28,7 +28,7 @@ extras=$(IFS=,; set -- service cuda decoders "$@"; echo "$*")
 wanted=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 stamp=".venv/qecpipe-$extras-$wanted"
 # The extension is part of what is installed, and stands in this folder.
-sources=$(find native -type f ! -name '*.pyc' ! -name '*.md' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
+sources=$(find native cuda/qecpipe/kernels -type f ! -name '*.pyc' ! -name '*.md' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
 built=".venv/qecpipe-native"
 is_built() { [ "$(cat "$built" 2>/dev/null)" = "$sources" ] && ls _qecpipe*.so >/dev/null 2>&1; }
 

@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import Iterator
 
-__all__ = ["LEAD_NS", "undisturbed", "usual_spin_ns"]
+__all__ = ["LEAD_NS", "on_core", "undisturbed", "usual_spin_ns"]
 
 LEAD_NS = 1_000_000
 """Between the start of a loop and its time 0, so that the first blocks are not late already."""
@@ -27,6 +27,26 @@ def undisturbed() -> Iterator[None]:
         gc.unfreeze()
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def on_core(core: int | None, *, realtime: bool) -> Iterator[None]:
+    """Runs this thread on one core of the processor (any, if that is None), at real-time priority or not.
+
+    Raises ValueError for a core that it may not use, and OSError for a priority that it may not have.
+    """
+    cores, scheduler, priority = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
+    if core is not None and core not in cores:
+        raise ValueError(f"core={core} is none of those that this process may use: {sorted(cores)}")
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        yield
+    finally:
+        os.sched_setscheduler(0, scheduler, priority)
+        os.sched_setaffinity(0, cores)
 
 
 def usual_spin_ns() -> int:

@@ -50,6 +50,8 @@ class LoadReport:
         rows_sent: of each stream.
         held_back: times that a due block found no credit at the service.
         overloaded: the run ended early, because rows were overdue for longer than was allowed.
+        sent_late: int64 ns that blocks were given to a service's socket after they were due: the load's own
+            share of latencies, with what waited for credit; empty in process.
         seconds: from the start to the last output.
         end_lag_ns: median latency of the last fifth of the outputs.
     """
@@ -59,6 +61,7 @@ class LoadReport:
     rows_sent: tuple[int, ...]
     held_back: int = 0
     overloaded: bool = False
+    sent_late: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seconds: float = field(init=False)
     end_lag_ns: float = field(init=False)
 
@@ -78,13 +81,15 @@ class LoadReport:
         rows_sent: Sequence[int],
         held_back: int = 0,
         overloaded: bool = False,
+        sent_late: np.ndarray | None = None,
     ) -> LoadReport:
         """Check what came back on each stream and put it together."""
         checked = tuple(
             check(came, shots, plan, stream=stream, rows_sent=sent)
             for stream, (came, sent) in enumerate(zip(arrivals, rows_sent, strict=True))
         )
-        return cls(plan, checked, tuple(rows_sent), held_back=held_back, overloaded=overloaded)
+        given = {} if sent_late is None else {"sent_late": sent_late}
+        return cls(plan, checked, tuple(rows_sent), held_back=held_back, overloaded=overloaded, **given)
 
     @property
     def commits(self) -> Counts:
@@ -165,6 +170,7 @@ class LoadReport:
                 quantiles_us(self.latency("commit", stream=stream)) for stream in range(self.plan.streams)
             ],
             "backlog": asdict(backlog) | {"bounded": self.sustained},
+            "sent_late_us": quantiles_us(self.sent_late),
             "held_back": self.held_back,
             "overloaded": self.overloaded,
         }

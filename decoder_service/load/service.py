@@ -1,28 +1,30 @@
 """Load on a decoder service: frames are prepared before the run, and read apart after it.
 
-In between there is nothing but one send and one receive a block, so that a core of Python keeps up with a
-microsecond a round where blocks have some five rounds.
+In between there is no Python: `_qecpipe.LoadPump` sends and receives, so that what is measured is the
+service, and not how long an interpreter takes to see what came.
 """
 
 from __future__ import annotations
 
-import array
-import bisect
+import contextlib
 import itertools
 import select
 import socket
 import ssl
-import time
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from _qecpipe import LoadPump
 from decoder_service.client import ClientStream, DecoderClient, DisconnectedError, ServiceError
 from decoder_service.load.arrivals import Arrival, outputs_due
-from decoder_service.load.heads import FrameHeads
-from decoder_service.load.pace import LEAD_NS, undisturbed, usual_spin_ns
+from decoder_service.load.pace import LEAD_NS, on_core, undisturbed, usual_spin_ns
 from decoder_service.load.plan import LoadPlan
 from decoder_service.load.report import LoadReport
 from decoder_service.load.shots import Answer, ShotSet
 from decoder_service.protocol import (
+    HEADER_BYTES,
     MOST_ROWS,
     CommitPayload,
     ErrorCode,
@@ -33,12 +35,18 @@ from decoder_service.protocol import (
     decode_commit,
     encode_frame,
     encode_rows,
+    packed_bytes,
 )
 
 __all__ = ["run_service"]
 
-_SEND_BYTES = 1 << 16
-_RECEIVE_BYTES = 1 << 18
+_SLICE = 0.2
+"""Seconds between two looks at signals."""
+_SPIN_SHARE = 0.6
+"""Of the time between two blocks, in which a load of real-time priority may spin."""
+_COMMIT_BYTES = 44
+"""Of an output's payload, besides the observables."""
+_RELAY_BYTES = 1 << 16
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
@@ -50,7 +58,8 @@ def run_service(
     *,
     plan: LoadPlan,
     max_lag: float = float("inf"),
-    spin_ns: int | None = None,
+    core: int | None = None,
+    realtime: bool = False,
 ) -> LoadReport:
     """Send blocks when they are due, as far as credit goes, and take what comes back.
 
@@ -63,8 +72,9 @@ def run_service(
         plan: when.
         max_lag: seconds that a block may be overdue before the run ends as overloaded. The streams are of no
             further use then.
-        spin_ns: how long before a due time to ask for outputs again and again instead of sleeping; by default
-            about as long as it takes to be woken.
+        core: of the processor, where the load runs; by default wherever it may.
+        realtime: run it before all that has no priority, which needs the right to it. Where two blocks are
+            far enough apart the load sleeps between them in any case, so that a core is not taken for good.
 
     Raises:
         ValueError: the plan is not one for these streams and shots.
@@ -89,8 +99,11 @@ def run_service(
                 "give the service a larger --window"
             )
     firsts = [(stream.epoch, stream.received) for stream in streams]
-    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin_ns=spin_ns)
-    with undisturbed():
+    spin = usual_spin_ns()
+    if realtime:
+        spin = min(spin, _SPIN_SHARE * float(plan.blocks.due[-1]) / len(plan.blocks))
+    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin=spin / 1e9)
+    with undisturbed(), on_core(core, realtime=realtime):
         pump.run()
     arrivals = _arrivals(client, streams, pump.chunks, firsts)
     return LoadReport.of(
@@ -100,11 +113,12 @@ def run_service(
         rows_sent=pump.rows_sent,
         held_back=pump.held_back,
         overloaded=pump.overloaded,
+        sent_late=pump.sent_at - plan.blocks.due[: len(pump.sent_at)],
     )
 
 
 class _Pump:
-    """The timed loop: bytes out when they are due, bytes in with the time at which they came."""
+    """The timed part: bytes out when they are due, bytes in with the time at which they came."""
 
     def __init__(
         self,
@@ -114,102 +128,90 @@ class _Pump:
         plan: LoadPlan,
         *,
         max_lag: float,
-        spin_ns: int | None,
+        spin: float,
     ) -> None:
-        self.chunks: list[tuple[int, bytes]] = []
-        """(ns from the start, what was received then)."""
-        self.held_back = 0
         self.overloaded = False
         self.rows_sent = [plan.rows] * plan.streams
         self._client, self._shots, self._plan = client, shots, plan
-        self._max_lag, self._spin = max_lag * 1e9, usual_spin_ns() if spin_ns is None else spin_ns
-        self._heads = FrameHeads({stream.number: stream.credit for stream in streams}, plan, streams)
-        self._data, self._ends = _frames(streams, shots, plan)
+        blocks = plan.blocks
+        data, ends = _frames(streams, shots, plan)
+        self._native = LoadPump(
+            data=data,
+            due=blocks.due,
+            end=ends,
+            stream=blocks.stream,
+            rows=blocks.epoch * plan.rows_per_shot + blocks.first + blocks.count,
+            streams=[
+                (stream.number, plan.rows_per_shot, stream.shape.ordinal(stream.epoch, 0), stream.credit)
+                for stream in streams
+            ],
+            spin=spin,
+            max_lag=max_lag,
+            silence=client.timeout,
+            outputs=self._expected(),
+            output_bytes=HEADER_BYTES + _COMMIT_BYTES + 2 * packed_bytes(shots.shape.num_observables),
+        )
+
+    @property
+    def chunks(self) -> list[tuple[int, bytes]]:
+        """(ns from the start, what was received then)."""
+        return self._native.chunks
+
+    @property
+    def held_back(self) -> int:
+        """Times that a due block found no credit."""
+        return self._native.held_back
+
+    @property
+    def sent_at(self) -> np.ndarray:
+        """int64: when the socket had taken each block, ns from the start."""
+        return self._native.sent_at
 
     def run(self) -> None:
-        """Send and receive everything; the socket is a blocking one again afterwards."""
-        sock = self._client.sock
-        sock.setblocking(False)
-        try:
-            self._loop(sock)
-        except DisconnectedError:
-            raise
-        except OSError as error:
-            raise DisconnectedError(f"connection to {self._client.address} lost: {error}") from error
-        finally:
-            sock.setblocking(True)
+        """Send and receive everything.
 
-    def _loop(self, sock: socket.socket) -> None:
-        clock, heads, spin = time.perf_counter_ns, self._heads, self._spin
-        due, ends, view = array.array("q", self._plan.blocks.due.tolist()), self._ends, memoryview(self._data)
-        readable = _readable(sock)
-        last, at, block, target = len(due), 0, 0, 0
-        expected = self._expected()
-        waiting = False
-        start = clock() + LEAD_NS
-        heard = start
-        while True:
-            now = clock() - start
-            block = bisect.bisect_right(due, now, block, last)
-            allowed = min(block, heads.allowed)
-            if allowed > target:
-                target = allowed
-            if waiting != (block > heads.allowed):
-                waiting = not waiting
-                self.held_back += waiting
-            if waiting and now - due[target] > self._max_lag:
-                last = block = self._give_up(target)
-                expected = self._expected()
-            stop = ends[target - 1] if target else 0
-            if at < stop:
-                at += _send(sock, view[at : min(stop, at + _SEND_BYTES)])
-            if readable():
-                data = _receive(sock)
-                if data:
-                    heard = clock()
-                    self.chunks.append((heard - start, data))
-                    heads.feed(data)
-            elif at == stop:
-                if target == last and heads.outputs >= expected and not heads.pending:
-                    return
-                self._rest(sock, due[block] - now if block < last else None, heard, clock, spin)
+        Raises:
+            DisconnectedError: the connection is lost, or the service says nothing any more.
+        """
+        lost = f"connection to {self._client.address} lost"
+        with _plain(self._client.sock) as fd:
+            try:
+                why = self._go_on(fd)
+                if why == "overloaded":
+                    self._give_up()
+                    why = self._go_on(fd)
+            except OSError as error:
+                raise DisconnectedError(f"{lost}: {error}") from error
+        if why == "closed":
+            raise DisconnectedError(f"{lost}: the server closed it")
+        if why == "silent":
+            raise DisconnectedError(
+                f"no answer from {self._client.address} in {self._client.timeout} s; "
+                f"{self._native.outputs} of {self._expected()} outputs came"
+            )
 
-    def _rest(
-        self, sock: socket.socket, left: int | None, heard: int, clock: Callable[[], int], spin: int
-    ) -> None:
-        """Sleep until something arrives or the next block is nearly due; give up on a silent service."""
-        if left is None:
-            if clock() - heard > self._client.timeout * 1e9:
-                raise DisconnectedError(
-                    f"no answer from {self._client.address} in {self._client.timeout} s; "
-                    f"{self._heads.outputs} of {self._expected()} outputs came"
-                )
-            left = 1_000_000 + spin
-        if left > spin:
-            select.select([sock], [], [], (left - spin) / 1e9)
+    def _go_on(self, fd: int) -> str:
+        while (why := self._native.run(fd, lead=LEAD_NS / 1e9, time=_SLICE)) == "more":
+            pass  # Ctrl-C is seen here
+        return why
 
-    def _give_up(self, blocks: int) -> int:
-        """Send no more than so many blocks."""
+    def _give_up(self) -> None:
+        """No more is sent than was."""
         self.overloaded = True
-        plan = self._plan
-        self.rows_sent = [0] * plan.streams
-        for stream, count in zip(
-            plan.blocks.stream[:blocks].tolist(), plan.blocks.count[:blocks].tolist(), strict=True
-        ):
-            self.rows_sent[stream] += count
-        return blocks
+        blocks, sent = self._plan.blocks, self._native.blocks_sent
+        counts = np.bincount(blocks.stream[:sent], weights=blocks.count[:sent], minlength=self._plan.streams)
+        self.rows_sent = counts.astype(int).tolist()
+        self._native.expect(self._expected())
 
     def _expected(self) -> int:
         sent = enumerate(self.rows_sent)
         return sum(outputs_due(self._shots, stream=stream, rows=rows) for stream, rows in sent)
 
 
-def _frames(
-    streams: Sequence[ClientStream], shots: ShotSet, plan: LoadPlan
-) -> tuple[bytearray, array.array[int]]:
-    """The bytes of all blocks in the order in which they are due, and where each ends."""
+def _frames(streams: Sequence[ClientStream], shots: ShotSet, plan: LoadPlan) -> tuple[bytes, np.ndarray]:
+    """The bytes of all blocks in the order in which they are due, and int64 where each ends."""
     data = bytearray()
-    ends = array.array("q")
+    ends = []
     blocks = plan.blocks
     columns = (blocks.stream, blocks.epoch, blocks.first, blocks.count)
     for stream, epoch, first, count in zip(*(column.tolist() for column in columns), strict=True):
@@ -219,34 +221,50 @@ def _frames(
         payload = encode_rows(rows, count)
         data += encode_frame(Frame(kind, one.number, one.epoch + epoch, first, payload))
         ends.append(len(data))
-    return data, ends
+    return bytes(data), np.array(ends, dtype=np.int64)
 
 
-def _readable(sock: socket.socket) -> Callable[[], object]:
-    """Whether there is something to receive, in a fraction of what a failing receive takes."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    if isinstance(sock, ssl.SSLSocket):
-        return lambda: sock.pending() or poll.poll(0)
-    return lambda: poll.poll(0)
-
-
-def _send(sock: socket.socket, data: memoryview) -> int:
+@contextlib.contextmanager
+def _plain(sock: socket.socket) -> Iterator[int]:
+    """The descriptor of a socket in the clear: for TLS one of a pair, with a thread behind it."""
+    if not isinstance(sock, ssl.SSLSocket):
+        yield sock.fileno()
+        return
+    near, far = socket.socketpair()
+    relay = threading.Thread(target=_relay, args=(far, sock), name="relay", daemon=True)
+    relay.start()
     try:
-        return sock.send(data)
-    except _LATER:
-        return 0
+        with near:
+            yield near.fileno()
+    finally:
+        relay.join()
+        sock.setblocking(True)
 
 
-def _receive(sock: socket.socket) -> bytes:
-    """What there is; nothing where that is part of a TLS record."""
-    try:
-        data = sock.recv(_RECEIVE_BYTES)
-    except _LATER:
-        return b""
-    if not data:
-        raise DisconnectedError("the server closed the connection")
-    return data
+def _relay(plain: socket.socket, tls: ssl.SSLSocket) -> None:
+    """Hands bytes on in both directions until either end is closed."""
+    tls.setblocking(False)
+    with plain, contextlib.suppress(OSError):
+        while True:
+            if not tls.pending():
+                select.select([plain, tls], [], [])
+            with contextlib.suppress(*_LATER):
+                if not (data := tls.recv(_RELAY_BYTES)):
+                    return
+                plain.sendall(data)
+            if select.select([plain], [], [], 0)[0]:
+                if not (data := plain.recv(_RELAY_BYTES)):
+                    return
+                _send_all(tls, data)
+
+
+def _send_all(tls: ssl.SSLSocket, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[tls.send(left) :]
+        except _LATER:
+            select.select([tls], [tls], [])
 
 
 def _arrivals(

@@ -41,6 +41,7 @@ from decoder_service.server.journal import Journal, JournalError
 from decoder_service.server.metrics import StreamStatus, WorkerMetrics
 from decoder_service.server.models import ModelLimitError, UnknownModelError, Upload, UploadBudget
 from decoder_service.server.restore import RestoredStream
+from decoder_service.server.scheduling import schedule
 from decoder_service.server.server_stream import Position, ServerStream
 from decoder_service.streaming import StreamModel
 
@@ -231,7 +232,9 @@ class ClientSession:
     # The thread of a connection.
 
     def _thread(self, sock: socket.socket, connection: int, welcome: Frame) -> None:
+        config = self._jobs.config
         with sock:
+            self._guarded(lambda: schedule(config.cores, realtime=config.realtime))
             self._guarded(lambda: self._serve(sock, welcome))
             if self.failed:
                 self._send(

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from decoder_service.protocol import Limits
+from decoder_service.server.scheduling import check_schedule
 from decoder_service.server.state import StateFolder
 
 MIN_TOKEN = 16
@@ -82,6 +83,9 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         time_slice: how long one stream is worked on before the next one of its session is.
         busy_poll: how long a session asks for the next frame again and again before it sleeps. By default
             about as long as being woken costs, with what a core that slept has forgotten.
+        cores: for the threads that serve sessions, and nothing else; empty for any.
+        realtime: those threads run before all that have no priority. They must sleep now and then:
+            `busy_poll` is to be shorter than the time between two frames.
         segment_bytes: size from which a journal segment is ended; a restart reads one.
         beat: seconds between two signs of life of a worker.
     """
@@ -101,6 +105,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     segment_bytes: int = 1 << 22
     time_slice: float = 0.00005
     busy_poll: float = 0.0002
+    cores: tuple[int, ...] = ()
+    realtime: bool = False
     beat: float = 0.5
     limits: Limits = Limits()
 
@@ -171,6 +177,7 @@ class ServerConfig:
             raise ValueError(f"half_open={self.half_open} must be at least 2")
         if self.deadline < 2 * self.worker.beat:
             raise ValueError(f"deadline={self.deadline} must be at least two beats of {self.worker.beat} s")
+        check_schedule(self.worker.cores, realtime=self.worker.realtime)
         for name in ("handshake", "deadline", "state_age", "sweep"):
             _check_seconds(name, getattr(self, name), positive=True)
         if not self.state_bytes > 0:

@@ -85,6 +85,7 @@ class ServedDecoder:
         }
         if stream is None:
             return PythonDecoder(decoder=self, **widths)
+        self.inner.warn_of_short(shape.rounds)
         return StreamRowDecoder(stream, measured=self.inner.input == "measurements", **widths)
 
     def adopted(self, model_id: bytes) -> None:

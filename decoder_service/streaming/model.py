@@ -88,6 +88,7 @@ class StreamModel:
             slack=self.slack,
             certain_observables=list(layers.certain_observables),
             windows=self.graphs.native,
+            front=None if self.stage is None else self.stage.predecoder.front,
         )
 
     @property

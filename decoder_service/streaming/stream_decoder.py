@@ -125,8 +125,8 @@ class StreamDecoder:
         self._layers, self._rounds, self._model = layers, rounds, model
         self._source = round_source(layers, rounds)
         self._models = {model.native.serial: model for model in (self._model, self._short) if model}
-        self._stream = Stream(self._source, self._model.native)
-        self._put_in_front()
+        short = None if self._short is None else self._short.native
+        self._stream = Stream(self._source, self._model.native, short_model=short)
         self._shot: int | None = None
         self._staged: StagedShot | None = None
 
@@ -159,12 +159,11 @@ class StreamDecoder:
         if self._shot is not None:
             raise ValueError(f"shot {shot} cannot open: shot {self._shot} is open; finish() or reset() it")
         self._shot = shot
-        if self._model.stage is not None and self._model.stage is not self._stage:
+        if self._model.stage is not None:
             self._stage = self._model.stage
-            self._put_in_front()
         self._stream.open()
         self._forget_models()
-        if self._stage is not None and self._stage.predecoder.layer_network is None:
+        if self._stage is not None and self._stream.needs_logits:
             self._staged = StagedShot(self._stage, self._layers)
 
     def width(self, round: int, *, final: bool = False) -> int:
@@ -239,8 +238,8 @@ class StreamDecoder:
         status, found = stream.finish(np.packbits(bits, bitorder="little"))
         if self._staged is not None:
             status, found = stream.give_logits(self._staged.logits(stream, num_layers=last + 1))
-        if self._stage is not None and stream.was_short:
-            self._stage.predecoder.warn_of_short(last + 1)
+        if stream.was_short:
+            self.warn_of_short(last)
         commits = self._complete(status, found, time_in=time_in)
         self._shot = self._staged = None
         readout = stream.readout if self.input == "measurements" else None
@@ -291,16 +290,21 @@ class StreamDecoder:
 
     @property
     def native(self) -> Stream | None:
-        """The stream itself, if nothing else is needed to decode with it but `build_missing`: no network.
+        """The stream itself, if nothing else is needed to decode with it but `build_missing`: no torch.
 
         Whoever drives it leaves `open` to `adopt` of this object alone, and says `expect` before it adopts.
         """
-        return self._stream if self._stage is None else None
+        return None if self._stream.needs_logits else self._stream
 
     def expect(self, model: StreamModel) -> None:
         """`native` is going to adopt this model by itself: it is the one of later shots."""
         self._forget_models()
         self._models[model.native.serial] = self._model = model
+
+    def warn_of_short(self, rounds: int) -> None:
+        """Say, for the first time only, if shots of so many rounds are too short for the network."""
+        if self._stage is not None and rounds < self._stage.predecoder.min_rounds:
+            self._stage.predecoder.warn_of_short(rounds + 1)
 
     def build_missing(self) -> None:
         """Builds the graph of the window that the stream waits for (`StreamStatus.MISSING`).
@@ -329,12 +333,6 @@ class StreamDecoder:
         return StreamModel.build(
             dem, layers=layers, sizes=self.sizes, decoder=decoder, weights=self.weights, stage=stage
         )
-
-    def _put_in_front(self) -> None:
-        """The stage before the windows, and what decodes shots that are too short for it."""
-        if self._stage is not None:
-            short = None if self._short is None else self._short.native
-            self._stage.predecoder.put_in_front(self._stream, short_model=short)
 
     def _opened(self) -> int:
         if self._shot is None:

@@ -26,13 +26,14 @@ using service::Session;
 using service::StreamSession;
 
 void BoundSession::close(uint32_t stream) {
-    session_.remove(stream);
+    use()->remove(stream);
     decoders_.erase(stream);
 }
 
 std::vector<service::Event> BoundSession::take_events() {
-    std::erase_if(decoders_, [&](const auto& entry) { return session_.find(entry.first) == nullptr; });
-    return session_.take_events();
+    const Use session = use();
+    std::erase_if(decoders_, [&](const auto& entry) { return session->find(entry.first) == nullptr; });
+    return session->take_events();
 }
 
 namespace {
@@ -81,7 +82,7 @@ void open_stream(BoundSession& self, uint32_t stream, nb::object decoder, const 
     service::Journal journal =
         journal_fd < 0 ? service::Journal() : service::Journal(journal_fd, journal_size);
     auto& rows = nb::cast<service::RowDecoder&>(decoder);
-    self.session().add(stream, std::move(shape), rows, std::move(journal), options);
+    self.use()->add(stream, std::move(shape), rows, std::move(journal), options);
     self.keep(stream, std::move(decoder));
 }
 
@@ -89,19 +90,20 @@ void feed(BoundSession& self, const nb::bytes& data) {
     const uint8_t* from = data_of(data);
     const size_t size = data.size();
     InterpreterReleased released;
-    self.session().feed(from, size);
+    self.use()->feed(from, size);
 }
 
 nb::bytes take_output(BoundSession& self) {
-    Session& session = self.session();
-    nb::bytes output = to_bytes(session.output_data(), session.output_size());
-    session.sent(session.output_size());
+    const auto session = self.use();
+    nb::bytes output = to_bytes(session->output_data(), session->output_size());
+    session->sent(session->output_size());
     return output;
 }
 
 // Outputs of an earlier life of the stream, encoded one after the other.
 void keep_outputs(BoundSession& self, uint32_t stream, const nb::bytes& frames) {
-    StreamSession& session = self.session().get(stream);
+    const auto session = self.use();
+    service::OutputLog& log = session->get(stream).log();
     const uint8_t* at = data_of(frames);
     for (size_t left = frames.size(); left > 0;) {
         uint32_t length = 0;
@@ -110,29 +112,30 @@ void keep_outputs(BoundSession& self, uint32_t stream, const nb::bytes& frames) 
         std::memcpy(&length, at + 12, sizeof length), std::memcpy(&sequence, at + 16, sizeof sequence);
         const size_t size = service::kHeaderBytes + length;
         if (left < size) throw std::invalid_argument("frames: cut short");
-        session.log().keep(at, size, sequence);
+        log.keep(at, size, sequence);
         at += size, left -= size;
     }
 }
 
 std::optional<nb::bytes> resend(BoundSession& self, uint32_t stream, uint64_t after) {
     service::Bytes out;
-    if (!self.session().get(stream).log().resend(after, out)) return std::nullopt;
+    if (!self.use()->get(stream).log().resend(after, out)) return std::nullopt;
     return to_bytes(out.data(), out.size());
 }
 
 void continue_journal(BoundSession& self, uint32_t stream, int fd, uint64_t size) {
-    self.session().get(stream).journal().move_to(fd, size);
+    self.use()->get(stream).journal().move_to(fd, size);
 }
 
 // (epoch, sequence, packed bits, erased) of the last rows that were decoded, oldest first.
 nb::list recent_rows(BoundSession& self, uint32_t stream, uint64_t most) {
-    const StreamSession& session = self.session().get(stream);
-    const service::Ordering& ordering = session.ordering();
+    const auto session = self.use();
+    const StreamSession& found = session->get(stream);
+    const service::Ordering& ordering = found.ordering();
     nb::list rows;
     for (uint64_t ordinal = ordering.first_recent(most); ordinal < ordering.decoded(); ordinal++) {
-        const service::Place place = session.shape().place(ordinal);
-        const size_t size = service::packed_bytes(session.shape().bits(place.sequence));
+        const service::Place place = found.shape().place(ordinal);
+        const size_t size = service::packed_bytes(found.shape().bits(place.sequence));
         const bool erased = ordering.row_flags(ordinal) & service::kErased;
         rows.append(
             nb::make_tuple(place.epoch, place.sequence, to_bytes(ordering.row(ordinal), size), erased));
@@ -141,7 +144,7 @@ nb::list recent_rows(BoundSession& self, uint32_t stream, uint64_t most) {
 }
 
 nb::dict stats_of(BoundSession& self, uint32_t stream) {
-    const service::Stats& stats = self.session().get(stream).stats();
+    const service::Stats stats = self.use()->get(stream).stats();
     nb::dict found;
     const std::pair<const char*, uint64_t> items[] = {
         {"rounds", stats.rounds},         {"shots", stats.shots},         {"commits", stats.commits},
@@ -155,16 +158,18 @@ nb::dict stats_of(BoundSession& self, uint32_t stream) {
 
 // (rows, total waiting ns, total decoding ns, rows by log2 of their waiting, by log2 of their decoding time).
 nb::tuple take_latencies(BoundSession& self, uint32_t stream) {
-    const service::Latencies taken = std::exchange(self.session().get(stream).latencies(), {});
+    const service::Latencies taken = std::exchange(self.use()->get(stream).latencies(), {});
     const std::vector<uint64_t> waited(taken.waited_log2.begin(), taken.waited_log2.end());
     const std::vector<uint64_t> decoding(taken.decoding_log2.begin(), taken.decoding_log2.end());
     return nb::make_tuple(taken.rows, taken.waited, taken.decoding, waited, decoding);
 }
 
 std::string serve(BoundSession& self, int fd, int wake_fd, double timeout, double busy_poll) {
-    InterpreterReleased released;
-    switch (service::serve(self.session(), fd, wake_fd, static_cast<int64_t>(timeout * 1e9),
-                           static_cast<int64_t>(busy_poll * 1e9))) {
+    const int64_t timeout_ns = nanoseconds("timeout", timeout),
+                  busy_poll_ns = nanoseconds("busy_poll", busy_poll);
+    const InterpreterReleased released;
+    const auto session = self.use();
+    switch (service::serve(*session, fd, wake_fd, timeout_ns, busy_poll_ns)) {
         case service::Served::kEvents: return "events";
         case service::Served::kWoken: return "woken";
         case service::Served::kTimeout: return "timeout";
@@ -250,9 +255,7 @@ void bind_service(nb::module_& module) {
     bind_events(module);
     bind_decoders(module);
     bind_stream_decoder(module);
-    const auto find = [](BoundSession& self, uint32_t stream) -> StreamSession& {
-        return self.session().get(stream);
-    };
+    bind_pump(module);
     nb::class_<BoundSession>(
         module, "Session",
         "The streams of one client, without sockets but for `serve`; one thread at a time.\n\n"
@@ -262,38 +265,38 @@ void bind_service(nb::module_& module) {
              "upload_bytes"_a = 1 << 18, "garbage_bytes"_a = 1 << 16, "faults"_a = 1000,
              "output_bytes"_a = 1 << 20, "time_slice_ns"_a = 200000, "manual_clock"_a = false)
         .def(
-            "attach", [](BoundSession& self) { self.session().attach(); },
+            "attach", [](BoundSession& self) { self.use()->attach(); },
             "Goes on over a new connection: nothing of the old one's is left, and no stream is announced.")
         .def("feed", &feed, "data"_a, "Takes bytes that arrived.")
         .def(
-            "work", [](BoundSession& self) { return self.session().work(); },
+            "work", [](BoundSession& self) { return self.use()->work(); },
             nb::call_guard<InterpreterReleased>(),
             "Lets every stream decode for a time slice; True if there is more to do now.")
         .def(
-            "tick", [](BoundSession& self) { self.session().tick(); }, nb::call_guard<InterpreterReleased>(),
+            "tick", [](BoundSession& self) { self.use()->tick(); }, nb::call_guard<InterpreterReleased>(),
             "NACKs and erasures that are due.")
         .def_prop_ro(
-            "next_deadline", [](BoundSession& self) { return self.session().next_deadline(); },
+            "next_deadline", [](BoundSession& self) { return self.use()->next_deadline(); },
             "When `tick` is due, ns of the clock; None if it is not.")
         .def_prop_rw(
-            "now", [](BoundSession& self) { return self.session().now(); }, &BoundSession::set_now,
+            "now", [](BoundSession& self) { return self.use()->now(); }, &BoundSession::set_now,
             "The clock, ns; setting it needs `manual_clock`.")
         .def("take_output", &take_output, "Encoded frames to send, which are sent then.")
         .def("take_events", &BoundSession::take_events, "What happened since the last call, in order.")
         .def(
             "send",
             [](BoundSession& self, const nb::bytes& frames) {
-                self.session().send(data_of(frames), frames.size());
+                self.use()->send(data_of(frames), frames.size());
             },
             "frames"_a, "Encoded frames, after all that is to be sent already.")
         .def_prop_ro(
-            "stalled", [](BoundSession& self) { return self.session().stalled(); },
+            "stalled", [](BoundSession& self) { return self.use()->stalled(); },
             "Nothing is read or decoded until output is sent.")
         .def_prop_ro(
-            "closing", [](BoundSession& self) { return self.session().closing(); },
+            "closing", [](BoundSession& self) { return self.use()->closing(); },
             "The connection is to be closed once the output is sent.")
         .def_prop_ro(
-            "at_rest", [](BoundSession& self) { return self.session().at_rest(); },
+            "at_rest", [](BoundSession& self) { return self.use()->at_rest(); },
             "Every stream is between two shots, with nothing in flight.")
         .def("open", &open_stream, "stream"_a, "decoder"_a, nb::kw_only(), "layers"_a, "final_bits"_a,
              "num_observables"_a, "commit"_a, "window"_a, "gap_deadline_ns"_a, "erase"_a = true,
@@ -306,44 +309,44 @@ void bind_service(nb::module_& module) {
              "is "
              "closed; -1 for none. Raises ValueError for what does not fit, or a number that is taken.")
         .def(
-            "announce", [find](BoundSession& self, uint32_t stream) { find(self, stream).announced = true; },
+            "announce", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).announced = true; },
             "stream"_a,
             "OPENED is in the output: the stream's own may follow. Before, outputs are only kept.")
         .def("close", &BoundSession::close, "stream"_a, "Takes a stream out; its journal is written.")
         .def_prop_ro("streams",
                      [](BoundSession& self) {
                          std::vector<uint32_t> numbers;
-                         for (const auto& [number, stream] : self.session().streams())
-                             numbers.push_back(number);
+                         const auto session = self.use();
+                         for (const auto& [number, stream] : session->streams()) numbers.push_back(number);
                          return numbers;
                      })
         .def(
             "place",
-            [find](BoundSession& self, uint32_t stream) {
-                const service::Place place = find(self, stream).place();
+            [](BoundSession& self, uint32_t stream) {
+                const service::Place place = self.use()->get(stream).place();
                 return std::pair<uint32_t, uint64_t>(place.epoch, place.sequence);
             },
             "stream"_a, "(epoch, sequence) of the first row that is not decoded.")
         .def(
             "outputs",
-            [find](BoundSession& self, uint32_t stream) { return find(self, stream).log().count(); },
+            [](BoundSession& self, uint32_t stream) { return self.use()->get(stream).log().count(); },
             "stream"_a, "COMMITs and RESULTs so far.")
         .def("keep", &keep_outputs, "stream"_a, "frames"_a, "Takes over outputs of a journal, encoded.")
         .def("resend", &resend, "stream"_a, "after"_a,
              "Outputs from this number on, RESENT; None if they are not kept, or were never made.")
         .def(
             "mark_conflict",
-            [find](BoundSession& self, uint32_t stream) { find(self, stream).mark_conflict(); }, "stream"_a,
+            [](BoundSession& self, uint32_t stream) { self.use()->get(stream).mark_conflict(); }, "stream"_a,
             "The shot that a restored stream is in had a conflict.")
         .def(
             "swap",
-            [find](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
-                find(self, stream).swap_at_boundary(std::move(model), std::move(kind));
+            [](BoundSession& self, uint32_t stream, std::string model, std::string kind) {
+                self.use()->get(stream).swap_at_boundary(std::move(model), std::move(kind));
             },
             "stream"_a, "model"_a, "kind"_a,
             "What the decoder has prepared takes over at the next window boundary: `Swapped`.")
         .def(
-            "unblock", [find](BoundSession& self, uint32_t stream) { find(self, stream).unblock(); },
+            "unblock", [](BoundSession& self, uint32_t stream) { self.use()->get(stream).unblock(); },
             "stream"_a, "What `Blocked` waited for is built.")
         .def("continue_journal", &continue_journal, "stream"_a, "fd"_a, "size"_a,
              "Goes on in another segment, which has its head.")
@@ -358,7 +361,8 @@ void bind_service(nb::module_& module) {
             "last call.")
         .def("serve", &serve, "fd"_a, nb::kw_only(), "wake_fd"_a = -1, "timeout"_a = 1.0, "busy_poll"_a = 0.0,
              "Serves a connected stream socket, without the interpreter, until there is something to do.\n\n"
-             "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s), 'closed' (by the peer), or "
+             "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s; infinity is none), 'closed' "
+             "(by the peer), or "
              "'finished' (`closing`, and the output is sent).");
     module.def(
         "crc32", [](const nb::bytes& data) { return service::crc32(data_of(data), data.size()); }, "data"_a,

@@ -99,6 +99,7 @@ class BoundStage {
 };
 
 void set_certain(streams::StageTables& tables, const std::vector<std::vector<Lost>>& by_kind, int32_t reach) {
+    tables.certain.clear();
     for (const std::vector<Lost>& errors : by_kind) tables.certain.push_back(components_of(errors));
     tables.certain_reach = reach;
 }

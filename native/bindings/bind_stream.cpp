@@ -16,6 +16,7 @@
 
 #include "bindings/interpreter_lock.h"
 #include "bindings/streams_arrays.h"
+#include "bindings/turn.h"
 #include "service/stream_decoder.h"
 #include "streams/site_network.h"
 #include "streams/stream.h"
@@ -55,49 +56,52 @@ void add_round(streams::RoundSource& source, int32_t width, const std::vector<Te
     source.rounds.push_back(std::move(round));
 }
 
+// A pre-decoder that a model brings. Its network is tried out once, so that what does not fit is found here.
+std::shared_ptr<streams::Front> make_front(std::shared_ptr<streams::StageTables> tables,
+                                           std::shared_ptr<const network::Network> network,
+                                           std::shared_ptr<const network::Timeline> timeline,
+                                           std::vector<int64_t> bits) {
+    tables->check();
+    auto front = std::make_shared<streams::Front>(streams::Front{tables, {}});
+    if (!network) return front;
+    if (!timeline || std::ssize(bits) != tables->num_sites) {
+        throw std::invalid_argument("a network needs a timeline and a bit for every site");
+    }
+    const streams::SiteNetwork layers(network, timeline, bits);
+    if (layers.layer_size() != tables->layer_size) {
+        throw std::invalid_argument("the network has " + std::to_string(layers.layer_size()) +
+                                    " logits in a layer, the stage " + std::to_string(tables->layer_size));
+    }
+    front->make_network = [network, timeline, bits = std::move(bits)] {
+        return std::make_unique<streams::SiteNetwork>(network, timeline, bits);
+    };
+    return front;
+}
+
 // A stream with what its calls give back. Calls from several threads at once are refused.
 class BoundStream {
   public:
-    BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model)
-        : stream(source, model) {}
-
-    void put_in_front(std::shared_ptr<streams::StageTables> stage,
-                      std::shared_ptr<const network::Network> network,
-                      std::shared_ptr<const network::Timeline> timeline, std::vector<int64_t> bits,
-                      std::shared_ptr<streams::Model> short_model) {
-        const Turn turn(busy_);
-        std::unique_ptr<streams::SiteNetwork> layers;
-        if (network) {
-            if (!timeline || !stage || std::ssize(bits) != stage->num_sites) {
-                throw std::invalid_argument("a network needs a timeline, a stage and a bit for every site");
-            }
-            layers = std::make_unique<streams::SiteNetwork>(network, timeline, std::move(bits));
-            if (layers->layer_size() != stage->layer_size) {
-                throw std::invalid_argument("the network has " + std::to_string(layers->layer_size()) +
-                                            " logits in a layer, the stage " +
-                                            std::to_string(stage->layer_size));
-            }
-        }
-        stream.put_in_front({stage, std::move(layers), short_model});
-    }
+    BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model,
+                std::shared_ptr<streams::Model> short_model)
+        : stream(source, model, short_model) {}
 
     void open() {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         stream.open();
     }
 
     void close() {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         stream.close();
     }
 
     void adopt(std::shared_ptr<streams::Model> model, int64_t at_round) {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         stream.adopt(std::move(model), at_round);
     }
 
     nb::tuple push(const AnyArray& packed_rows, const std::optional<AnyArray>& erased) {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         const auto rows = checked<uint8_t>("packed_rows", packed_rows, {kAny, kAny});
         const int64_t count = rows.shape(0), stride = rows.shape(1);
         std::optional<Checked<uint8_t>> lost;
@@ -110,7 +114,7 @@ class BoundStream {
     }
 
     nb::tuple finish(const AnyArray& last) {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         const auto row = checked<uint8_t>("row", last, {(stream.width(stream.pushed(), true) + 7) / 8});
         const streams::Status status =
             without_gil(kManyRounds, [&] { return stream.finish(row.data(), commits_); });
@@ -118,7 +122,7 @@ class BoundStream {
     }
 
     nb::tuple resume() {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         const streams::Status status = without_gil(kManyRounds, [&] { return stream.resume(commits_); });
         return nb::make_tuple(status, taken_commits());
     }
@@ -146,7 +150,7 @@ class BoundStream {
     }
 
     nb::tuple give_logits(const AnyArray& layers) {
-        const Turn turn(busy_);
+        const Turn turn(busy_, "stream");
         const auto rows = checked<float>("logits", layers, {kAny, stream.layer_size()});
         const streams::Status status = without_gil(rows.shape(0), [&] {
             stream.give_logits(rows.data(), rows.shape(0));
@@ -158,18 +162,6 @@ class BoundStream {
     streams::Stream stream;
 
   private:
-    // Refuses a second thread.
-    class Turn {
-      public:
-        explicit Turn(std::atomic_flag& busy) : busy_(busy) {
-            if (busy_.test_and_set()) throw std::invalid_argument("another thread uses this stream now");
-        }
-        ~Turn() { busy_.clear(); }
-
-      private:
-        std::atomic_flag& busy_;
-    };
-
     template <class Work>
     streams::Status without_gil(int64_t rounds, Work work) {
         commits_.clear();
@@ -202,19 +194,26 @@ class BoundStream {
 }  // namespace
 
 void bind_stream(nb::module_& module) {
+    nb::class_<streams::Front>(module, "StreamFront",
+                               "A pre-decoder in front of windows; see native/streams/front.h.")
+        .def(nb::new_(&make_front), "tables"_a, nb::kw_only(), "network"_a.none() = nb::none(),
+             "timeline"_a.none() = nb::none(), "bits"_a = std::vector<int64_t>(),
+             "Without a network, logits come by `Stream.give_logits`.");
     nb::class_<streams::Model>(module, "StreamModel",
                                "How a model's layers follow each other, and its windows.")
         .def(
             "__init__",
             [](streams::Model* self, std::string id, std::vector<int32_t> kinds, int64_t cut, int64_t cycle,
                int64_t reach, int64_t ahead, int64_t commit, int64_t buffer, bool parallel, int64_t slack,
-               std::vector<int32_t> certain_observables, std::shared_ptr<streams::WindowSet> windows) {
+               std::vector<int32_t> certain_observables, std::shared_ptr<streams::WindowSet> windows,
+               std::shared_ptr<streams::Front> front) {
                 new (self) streams::Model(std::move(id), {std::move(kinds), cut, cycle}, reach, ahead,
                                           {commit, buffer, parallel}, slack, std::move(certain_observables),
-                                          std::move(windows));
+                                          std::move(windows), std::move(front));
             },
             nb::kw_only(), "id"_a, "kinds"_a, "cut"_a, "cycle"_a, "reach"_a, "ahead"_a, "commit"_a,
-            "buffer"_a, "parallel"_a, "slack"_a, "certain_observables"_a, "windows"_a)
+            "buffer"_a, "parallel"_a, "slack"_a, "certain_observables"_a, "windows"_a,
+            "front"_a.none() = nb::none())
         .def_ro("id", &streams::Model::id)
         .def_ro("serial", &streams::Model::serial);
     nb::class_<streams::RoundSource>(module, "RoundSource", "How layers of detections follow from rounds.")
@@ -228,11 +227,10 @@ void bind_stream(nb::module_& module) {
         .value("MISSING", streams::Status::kMissing)
         .value("UNEXPLAINED", streams::Status::kUnexplained);
     nb::class_<BoundStream>(module, "Stream", "One stream of shots in process; see native/streams/stream.h.")
-        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>>(), "source"_a,
-             "model"_a)
-        .def("put_in_front", &BoundStream::put_in_front, "stage"_a, nb::kw_only(),
-             "network"_a.none() = nb::none(), "timeline"_a.none() = nb::none(),
-             "bits"_a = std::vector<int64_t>(), "short_model"_a.none() = nb::none())
+        .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>,
+                      std::shared_ptr<streams::Model>>(),
+             "source"_a, "model"_a, nb::kw_only(), "short_model"_a.none() = nb::none(),
+             "short_model: decodes shots too short for a network whose logits windows are matched on.")
         .def("open", &BoundStream::open)
         .def("close", &BoundStream::close)
         .def(
@@ -247,6 +245,9 @@ void bind_stream(nb::module_& module) {
         .def("adopt", &BoundStream::adopt, "model"_a, "at_round"_a)
         .def("missing", &BoundStream::missing)
         .def("give_logits", &BoundStream::give_logits, "logits"_a)
+        .def_prop_ro(
+            "needs_logits", [](const BoundStream& self) { return self.stream.needs_logits(); },
+            "Whether logits have to come by `give_logits`: the network is elsewhere.")
         .def_prop_ro("is_open", [](const BoundStream& self) { return self.stream.is_open(); })
         .def_prop_ro("pushed", [](const BoundStream& self) { return self.stream.pushed(); })
         .def_prop_ro("upto", [](const BoundStream& self) { return self.stream.upto(); })

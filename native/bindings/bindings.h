@@ -11,6 +11,7 @@ void bind_matching(nanobind::module_& module);
 void bind_network(nanobind::module_& module);
 void bind_streams(nanobind::module_& module);
 void bind_service(nanobind::module_& module);
+void bind_pump(nanobind::module_& module);
 void bind_stream_decoder(nanobind::module_& module);  // after the decoders of bind_service
 
 }  // namespace qecpipe::bindings

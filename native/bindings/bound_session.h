@@ -3,8 +3,10 @@
 
 #include <nanobind/nanobind.h>
 
+#include <atomic>
 #include <map>
 
+#include "bindings/turn.h"
 #include "service/serve.h"
 
 namespace qecpipe::bindings {
@@ -17,7 +19,19 @@ class BoundSession {
     BoundSession(const BoundSession&) = delete;
     BoundSession& operator=(const BoundSession&) = delete;
 
-    service::Session& session() { return session_; }
+    // The session, for one call at a time: a second thread is refused (std::runtime_error).
+    class Use {
+      public:
+        explicit Use(BoundSession& bound) : turn_(bound.busy_, "session"), session_(bound.session_) {}
+        service::Session* operator->() const { return &session_; }
+        service::Session& operator*() const { return session_; }
+
+      private:
+        const Turn turn_;
+        service::Session& session_;
+    };
+    Use use() { return Use(*this); }
+
     void set_now(int64_t now) { now_ = now; }
 
     // Keeps a stream's decoder for as long as there is the stream.
@@ -29,6 +43,7 @@ class BoundSession {
     static int64_t read_clock(const void* self) { return static_cast<const BoundSession*>(self)->now_; }
 
     std::map<uint32_t, nanobind::object> decoders_;
+    std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
     int64_t now_ = 0;
     service::Session session_;  // ends before its decoders
 };

@@ -19,6 +19,8 @@ uint16_t flags_of(uint8_t flags) {
 
 StreamRowDecoder::StreamRowDecoder(streams::Stream& stream, Shape shape, bool measured)
     : stream_(stream), shape_(std::move(shape)), measured_(measured), model_(id_of(stream.model().id)) {
+    if (stream.needs_logits())
+        throw std::invalid_argument("the stream's network is elsewhere; its rows go through it");
     if (shape_.num_observables() != static_cast<uint32_t>(stream.source().num_observables)) {
         throw std::invalid_argument("num_observables: " + std::to_string(shape_.num_observables()) +
                                     ", but the stream has " +

@@ -17,7 +17,7 @@ namespace qecpipe::service {
 class StreamRowDecoder : public RowDecoder {
   public:
     // shape: of the stream's rows. measured: its RESULTs have readouts. Throws std::invalid_argument where
-    // the stream has another number of observables.
+    // the stream has another number of observables, or a network that is not in it.
     StreamRowDecoder(streams::Stream& stream, Shape shape, bool measured);
 
     void open(uint32_t epoch) override;

@@ -136,7 +136,7 @@ void StreamSession::reset(const Frame& frame, Bytes& out) {
     const bool begun = next.sequence > 0 || ordering_.has_gaps();
     const uint64_t first = uint64_t{next.epoch} + (begun ? 1 : 0);
     if (last_reset_ == frame.epoch && frame.epoch >= next.epoch) {
-        answer(out, FrameType::kReset, frame.epoch, 0, {});
+        if (announced) answer(out, FrameType::kReset, frame.epoch, 0, {});
         return;
     }
     if (frame.epoch < first || frame.epoch >= kLastEpoch) {

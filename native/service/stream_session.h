@@ -94,7 +94,8 @@ class StreamSession {
     // The first row that is not decoded.
     Place place() const { return shape_.place(ordering_.decoded()); }
 
-    // Whether outputs may be sent: after an OPENED on the present connection. Before, they are only kept.
+    // Whether outputs, and that a RESET or RELOAD is done, may be sent: after an OPENED on the present
+    // connection, which says where the stream is and by what model. Before, outputs are only kept.
     bool announced = false;
 
   private:

@@ -179,12 +179,12 @@ void StreamSession::skip(const Skip& skip, int64_t now, Bytes& out) {
         reinterpret_cast<const uint8_t*>(skip.reason.data()), size);
     ordering_.done_skip();
     if (skip.asked) {
-        answer(out, FrameType::kReset, skip.next_epoch, 0, {});
+        if (announced) answer(out, FrameType::kReset, skip.next_epoch, 0, {});
         return;
     }
     const Bytes nothing(shape_.observable_bytes());
     for (uint32_t epoch = skip.epoch; epoch < skip.next_epoch; epoch++) {
-        error(out, ErrorCode::kShotFailed, "shot", skip.reason, epoch, 0);
+        if (announced) error(out, ErrorCode::kShotFailed, "shot", skip.reason, epoch, 0);
         const Outcome failed{0, 0, decoder_.model(), 0};
         send_output(log_.add(FrameType::kResult, epoch, failed, now, now, nothing.data(), nullptr, kFailed),
                     out);
@@ -204,7 +204,8 @@ bool StreamSession::swap(Bytes& out) {
     constexpr char digits[] = "0123456789abcdef";
     std::string id;
     for (const uint8_t byte : decoder_.model()) id += digits[byte >> 4], id += digits[byte & 15];
-    answer(out, FrameType::kReload, at.epoch, 0, reloaded_payload(swap.model, id, at.sequence));
+    if (announced)
+        answer(out, FrameType::kReload, at.epoch, 0, reloaded_payload(swap.model, id, at.sequence));
     swapped_ = std::move(swap);
     return true;
 }

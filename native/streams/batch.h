@@ -29,8 +29,8 @@ class WindowBatch {
     WindowBatch(std::vector<PlacedWindow> windows, std::vector<Place> detectors, int32_t num_sites,
                 int32_t num_observables, std::vector<int32_t> certain_observables)
         : windows_(std::move(windows)), detectors_(std::move(detectors)),
-          certain_(std::move(certain_observables)), ring_(num_sites), num_observables_(num_observables),
-          frame_((num_observables + 63) / 64) {
+          certain_(std::move(certain_observables)), ring_(num_sites), num_sites_(num_sites),
+          num_observables_(num_observables), frame_((num_observables + 63) / 64) {
         for (const Place& at : detectors_) {
             if (at.layer < 0 || at.site < 0 || at.site >= num_sites) {
                 throw std::invalid_argument("a detector is at no site of a layer");
@@ -38,9 +38,10 @@ class WindowBatch {
             ring_.reach(at.layer);
         }
         for (const PlacedWindow& window : windows_) {
-            window.decoder->require(num_sites, num_observables);
+            const WindowGraph& graph = window.decoder->graph();
+            window.decoder->require(num_sites, num_observables, graph.layer_size);
             if (window.start < 0) throw std::invalid_argument("a window begins before the first layer");
-            ring_.reach(window.start + window.decoder->graph().num_layers - 1);
+            ring_.reach(window.start + graph.num_layers - 1);
         }
         for (int32_t k : certain_) {
             if (k < 0 || k >= num_observables)
@@ -73,6 +74,9 @@ class WindowBatch {
     std::pair<int64_t, int64_t> decode(const uint8_t* packed, const float* logits, int64_t shots,
                                        uint8_t* flips) {
         const std::lock_guard turn(turn_);
+        for (const PlacedWindow& window : windows_) {
+            window.decoder->require(num_sites_, num_observables_, layer_size_);
+        }
         const int64_t width = (num_detectors() + 7) / 8, flips_width = (num_observables_ + 7) / 8;
         for (int64_t shot = 0; shot < shots; shot++) {
             ring_.clear();
@@ -113,7 +117,7 @@ class WindowBatch {
     const std::vector<Place> detectors_;
     const std::vector<int32_t> certain_;
     LayerRing ring_;
-    int32_t num_observables_;
+    int32_t num_sites_, num_observables_;
     std::vector<uint64_t> frame_;
     // Where windows are matched on logits.
     std::vector<int64_t> numbers_;

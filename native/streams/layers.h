@@ -22,10 +22,18 @@ class LayerSequence {
                                         std::to_string(cut) + ") of " + std::to_string(kinds_.size()) +
                                         " cannot repeat");
         }
+        for (int32_t kind : kinds_) {
+            if (kind < 0) throw std::invalid_argument("a layer is of kind " + std::to_string(kind));
+        }
     }
 
     // Layers of an experiment whose end is not in sight: without end, where layers repeat.
     int64_t endless() const { return size() + (cycle_ << 40); }
+
+    // Kinds are numbers below this one.
+    int32_t num_kinds() const {
+        return kinds_.empty() ? 0 : *std::max_element(kinds_.begin(), kinds_.end()) + 1;
+    }
 
     // Layers that were read.
     int64_t size() const { return static_cast<int64_t>(kinds_.size()); }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "streams/front.h"
 #include "streams/window_decoder.h"
 
 namespace qecpipe::streams {
@@ -41,12 +42,14 @@ class WindowSet {
     // The same with errors that are as likely as not, at most so many of which are kept. `key` is of both.
     std::shared_ptr<WindowDecoder> freed(const WindowDecoder& base, const WindowKey& key, const Window& at,
                                          std::span<const Component> errors) {
-        const std::lock_guard lock(lock_);
-        if (const auto found = erased_.find(key); found != erased_.end()) {
-            latest_.splice(latest_.begin(), latest_, found->second);
-            return latest_.front().second;
+        {
+            const std::lock_guard lock(lock_);
+            if (std::shared_ptr<WindowDecoder> found = latest(key)) return found;
         }
+        // Without the lock: other threads go on meanwhile, and one may be faster with the same window.
         std::shared_ptr<WindowDecoder> decoder = base.freed(at, errors);
+        const std::lock_guard lock(lock_);
+        if (std::shared_ptr<WindowDecoder> found = latest(key)) return found;
         erased_bytes_ += decoder->num_bytes();
         latest_.emplace_front(key, decoder);
         erased_[key] = latest_.begin();
@@ -76,6 +79,14 @@ class WindowSet {
   private:
     using Latest = std::list<std::pair<WindowKey, std::shared_ptr<WindowDecoder>>>;
 
+    // A decoder that was freed, which is the latest now; or null. The lock is held.
+    std::shared_ptr<WindowDecoder> latest(const WindowKey& key) {
+        const auto found = erased_.find(key);
+        if (found == erased_.end()) return nullptr;
+        latest_.splice(latest_.begin(), latest_, found->second);
+        return latest_.front().second;
+    }
+
     size_t most_erased_bytes_, erased_bytes_ = 0;
     mutable std::mutex lock_;
     std::map<WindowKey, std::shared_ptr<WindowDecoder>> by_key_;
@@ -89,11 +100,13 @@ class Model {
     // slack: layers that must follow a window's last before it is known to look like any other, at least 1.
     // reach: the largest number of layers from an error's first detector to its last.
     // ahead: layers after a window that what it looks like depends on, besides.
+    // front: the pre-decoder before the windows; null where there is none, or a stream keeps its own.
     Model(std::string id, LayerSequence layers, int64_t reach, int64_t ahead, WindowSizes sizes,
-          int64_t slack, std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows)
+          int64_t slack, std::vector<int32_t> certain_observables, std::shared_ptr<WindowSet> windows,
+          std::shared_ptr<const Front> front = nullptr)
         : id(std::move(id)), layers(std::move(layers)), reach(reach), ahead(ahead), sizes(sizes),
           slack(slack), certain_observables(std::move(certain_observables)), windows(std::move(windows)),
-          serial(next_serial()) {}
+          front(std::move(front)), serial(next_serial()) {}
 
     // The key of a window of an experiment of `num_layers`; `key` is overwritten.
     void key_of(const Window& window, int64_t num_layers, WindowKey& key) const {
@@ -120,6 +133,7 @@ class Model {
     const int64_t slack;
     const std::vector<int32_t> certain_observables;  // flipped from the beginning
     const std::shared_ptr<WindowSet> windows;
+    const std::shared_ptr<const Front> front;
     const int64_t serial;  // no other model of this process has it
 
   private:

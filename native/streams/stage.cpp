@@ -37,6 +37,7 @@ void StageTables::check() const {
     const auto need = [](bool fits, const char* what) {
         if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
     };
+    check_certain();
     need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(),
          "hyperedges of another number of layers");
     for (const auto& [kinds, table] : moves_of)
@@ -55,6 +56,26 @@ void StageTables::check() const {
             for (const Place& at : *ends) {
                 need(at.layer >= 0 && at.layer <= 1 && at.site >= 0 && at.site < num_sites,
                      "a move at no site");
+            }
+        }
+    }
+}
+
+void StageTables::check_certain() const {
+    const auto need = [](bool fits, const char* what) {
+        if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
+    };
+    need(certain_reach >= 0, "errors that always happen and reach before their layer");
+    need(certain.empty() || std::ssize(certain) == layers.num_kinds(),
+         "certain errors of another number of kinds");
+    for (const std::vector<Component>& errors : certain) {
+        for (const Component& error : errors) {
+            for (const Place& at : error.detectors) {
+                need(at.layer >= 0 && at.layer <= certain_reach, "a certain error past its reach");
+                need(at.site >= 0 && at.site < num_sites, "a certain error at no site");
+            }
+            for (int32_t k : error.observables) {
+                need(k >= 0 && k < num_observables, "a certain error that flips no known observable");
             }
         }
     }

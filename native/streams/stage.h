@@ -59,6 +59,9 @@ struct StageTables {
 
     // Throws std::invalid_argument where tables do not fit each other.
     void check() const;
+
+  private:
+    void check_certain() const;
 };
 
 constexpr int64_t kLongestWait = 64;  // layers that an open cluster may hold back, LONGEST_WAIT in Python

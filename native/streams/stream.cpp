@@ -29,32 +29,32 @@ bool is_seen(const Window& window, const Component& error) {
 
 }  // namespace
 
-Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front)
-    : source_(std::move(source)), current_(std::move(model)), recent_(*source_), ring_(source_->num_sites),
-      flips_(source_->num_observables), logits_(0), plan_(current_->sizes, 0),
-      frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
+Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
+               std::shared_ptr<const Model> short_model)
+    : source_(std::move(source)), short_model_(std::move(short_model)), current_(std::move(model)),
+      recent_(*source_), ring_(source_->num_sites), flips_(source_->num_observables), logits_(0),
+      plan_(current_->sizes, 0), frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
     source_->check();
     check_model(*current_);
-    put_in_front(std::move(front));
+    if (short_model_) check_model(*short_model_);
+    if (current_->front) use(current_->front);
 }
 
-void Stream::put_in_front(Front front) {
-    if (is_open_) refuse("a shot is open; what is in front of its windows cannot change");
-    if (front.tables && (front.tables->num_sites != source_->num_sites ||
-                         front.tables->num_observables != source_->num_observables)) {
-        refuse("a stage of " + std::to_string(front.tables->num_sites) + " sites in a stream of " +
-               std::to_string(source_->num_sites));
-    }
-    stage_ = front.tables ? std::make_unique<Stage>(front.tables) : nullptr;
-    network_ = std::move(front.network);
-    short_model_ = std::move(front.short_model);
-    logits_ = LogitRing(front.tables && front.tables->keeps_logits ? front.tables->layer_size : 0);
+// Puts a pre-decoder in front of the windows.
+void Stream::use(std::shared_ptr<const Front> front) {
+    front_ = std::move(front);
+    stage_ = std::make_unique<Stage>(front_->tables);
+    network_ = front_->make_network ? front_->make_network() : nullptr;
+    logits_ = LogitRing(kept_logits());
     network_logits_.resize(network_ ? network_->most() * layer_size() : 0);
 }
+
+int32_t Stream::kept_logits() const { return front_ && front_->tables->keeps_logits ? layer_size() : 0; }
 
 void Stream::open() {
     if (!adopted_.empty()) current_ = adopted_.back().second;
     adopted_.clear();
+    if (current_->front && current_->front != front_) use(current_->front);
     is_open_ = true, ending_ = is_short_ = false;
     num_layers_ = source_->layers.endless();
     pushed_ = received_ = upto_ = ahead_ = 0;
@@ -213,6 +213,12 @@ void Stream::check_model(const Model& model) const {
     for (int32_t k : model.certain_observables) {
         if (k < 0 || k >= source_->num_observables) refuse("a model with an observable " + std::to_string(k));
     }
+    if (!model.front) return;
+    const StageTables& tables = *model.front->tables;
+    if (tables.num_sites != source_->num_sites || tables.num_observables != source_->num_observables) {
+        refuse("a stage of " + std::to_string(tables.num_sites) + " sites in a stream of " +
+               std::to_string(source_->num_sites));
+    }
 }
 
 // The next round becomes a layer.
@@ -285,7 +291,7 @@ std::shared_ptr<WindowDecoder> Stream::decoder_of(const Window& window, const Mo
                                                   int64_t num_layers) {
     model.key_of(window, num_layers, key_);
     std::shared_ptr<WindowDecoder> decoder = model.windows->find(key_);
-    if (decoder) decoder->require(source_->num_sites, source_->num_observables);
+    if (decoder) decoder->require(source_->num_sites, source_->num_observables, kept_logits());
     if (!decoder || erased_.empty()) return decoder;
     find_lost(window, num_layers_);
     if (lost_.empty()) return decoder;

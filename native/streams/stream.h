@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "streams/front.h"
 #include "streams/layer_ring.h"
 #include "streams/layers.h"
 #include "streams/logit_ring.h"
@@ -53,29 +54,6 @@ struct MissingWindow {
     int64_t num_layers = 0;  // of the experiment that it is cut from
 };
 
-// A network that takes layers one by one. One shot at a time.
-class LayerNetwork {
-  public:
-    virtual ~LayerNetwork() = default;
-
-    // Begins a shot.
-    virtual void start() = 0;
-
-    // Layers whose logits one call may yield.
-    virtual int64_t most() const = 0;
-
-    // Takes the detections of the next layer, a row of sites; `last` ends the shot. Writes to `logits` those
-    // of all layers that become known, in order, and returns how many.
-    virtual int64_t push(const uint64_t* row, bool last, float* logits) = 0;
-};
-
-// What is in front of a stream's windows: nothing, or a pre-decoder.
-struct Front {
-    std::shared_ptr<const StageTables> tables;
-    std::unique_ptr<LayerNetwork> network;     // null: logits come by `give_logits`
-    std::shared_ptr<const Model> short_model;  // decodes shots too short for a network that weighs windows
-};
-
 // Windowed decoding of one stream of shots, each of any number of rounds. Memory is bounded whatever their
 // number, and after some shots nothing is allocated any more. One thread at a time.
 //
@@ -83,12 +61,13 @@ struct Front {
 // does not fit throw std::invalid_argument, and nothing has changed.
 class Stream {
   public:
-    Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model, Front front = {});
+    // short_model: decodes shots that are too short for a network whose logits windows are matched on; or
+    // null.
+    Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
+           std::shared_ptr<const Model> short_model = nullptr);
 
-    // Changes what is in front of the windows, while no shot is open.
-    void put_in_front(Front front);
-
-    // Begins a shot. A shot that is open is forgotten.
+    // Begins a shot, with the pre-decoder of its model in front of the windows; a model without one keeps the
+    // one that is there. A shot that is open is forgotten.
     void open();
     void close() { is_open_ = false; }
     bool is_open() const { return is_open_; }
@@ -118,7 +97,7 @@ class Stream {
 
     // Decodes windows that commit from `at_round` on, and all later shots, with another model of the same
     // detectors. A later call wins for the windows that both are meant for. Models that no window is left for
-    // are forgotten.
+    // are forgotten. What is in front of the windows changes with the next shot.
     void adopt(std::shared_ptr<const Model> model, int64_t at_round);
 
     // The model of the next window, or of the next shot.
@@ -150,6 +129,9 @@ class Stream {
     // Takes the logits of the next layers, where no network is in the stream; `resume` then decodes.
     void give_logits(const float* logits, int64_t layers);
 
+    // Whether logits have to come by `give_logits`.
+    bool needs_logits() const { return stage_ && !network_; }
+
     // Floats of a layer's logits; 0 without a stage.
     int32_t layer_size() const { return stage_ ? stage_->tables().layer_size : 0; }
 
@@ -159,6 +141,8 @@ class Stream {
     const RoundSource& source() const { return *source_; }
 
   private:
+    void use(std::shared_ptr<const Front> front);
+    int32_t kept_logits() const;
     void check_row(int64_t round, const uint8_t* row, int64_t bytes, int32_t width) const;
     void require_open() const;
     void require_stage() const;
@@ -172,9 +156,10 @@ class Stream {
     void find_lost(const Window& window, int64_t num_layers);
 
     const std::shared_ptr<const RoundSource> source_;
-    std::unique_ptr<Stage> stage_;
+    const std::shared_ptr<const Model> short_model_;
+    std::shared_ptr<const Front> front_;
+    std::unique_ptr<Stage> stage_;  // of the front; one shot at a time, as its network
     std::unique_ptr<LayerNetwork> network_;
-    std::shared_ptr<const Model> short_model_;
     std::shared_ptr<const Model> current_;  // as the shot began
     std::vector<std::pair<int64_t, std::shared_ptr<const Model>>> adopted_;
     bool is_open_ = false, ending_ = false, is_short_ = false;

@@ -42,8 +42,14 @@ class WindowDecoder {
 
     const WindowGraph& graph() const { return window_; }
 
-    // Throws std::invalid_argument for a ring of other sites, or a frame of other observables.
-    void require(int32_t num_sites, int32_t num_observables) const {
+    // Throws std::invalid_argument for a ring of other sites, a frame of other observables, or a window that
+    // is matched on logits where layers have another number of them, or none.
+    void require(int32_t num_sites, int32_t num_observables, int32_t layer_size) const {
+        if (!window_.logits.empty() && window_.layer_size != layer_size) {
+            throw std::invalid_argument("a window that is matched on layers of " +
+                                        std::to_string(window_.layer_size) + " logits, where there are " +
+                                        std::to_string(layer_size));
+        }
         if (window_.num_sites == num_sites && window_.num_observables == num_observables) return;
         throw std::invalid_argument("a window of " + std::to_string(window_.num_sites) + " sites and " +
                                     std::to_string(window_.num_observables) +

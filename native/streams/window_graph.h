@@ -62,6 +62,13 @@ struct WindowGraph {
         need(logits.empty() || logits.size() == edges, "no logit for every edge");
         for (int32_t k : logits) need(k >= -1 && k < (num_layers + 1) * layer_size, "an edge of no logit");
         need(logits.empty() || others.empty(), "logits and correlations");
+        // A shot's weights are read layer by layer.
+        int32_t layer = 0;
+        for (int32_t k : logits) {
+            if (k < 0) continue;
+            need(k / layer_size >= layer, "logits that are not in the order of their layers");
+            layer = k / layer_size;
+        }
         need(graph.num_detectors == static_cast<int32_t>(inputs.size()), "another number of inputs");
         for (const Place& at : inputs) {
             need(at.layer >= 0 && at.layer < num_layers, "an input outside its layers");

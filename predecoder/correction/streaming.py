@@ -12,11 +12,12 @@ Shape legend: (I, J) the ancilla grid, t blocks of 2 layers, O observables.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from _qecpipe import LayerStream, Stage, StageTables, Stream, StreamModel, detection_bits, logit_numbers
+from _qecpipe import LayerStream, Stage, StageTables, StreamFront, detection_bits, logit_numbers
 from global_decoders.windows import LayeredDem, WindowGraphs
 from predecoder.applicability import ShortExperimentWarning, short_experiment, warn_caller
 from predecoder.blocking import block, unblock
@@ -168,26 +169,20 @@ class StreamPredecoder:
             return None
         return stream_network(self._problem, self._network, layers=self._layers, precision=precision)
 
-    def put_in_front(self, stream: Stream, *, short_model: StreamModel | None) -> None:
-        """Has a stream's layers go through this network and its policy.
-
-        Args:
-            stream: without an open shot.
-            short_model: decodes shots that are too short for a network whose logits windows are matched on.
-        """
+    @cached_property
+    def front(self) -> StreamFront:
+        """This network and its policy, as streams in C++ have them before their windows."""
         if self.layer_network is None:
-            stream.put_in_front(self.tables, short_model=short_model)
-            return
+            return StreamFront(self.tables)
         rows, columns = (n // 2 for n in self.layout.shape[1:])
         cell_of_site = np.zeros(self.tables.num_sites, dtype=np.int64)
         cells = np.flatnonzero(self.sites.of_cell >= 0)
         cell_of_site[self.sites.of_cell[cells]] = cells
-        stream.put_in_front(
+        return StreamFront(
             self.tables,
             network=self.layer_network.network,
             timeline=self.layer_network.timeline,
             bits=detection_bits(rows, columns).ravel()[cell_of_site].tolist(),
-            short_model=short_model,
         )
 
     def move_graphs(self) -> WindowGraphs:

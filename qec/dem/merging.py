@@ -28,7 +28,8 @@ def likeliest(alternatives: Mapping[Observables, float]) -> Observables:
 
     The detectors are flipped where an odd number of alternatives happened: one of them, or three, whose
     observables then add up. (Where an even number happened, most probably nothing is flipped: no
-    probability is above 1/2.) Of equally likely ones the first in order.
+    probability is above 1/2.) None is likelier than all alternatives, so that it is one of these; of equally
+    likely ones the first in order.
 
     Args:
         alternatives: probability of each set of observables, at most 1/2.
@@ -46,4 +47,5 @@ def likeliest(alternatives: Mapping[Observables, float]) -> Observables:
                 after[key] = after.get(key, 0.0) + part
         classes = dict(sorted(after.items(), key=lambda item: -item[1])[:_MOST_CLASSES])
     found = [(-p, tuple(sorted(flips))) for (parity, flips), p in classes.items() if parity]
-    return min(found)[1]
+    # Three alternatives of probability 1/2 are as likely as one of them, and nothing else may flip their sum.
+    return min([one for one in found if one[1] in alternatives] or found)[1]

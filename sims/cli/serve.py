@@ -56,6 +56,12 @@ class ServeConfig:
     busy_poll: float = 200.0
     """Microseconds that a worker asks for the next round again and again before it sleeps; more where it has
     a core for itself, 0 where it has to share one."""
+    cores: tuple[int, ...] = ()
+    """Cores that decoding has for itself, such as 2 3, one or more a worker; left out: any. Clients on this
+    machine, and what else runs on it, are to be kept off them."""
+    realtime: bool = False
+    """Decode at real-time priority: nothing without one gets in between. Needs the right to it, and a
+    --busy-poll shorter than the time between two frames, so that a core is not taken for good."""
     streams: int = 64
     """Streams of a session."""
     connections: int = 64
@@ -104,6 +110,8 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
             window=positive("--window", config.window),
             gap_deadline=above_zero("--gap-deadline", config.gap_deadline),
             busy_poll=_micros("--busy-poll", config.busy_poll),
+            cores=config.cores,
+            realtime=config.realtime,
             streams=positive("--streams", config.streams),
             drain=not_negative("--drain", config.drain),
             models=positive("--models", config.models),

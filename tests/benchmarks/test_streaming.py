@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmarks.streaming import table
+from scripts.benchmarks.streaming import account, table
 from scripts.benchmarks.streaming.periods import Effort
 from scripts.benchmarks.streaming.targets import setups
 
@@ -18,7 +18,7 @@ SIZE = replace(
     table.SMALL,
     effort=Effort(rounds=60, search_seconds=0.01, most_seconds=0.01, stall_ms=1e5),
     sampled_rows=40,
-    ler_errors=1,
+    ler_errors=(1, 1),
     ler_rounds=3,
 )
 
@@ -82,6 +82,54 @@ def test_the_page_has_a_table_of_each_kind_and_rows_replace_their_own(
     rows = json.loads((tmp_path / "streaming.json").read_text())
     assert {"processor", "revision", "versions"} <= rows["periods"][0]["measured"].keys()
     assert len(rows["streams"]) == 1
+
+
+def test_a_run_that_was_interrupted_goes_on(
+    measured: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Rows of this commit and size are not measured again; others are."""
+    table.write_results(measured[:1], tmp_path, size="small")
+    done = table.measured_before(tmp_path, "small")
+    assert done("periods", (SETUP.name, "in process"))
+    assert not done("periods", (SETUP.name, "service"))
+    assert not table.measured_before(tmp_path, "full")("periods", (SETUP.name, "in process"))
+    assert list(table.measure([SETUP], ["in-process"], SIZE, p=0.01, done=done)) == []
+    data = json.loads((tmp_path / "streaming.json").read_text())
+    data["periods"][0]["measured"]["revision"] = "another"
+    (tmp_path / "streaming.json").write_text(json.dumps(data))
+    assert not table.measured_before(tmp_path, "small")("periods", (SETUP.name, "in process"))
+
+
+SAMPLES = """
+    7f01 matching::Matcher::match(std::vector<int> const&)+0x12 (/a/_qecpipe.cpython-311.so)
+    7f02 qecpipe::streams::Stream::push(unsigned char const*, long) (/a/_qecpipe.cpython-311.so)
+    7f03 qecpipe::service::crc32(unsigned char const*, unsigned long) (/a/_qecpipe.cpython-311.so)
+    7f04 _PyEval_EvalFrameDefault (/usr/lib/libpython3.11.so.1.0)
+    ffff unix_stream_read_generic ([kernel.kallsyms])
+    ffff vfs_write ([kernel.kallsyms])
+    ffff schedule ([kernel.kallsyms])
+    7f05 [unknown] (/somewhere)
+"""
+
+
+def test_samples_belong_to_stages() -> None:
+    found = account.shares(SAMPLES)
+    assert set(found) == {
+        "matching",
+        "windows: layers, assembling",
+        "frames, checks",
+        "Python",
+        "system calls: socket",
+        "system calls: journal",
+        "system calls: other",
+        account.OTHER,
+    }
+    assert set(found.values()) == {1 / 8}
+    row = {"name": "one", "where": "service", "round_us": 8.0, "stages_us": {s: 1.0 for s in found}}
+    lines = account.render([row]).splitlines()
+    assert lines[0] == "| a round's time, µs | one, service |"
+    assert lines[-1] == "| together | **8.00** |"
+    assert len(lines) == 2 + 8 + 1
 
 
 @pytest.mark.parametrize(

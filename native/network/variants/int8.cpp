@@ -102,10 +102,12 @@ struct Int8 {
     void stencil(const Rows<Number>& near, int64_t at, int first, const Number* taps, const Number* bias,
                  Vector gain, Hidden* hidden) const {
         Vector sum[kColumns];
+        const int64_t step =
+            channels;  // stores of bytes may change any member, for all that the compiler knows
         for (int j = 0; j < kColumns; ++j) sum[j] = Lanes::zero();
         add_stencil<kColumns, Lanes, kShorts>(sum, near, at, first, channels, taps);
         for (int j = 0; j < kColumns; ++j) {
-            const int64_t cell = int64_t{j} * channels;
+            const int64_t cell = j * step;
             Lanes::put_hidden(hidden + cell,
                               Lanes::scaled(Lanes::add_saturated(sum[j], Lanes::load(bias + cell)), gain));
         }

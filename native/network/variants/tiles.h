@@ -10,7 +10,9 @@ namespace qecpipe::network::QECPIPE_VARIANT {
 // width, none wider than kWidest.
 template <int kWidest, class Visitor>
 inline void for_each_tile(int count, Visitor visit) {
-    const int tiles = (count + kWidest - 1) / kWidest, width = count / tiles, wider = count % tiles;
+    const int tiles = count <= kWidest ? 1 : (count + kWidest - 1) / kWidest;
+    const int width = tiles == 1 ? count : count / tiles,
+              wider = count - width * tiles;  // divisions are slow
     int first = 0;
     const auto go = [&]<int... kWidths>(int tile_width, std::integer_sequence<int, kWidths...>) {
         (void)((kWidths + 1 == tile_width &&

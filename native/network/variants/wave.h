@@ -92,20 +92,21 @@ class SeparableWave final : public Wave {
     void embed(int64_t layer, int64_t layers, int kind) {
         Number* const to = stream(0, layer);
         std::copy_n(net_.first_layer_bias(kind), layer_, to);
-        for (int i = 0; i < patch_.rows; ++i)
-            for (int near = 0; near < 9; ++near) {
-                const int64_t from_layer = layer + near / 3 - 1;
-                const int from_row = i + near % 3 - 1;
-                if (from_layer < 0 || from_layer >= layers || from_row < 0 || from_row >= patch_.rows)
-                    continue;
-                add_events(from_layer, from_row, near, to + i * row_);
+        for (int64_t from = std::max<int64_t>(layer - 1, 0); from < std::min(layer + 2, layers); ++from) {
+            const int64_t slot = from % kept_ * patch_.rows;
+            for (int row = 0; row < patch_.rows; ++row) {
+                if (!counts_[slot + row]) continue;
+                const int last = std::min(row + 1, patch_.rows - 1);
+                for (int i = std::max(row - 1, 0); i <= last; ++i)
+                    add_events(slot + row, static_cast<int>(from - layer + 1) * 3 + row - i + 1,
+                               to + i * row_);
             }
+        }
         net_.relu(to, patch_.cells());
     }
 
-    // Adds what the detections of one row add to another, `near` of nine.
-    void add_events(int64_t layer, int row, int near, Number* to) {
-        const int64_t at = layer % kept_ * patch_.rows + row;
+    // Adds what the detections of one row, `at` of those that are kept, add to another, `near` of nine.
+    void add_events(int64_t at, int near, Number* to) {
         const Event* event = events_ + at * kDetectors * patch_.columns;
         for (const Event* const end = event + counts_[at]; event < end; ++event) {
             const int first = std::max(event->column - 1, 0),

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 
 from predecoder import Bundle
 from predecoder.export import build_graph, write_graph
-from predecoder.inference import Precision, make_engine
+from predecoder.inference import EngineOptions, Precision, make_engine
 from qec import DecodingProblem
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -42,9 +41,8 @@ def contenders(
 ) -> Iterator[tuple[str, str, Run]]:
     """Runtime, precision and a function from packed shots to logits."""
     for precision in _precisions(bundle):
-        engine = make_engine(
-            problem, bundle.network, device=torch.device("cpu"), precision=precision, threads=1
-        )
+        options = EngineOptions("cpu", precision=precision, threads=1)
+        engine = make_engine(problem, bundle.network, options)
         yield "qecpipe", precision, engine
     for precision, path in files.items():
         yield "onnxruntime", precision, _onnxruntime(problem, path)

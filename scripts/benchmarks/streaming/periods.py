@@ -117,5 +117,6 @@ def _at(report: LoadReport, name: str, effort: Effort) -> dict[str, Any]:
         "inside_us": quantiles_us(report.latency("service")),
         "backlog_most": backlog.most,
         "backlog_end": backlog.end,
+        "sent_late_us": quantiles_us(report.sent_late),
         "held_back": report.held_back,
     }

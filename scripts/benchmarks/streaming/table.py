@@ -1,14 +1,20 @@
 """Streams against the clock: sustained periods and latencies, in process and through a service.
 
-    python -m scripts.benchmarks.streaming.table            # everything, 10^6 rounds a period
-    python -m scripts.benchmarks.streaming.table --quick    # everything, in less than ten minutes
-    python -m scripts.benchmarks.streaming.table --small    # seconds: whether it runs
+    python -m scripts.benchmarks.streaming.table                      # everything, 10^6 rounds a period
+    python -m scripts.benchmarks.streaming.table --part service ler   # some parts of it
+    python -m scripts.benchmarks.streaming.table --row 1 4            # some rows
+    python -m scripts.benchmarks.streaming.table --quick              # everything, in less than ten minutes
+    python -m scripts.benchmarks.streaming.table --small              # seconds: whether it runs
+
+A row is written as soon as it is measured, and one that is there already, of this commit, this processor and
+this size, is not measured again: who was interrupted starts the same command again (`--again` measures all).
 
 Sliding windows that commit and look ahead d rounds, p = 0.003, blocks of d rounds, shots of 1,000 rows. A
 period counts as sustained if at the end of the run outputs were no later than a stall makes them (1 ms, or a
 hundredth of the run); the search goes up in steps of 10 % from what a round takes when it need not wait.
 Every output is compared with the same shots decoded one round at a time; one that is lost, doubled or wrong
-ends the run. The service is `qecpipe serve` in a process of its own, over a Unix socket.
+ends the run. The service is `qecpipe serve` in a process of its own, over a Unix socket. Where there are two
+cores and the right to it (root), load and decoder have a core each and real-time priority.
 
 Puts the rows it measured into docs/results/streaming.json and the tables of streaming.md. Give the machine
 nothing else to do.
@@ -18,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +33,20 @@ from typing import Any
 from qec import output_file
 from scripts.benchmarks.results import about_run, markdown_table, write_table
 from scripts.benchmarks.streaming import targets
+from scripts.benchmarks.streaming.account import account
+from scripts.benchmarks.streaming.account import render as render_account
 from scripts.benchmarks.streaming.ler import measure_ler
 from scripts.benchmarks.streaming.periods import Effort, measure_periods
 from scripts.benchmarks.streaming.served_rows import measure_overhead, measure_streams
 
-PARTS = ("in-process", "service", "overhead", "streams", "ler")
-KEYS = {"periods": ("name", "where"), "overhead": ("name",), "streams": ("name",), "ler": ("name", "p")}
+PARTS = ("in-process", "service", "overhead", "streams", "ler", "account")
+KEYS = {
+    "periods": ("name", "where"),
+    "overhead": ("name",),
+    "streams": ("name",),
+    "ler": ("name", "p"),
+    "account": ("name", "where"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +58,19 @@ class Size:
         sampled_rows: different rows, sent over and over.
         shot_rows: of a shot.
         overhead_rounds: at one round a frame.
-        ler_rounds, ler_p, ler_errors: shots of the comparison with whole ones, and errors of these.
+        streams_share: of the rounds of a period, for each of the streams at once.
+        ler_rounds, ler_p, ler_errors: shots of the comparison with whole ones, and errors of these; by the
+            distance, 13 being that of all larger ones.
     """
 
     effort: Effort
     sampled_rows: int
     shot_rows: int
     overhead_rounds: int
+    streams_share: float = 0.25
     ler_rounds: int = 100
-    ler_p: float = 0.003
-    ler_errors: int = 3000
+    ler_p: tuple[float, float] = (0.003, 0.006)
+    ler_errors: tuple[int, int] = (2000, 600)
 
 
 FULL = Size(
@@ -66,7 +84,7 @@ QUICK = replace(
     effort=Effort(rounds=2 * 10**5, search_seconds=0.5, most_seconds=3.0),
     sampled_rows=20_000,
     overhead_rounds=10_000,
-    ler_errors=1000,
+    ler_errors=(1000, 500),
 )
 SMALL = Size(
     effort=Effort(rounds=400, search_seconds=0.2, most_seconds=0.2, stall_ms=1e4),
@@ -74,28 +92,49 @@ SMALL = Size(
     shot_rows=20,
     overhead_rounds=40,
     ler_rounds=5,
-    ler_p=0.01,
-    ler_errors=5,
+    ler_p=(0.01, 0.01),
+    ler_errors=(5, 1),
 )
+SIZES = {"full": FULL, "quick": QUICK, "small": SMALL}
 OVERHEAD_PERIOD_US = 50.0
 """Calm: a round is dealt with long before the next."""
+_LARGE = 13
 STREAMS_SPARE = 1.5
 """How much longer than the sustained period the streams' common one is."""
 
 
+Done = Callable[[str, tuple[object, ...]], bool]
+"""Whether a table has a row with this key already."""
+
+
 def measure(
-    chosen: Sequence[targets.Setup], parts: Sequence[str], size: Size, *, p: float = 0.003
+    chosen: Sequence[targets.Setup],
+    parts: Sequence[str],
+    size: Size,
+    *,
+    p: float = 0.003,
+    done: Done = lambda table, key: False,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(table, row) as they are measured."""
-    first = chosen[0]
+    """(table, row) as they are measured; those that are `done` are left out."""
     for setup in chosen:
-        needed = [part for part in ("in-process", "service") if part in parts]
-        if setup is first:
-            needed += [part for part in ("overhead", "streams") if part in parts]
+        keys = {
+            "in-process": ("periods", (setup.name, "in process")),
+            "service": ("periods", (setup.name, "service")),
+        }
+        if setup is chosen[0]:
+            keys |= {"overhead": ("overhead", (setup.name,)), "streams": ("streams", (setup.name,))}
+        needed = [part for part, key in keys.items() if part in parts and not done(*key)]
         if needed:
             yield from _measure_loads(setup, needed, size, p=p)
-    for setup in (one for one in chosen if "ler" in parts and one.distance <= 5):
-        yield "ler", measure_ler(setup, rounds=size.ler_rounds, p=size.ler_p, errors=size.ler_errors)
+    for setup in chosen if "ler" in parts else ():
+        large = setup.distance >= _LARGE
+        ler_p = size.ler_p[large]
+        if not done("ler", (setup.name, ler_p)):
+            errors = size.ler_errors[large]
+            yield "ler", measure_ler(setup, rounds=size.ler_rounds, p=ler_p, errors=errors)
+    for setup in chosen if "account" in parts else ():
+        if not all(done("account", (setup.name, where)) for where in ("in process", "service")):
+            yield from (("account", row) for row in account(setup, p=p))
 
 
 def _measure_loads(
@@ -121,7 +160,7 @@ def _measure_loads(
                 measure_overhead(setup, **common, period_us=OVERHEAD_PERIOD_US, rounds=size.overhead_rounds),
             )
         if "streams" in parts:
-            rounds = size.effort.report_rounds(8 * period_us)
+            rounds = max(1, int(size.streams_share * size.effort.report_rounds(8 * period_us)))
             yield "streams", measure_streams(setup, **common, period_us=period_us, rounds=rounds)
 
 
@@ -249,14 +288,36 @@ RENDER: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "overhead": render_overhead,
     "streams": render_streams,
     "ler": render_ler,
+    "account": render_account,
 }
 
 
-def write_results(found: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> list[Path]:
+def measured_before(folder: Path, size: str) -> Done:
+    """What `streaming.json` has of this commit, this processor and a size."""
+    data = folder / "streaming.json"
+    tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
+    here = _version(about_run() | {"size": size})
+
+    def done(table: str, key: tuple[object, ...]) -> bool:
+        rows = tables.get(table, ())
+        return any(
+            tuple(row[name] for name in KEYS[table]) == key and _version(row["measured"]) == here
+            for row in rows
+        )
+
+    return done
+
+
+def _version(about: dict[str, Any]) -> tuple[object, ...]:
+    """What rows have to agree in; results that were written since the commit change nothing."""
+    return about["revision"].removesuffix("-dirty"), about["processor"], about.get("size")
+
+
+def write_results(found: Sequence[tuple[str, dict[str, Any]]], folder: Path, *, size: str = "") -> list[Path]:
     """Put rows in place of those with the same names, and their tables into the page; returns both paths."""
     data, page = folder / "streaming.json", folder / "streaming.md"
     tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
-    about = about_run()
+    about = about_run() | {"size": size, "real_time": targets.ALONE}
     for table, row in found:
         same = [tuple(row[key] for key in KEYS[table])]
         rows = [one for one in tables.get(table, ()) if tuple(one[key] for key in KEYS[table]) not in same]
@@ -281,13 +342,18 @@ def main() -> None:
     parser.add_argument("--row", nargs="+", type=int, help="numbers of rows of the table, from 1")
     parser.add_argument("--weights", default="realtime", help="of neural-matching")
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--again", action="store_true", help="measure rows that are there already too")
     flags = parser.parse_args()
     rows = targets.setups(flags.weights)
     chosen = [rows[number - 1] for number in flags.row or range(1, len(rows) + 1)]
-    for table, row in measure(chosen, flags.part, SMALL if flags.small else QUICK if flags.quick else FULL):
+    size = "small" if flags.small else "quick" if flags.quick else "full"
+    done: Done = (lambda table, key: False) if flags.again else measured_before(flags.out, size)
+    begin = time.monotonic()
+    for table, row in measure(chosen, flags.part, SIZES[size], done=done):
         print(json.dumps({"table": table} | row, ensure_ascii=False), flush=True)
-        paths = write_results([(table, row)], flags.out)
-    print(f"written: {', '.join(map(str, paths))}")
+        write_results([(table, row)], flags.out, size=size)
+        print(f"{(time.monotonic() - begin) / 60:.1f} minutes so far", flush=True)
+    print(f"written: {flags.out / 'streaming.json'}, {flags.out / 'streaming.md'}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,11 @@ from decoder_service.streaming import StreamDecoder
 from qec import depolarizing, memory_circuit
 
 Where = Literal["in process", "service"]
+CORES = sorted(os.sched_getaffinity(0))
+ALONE = len(CORES) > 1 and os.geteuid() == 0
+"""Whether load and decoder have a core each, and real-time priority."""
+_OURS, _THEIRS = (CORES[0], CORES[-1]) if ALONE else (None, None)
+_BUSY_POLL = "5"
 _SERVE = "import sys; from sims.cli import main; sys.exit(main(['serve', *sys.argv[1:]]))"
 _OPEN_S = 600.0
 
@@ -117,7 +123,7 @@ class Served:
 
     def run(self, *, period_us: float, rounds: int, rounds_per_block: int) -> LoadReport:
         plan = _plan(self.shots, period_us, rounds, rounds_per_block, streams=len(self.streams))
-        return run_service(self.client, self.streams, self.shots, plan=plan)
+        return run_service(self.client, self.streams, self.shots, plan=plan, core=_OURS, realtime=ALONE)
 
 
 def sampled(setup: Setup, *, shot_rows: int, p: float, rows: int) -> tuple[stim.Circuit, ShotSet]:
@@ -148,7 +154,7 @@ def served(
 
 @contextlib.contextmanager
 def service(*flags: str) -> Iterator[Path]:
-    """Runs `qecpipe serve` with one worker; gives the path of its Unix socket."""
+    """Runs `qecpipe serve` with one worker, on a core of its own; gives the path of its Unix socket."""
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as folder:
         path = Path(folder) / "s"
         command = [
@@ -159,6 +165,7 @@ def service(*flags: str) -> Iterator[Path]:
             str(path),
             "--http",
             "None",
+            *(["--cores", str(_THEIRS), "--realtime", "--busy-poll", _BUSY_POLL] if ALONE else []),
             *flags,
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:

@@ -118,6 +118,7 @@ def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorke
     )
     journal = SimpleNamespace(add=lambda frame: None, flush=lambda: None, end=lambda: None)
     session.streams[3] = cast(Any, SimpleNamespace(number=3, journal=journal))
+    plane.announce(3)
     plane.swap(3, "ab" * 32, "dem")
     plane.feed(encode_frame(Frame(FrameType.CLOSE, 3, payload=encode_message(Close()))))
     assert not plane.work()

@@ -1,11 +1,14 @@
 """Settings that no server could run with are named when they are given."""
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from decoder_service.server import ServerConfig, TcpAddress, WorkerConfig
+from decoder_service.server.scheduling import check_schedule, schedule
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -19,6 +22,34 @@ def _worker(**settings: Any) -> WorkerConfig:
 def test_times_above_zero(name: str, seconds: float) -> None:
     with pytest.raises(ValueError, match=f"{name}={seconds} is no time"):
         _worker(**{name: seconds})
+
+
+def test_cores_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"cores \[4096\] are none of those"):
+        ServerConfig(WorkerConfig(state="s", cores=(0, 4096)), unix=Path("q.sock"))
+
+
+def test_a_thread_is_put_on_its_cores_and_before_others() -> None:
+    found: list[tuple[set[int], int]] = []
+
+    def look(realtime: bool) -> None:
+        schedule((core,), realtime=realtime)
+        found.append((os.sched_getaffinity(0), os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK))
+
+    core = max(os.sched_getaffinity(0))
+    permitted = [(False, os.SCHED_OTHER)]
+    if os.geteuid() == 0:
+        check_schedule((core,), realtime=True)
+        permitted.append((True, os.SCHED_FIFO))
+    else:
+        with pytest.raises(ValueError, match="ulimit -r 1"):
+            check_schedule((core,), realtime=True)
+    for realtime, policy in permitted:
+        thread = threading.Thread(target=look, args=(realtime,))
+        thread.start()
+        thread.join()
+        assert found.pop() == ({core}, policy)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize("name", ["linger", "drain", "busy_poll"])

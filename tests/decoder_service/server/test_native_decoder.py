@@ -15,12 +15,15 @@ from decoder_service.protocol import (
     FrameParser,
     FrameType,
     Open,
+    decode_commit,
     encode_block,
     encode_frame,
     without_times,
 )
 from decoder_service.server.building import build_decoder
 from decoder_service.server.server_stream import ServerStream
+
+OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
 
 class Bench:
@@ -90,13 +93,23 @@ def blocks(kit, shot: np.ndarray, epoch: int, shape, rng: random.Random, *, lost
     return made
 
 
-@pytest.mark.parametrize("decoder", ["pymatching", "pymatching-correlated"])
-@pytest.mark.parametrize("mode", ["sliding", "parallel"])
-@pytest.mark.parametrize("measured", [True, False])
-def test_the_same_frames_as_through_python(kit, decoder: str, mode: str, measured: bool) -> None:
+MATCHING = [
+    (name, None, mode, measured)
+    for name in ("pymatching", "pymatching-correlated")
+    for mode in ("sliding", "parallel")
+    for measured in (True, False)
+]
+NEURAL = [("neural-matching", "realtime", "sliding", True), ("pymatching", "realtime", "parallel", False)]
+
+
+@pytest.mark.parametrize(("decoder", "predecoder", "mode", "measured"), [*MATCHING, *NEURAL])
+def test_the_same_frames_as_through_python(
+    kit, decoder: str, predecoder: str | None, mode: str, measured: bool
+) -> None:
     """Blocks, erased rounds whose windows are not built, a RELOAD in mid-shot, and what follows it."""
     text = kit.text if measured else str(kit.circuit.detector_error_model(decompose_errors=True))
     given = {"kind": "circuit" if measured else "dem", "mode": mode, "decoder": decoder}
+    given |= {} if predecoder is None else {"predecoder": predecoder}
     options = Open(model="0" * 64, **given, **kit.options)  # pyright: ignore[reportArgumentType]
     native, python = Bench(options, text, python=False), Bench(options, text, python=True)
     rng = random.Random(3)
@@ -115,3 +128,23 @@ def test_the_same_frames_as_through_python(kit, decoder: str, mode: str, measure
 
 def _detections(kit, shape) -> np.ndarray:
     return kit.circuit.compile_detector_sampler(seed=5).sample(24).astype(np.uint8)
+
+
+def test_a_reload_brings_its_noise_features(kit) -> None:
+    """A noise-conditioned network decodes on as if the stream had been opened with the new model."""
+    options = Open(
+        model="0" * 64, kind="circuit", decoder="neural-matching", predecoder="fast-matching", **kit.options
+    )
+    reloaded, fresh, old = (
+        Bench(options, text, python=False) for text in (kit.text, str(kit.other), kit.text)
+    )
+    reloaded.reload(kit.other)
+    random_bits = np.random.default_rng(5).integers(0, 2, size=(20, kit.circuit.num_measurements))
+    answers: list[list[bytes]] = [[], [], []]
+    for epoch, shot in enumerate(random_bits.astype(np.uint8)):
+        frames = blocks(kit, shot, epoch, fresh.shape, random.Random(epoch), lost=0)
+        for bench, found in zip((reloaded, fresh, old), answers, strict=True):
+            said = [reply for frame in frames for reply in bench.feed(frame)]
+            found += [decode_commit(one.payload).frame_bits for one in said if one.type in OUTPUTS]
+    assert answers[0] == answers[1] != answers[2]
+    assert len(answers[0]) >= 4 * len(random_bits)

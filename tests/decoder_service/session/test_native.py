@@ -35,7 +35,14 @@ MODEL, OTHER = b"\xab" * 8, b"\xcd" * 8
 REFUSED = 0x77
 DEADLINE = 1000
 PASSED_BY = (FrameType.HELLO, FrameType.OPEN, FrameType.RELOAD, FrameType.UPLOAD)
-ONLY_ANNOUNCED = (FrameType.COMMIT, FrameType.RESULT, FrameType.CREDIT, FrameType.NACK)
+ONLY_ANNOUNCED = (
+    FrameType.COMMIT,
+    FrameType.RESULT,
+    FrameType.CREDIT,
+    FrameType.NACK,
+    FrameType.RESET,
+    FrameType.RELOAD,
+)
 LIMITS = Limits(round_bytes=300, control_bytes=100, upload_bytes=400, garbage_bytes=2000)
 STREAMS: tuple[int, ...] = (3, 8)
 
@@ -135,7 +142,10 @@ class Reference:
             if self.closing or not session.has_work:
                 continue
             while (item := session.take()) is not None:
-                self._say(session, self._work_on(session, item))
+                said = self._work_on(session, item)
+                if session.stream not in self.announced:  # SHOT_FAILED: the RESULT says it again
+                    said = [frame for frame in said if frame.type != FrameType.ERROR]
+                self._say(session, said)
             self._say(session, session.credit())
         self._answer()
 

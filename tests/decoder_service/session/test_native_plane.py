@@ -365,11 +365,10 @@ def test_a_client_that_does_not_read_stops_the_decoding_and_nothing_grows() -> N
         with pytest.raises(TimeoutError):
             ours.sendall(data)
         time.sleep(0.1)
-        assert session.stalled
-        place = session.place(0)
-        assert place[0] < 20_000
     thread.join()
     assert reasons[-1] == "closed"
+    assert session.stalled
+    assert session.place(0)[0] < 20_000
 
 
 def test_after_a_fatal_fault_the_answer_is_sent_and_the_connection_over() -> None:
@@ -499,3 +498,80 @@ def test_credit_says_what_is_in_flight() -> None:
     work(session)
     (credit,) = [f for f in frames(session.take_output()) if f.type == FrameType.CREDIT]
     assert (credit.sequence, decode_credit(credit.payload)) == (5, (8, 0))
+
+
+def test_a_second_thread_is_refused() -> None:
+    """Both would have changed what the other one reads."""
+    session = _qecpipe.Session()
+    opened(session, parity())
+    wake, waker = os.pipe()
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(
+        target=session.serve, args=(theirs.fileno(),), kwargs={"wake_fd": wake, "timeout": 60}
+    )
+    thread.start()
+    ours.sendall(block(0, 0, 7))
+    receive(ours, 1)  # it is in the other thread's hands
+    for call in (
+        lambda: session.feed(b""),
+        session.work,
+        session.tick,
+        session.take_output,
+        session.take_events,
+        lambda: session.stats(0),
+        lambda: session.close(0),
+        lambda: session.stalled,
+        lambda: session.serve(theirs.fileno(), timeout=0),
+    ):
+        with pytest.raises(RuntimeError, match="another thread uses this session now"):
+            call()
+    os.write(waker, b"x")
+    thread.join()
+    assert session.stats(0)["shots"] == 1
+    for descriptor in (ours, theirs):
+        descriptor.close()
+    os.close(wake)
+    os.close(waker)
+
+
+def test_no_timeout_is_as_long_as_it_takes() -> None:
+    """Infinity was converted to a number of ns that no integer holds, and `serve` returned at once."""
+    session = _qecpipe.Session()
+    wake, waker = os.pipe()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        threading.Timer(0.2, os.write, (waker, b"x")).start()
+        begin = time.monotonic()
+        assert session.serve(theirs.fileno(), wake_fd=wake, timeout=float("inf")) == "woken"
+        assert time.monotonic() - begin > 0.1
+        for wrong in (float("nan"), -1.0):
+            with pytest.raises(ValueError, match="timeout is"):
+                session.serve(theirs.fileno(), timeout=wrong)
+            with pytest.raises(ValueError, match="busy_poll is"):
+                session.serve(theirs.fileno(), timeout=0.0, busy_poll=wrong)
+    os.close(wake)
+    os.close(waker)
+
+
+def test_nothing_of_a_stream_is_said_before_opened() -> None:
+    """What was asked for on the last connection and is done on this one shows in OPENED."""
+    session = _qecpipe.Session()
+    decoder = parity()
+    opened(session, decoder)
+    session.feed(block(0, 0, 3))
+    work(session)
+    session.take_output()
+    session.feed(encode_frame(Frame(FrameType.RESET, 0, 4)))
+    decoder.prepare(b"\xcd" * 8)
+    session.swap(0, "ab" * 32, "dem")
+    session.attach()
+    work(session)
+    assert frames(session.take_output()) == []
+    assert session.place(0) == (4, 0)
+    (swapped,) = session.take_events()
+    assert isinstance(swapped, _qecpipe.Swapped)
+    assert (swapped.epoch, swapped.at_round) == (4, 0)
+    session.announce(0)
+    session.feed(encode_frame(Frame(FrameType.RESET, 0, 6)))
+    work(session)
+    assert [frame.type for frame in frames(session.take_output())] == [FrameType.RESET]

@@ -1,12 +1,14 @@
 """Erased rounds are decoded as rounds that say nothing."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
 import pytest
 import stim
 
+from _qecpipe import Stream, StreamStatus
 from decoder_service.streaming.commits import Flag
 from decoder_service.streaming.stream_decoder import StreamDecoder
 from global_decoders.windows import WindowedDecoder, graphs
@@ -52,6 +54,33 @@ def test_erased_rounds_equal_a_model_of_coin_tosses(kit, mode: Mode, erased: lis
         assert all((c.flags == Flag.DEGRADED) or c.upto_round <= erased[0] for c in commits)
     # The order of edges, by which ties are broken, is another; an edge of weight 0 ties often.
     assert np.mean(found) >= 0.9
+
+
+def test_threads_that_build_the_same_windows_at_once_share_them(kit) -> None:
+    """Windows with erased rounds are built without a lock; the first one built is everyone's."""
+    experiment = kit.experiment(60, shots=8)
+    decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3)
+    decoder.warm(rounds=60)
+    width = decoder.width(0)
+    rows = np.packbits(
+        experiment.measurements[:, : 60 * width].reshape(8, 60, width), axis=2, bitorder="little"
+    )
+    lost = (np.arange(60) % 7 == 3).astype(np.uint8)
+    windows = decoder._model.graphs.native
+
+    def commits(shot: int) -> list:
+        stream = Stream(decoder._source, decoder._model.native)
+        stream.open()
+        taken, status, found = stream.push(rows[shot], lost)
+        assert (taken, status) == (60, StreamStatus.DONE)
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(commits, range(8)))
+    erased, size = windows.num_erased, windows.erased_bytes
+    assert together == [commits(shot) for shot in range(8)]
+    assert (windows.num_erased, windows.erased_bytes) == (erased, size)
+    assert erased > 5
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("detection_events.b8", detections, {"num_detectors": circuit.num_detectors}),
         ("obs_flips_actual.01", flips, {"num_observables": 1}),
     ):
-        format = name[-2:]
+        format = "b8" if name.endswith("b8") else "01"
         stim.write_shot_data_file(data=bits, path=str(folder / name), format=format, **of)
     return folder
 

@@ -136,8 +136,8 @@ def test_distance_seven_in_seven_rounds(orientation: Orientation, basis: Basis) 
         distance=7, rounds=7, noise=depolarizing(0.001), basis=basis, orientation=orientation
     )
     assert len(circuit.shortest_graphlike_error()) == 7
-    # With 4 instead of 3 the search takes minutes.
-    assert undetectable_weight(circuit, detectors_per_step=3) == 7
+    # With 3 the search takes 8 s, with 4 minutes; orientations are alike but for a turn or a mirror.
+    assert undetectable_weight(circuit, detectors_per_step=3 if orientation == ORIENTATIONS[0] else 2) == 7
 
 
 def undetectable_weight(circuit: stim.Circuit, *, detectors_per_step: int) -> int:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import stim
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import qec
@@ -95,6 +95,7 @@ def test_what_decoders_see(errors):
 
 
 @given(ERRORS.filter(lambda errors: len(errors) > 1))
+@example([(0.5, ["L0"]), (0.5, ["L0", "L1"]), (0.5, ["L1"])])
 def test_the_likelier_observables_win(errors):
     """All errors flip D0: the label is the likeliest by enumeration."""
     errors = [(p, ["D0", *(t for t in targets if t[0] == "L")]) for p, targets in errors]

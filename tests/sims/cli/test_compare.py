@@ -148,4 +148,4 @@ def test_comparisons_add_as_their_shots_do() -> None:
     np.testing.assert_array_equal(total.differing, whole.differing)
     np.testing.assert_array_equal(total.seconds, whole.seconds)
     with pytest.raises(ValueError, match="do not add"):
-        total + Comparison.of(("a", "b"), predictions[:2], None, seconds=np.zeros(2))
+        _ = total + Comparison.of(("a", "b"), predictions[:2], None, seconds=np.zeros(2))

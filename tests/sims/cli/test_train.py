@@ -19,6 +19,7 @@ steps = 3
 [data]
 labels = "sampled"
 blocks_per_batch = 64
+workers = 0
 [[tasks]]
 distance = 3
 rounds = 3
