@@ -12,6 +12,7 @@ from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.parse_flags import parse_flags
 from sims.plots.kept import LER_VS_KEPT, draw_kept
+from sims.plots.ler_vs_time import LER_VS_TIME, draw_ler_vs_time
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.results_csv import merge_results, read_results
 from sims.sweeps.summary import summarize, summary_table
@@ -23,7 +24,7 @@ RESUME_HINT = "run the same command again"
 class PlotConfig:
     """Draw ler_vs_p.png and ler_vs_distance.png from the CSVs of sweeps, rows of one task added.
 
-    Of rows that a sweep with --keep wrote, ler_vs_kept.png too.
+    Of several decoders ler_vs_time.png too, of rows that a sweep with --keep wrote ler_vs_kept.png.
     """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("out/sweep/results.csv"),)
@@ -43,7 +44,7 @@ def run(arguments: list[str]) -> int:
     if not config.csv:
         raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
     out = config.csv[0].parent if config.out is None else config.out
-    check_output_folder(out, (LER_VS_P, LER_VS_DISTANCE, LER_VS_KEPT), inputs=config.csv)
+    check_output_folder(out, (LER_VS_P, LER_VS_DISTANCE, LER_VS_TIME, LER_VS_KEPT), inputs=config.csv)
     stats = merge_results(read_results(path) for path in config.csv)
     if config.decoder:
         known = sorted({one.decoder for one in stats})
@@ -54,7 +55,7 @@ def run(arguments: list[str]) -> int:
             )
         stats = [one for one in stats if one.decoder in config.decoder]
     figures = draw_sweep(stats, out)
-    figures += filter(None, [draw_kept(stats, out)])
+    figures += filter(None, [draw_ler_vs_time(stats, out), draw_kept(stats, out)])
     console = make_console()
     if config.table:
         console.print(summary_table(summarize(stats)))

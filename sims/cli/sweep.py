@@ -17,6 +17,7 @@ from sims.cli.parse_flags import parse_flags
 from sims.decoders import NamedDecoder
 from sims.plain_warnings import plain_warnings
 from sims.plots.kept import LER_VS_KEPT, draw_kept
+from sims.plots.ler_vs_time import LER_VS_TIME, draw_ler_vs_time
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
 from sims.sweeps.blocks import BLOCK_SHOTS, Shard
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
@@ -88,7 +89,7 @@ def run(arguments: list[str]) -> int:
     workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
     check_output_folder(
         config.out,
-        (RESULTS, LER_VS_P, LER_VS_DISTANCE, *((KEPT, LER_VS_KEPT) if config.keep else ())),
+        (RESULTS, LER_VS_P, LER_VS_DISTANCE, LER_VS_TIME, *((KEPT, LER_VS_KEPT) if config.keep else ())),
         inputs=(weights_file(config.weights), config.noise_file),
     )
     seeded = _seeded(config)
@@ -130,6 +131,7 @@ def run(arguments: list[str]) -> int:
         )
         return 0
     figures = draw_sweep(stats, config.out)
+    figures += filter(None, [draw_ler_vs_time(stats, config.out)])
     if config.keep:
         write_kept(kept, config.out / KEPT)
         figures += filter(None, [draw_kept(stats, config.out)])

@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from sims.plots.figure import legend_below, save_figure
+from sims.plots.panels import LIKELIHOOD_FACTOR, per_round_fit
 from sims.plots.style import BASELINE, Look, looks
 from sims.sweeps.labels import Label, check_metadata, curve_label
 
-LIKELIHOOD_FACTOR = 1000.0
-"""Bands hold every rate at most this many times less likely than the best one (sinter's default)."""
 LER_VS_P = "ler_vs_p.png"
 LER_VS_DISTANCE = "ler_vs_distance.png"
 _PANEL_INCHES = (3.3, 3.1)
@@ -117,13 +116,8 @@ def _draw_curves(
 
 def _rate(one: sinter.TaskStats) -> sinter.Fit:
     """Error rate per round of the shots that were kept, with the band that sinter draws."""
-    fit = sinter.fit_binomial(
-        num_shots=one.shots - one.discards, num_hits=one.errors, max_likelihood_factor=LIKELIHOOD_FACTOR
-    )
-    rounds = one.json_metadata["rounds"]
-    low, best, high = (
-        sinter.shot_error_rate_to_piece_error_rate(value, pieces=rounds)
-        for value in (fit.low, fit.best, fit.high)
+    low, best, high = per_round_fit(
+        shots=one.shots - one.discards, errors=one.errors, rounds=one.json_metadata["rounds"]
     )
     return sinter.Fit(low=low, best=best, high=high)
 
