@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from cuda.qecpipe.compile import KernelBuildError, compile_cubin
+from cuda.qecpipe.compile import KernelBuildError
+from cuda.qecpipe.cubin_cache import cached_cubin
 from cuda.qecpipe.device_protocol import (
     DeviceError,
     DeviceLostError,
@@ -214,5 +215,5 @@ def _is_of_device(error: Exception) -> bool:
 def _load_kernel(source: str, entry: str, *, device_index: int) -> Any:
     from cuda.core import Device, ObjectCode  # pyright: ignore[reportAttributeAccessIssue]
 
-    cubin = compile_cubin(source, arch=f"sm_{Device(device_index).arch}")
+    cubin = cached_cubin(source, arch=f"sm_{Device(device_index).arch}")
     return ObjectCode.from_cubin(cubin, name=source).get_kernel(entry)

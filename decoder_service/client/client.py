@@ -111,15 +111,26 @@ class DecoderClient:
 
         Raises:
             OSError: nobody listens.
-            ServiceError: the server does not know the streams any more.
+            ServiceError: streams are lost, and in `streams` no more; all the others go on.
         """
         self.sock.close()
         self._connect()
-        for stream in self.streams.values():
+        lost: dict[int, ServiceError] = {}
+        for stream in list(self.streams.values()):
             options = msgspec.structs.replace(stream.options, resume_after=stream.received)
             before = stream.opened
             self.send(Frame(FrameType.OPEN, stream.number, payload=encode_message(options)))
-            self._until(lambda stream=stream, before=before: stream.opened is not before, stream)
+            try:
+                self._until(lambda stream=stream, before=before: stream.opened is not before, stream)
+            except ServiceError as error:
+                if error.scope != "stream":
+                    raise
+                lost[stream.number] = error
+                del self.streams[stream.number]
+        if lost:
+            error = next(iter(lost.values()))
+            numbers = ", ".join(map(str, lost))
+            raise ServiceError(error.code, f"lost: stream {numbers} ({error})", scope="stream") from error
 
     def upload(self, text: str) -> str:
         """Stores a circuit or DEM on the server, unless it was already; its digest, in hex."""

@@ -25,6 +25,7 @@ class StreamOptions:
         commit, buffer, mode: of its windows, in rounds.
         decoder: inside the windows.
         predecoder: weights of a network, a shipped name or a path; None for none.
+        device: where that runs, in this process; a service chooses its own.
     """
 
     commit: int
@@ -32,14 +33,15 @@ class StreamOptions:
     mode: Mode = "sliding"
     decoder: str = "pymatching"
     predecoder: str | Path | None = None
+    device: str = "auto"
 
     def build(self, circuit: stim.Circuit) -> StreamDecoder:
         """A decoder in this process that takes measurements."""
-        return StreamDecoder(circuit, **self.fields)
+        return StreamDecoder(circuit, **self.fields, device=self.device)
 
     @property
     def fields(self) -> dict[str, Any]:
-        """As keywords, those that are None left out."""
+        """As keywords of OPEN, those that are None left out."""
         named = {
             "commit": self.commit,
             "buffer": self.buffer,

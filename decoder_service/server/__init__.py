@@ -2,12 +2,9 @@
 
     ServerFrontEnd(ServerConfig(worker=WorkerConfig(state=...)))   a running server, `async with`
     TcpAddress, TlsFiles                                           where it listens besides a Unix socket
+    BuildLimits                                                    what the build of one model may take
 
-Processes: the server (`front_end` accepts and checks HELLO, `supervisor` and `builds` say what runs,
-`processes` is the watcher as they see it), the `watcher`, which starts all others, `worker`s and `building`.
-One client's way: `front_end` -> `worker` (which session) -> `client_session`, a thread, in
-`_qecpipe.Session.serve` for rows, and Python for the rest (`server_stream`, `journal`; `restore` and `replay`
-after a crash).
+README.md of this folder has the modules in the order in which a connection passes through them.
 """
 
 from decoder_service.server.config import BuildLimits, ServerConfig, TcpAddress, TlsFiles, WorkerConfig

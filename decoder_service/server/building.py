@@ -15,7 +15,7 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import stim
@@ -24,8 +24,7 @@ from decoder_service.protocol import Open, Reload
 from decoder_service.server.config import BuildLimits
 from decoder_service.server.control import Build, StartBuild
 from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.models import ModelStore
-from decoder_service.server.state import PART, StateFolder
+from decoder_service.store import PART, ModelStore, StateFolder
 from decoder_service.streaming import (
     PreparedStream,
     SerializedModel,
@@ -107,6 +106,10 @@ def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None
         )
     model = _parsed(text, options.kind, limits)
     rounds = options.rounds or _layers_in(model) - 1
+    if rounds < 1:
+        raise ValueError(
+            f"the model has {rounds + 1} layers of detectors; a shot needs two, a round's and its final row's"
+        )
     decoder = StreamDecoder(
         model,
         commit=options.commit,
@@ -166,6 +169,30 @@ def reload_from(
     return _prepare(decoder, build.reload, text_of, BuildLimits())
 
 
+class BuiltSources(NamedTuple):
+    """Decoders and models of what was built: the sources of a replay.
+
+    Args:
+        text: of a model by its digest.
+        tables: built for a stream or a model; a ValueError says why they cannot be.
+    """
+
+    text: Callable[[str], str]
+    tables: Callable[[Build], bytes]
+
+    def decoder(self, options: Open) -> ServedDecoder:
+        """Of a stream that is opened so."""
+        build = build_of(options)
+        return decoder_from(self.tables(build), build, self.text)
+
+    def model(
+        self, options: Open, current: Reload | None, reload: Reload, decoder: ServedDecoder
+    ) -> StreamModel:
+        """What takes over from `current`."""
+        build = build_of(options, current=current, reload=reload)
+        return reload_from(self.tables(build), build, decoder, self.text)
+
+
 def _prepare(
     decoder: ServedDecoder, reload: Reload, text_of: Callable[[str], str], limits: BuildLimits
 ) -> StreamModel:
@@ -189,9 +216,15 @@ def _parsed(text: str, kind: str, limits: BuildLimits) -> Parsed:
 
 def _of_size(model: Program, limits: BuildLimits) -> Program:
     detectors = shortened(model).num_detectors
+    if not detectors:
+        raise ValueError("the model has no detectors")
     if detectors > limits.detectors:
         raise ValueError(
             f"the model has {detectors} detectors that do not repeat; the limit is {limits.detectors}"
+        )
+    if model.num_observables > limits.observables:
+        raise ValueError(
+            f"the model has {model.num_observables} observables; the limit is {limits.observables}"
         )
     return model
 

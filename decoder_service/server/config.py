@@ -10,7 +10,7 @@ import msgspec
 
 from decoder_service.protocol import Limits
 from decoder_service.server.scheduling import check_schedule
-from decoder_service.server.state import StateFolder
+from decoder_service.store import StateFolder
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""
@@ -53,6 +53,7 @@ class BuildLimits(msgspec.Struct, frozen=True):
         bytes: of memory, and of the tables that it leads to.
         depth: of nested REPEAT blocks.
         detectors: of the model, those of blocks that repeat counted once.
+        observables: of the model; a stream keeps thousands of outputs with a bit for each.
         window_rounds: commit and buffer together.
     """
 
@@ -60,11 +61,12 @@ class BuildLimits(msgspec.Struct, frozen=True):
     bytes: int = 4 << 30
     depth: int = 16
     detectors: int = 2_000_000
+    observables: int = 4096
     window_rounds: int = 1 << 16
 
     def __post_init__(self) -> None:
         _check_seconds("seconds", self.seconds, positive=True)
-        for name in ("bytes", "depth", "detectors", "window_rounds"):
+        for name in ("bytes", "depth", "detectors", "observables", "window_rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
@@ -75,7 +77,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     Args:
         state: folder of models and journals.
         prune: keep only the journal segments that recovery needs.
-        window: rows in flight of a stream.
+        window: rows in flight of a stream, fewer where rows are so long that they would take too much memory.
         faults: damaged frames after which a connection is ended.
         output_bytes: unsent output of a connection past which it is not read from.
         linger: how long a session without a connection stays in memory.

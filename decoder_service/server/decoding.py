@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from _qecpipe import PythonDecoder, StreamRowDecoder
 from decoder_service.protocol import Flag
-from decoder_service.server.density import DensityMeter
+from decoder_service.server.metrics import DensityMeter
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
@@ -19,33 +19,6 @@ from decoder_service.streaming import Flag as CommitFlag
 LISTED_ROUNDS = 4096
 """Widths of this many rounds are asked for; a longer shot must have come to one width by then."""
 STEADY_ROUNDS = 64
-
-
-class RoundDecoder(Protocol):
-    """What a stream asks of a decoder. A ValueError of any method fails the shot, not the stream."""
-
-    shape: StreamShape
-
-    @property
-    def model_id(self) -> bytes:
-        """8 bytes that name the model of new windows."""
-        ...
-
-    def open(self, epoch: int) -> None:
-        """Begins a shot, whatever state the one before was in."""
-        ...
-
-    def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
-        """A round, packed LSB-first."""
-        ...
-
-    def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
-        """The last row of the shot; the last outcome is the result."""
-        ...
-
-    def adopt(self, prepared: Any, at_round: int) -> None:
-        """Decodes windows that commit from `at_round` on with a model that was prepared."""
-        ...
 
 
 class ServedDecoder:

@@ -1,62 +1,119 @@
-"""What the control plane knows of an open stream; its rows are the data plane's (`_qecpipe.Session`)."""
+"""A stream from its OPEN to its CLOSE, as the control plane knows it; its rows are the data plane's."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from typing import NamedTuple
 
-from _qecpipe import PythonDecoder, StreamRowDecoder
-from decoder_service.protocol import Frame, FrameType, Open, Opened, Reload, encode_message
+from _qecpipe import PythonDecoder, Session, StreamRowDecoder
+from decoder_service.protocol import Frame, FrameType, Open, Reload, packed_bytes
+from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.journal import Journal
+from decoder_service.server.metrics import StreamStatus, WorkerMetrics
+from decoder_service.store import Journal, Position, RestoredStream, StreamHead
 from decoder_service.streaming import StreamModel
 
-
-class Position(NamedTuple):
-    """How far a stream has come: the first row that is not decoded, and the outputs so far."""
-
-    epoch: int
-    sequence: int
-    outputs: int
+WINDOW_BYTES = 1 << 24
+"""Rows in flight, at most; as many again are kept to compare others with, several times."""
+COUNT_BYTES = 2
+"""Of a block, before its rows."""
+SAMPLED_ROWS = 100
+"""Rounds that densities are counted of, in every report."""
 
 
 @dataclasses.dataclass
 class ServerStream:
-    """A stream from its OPEN to its CLOSE.
+    """A stream from its OPEN to its CLOSE, with a decoder, a journal, and its place in the data plane.
 
     Attributes:
-        number: in its session.
-        options: of its OPEN.
+        head: its number, options and model.
         decoder: warm.
-        window: rows in flight, and `gap_deadline` in ns.
-        reloaded: the last model that took over, if it is not that of `options`.
-        journal: open, or None before it is begun.
+        journal: open.
+        plane: has its rows, once `join` gave them to it.
         wanted: the model of a RELOAD that is not finished.
     """
 
-    number: int
-    options: Open
+    head: StreamHead
     decoder: ServedDecoder
-    window: int
-    gap_deadline: int
-    reloaded: Reload | None = None
-    journal: Journal | None = None
+    journal: Journal
+    plane: Session
     wanted: Reload | None = None
     model_since: float = dataclasses.field(default_factory=time.monotonic)
     native: StreamRowDecoder | PythonDecoder = dataclasses.field(init=False)
-    sampled_until: int = 0
-    """Rounds that `sampled` rows were taken of."""
     _prepared: bytes = dataclasses.field(init=False, repr=False)
+    _counted: dict[str, int] = dataclasses.field(default_factory=dict, repr=False)
+    """What the metrics have of it."""
+    _sampled_until: int = 0
+    """Rounds that its densities have rows of."""
 
     def __post_init__(self) -> None:
         self.native = self.decoder.row_decoder()
         self._prepared = self.decoder.model_id
 
+    @classmethod
+    def begun(
+        cls,
+        session: str,
+        number: int,
+        options: Open,
+        decoder: ServedDecoder,
+        plane: Session,
+        config: WorkerConfig,
+    ) -> ServerStream:
+        """A stream that is opened.
+
+        Raises:
+            ValueError: its rows fit into no frame.
+            OSError: its journal cannot be made.
+        """
+        shape = decoder.shape
+        row = packed_bytes(max(shape.final_bits, *(bits for _, bits in shape.layers)))
+        if row > config.limits.round_bytes - COUNT_BYTES:
+            raise ValueError(f"a round has {row} bytes, and a frame at most {config.limits.round_bytes}")
+        window = min(config.window, max(1, WINDOW_BYTES // max(1, row)))
+        head = StreamHead(number, options, window, round(config.gap_deadline * 1e9))
+        life = Journal.next_life(config.folder, session, number)
+        records = head.records(decoder, Position(0, 0, 0))
+        return cls(head, decoder, Journal(config.folder, life, records, keep=not config.prune), plane)
+
+    @classmethod
+    def restored(cls, restored: RestoredStream[ServedDecoder], plane: Session) -> ServerStream:
+        """The stream that a journal led to."""
+        return cls(restored.head, restored.decoder, restored.journal, plane)
+
     @property
-    def sampled(self) -> bool:
-        """Whether rows do not come by `decoder`, so that its densities are to be given some."""
-        return isinstance(self.native, StreamRowDecoder)
+    def number(self) -> int:
+        """In its session."""
+        return self.head.number
+
+    @property
+    def position(self) -> Position:
+        """How far it has come."""
+        return Position(*self.plane.place(self.number), self.plane.outputs(self.number))
+
+    def join(self, position: Position, *, segment_bytes: int) -> None:
+        """Gives its rows to the data plane, from this place on."""
+        shape = self.decoder.shape
+        self.plane.open(
+            self.number,
+            self.native,
+            layers=list(shape.layers),
+            final_bits=shape.final_bits,
+            num_observables=shape.num_observables,
+            commit=shape.commit,
+            window=self.head.window,
+            gap_deadline_ns=self.head.gap_deadline,
+            erase=self.head.options.on_gap == "erase",
+            segment_bytes=segment_bytes,
+            journal_fd=self.journal.fd,
+            journal_size=self.journal.size,
+            place=(position.epoch, position.sequence),
+            outputs=position.outputs,
+        )
+
+    def opened(self) -> Frame:
+        """The answer to OPEN, from here on."""
+        return self.head.opened(self.decoder, self.position)
 
     def prepare(self, model: StreamModel) -> None:
         """The model takes over at the next swap; `swapped` follows."""
@@ -69,7 +126,7 @@ class ServerStream:
 
     def swapped(self) -> None:
         """What was prepared has taken over."""
-        self.reloaded, self.wanted = self.wanted, None
+        self.head, self.wanted = self.head._replace(reloaded=self.wanted), None
         self.model_since = time.monotonic()
         self.decoder.adopted(self._prepared)
 
@@ -81,32 +138,57 @@ class ServerStream:
         except ValueError as error:
             self.native.give_up(str(error))
 
-    def opened(self, position: Position) -> Frame:
-        """The answer to OPEN."""
-        shape = self.decoder.shape
-        epoch, sequence, outputs = position
-        message = Opened(
-            model=self.options.model if self.reloaded is None else self.reloaded.model,
-            model_id=self.decoder.model_id.hex(),
-            rounds=shape.rounds,
-            layers=list(shape.layers),
-            final_bits=shape.final_bits,
-            num_observables=shape.num_observables,
-            window=self.window,
-            epoch=epoch,
-            sequence=sequence,
-            outputs=outputs,
-            gap_deadline_ns=self.gap_deadline,
-        )
-        return Frame(FrameType.OPENED, self.number, epoch, sequence, encode_message(message))
+    def rotate(self) -> None:
+        """Goes on in a new segment of the journal. Raises JournalError: nothing can be recorded any more."""
+        position = self.position
+        self.journal.rotate(position.outputs, self.head.records(self.decoder, position))
+        self.plane.continue_journal(self.number, self.journal.fd, self.journal.size)
 
-    def head(self, position: Position) -> list[Frame]:
-        """OPEN, OPENED, as a segment of the journal begins with them, and the RELOAD that still holds."""
-        epoch = position.epoch
-        frames = [
-            Frame(FrameType.OPEN, self.number, epoch, payload=encode_message(self.options)),
-            self.opened(position),
-        ]
-        if self.reloaded is not None:
-            frames.append(Frame(FrameType.RELOAD, self.number, epoch, payload=encode_message(self.reloaded)))
-        return frames
+    def leave(self, *, over: bool) -> None:
+        """Takes its rows out of the data plane: for good, or so that it can be restored.
+
+        Raises:
+            OSError: its end could not be recorded, or the journal not put away; all the rest is done.
+        """
+        self.plane.close(self.number)
+        if not over:
+            self.journal.close()
+            return
+        try:
+            self.journal.add(Frame(FrameType.CLOSE, self.number))
+            self.journal.flush()
+        finally:
+            self.journal.end()
+
+    def count(self, metrics: WorkerMetrics) -> dict[str, int]:
+        """Adds to the metrics what it did since the last call; returns its totals."""
+        totals = self.plane.stats(self.number)
+        metrics.count(totals, self._counted)
+        self._counted = totals
+        rows, waited, decoding, waited_log2, decoding_log2 = self.plane.take_latencies(self.number)
+        if rows:
+            metrics.observe("queue", waited, waited_log2)
+            metrics.observe("decode", decoding, decoding_log2)
+        return totals
+
+    def status(self, session: str, totals: dict[str, int], *, connected: bool) -> StreamStatus:
+        """As it is now, of these totals."""
+        new = totals["rounds"] - self._sampled_until
+        if new > 0 and isinstance(self.native, StreamRowDecoder):  # a decoder in Python sees the rows itself
+            self._sampled_until = totals["rounds"]
+            rows = self.plane.recent_rows(self.number, min(new, SAMPLED_ROWS))
+            self.decoder.density.sample([(at, bits, erased) for _, at, bits, erased in rows])
+        density = self.decoder.density.take()
+        return StreamStatus(
+            session=session,
+            stream=self.number,
+            model_id=self.decoder.model_id.hex(),
+            model_age=time.monotonic() - self.model_since,
+            in_flight=totals["in_flight"],
+            window=self.head.window,
+            connected=connected,
+            density=[share / 65535 for share in memoryview(density.each).cast("H")],
+            mean=density.mean,
+            baseline=density.baseline,
+            drift=density.drift,
+        )

@@ -1,8 +1,12 @@
-"""Metrics of all workers, for Prometheus, and what the status page shows."""
+"""Pages over HTTP, on loopback only and only GET: metrics of all workers, status as JSON, a status page."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +17,12 @@ from prometheus_client.registry import Collector
 
 from decoder_service.server.metrics import COUNTERS, STAGES, WorkerStatus
 
+HOST = "127.0.0.1"
+AT_ONCE = 32
+"""Connections that are answered."""
+TIMEOUT = 5.0
+"""Seconds for a request to arrive and its answer to leave."""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
@@ -20,7 +30,10 @@ _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 class Observed(Protocol):
     """What is told of a server: a `ServerFrontEnd` is one."""
 
-    refused: int
+    @property
+    def refused(self) -> int:
+        """Connections without a good HELLO."""
+        ...
 
     @property
     def run_folder(self) -> Path:
@@ -51,6 +64,65 @@ class Observed(Protocol):
     def connections(self) -> int:
         """Open now, those in their handshake included."""
         ...
+
+
+async def start_http(front_end: Observed, port: int) -> asyncio.Server:
+    """Serves the pages of a front end on this loopback port; 0 for any free one.
+
+    Connections past `AT_ONCE` are closed at once: every user of this machine can make them.
+    """
+    open_now = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            if open_now <= AT_ONCE:
+                await respond(reader, writer)
+        finally:
+            open_now -= 1
+            writer.close()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            async with asyncio.timeout(TIMEOUT):
+                request = await reader.readuntil(b"\r\n\r\n")
+                writer.write(_respond(front_end, request))
+                await writer.drain()
+
+    return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
+
+
+def _respond(front_end: Observed, request: bytes) -> bytes:
+    line, *headers = request.split(b"\r\n")
+    # A page of another origin that resolves its own name to loopback must not read the status.
+    hosts = [header[5:].strip() for header in headers if header.lower().startswith(b"host:")]
+    if not all(host.split(b":")[0] in (b"127.0.0.1", b"localhost") for host in hosts):
+        return _message(403, "text/plain", b"this page is for 127.0.0.1\n")
+    method, _, rest = line.partition(b" ")
+    if method != b"GET":
+        return _message(405, "text/plain", b"only GET\n")
+    path = rest.split(b" ")[0].split(b"?")[0]
+    if path == b"/metrics":
+        return _message(200, CONTENT_TYPE, prometheus_text(front_end))
+    if path == b"/status.json":
+        return _message(200, "application/json", json.dumps(status(front_end)).encode())
+    if path == b"/":
+        page = resources.files("decoder_service.server").joinpath("status.html").read_bytes()
+        return _message(200, "text/html; charset=utf-8", page)
+    return _message(404, "text/plain", b"pages: / /status.json /metrics\n")
+
+
+def _message(code: int, kind: str, body: bytes) -> bytes:
+    reasons = {200: "OK", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+    head = (
+        f"HTTP/1.1 {code} {reasons[code]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        f"Cache-Control: no-store\r\nContent-Security-Policy: {_POLICY}\r\n"
+        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def prometheus_text(server: Observed) -> bytes:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Coroutine
 
 from decoder_service.server import control
-from decoder_service.server.builds import Builds
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.processes import Process, Processes
+from decoder_service.server.processes import Builds, Process, Processes
 
 log = logging.getLogger("decoder_service")
 SERVED = 1.0

@@ -5,6 +5,7 @@
     StreamShape            rounds of a shot and their widths
     Row, Skip, Swap        what is to be done next: decode, abandon shots, take another model
     Outcome                what a decoder committed
+    RoundDecoder           what a stream asks of a decoder
 
 No sockets, no clock of its own, no decoder: docs/protocol.md, section Semantics, is its specification.
 Servers run `_qecpipe.Session` (native/service), which is tested to say the same, frame by frame.
@@ -12,6 +13,7 @@ Servers run `_qecpipe.Session` (native/service), which is tested to say the same
 
 from decoder_service.session.ordering import Ordering
 from decoder_service.session.outputs import KEPT_OUTPUTS, Outcome
+from decoder_service.session.round_decoder import RoundDecoder
 from decoder_service.session.rows import AcceptResult, Judged, OrderingConfig, Row, Skip, erased_round
 from decoder_service.session.shape import StreamShape
 from decoder_service.session.stream import StreamSession, Swap
@@ -23,6 +25,7 @@ __all__ = [
     "Ordering",
     "OrderingConfig",
     "Outcome",
+    "RoundDecoder",
     "Row",
     "Skip",
     "StreamSession",

@@ -56,7 +56,7 @@ class PredecoderStage:
             tile: blocks of 2 layers that go through a network in torch at a time.
             policy: commits moves; see `predecoder.automatic_policy`. None where windows are matched on the
                 logits.
-            device: 'auto', 'cpu' or 'cuda'.
+            device: see `predecoder.StreamPredecoder`.
 
         Raises:
             WeightsError, LayoutError: as `PredecodedDecoder` does; both are ValueErrors.

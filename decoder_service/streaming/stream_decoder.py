@@ -50,6 +50,7 @@ class StreamDecoder:
         mode: Mode = "sliding",
         decoder: str = "pymatching",
         predecoder: str | Path | None = None,
+        device: str = "auto",
         input: Input | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -66,6 +67,7 @@ class StreamDecoder:
                 network's receptive field, and for clusters of moves to end. Its policy is 'threshold',
                 before 'pymatching-correlated' 'complete'; the others need whole shots. 'neural-matching'
                 has the default network without it.
+            device: where the network runs; see `predecoder.StreamPredecoder`.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
             clock: gives ns for the commits' times.
 
@@ -85,7 +87,12 @@ class StreamDecoder:
         if predecoder is not None or neural:
             policy = None if neural else automatic_policy(WindowedDecoder(inner=decoder), stream=True)
             self._stage = PredecoderStage.load(
-                predecoder or "default", dem, layers=layers, tile=max(1, commit // 2), policy=policy
+                predecoder or "default",
+                dem,
+                layers=layers,
+                tile=max(1, commit // 2),
+                policy=policy,
+                device=device,
             )
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)

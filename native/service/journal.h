@@ -1,6 +1,6 @@
 // The journal of a stream: what was decoded, in order, and what came out.
 //
-// A segment is a file that the control plane makes, with its head (decoder_service/server/journal.py:
+// A segment is a file that the control plane makes, with its head (decoder_service/store/journal.py:
 // identity and generation, OPEN, OPENED, the RELOAD that holds). Here it is appended to, and no record in it
 // is ever changed:
 //

@@ -129,21 +129,20 @@ bool Session::work_on(StreamSession& stream) {
 
 // Answers PINGs, and hands on CLOSEs, that everything before them is decoded for.
 void Session::answer_waiting() {
-    for (size_t k = 0; k < waiting_.size();) {
-        const Waiting& waiting = waiting_[k];
+    size_t kept = 0;
+    for (Waiting& waiting : waiting_) {
         StreamSession* stream = find(waiting.header.stream);
         if (stream != nullptr && stream->ordering().decoded() < waiting.ordinal) {
-            k++;
-            continue;
-        }
-        if (waiting.header.is(FrameType::kPing)) {
+            if (&waiting != &waiting_[kept]) waiting_[kept] = std::move(waiting);
+            kept++;
+        } else if (waiting.header.is(FrameType::kPing)) {
             append_frame(out_, waiting.header, waiting.payload);
             if (stream != nullptr) stream->credit(true, out_);
         } else {
             to_control(waiting.header, waiting.payload.data(), waiting.payload.size());
         }
-        waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(k));
     }
+    waiting_.resize(kept);
 }
 
 // A client that does not read is not read from, nor decoded for.

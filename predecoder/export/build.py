@@ -16,7 +16,7 @@ GraphName = Literal["residual", "logits"]
 TensorLayout = Literal["qecpipe", "cudaq"]
 
 CLUSTER_STEPS = 6
-"""At p = 0.006 one shot in some hundred thousand needs more, up to d = 13 (docs/results/export.md)."""
+"""At p = 0.006 no shot of some ten thousand needs more than 4, up to d = 13 (docs/results/export.md)."""
 
 
 def build_graph(

@@ -48,9 +48,9 @@ def write_graph(
 
         scales = None
         if calibration is not None:
-            from predecoder.export.calibration import calibrated_scales
+            from predecoder.export.calibration import quantized
 
-            scales = calibrated_scales(graph, calibration, batch_shots=batch_shots)
+            graph, scales = quantized(graph, calibration, batch_shots=batch_shots)
         path.write_bytes(onnx_model(graph, scales=scales).SerializeToString())
     elif format == "torch-export":
         if calibration is not None:

@@ -199,8 +199,11 @@ def _logits(ops: Operations, network: NetworkTables, bits_BD: Any) -> Any:
         hidden = ops.convolution(x, f"{name}.spatial", block.spatial, bias, groups=block.groups)
         if of_cells:
             hidden = ops.add(hidden, ops.constant(f"{name}.position_bias", block.spatial_bias))
+        hidden = activated(hidden)
+        if block.centre is not None:
+            hidden = ops.subtract(hidden, ops.constant(f"{name}.centre", block.centre))
         pointwise = block.pointwise, block.pointwise_bias
-        x = ops.add(x, ops.convolution(activated(hidden), f"{name}.pointwise", *pointwise))
+        x = ops.add(x, ops.convolution(hidden, f"{name}.pointwise", *pointwise))
     x = ops.convolution(x, "network.head", network.head, network.head_bias)
     return ops.take(ops.flat(x), "network.place", network.place)
 

@@ -21,11 +21,12 @@ from predecoder.export.graphs import Graph
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["IR_VERSION", "OPSET", "onnx_model"]
+__all__ = ["IR_VERSION", "LARGEST", "OPSET", "onnx_model", "weight_scales"]
 
 OPSET, IR_VERSION = 20, 9
 """The first opset with Gelu, and the version of the file format that it came with."""
-_LARGEST = 127
+LARGEST = 127
+"""Of int8 numbers, of either sign."""
 
 
 def onnx_model(graph: Graph, *, scales: Mapping[str, float] | None = None) -> onnx.ModelProto:
@@ -58,6 +59,12 @@ def onnx_model(graph: Graph, *, scales: Mapping[str, float] | None = None) -> on
     )
     checker.check_model(model, full_check=True)
     return model
+
+
+def weight_scales(weight: np.ndarray) -> np.ndarray:
+    """What one unit of int8 stands for in the weights of every output channel: float32 `(o,)`."""
+    largest = np.abs(weight).max(axis=(1, 2, 3, 4))
+    return np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(LARGEST)
 
 
 class OnnxOperations:
@@ -116,9 +123,7 @@ class OnnxOperations:
         kernel = self.constant(f"{name}.weight", weight)
         if name in self._scales:
             x_BCTij = self._quantized(x_BCTij, f"{name}.input", np.float32(self._scales[name]))
-            largest = np.abs(weight).max(axis=(1, 2, 3, 4))
-            of_channels = np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(_LARGEST)
-            kernel = self._quantized(kernel, f"{name}.weight", of_channels)
+            kernel = self._quantized(kernel, f"{name}.weight", weight_scales(weight))
         given = [x_BCTij, kernel] if bias is None else [x_BCTij, kernel, self.constant(f"{name}.bias", bias)]
         size = weight.shape[-1]
         return self._node("Conv", *given, kernel_shape=[size] * 3, pads=[size // 2] * 6, group=groups)

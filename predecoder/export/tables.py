@@ -34,6 +34,8 @@ class BlockTables:
 
     Attributes:
         groups: of the spatial convolution: 1, or C for a depthwise one.
+        centre: float32 `(1, C, 1, 1, 1)`: subtracted from what the pointwise convolution gets, whose bias
+            makes up for it; None for nothing.
     """
 
     spatial: np.ndarray
@@ -41,6 +43,7 @@ class BlockTables:
     groups: int
     pointwise: np.ndarray
     pointwise_bias: np.ndarray
+    centre: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ def pipeline_stages(
     made = shots * volume.num_blocks * INPUT_CHANNELS * size
     last: list[Stage]
     if decoder == "neural-matching":
-        bytes_down = float(shots * volume.moves)
+        bytes_down = float(shots * volume.moves * (_FLOAT32_BYTES if precision == "float32" else 1))
         kernel = elementwise("quantize_moves", read=output, written=bytes_down, precision=precision)
         last = [Stage("quantize", (kernel,))]
     elif decoder == "predecoder+pymatching":

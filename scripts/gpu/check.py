@@ -37,14 +37,16 @@ class Step:
 
 def _steps(device: str, out: str, *, small: bool) -> Iterator[Step]:
     python = sys.executable
-    pytest = [python, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    # Other versions of packages warn of other things than those that the project is tested with.
+    pytest = [python, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "-W", "default"]
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9"]
     common = ["--device", device, "--out", out, *(["--small"] if small else [])]
     yield Step("tests", [*pytest, "tests/cuda", "tests/predecoder"], 0.2)
-    yield Step("sanitizer", [*sanitizer, *pytest, "-x", "tests/cuda"], 0.13, "compute-sanitizer")
-    yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.42)
+    kernels = ["-k", "bits_of_the_cpus_kernels", "tests/cuda"]
+    yield Step("sanitizer", [*sanitizer, *pytest, "-x", *kernels], 0.13, "compute-sanitizer")
+    yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.4)
     yield Step("ler", [python, "-m", "scripts.gpu.ler", *common], 0.22)
-    yield Step("model", [python, "-m", "scripts.gpu.model", *common], 0.03)
+    yield Step("model", [python, "-m", "scripts.gpu.model", *common], 0.05)
 
 
 def main() -> int:

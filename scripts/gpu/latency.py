@@ -18,7 +18,8 @@ import stim
 
 from global_decoders import compile_normal_form, make_decoder
 from predecoder import NeuralMatchingDecoder, PredecodedDecoder, load_bundle
-from qec import normal_form
+from predecoder.inference import DeviceEngine, Engine, EngineOptions, make_engine
+from qec import DecodingProblem, normal_form
 from scripts.gpu.kit import Deadline, Report, about, flags, memory
 
 __all__ = ["main"]
@@ -96,20 +97,22 @@ def _contenders(dem: stim.DetectorErrorModel, given, packed: np.ndarray) -> Iter
         run(packed[:4])
         one = (time.perf_counter() - begun) / 4
         yield Contender(name, run, max(1, min(most, int(_SECONDS_OF_MATCHER / one))), [])
+    problem, bundle = DecodingProblem.from_normal_form(normal), load_bundle(given.weights)
     for precision in given.precision:
-        options = {
-            "weights": given.weights,
-            "device": given.device,
-            "precision": precision,
-            "batch_shots": most,
-        }
+        engine = make_engine(problem, bundle.network, EngineOptions(given.device, precision=precision))
+        yield Contender(f"engine {precision}", _running(engine), most, [])
+        options = {"weights": given.weights, "device": given.device, "precision": precision}
         matching = NeuralMatchingDecoder(**options).compile_normal_form(normal)
-        predecoded = PredecodedDecoder(make_decoder("pymatching"), **options).compile_normal_form(normal)
-        if not hasattr(matching, "logits"):
-            raise ValueError("the weights are not good for an experiment this short")
-        yield Contender(f"engine {precision}", matching.logits, most, [])  # pyright: ignore
         yield Contender(f"neural-matching {precision}", _decoding(matching), most, [])
+        predecoded = PredecodedDecoder(make_decoder("pymatching"), **options).compile_normal_form(normal)
         yield Contender(f"predecoder+pymatching {precision}", _decoding(predecoded), most, [])
+
+
+def _running(engine: Engine) -> Callable[[np.ndarray], object]:
+    """Logits in the host's memory, as matchings take them: int8 where devices hand those down."""
+    if isinstance(engine, DeviceEngine):
+        return lambda packed: sum(1 for _ in engine.batches(packed))
+    return engine
 
 
 def _decoding(compiled) -> Callable[[np.ndarray], object]:

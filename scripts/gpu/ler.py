@@ -55,7 +55,7 @@ def main() -> int:
         for d, p in (SMALL_CELLS if given.small else CELLS)
     ]
     longest = 0.0
-    while deadline.left > 1.5 * longest:
+    while not cells[0].turns or deadline.left > 1.5 * longest:
         begun = time.monotonic()
         for cell in cells:
             _count(cell)
@@ -78,7 +78,7 @@ def _cell(weights: str, distance: int, p: float, given, report: Report) -> Cell:
             continue
         try:
             decoders[precision] = NeuralMatchingDecoder(
-                weights=weights, device=given.device, precision=precision, batch_shots=min(chunk, 4096)
+                weights=weights, device=given.device, precision=precision
             ).compile_normal_form(normal)
         except ValueError as error:  # the device or the weights do not have it
             report.add(d=distance, p=p, precision=precision, left_out=str(error))

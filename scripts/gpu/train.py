@@ -144,7 +144,7 @@ def _compare(stage: StageConfig, weights: Path, given, deadline: Deadline, repor
     cells = SMALL_CELLS if given.small else CELLS
     counts = {cell: dict.fromkeys(("shots", *names, "only before", "only after"), 0) for cell in cells}
     built, turn, longest = {}, 0, 0.0
-    while deadline.left > 1.5 * longest:
+    while not turn or deadline.left > 1.5 * longest:
         begun = time.monotonic()
         for cell in cells:
             d, p = cell
@@ -153,7 +153,7 @@ def _compare(stage: StageConfig, weights: Path, given, deadline: Deadline, repor
                 normal = normal_form(dem)
                 built[cell] = {
                     name: NeuralMatchingDecoder(
-                        weights=of, device=given.device, precision="float32", batch_shots=4096
+                        weights=of, device=given.device, precision="float32"
                     ).compile_normal_form(normal)
                     for name, of in names.items()
                 }

@@ -33,6 +33,6 @@ $pip wheel --quiet --no-deps --wheel-dir "$wheels" \
 if [ -n "$builder" ]; then
     tools=build/gpu-tools
     "$builder" -m pip install --quiet --no-deps --no-index --target "$tools" --upgrade "$wheels"/nanobind-*.whl
-    PYTHONPATH=$PWD/$tools scripts/build_native.sh --python "$builder" --place "$wheels/extension"
+    PATH=$PWD/.venv/bin:$PATH PYTHONPATH=$PWD/$tools scripts/build_native.sh --python "$builder" --place "$wheels/extension"
 fi
 du -sh "$wheels"

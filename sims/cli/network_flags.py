@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,8 @@ class NetworkFlags:
     """What the network computes in; auto is the weights' own: int8 for quantized weights on a CPU, float32
     otherwise. bfloat16 runs only where it is asked for; results say so."""
     device: Device = "auto"
-    """Where the network runs."""
+    """Where the network runs: cpu; cuda, on every GPU; one GPU, such as cuda:1; or auto: on GPUs if they can
+    be used, and otherwise on the CPU, which is said."""
 
     @property
     def weights_input(self) -> Path | None:
@@ -34,7 +37,7 @@ class NetworkFlags:
 
     def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:
         """The decoder called `name`, with this network where it has one."""
-        return build_decoder(
+        built = build_decoder(
             name,
             weights=self.weights,
             device=self.device,
@@ -42,3 +45,14 @@ class NetworkFlags:
             precision=self.precision,
             threads=threads,
         )
+        if self.device == "auto" and built.device == "cpu":
+            say_why_not_cuda()
+        return built
+
+
+@functools.cache
+def say_why_not_cuda() -> None:
+    """Say once on stderr that auto is the CPU, and why."""
+    from predecoder.inference import why_not_cuda
+
+    print(f"device auto: the CPU, as {why_not_cuda()}", file=sys.stderr)

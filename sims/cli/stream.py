@@ -78,6 +78,9 @@ class StreamConfig:
     predecoder: str | None = None
     """Weights of a network that removes local errors before the windows, or whose logits neural-matching
     matches: accurate, fast, realtime, fast-matching, realtime-matching; in process a safetensors file too."""
+    device: str = "auto"
+    """Where the network runs, in process: cpu, cuda, one GPU, such as cuda:0, or auto: the CPU for networks
+    that take less time there."""
     shot_rounds: int | None = None
     """Rounds of a shot before its final one; left out: those of the circuit."""
     streams: int = 1
@@ -101,6 +104,7 @@ class StreamConfig:
             mode=self.mode,
             decoder=self.decoder,
             predecoder=self.predecoder,
+            device=self.device,
         )
 
 
@@ -131,6 +135,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_numbers(config: StreamConfig) -> None:
+    if config.device != "auto" and not config.in_process:
+        raise ValueError(
+            f"--device is {config.device!r}, but a service chooses its own; add --in-process, or leave it out"
+        )
     positive("--rounds", config.rounds)
     above_zero("--period-us", config.period_us)
     positive("--rounds-per-frame", config.rounds_per_frame)

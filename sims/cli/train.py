@@ -8,7 +8,7 @@ import subprocess
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sims.cli.console import make_console
 from sims.cli.files import about, check_output_file, check_output_folder
@@ -48,8 +48,8 @@ class TrainFlags:
     """Weights file to write; by default WORK_DIR/NAME.safetensors."""
     resume: bool = True
     """Go on from the work folder's checkpoint; --no-resume starts again and overwrites it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    device: str = "auto"
+    """Where to train: cpu; cuda, or one GPU, such as cuda:1; auto is a GPU if there is one to use."""
     threads: int | None = None
     """torch's CPU threads; by default torch's choice."""
     minutes: float | None = None
@@ -75,6 +75,7 @@ def run(arguments: list[str]) -> int:
     from predecoder import save_weights
     from predecoder.inference import select_device
     from predecoder.training import load_config
+    from sims.cli.network_flags import say_why_not_cuda
     from sims.cli.torchrun import joined_processes
 
     with about(flags.config):
@@ -84,6 +85,8 @@ def run(arguments: list[str]) -> int:
     check_output_folder(work_dir, flag="--work-dir")
     _check_out(out, inputs=(flags.config, *_files_of(config)))
     device = select_device(flags.device)
+    if flags.device == "auto" and device.type == "cpu":
+        say_why_not_cuda()
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with joined_processes(device) as processes:

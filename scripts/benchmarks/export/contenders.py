@@ -42,8 +42,7 @@ def contenders(
     """Runtime, precision and a function from packed shots to logits."""
     for precision in _precisions(bundle):
         options = EngineOptions("cpu", precision=precision, threads=1)
-        engine = make_engine(problem, bundle.network, options)
-        yield "qecpipe", precision, engine
+        yield "qecpipe", precision, make_engine(problem, bundle.network, options)
     for precision, path in files.items():
         yield "onnxruntime", precision, _onnxruntime(problem, path)
     for precision, hint, path in (

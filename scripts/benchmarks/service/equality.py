@@ -24,10 +24,8 @@ from typing import Any
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
 from decoder_service.protocol import ErrorCode, Open, without_times
 from decoder_service.server import BuildLimits
-from decoder_service.server.building import build_decoder, tables_for
-from decoder_service.server.control import Build
-from decoder_service.server.journal import segments
-from decoder_service.server.replay import replay
+from decoder_service.server.building import BuiltSources, build_decoder, tables_for
+from decoder_service.store import replay, segments
 from scripts.benchmarks.service.kit import (
     Running,
     Summary,
@@ -203,19 +201,13 @@ def main() -> int:
     return int(not all(good))
 
 
-class Stored:
+def stored(models: Path) -> BuiltSources:
     """What a server has stored, for `replay`."""
 
-    def __init__(self, models: Path) -> None:
-        self._models = models
+    def text(digest: str) -> str:
+        return (models / digest).read_text()
 
-    def text(self, digest: str) -> str:
-        """Of a model."""
-        return (self._models / digest).read_text()
-
-    def tables(self, build: Build) -> bytes:
-        """Built for a stream or a model."""
-        return tables_for(build, self.text, BuildLimits())
+    return BuiltSources(text, lambda build: tables_for(build, text, BuildLimits()))
 
 
 def _replay(state: Path, session: str) -> tuple[int, int]:
@@ -224,7 +216,7 @@ def _replay(state: Path, session: str) -> tuple[int, int]:
     count = differ = 0
     folders = (state / "archive", state / "journal")
     for path in (segment.path(folder) for folder in folders for segment in segments(folder, session, 0)):
-        replayed = replay(path, sources=Stored(models))
+        replayed = replay(path, sources=stored(models))
         if replayed.torn:
             print(f"{path.name}: {replayed.torn}", flush=True)
         for recorded, made in replayed.outputs:

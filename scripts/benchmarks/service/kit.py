@@ -18,7 +18,7 @@ import stim
 
 from decoder_service import DecoderClient, ServerConfig, ServerFrontEnd, WorkerConfig
 from decoder_service.client import ClientStream, StreamOutput, StreamShape
-from decoder_service.server.decoding import RoundDecoder
+from decoder_service.session import RoundDecoder
 
 Summary = tuple[int, bool, int, bytes, bytes, int]
 """(shot, is RESULT, upto_round, frame bits, readout, flags) of an output."""

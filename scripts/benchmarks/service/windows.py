@@ -83,6 +83,8 @@ def first_windows(distance: int, repeats: int) -> None:
             reload = Reload(client.upload(models[repeat % 3]))
             client.send(Frame(FrameType.RELOAD, stream.number, payload=encode_message(reload)))
             while not stream.reloaded:
+                if stream.errors:
+                    raise stream.errors[-1]
                 building.append(paced.next_commit())
             reloaded.append(paced.next_commit())
             steady += [paced.next_commit() for _ in range(60)]

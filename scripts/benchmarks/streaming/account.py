@@ -4,20 +4,21 @@
 
 Needs `perf` (Debian: linux-perf) and the right to use it; nothing is built into the code that it looks at.
 A stream decodes as fast as it can, first in this process, then in a worker of `qecpipe serve`, while the
-process that decodes is sampled. A stage's share of the samples, times what a round takes, is its time; a
-function that the compiler put into its caller counts as the caller.
+process that decodes is sampled. A sample stands for a period of the sampling clock; a function that the
+compiler put into its caller counts as the caller.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from scripts.benchmarks.streaming import targets
 HERTZ = 4000
 ROUNDS = 400_000
 MOST_SECONDS = 8.0
+_WARM_ROUNDS = 20_000
 _CLOSED_US = 1e-3
 STAGES: list[tuple[str, str]] = [
     ("system calls: socket", r"unix_stream|sock_|skb|____sys|__sys_(send|recv)|tcp_|consume_skb|_poll|ppoll"),
@@ -48,6 +50,7 @@ STAGES: list[tuple[str, str]] = [
 ]
 """What a symbol belongs to: the first pattern that is found in it, after what it is of."""
 OTHER = "other"
+_PYTHON = "Python"
 
 
 def stage_of(symbol: str, binary: str) -> str:
@@ -70,8 +73,8 @@ def stage_of(symbol: str, binary: str) -> str:
     return OTHER
 
 
-def shares(samples: str) -> dict[str, float]:
-    """Shares of the stages.
+def count_stages(samples: str) -> Counter[str]:
+    """How many samples belong to each stage.
 
     Args:
         samples: of `perf script -F ip,sym,dso`: address, symbol, and the file in parentheses, a line each.
@@ -81,13 +84,12 @@ def shares(samples: str) -> dict[str, float]:
         found = re.match(r"\s*[0-9a-f]+\s+(.*)\s+\((.*)\)\s*$", line)
         if found:
             counts[stage_of(found[1], found[2])] += 1
-    total = sum(counts.values())
-    return {stage: count / total for stage, count in counts.most_common()} if total else {}
+    return counts
 
 
 @contextlib.contextmanager
-def sampled_process(pid: int, found: dict[str, float]) -> Iterator[None]:
-    """Samples a process; afterwards `found` has the shares. Raises RuntimeError where `perf` cannot."""
+def sampled_process(pid: int, found: Counter[str]) -> Iterator[None]:
+    """Samples a process; afterwards `found` has the counts. Raises RuntimeError where `perf` cannot."""
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as folder:
         data = str(Path(folder) / "perf.data")
         command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-p", str(pid), "-o", data]
@@ -103,7 +105,7 @@ def sampled_process(pid: int, found: dict[str, float]) -> Iterator[None]:
             _, said = recorder.communicate()
         script = ["perf", "script", "-i", data, "-F", "ip,sym,dso"]
         printed = subprocess.run(script, capture_output=True, text=True, check=False)
-        found.update(shares(printed.stdout))
+        found.update(count_stages(printed.stdout))
         if not found:
             raise RuntimeError(f"perf found nothing: {said}{printed.stderr}")
 
@@ -111,53 +113,74 @@ def sampled_process(pid: int, found: dict[str, float]) -> Iterator[None]:
 def account(setup: targets.Setup, *, p: float = 0.003, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """Rows: in process, and in the worker of a service."""
     circuit, shots = targets.sampled(setup, shot_rows=1000, p=p, rows=20_000)
-    yield _row(setup, "in process", targets.in_process(setup, circuit, shots), _own_pid(), rounds)
+    yield _row(setup, "in process", targets.in_process(setup, circuit, shots), os.getpid(), rounds)
     with targets.service() as address, targets.served(setup, circuit, shots, address=address) as served:
-        yield _row(setup, "service", served, _worker_pid(address), rounds)
+        worker = _busiest(lambda: _run(served, setup, _WARM_ROUNDS))
+        yield _row(setup, "service", served, worker, rounds)
 
 
 def _row(
     setup: targets.Setup, where: targets.Where, target: targets.Target, pid: int, rounds: int
 ) -> dict[str, Any]:
-    def run(count: int) -> float:
-        report = target.run(period_us=_CLOSED_US, rounds=count, rounds_per_block=setup.distance)
-        return 1e6 * report.seconds / report.plan.rows
-
-    expected = run(10_000)
-    found: dict[str, float] = {}
+    expected = _run(target, setup, _WARM_ROUNDS)
+    rounds = max(1, min(rounds, int(1e6 * MOST_SECONDS / expected)))
+    found: Counter[str] = Counter()
     with sampled_process(pid, found):
-        per_round_us = run(max(1, min(rounds, int(1e6 * MOST_SECONDS / expected))))
+        round_us = _run(target, setup, rounds)
+    stages_us = {stage: 1e6 * count / HERTZ / rounds for stage, count in found.items()}
+    if (
+        where == "in process"
+    ):  # Python prepares the load and checks the answers besides: what is left of a round
+        stages_us[_PYTHON] = max(0.0, round_us - (sum(stages_us.values()) - stages_us.get(_PYTHON, 0.0)))
     return {
         "name": setup.name,
         "where": where,
-        "round_us": round(per_round_us, 3),
-        "stages_us": {stage: round(share * per_round_us, 4) for stage, share in found.items()},
+        "round_us": round(sum(stages_us.values()), 3),
+        "stages_us": {stage: round(value, 4) for stage, value in stages_us.items()},
     }
 
 
-def _own_pid() -> int:
-    return int(Path("/proc/self").resolve().name)
+def _run(target: targets.Target, setup: targets.Setup, rounds: int) -> float:
+    """µs a round, as fast as it can."""
+    report = target.run(period_us=_CLOSED_US, rounds=rounds, rounds_per_block=setup.distance)
+    return 1e6 * report.seconds / report.plan.rows
 
 
-def _worker_pid(address: Path) -> int:
-    """The process that decodes: of the server's, the one with most threads."""
-    listed = subprocess.run(["pgrep", "-f", str(address)], capture_output=True, text=True, check=True)
-    own = {_own_pid()}
-    return max((int(pid) for pid in listed.stdout.split() if int(pid) not in own), key=_threads)
+def _busiest(run: Callable[[], object]) -> int:
+    """Of the processes that this one has started, the one that uses the processor most: the worker."""
+    before = {pid: _used(pid) for pid in _descendants(os.getpid())}
+    run()
+    return max(before, key=lambda pid: _used(pid) - before[pid])
 
 
-def _threads(pid: int) -> int:
-    """How many it has: only a worker that serves a session has several. 0 where it is gone."""
+def _descendants(pid: int) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    children = [int(child) for child in listed.stdout.split()]
+    return [*children, *(further for child in children for further in _descendants(child))]
+
+
+def _used(pid: int) -> int:
+    """Ticks of the processor so far; 0 for a process that is gone."""
     try:
-        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
-    """A column for every row of the account."""
-    stages = [*dict.fromkeys([*(stage for stage, _ in STAGES), OTHER])]
-    shown = [stage for stage in stages if any(row["stages_us"].get(stage, 0) >= 0.005 for row in rows)]
-    columns = ("a round's time, µs", *(f"{row['name']}, {row['where']}" for row in rows))
-    body = [[stage, *(f"{row['stages_us'].get(stage, 0):.2f}" for row in rows)] for stage in shown]
-    return markdown_table(columns, [*body, ["together", *(f"**{row['round_us']:.2f}**" for row in rows)]])
+    """A row for every row of the account."""
+    stages = [*(stage for stage, _ in STAGES), OTHER]
+    columns = ("a round's time, µs", "where", "together", *stages)
+    return markdown_table(
+        columns,
+        (
+            [
+                row["name"],
+                row["where"],
+                f"**{row['round_us']:.2f}**",
+                *(f"{row['stages_us'].get(stage, 0):.2f}" for stage in stages),
+            ]
+            for row in rows
+        ),
+    )

@@ -10,21 +10,26 @@ import numpy as np
 import stim
 
 from decoder_service.load import LoadReport, ShotSet
-from scripts.benchmarks.streaming.targets import Served, Setup, Target, in_process, served
+from scripts.benchmarks.streaming.targets import Served, Setup, Target, in_process, served, service
 
 TURNS = 5
 STREAMS = 8
 
 
 def measure_overhead(
-    setup: Setup, circuit: stim.Circuit, shots: ShotSet, *, address: Path, period_us: float, rounds: int
+    setup: Setup, circuit: stim.Circuit, shots: ShotSet, *, period_us: float, rounds: int
 ) -> dict[str, Any]:
     """One round a frame at a calm period: latency of commits here and through the service, in turns.
 
-    The medians of the turns' p50 and p99, and of their differences.
+    Load and service spin between rounds, which takes a core each; so none has real-time priority. The medians
+    of the turns' p50 and p99, and of their differences.
     """
     here = in_process(setup, circuit, shots)
-    with served(setup, circuit, shots, address=address) as there:
+    options = {"realtime": False}
+    with (
+        service(**options) as address,
+        served(setup, circuit, shots, address=address, **options) as there,
+    ):
         turns = [[_alone(target, period_us, rounds) for target in (here, there)] for _ in range(TURNS)]
     found: dict[str, Any] = {"name": setup.name, "period_us": period_us, "rounds": rounds, "turns": TURNS}
     for name, quantile in (("p50", 0.5), ("p99", 0.99)):

@@ -144,7 +144,10 @@ def _measure_loads(
     if "in-process" in parts:
         target = targets.in_process(setup, circuit, shots)
         yield "periods", measure_periods(setup, "in process", target, size.effort)
-    if not {"service", "overhead", "streams"}.intersection(parts):
+    if "overhead" in parts:
+        common = {"period_us": OVERHEAD_PERIOD_US, "rounds": size.overhead_rounds}
+        yield "overhead", measure_overhead(setup, circuit, shots, **common)
+    if not {"service", "streams"}.intersection(parts):
         return
     with targets.service() as address:
         period_us = setup.must_us
@@ -153,15 +156,10 @@ def _measure_loads(
                 row = measure_periods(setup, "service", served, size.effort)
             period_us = STREAMS_SPARE * row["period_us"]
             yield "periods", row
-        common = {"circuit": circuit, "shots": shots, "address": address}
-        if "overhead" in parts:
-            yield (
-                "overhead",
-                measure_overhead(setup, **common, period_us=OVERHEAD_PERIOD_US, rounds=size.overhead_rounds),
-            )
         if "streams" in parts:
             rounds = max(1, int(size.streams_share * size.effort.report_rounds(8 * period_us)))
-            yield "streams", measure_streams(setup, **common, period_us=period_us, rounds=rounds)
+            options = {"address": address, "period_us": period_us, "rounds": rounds}
+            yield "streams", measure_streams(setup, circuit, shots, **options)
 
 
 def render_periods(rows: Sequence[dict[str, Any]]) -> str:

@@ -33,7 +33,8 @@ CORES = sorted(os.sched_getaffinity(0))
 ALONE = len(CORES) > 1 and os.geteuid() == 0
 """Whether load and decoder have a core each, and real-time priority."""
 _OURS, _THEIRS = (CORES[0], CORES[-1]) if ALONE else (None, None)
-_BUSY_POLL = "5"
+_BUSY_POLL = "14"
+"""Microseconds: less than from one block of d = 5 to the next, at the period that is required."""
 _SERVE = "import sys; from sims.cli import main; sys.exit(main(['serve', *sys.argv[1:]]))"
 _OPEN_S = 600.0
 
@@ -120,10 +121,13 @@ class Served:
     client: DecoderClient
     streams: list[ClientStream]
     shots: ShotSet
+    realtime: bool = ALONE
 
     def run(self, *, period_us: float, rounds: int, rounds_per_block: int) -> LoadReport:
         plan = _plan(self.shots, period_us, rounds, rounds_per_block, streams=len(self.streams))
-        return run_service(self.client, self.streams, self.shots, plan=plan, core=_OURS, realtime=ALONE)
+        return run_service(
+            self.client, self.streams, self.shots, plan=plan, core=_OURS, realtime=self.realtime
+        )
 
 
 def sampled(setup: Setup, *, shot_rows: int, p: float, rows: int) -> tuple[stim.Circuit, ShotSet]:
@@ -141,20 +145,29 @@ def in_process(setup: Setup, circuit: stim.Circuit, shots: ShotSet) -> InProcess
 
 @contextlib.contextmanager
 def served(
-    setup: Setup, circuit: stim.Circuit, shots: ShotSet, *, address: Path, streams: int = 1
+    setup: Setup,
+    circuit: stim.Circuit,
+    shots: ShotSet,
+    *,
+    address: Path,
+    streams: int = 1,
+    realtime: bool = ALONE,
 ) -> Iterator[Served]:
-    """Streams of a running service on a connection of their own."""
+    """Streams of a running service on a connection of their own; the load's priority is real-time or not."""
     with DecoderClient(address, timeout=_OPEN_S) as client:
         opened = [
             client.open(str(circuit), **setup.options.fields, rounds=shots.shape.rounds)
             for _ in range(streams)
         ]
-        yield Served(client, opened, shots)
+        yield Served(client, opened, shots, realtime)
 
 
 @contextlib.contextmanager
-def service(*flags: str) -> Iterator[Path]:
-    """Runs `qecpipe serve` with one worker, on a core of its own; gives the path of its Unix socket."""
+def service(*flags: str, realtime: bool = ALONE) -> Iterator[Path]:
+    """Runs `qecpipe serve` with one worker, on a core of its own; gives the path of its Unix socket.
+
+    Not of real-time priority, it never sleeps while rounds come.
+    """
     with tempfile.TemporaryDirectory(prefix="qecpipe-") as folder:
         path = Path(folder) / "s"
         command = [
@@ -165,7 +178,8 @@ def service(*flags: str) -> Iterator[Path]:
             str(path),
             "--http",
             "None",
-            *(["--cores", str(_THEIRS), "--realtime", "--busy-poll", _BUSY_POLL] if ALONE else []),
+            *(["--cores", str(_THEIRS)] if ALONE else []),
+            *(["--realtime", "--busy-poll", _BUSY_POLL] if realtime else []),
             *flags,
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:

@@ -13,10 +13,12 @@ import torch
 
 from cuda.qecpipe import (
     CpuDriver,
+    CudaDriver,
     Launch,
     MoveLogits,
     Program,
     blocked_input_reference,
+    cuda_status,
     quantize_moves_reference,
 )
 
@@ -161,12 +163,12 @@ class RecordingDriver(LateDriver):
 
 
 def _network(x_BCtij: torch.Tensor) -> torch.Tensor:
-    """Logits from about -16 to 16 that any two shots do not share."""
+    """Logits from about -16 to 16 that hardly two shots share, exact in whatever order they are summed."""
     detections = x_BCtij[:, :8].float()
     places = torch.arange(detections[0].numel(), dtype=torch.float32).reshape(detections.shape[1:])
     of_shot = (detections * (places % 31 - 15)).sum((1, 2, 3, 4), keepdim=True)
     channels = torch.arange(24, dtype=torch.float32).reshape(1, 24, 1, 1, 1)
-    logits = of_shot / 32 + channels - 12 + detections.sum(1, keepdim=True) / 3
+    logits = of_shot / 32 + channels - 12 + detections.sum(1, keepdim=True) / 4
     return logits.to(x_BCtij.dtype).contiguous(memory_format=torch.channels_last_3d)
 
 
@@ -218,3 +220,12 @@ def late_driver() -> type[LateDriver]:
 @pytest.fixture
 def recording_driver() -> type[RecordingDriver]:
     return RecordingDriver
+
+
+@pytest.fixture
+def gpu() -> CudaDriver:
+    """The first GPU; skips where there is none to use, and says why."""
+    status = cuda_status()
+    if not status.usable:
+        pytest.skip(f"no GPU: {status.reason}")
+    return CudaDriver(0)

@@ -16,7 +16,7 @@ from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, Open, Reload
 from decoder_service.server import BuildLimits
 from decoder_service.server.building import build_decoder, build_of, stored_tables, tables_for
-from decoder_service.server.state import StateFolder
+from decoder_service.store import StateFolder
 
 SMALL = BuildLimits(seconds=3.0, bytes=400 << 20, detectors=100_000)
 BOMBS = {

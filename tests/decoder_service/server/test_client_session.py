@@ -26,7 +26,7 @@ from decoder_service.protocol import (
 from decoder_service.server import WorkerConfig
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.models import UploadBudget
+from decoder_service.store import UploadBudget
 
 
 class BrokenWorker:
@@ -39,7 +39,7 @@ class BrokenWorker:
         self.events: list[str] = []
         self.over = threading.Event()
 
-    def open(self, session: ClientSession, stream: int, options: Open) -> None:
+    def decoder(self, session: str, options: Open, answer: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     def event(self, event: str, **fields: Any) -> None:
@@ -64,7 +64,7 @@ def worker(tmp_path: Path) -> BrokenWorker:
 
 def test_a_fault_of_ours_costs_the_session_and_is_logged(worker: BrokenWorker) -> None:
     """Every OPEN once killed the worker, with all its sessions, for a NaN in a flag."""
-    session = ClientSession("0" * 32, cast(Any, worker))
+    session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
     ours, theirs = socket.socketpair()
     with ours:
         session.serve(theirs, 7, Frame(FrameType.HELLO))
@@ -81,7 +81,7 @@ def test_a_fault_of_ours_costs_the_session_and_is_logged(worker: BrokenWorker) -
 
 
 def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(worker: BrokenWorker) -> None:
-    session = ClientSession("0" * 32, cast(Any, worker))
+    session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
     done: list[str] = []
     session.post(lambda: done.append(threading.current_thread().name))
     ours, theirs = socket.socketpair()
@@ -100,7 +100,7 @@ def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(work
 
 def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorker) -> None:
     """A RELOAD that was built just before CLOSE came took over after it, which failed the whole session."""
-    session = ClientSession("0" * 32, cast(Any, worker))
+    session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
     plane = session._plane
     decoder = _qecpipe.ParityDecoder(
         layers=[(2, 8)], final_bits=8, num_observables=1, commit=2, model=b"\x01" * 8
@@ -116,16 +116,17 @@ def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorke
         window=8,
         gap_deadline_ns=10**9,
     )
-    journal = SimpleNamespace(add=lambda frame: None, flush=lambda: None, end=lambda: None)
-    session.streams[3] = cast(Any, SimpleNamespace(number=3, journal=journal))
+    totals = dict.fromkeys(("shots", "commits", "erased", "failed"), 0)
+    stream = SimpleNamespace(number=3, count=lambda _: totals, leave=lambda **_: plane.close(3))
+    session.streams.by_number[3] = cast(Any, stream)
     plane.announce(3)
     plane.swap(3, "ab" * 32, "dem")
     plane.feed(encode_frame(Frame(FrameType.CLOSE, 3, payload=encode_message(Close()))))
     assert not plane.work()
-    assert session._handle_events()
-    assert session.streams == {}
+    assert session.streams.handle_events()
+    assert session.streams.by_number == {}
     assert plane.streams == []
     said = [item for item in FrameParser().feed(plane.take_output()) if isinstance(item, Frame)]
     assert [frame.type for frame in said] == [FrameType.RELOAD, FrameType.CLOSE]
-    assert not session._handle_events()
+    assert not session.streams.handle_events()
     session.end()

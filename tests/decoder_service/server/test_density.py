@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decoder_service.server.density import BASELINE_ROUNDS, EVERY, DensityMeter
+from decoder_service.server.metrics import BASELINE_ROUNDS, EVERY, DensityMeter
 
 
 def feed(meter: DensityMeter, bits: np.ndarray, *, shot_rounds: int = 7) -> None:

@@ -22,17 +22,27 @@ from decoder_service.protocol import (
     without_times,
 )
 from decoder_service.server import BuildLimits, WorkerConfig
-from decoder_service.server import journal as journal_module
-from decoder_service.server.building import build_decoder, build_of, decoder_from, reload_from, tables_for
+from decoder_service.server.building import BuiltSources, build_decoder, tables_for
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.control import Build
-from decoder_service.server.journal import HEAD, Journal, JournalError, Segment, read_segment, segments
 from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.models import UploadBudget
-from decoder_service.server.replay import ReplayError, replay
-from decoder_service.server.restore import Restored, RestoredStream, restore
-from decoder_service.server.server_stream import Position
-from decoder_service.server.state import StateFolder
+from decoder_service.store import (
+    HEAD,
+    Journal,
+    JournalError,
+    Position,
+    ReplayError,
+    Restored,
+    RestoredStream,
+    Segment,
+    StateFolder,
+    UploadBudget,
+    read_segment,
+    replay,
+    restore,
+    segments,
+)
+from decoder_service.store import journal as journal_module
 
 SESSION = "0123456789abcdef" * 2
 DIGEST = "11" * 32
@@ -69,12 +79,10 @@ class Life(NamedTuple):
 
     @property
     def journal(self) -> Journal:
-        journal = self.session.streams[0].journal
-        assert journal is not None
-        return journal
+        return self.session.streams.by_number[0].journal
 
     def close(self, *, over: bool) -> None:
-        self.session.over = over
+        self.session.streams.over = over
         self.session.end()
 
 
@@ -89,6 +97,7 @@ class Bench:
         self.models = {DIGEST: kit.text, "22" * 32: str(kit.other)}
         self._tables: dict[str, bytes] = {}
         self.shape = build_decoder(self.options, kit.text).shape
+        self.sources = BuiltSources(self.text, self.tables)
 
     def tables(self, build: Build) -> bytes:
         if build.key not in self._tables:
@@ -111,14 +120,12 @@ class Bench:
             gap_deadline=1e-9,
             segment_bytes=self.segment_bytes,
         )
-        return ClientSession(SESSION, cast(Any, Jobs(config)))
+        return ClientSession(SESSION, cast(Any, Jobs(config)), left=lambda *_: None)
 
     def fresh(self, name: str, *, keep: bool = True) -> Life:
         self.state(name)
         session = self.session(name, keep=keep)
-        session.opened(
-            0, self.options, decoder_from(self.tables(build := build_of(self.options)), build, self.text)
-        )
+        session.streams._opened(0, self.options, self.sources.decoder(self.options))
         return Life(session)
 
     def feed(self, life: Life, frames: list[Frame]) -> list[Frame]:
@@ -128,8 +135,8 @@ class Bench:
             plane.feed(encode_frame(frame))
             plane.tick()
             while plane.work():
-                life.session._handle_events()
-            life.session._handle_events()
+                life.session.streams.handle_events()
+            life.session.streams.handle_events()
             out += plane.take_output()
         return [f for f in FrameParser().feed(out) if isinstance(f, Frame) and f.type in _OUTPUTS]
 
@@ -148,7 +155,9 @@ class Bench:
         return [segment.path(folder) for segment in segments(folder, SESSION, 0)]
 
     def restore(self, name: str) -> Restored:
-        return restore(StateFolder(self.folder / name), SESSION, 0, sources=self, gap_deadline=1, keep=True)
+        return restore(
+            StateFolder(self.folder / name), SESSION, 0, sources=self.sources, gap_deadline=1, keep=True
+        )
 
     def restored(self, name: str) -> Life:
         restored = self.restore(name)
@@ -358,19 +367,17 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     made = bench.feed(server_stream, [f for f in frames if f.epoch < 2 or (f.epoch == 2 and f.sequence < 3)])
     bench.feed(server_stream, [Frame(FrameType.RESET, 0, 3)])
     made += bench.feed(server_stream, [f for f in frames if 3 <= f.epoch < 6])
-    stream = server_stream.session.streams[0]
+    stream = server_stream.session.streams.by_number[0]
     stream.wanted = Reload("22" * 32, "circuit")
-    build = build_of(bench.options, reload=stream.wanted)
-    server_stream.session.reloaded(
-        stream, reload_from(bench.tables(build), build, stream.decoder, bench.text)
-    )
+    model = bench.sources.model(bench.options, None, stream.wanted, stream.decoder)
+    server_stream.session.streams._reloaded(stream, model)
     made += bench.feed(server_stream, [f for f in frames if f.epoch >= 6])
     server_stream.close(over=True)
     assert {f.epoch for f in made if f.flags & Flag.FAILED} == {4}
     archive = StateFolder(tmp_path / "all").archive
     paths = [segment.path(archive) for segment in segments(archive, SESSION, 0)]
     assert len(paths) >= 3
-    pairs = [pair for path in paths for pair in replay(path, sources=bench).outputs]
+    pairs = [pair for path in paths for pair in replay(path, sources=bench.sources).outputs]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
 
@@ -385,16 +392,16 @@ def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) 
         made = bench.feed(life, bench.frames(2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not life.session.streams
+    assert not life.session.streams.by_number
     (file,) = bench.files("full")
     assert file.stat().st_size < full
     content = read_segment(file)
     assert not content.damage
     assert not content.torn
     assert untimed(outputs_in(file)) == untimed(made)
-    assert untimed([f for recorded, _ in replay(file, sources=bench).outputs for f in recorded]) == untimed(
-        made
-    )
+    assert untimed(
+        [f for recorded, _ in replay(file, sources=bench.sources).outputs for f in recorded]
+    ) == untimed(made)
     life = bench.restored("full")
     assert (0, 0) < life.reached < (1, 8)
     life.close(over=False)
@@ -411,7 +418,7 @@ def test_replay_of_a_torn_journal_gives_what_is_sound_and_says_so(bench: Bench) 
     for record in read_segment(file).records:
         ends.add(max(ends) + len(encode_frame(record)))
     for cut in range(bytes_of_head(data), len(data) + 1, 13):
-        replayed = replay(bench.write(f"torn{cut}", file, data[:cut]), sources=bench)
+        replayed = replay(bench.write(f"torn{cut}", file, data[:cut]), sources=bench.sources)
         torn = cut - max(end for end in ends if end <= cut)
         assert replayed.torn == (f"{torn} bytes at the end are no whole record" if torn else "")
         pairs = list(replayed.outputs)
@@ -422,7 +429,7 @@ def test_replay_of_a_torn_journal_gives_what_is_sound_and_says_so(bench: Bench) 
     damaged = bytearray(data)
     damaged[(bytes_of_head(data) + len(data)) // 2] ^= 1
     with pytest.raises(ReplayError, match="torn0"):
-        replay(bench.write("torn0", file, bytes(damaged)), sources=bench)
+        replay(bench.write("torn0", file, bytes(damaged)), sources=bench.sources)
 
 
 class Disk:
@@ -453,7 +460,8 @@ def test_an_append_that_fails_takes_its_bytes_back_or_says_that_it_cannot(
     state = bench.state("short")
     segment = Journal.next_life(state, SESSION, 0)
     life = bench.fresh("short")
-    head = life.session.streams[0].head(Position(0, 0, 0))
+    stream = life.session.streams.by_number[0]
+    head = stream.head.records(stream.decoder, Position(0, 0, 0))
     journal = Journal(state, segment._replace(stream=7), head, keep=True)
     size = journal.size
     journal.add(Frame(FrameType.PING, 7, payload=b"whole"))
@@ -529,7 +537,8 @@ def test_a_journal_that_cannot_go_on_touches_no_other_file(
     """A failed rotation must not leave a descriptor number that another file may get."""
     server_stream = bench.fresh("rotation")
     journal = server_stream.journal
-    head = server_stream.session.streams[0].head(Position(0, 0, 0))
+    stream = server_stream.session.streams.by_number[0]
+    head = stream.head.records(stream.decoder, Position(0, 0, 0))
     monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
     with pytest.raises(JournalError, match="too many"):
         journal.rotate(0, head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from decoder_service.protocol import (
 )
 from decoder_service.server.building import build_decoder
 from decoder_service.server.server_stream import ServerStream
+from decoder_service.store import StreamHead
 
 OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 
@@ -31,7 +33,9 @@ class Bench:
 
     def __init__(self, options: Open, text: str, *, python: bool) -> None:
         decoder = build_decoder(options, text)
-        self.stream = ServerStream(0, options, decoder, 256, 10**9)
+        self.session = _qecpipe.Session()
+        head = StreamHead(0, options, 256, 10**9)
+        self.stream = ServerStream(head, decoder, cast(Any, None), self.session)
         shape = self.shape = decoder.shape
         if python:
             widths = (list(shape.layers), shape.final_bits, shape.num_observables)
@@ -39,7 +43,6 @@ class Bench:
                 decoder=decoder, layers=widths[0], final_bits=widths[1], num_observables=widths[2]
             )
         assert isinstance(self.stream.native, _qecpipe.StreamRowDecoder) != python
-        self.session = _qecpipe.Session()
         self.session.open(
             0,
             self.stream.native,

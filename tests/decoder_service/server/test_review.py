@@ -22,9 +22,8 @@ from decoder_service.protocol import (
     encode_nack,
 )
 from decoder_service.protocol.payloads import NackPayload
-from decoder_service.server.models import ModelLimitError, ModelStore
-from decoder_service.server.state import StateFolder
 from decoder_service.session import StreamShape
+from decoder_service.store import ModelLimitError, ModelStore, StateFolder
 
 
 def test_models_that_nobody_uses_make_room_for_new_ones(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from decoder_service.protocol import (
     encode_message,
 )
 from decoder_service.server import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
-from decoder_service.server.listening import listen_unix
+from decoder_service.server.front_end import listen_unix
 
 TOKEN = "a token of some length"
 WORKER = WorkerConfig(state="state")

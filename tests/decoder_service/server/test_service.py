@@ -13,27 +13,21 @@ import pytest
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.protocol import ErrorCode, Flag, without_times
 from decoder_service.server import BuildLimits
-from decoder_service.server.building import tables_for
-from decoder_service.server.control import Build
-from decoder_service.server.journal import segments
-from decoder_service.server.replay import replay
+from decoder_service.server.building import BuiltSources, tables_for
+from decoder_service.store import replay, segments
 from scripts.benchmarks.service.noisy import NoisyClient
 
 PATIENT = {"gap_deadline": 20.0}
 """Losses are repaired long before they would be erased."""
 
 
-class Sources:
+def sources(server) -> BuiltSources:
     """What the server has stored, for `replay`."""
 
-    def __init__(self, server) -> None:
-        self._models = server.config.worker.folder.models
+    def text(digest: str) -> str:
+        return (server.config.worker.folder.models / digest).read_text()
 
-    def text(self, digest: str) -> str:
-        return (self._models / digest).read_text()
-
-    def tables(self, build: Build) -> bytes:
-        return tables_for(build, self.text, BuildLimits())
+    return BuiltSources(text, lambda build: tables_for(build, text, BuildLimits()))
 
 
 @pytest.mark.slow
@@ -52,7 +46,7 @@ def test_service_equals_in_process_and_the_journal_replays_to_the_same(serve, ki
     assert len(files) > 2
     count = 0
     for path in files:
-        for recorded, made in replay(path, sources=Sources(server)).outputs:
+        for recorded, made in replay(path, sources=sources(server)).outputs:
             assert list(map(without_times, made)) == list(map(without_times, recorded))
             count += len(recorded)
     assert count == len(outputs)

@@ -12,9 +12,17 @@ import pytest
 from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, PayloadError, UploadPayload
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
-from decoder_service.server.listening import UnixSocket
-from decoder_service.server.models import ModelStore, Upload, UploadBudget
-from decoder_service.server.state import PART, Retention, StateFolder, set_aside
+from decoder_service.server.front_end import UnixSocket
+from decoder_service.store import (
+    PART,
+    ModelLimitError,
+    ModelStore,
+    Retention,
+    StateFolder,
+    Upload,
+    UploadBudget,
+    set_aside,
+)
 
 
 def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -162,3 +170,8 @@ def test_unfinished_uploads_have_one_budget() -> None:
         uploads[0].add(_part(text, 60, 40))
     assert uploads[4].add(_part(text, 60, 40)) == text
     assert uploads[0].add(_part(text, 0, 100)) == text
+    with pytest.raises(ModelLimitError, match="200 bytes of other models wait to be stored"):
+        uploads[1].add(_part(text, 0, 1))
+    budget.stored(text)
+    assert uploads[1].add(_part(text, 0, 60)) is None
+    assert uploads[2].add(UploadPayload(b"", 0, 0, b"")) == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.server import status
+from decoder_service.server.metrics import COUNTER_BYTES
 from decoder_service.server.supervisor import FIRST, MOST, backoff
 
 SERVER = """
@@ -95,6 +97,28 @@ def test_a_stopped_worker_is_replaced_and_its_sessions_go_on(serve, kit) -> None
         kit.push_all(client, stream, shots[2:])
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
     assert server.front_end.restarts == 1
+
+
+def test_a_worker_that_cannot_write_its_status_serves_on(serve, kit) -> None:
+    """On a full disk: it once gave no sign of life any more then, and was ended with all its sessions."""
+    server = serve(fresh="untidy", deadline=1.5)
+    folder = server.config.worker.folder.run
+    counters = list(folder.glob("*.db"))
+    assert {path.stat().st_blocks * 512 for path in counters} == {COUNTER_BYTES}, (
+        "no page of a map needs room"
+    )
+    with server.client(timeout=10) as client:
+        stream = client.open(kit.text, **kit.options)
+        (worker,) = server.pids
+        wait_for(lambda: (folder / f"{worker}.json").exists())
+        assert {path.stat().st_size for path in counters} == {COUNTER_BYTES}
+        shutil.rmtree(folder)
+        time.sleep(3.5)
+        assert server.pids == [worker]
+        assert server.front_end.restarts == 0
+        shots = kit.sample(2, seed=73)
+        kit.push_all(client, stream, shots)
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
 
 
 @pytest.mark.slow

@@ -500,6 +500,20 @@ def test_credit_says_what_is_in_flight() -> None:
     assert (credit.sequence, decode_credit(credit.payload)) == (5, (8, 0))
 
 
+def test_any_number_of_pings_behind_a_row_is_answered_at_once() -> None:
+    """Each answer moved all that waited behind it."""
+    session = _qecpipe.Session(output_bytes=1 << 30)
+    opened(session, parity())
+    pings = [encode_frame(Frame(FrameType.PING, 0, 0, number)) for number in range(100_000)]
+    session.feed(block(0, 0, 5) + b"".join(pings))
+    assert pings[0] not in session.take_output()
+    start = time.monotonic()
+    work(session)
+    assert time.monotonic() - start < 20
+    answers = [frame.sequence for frame in frames(session.take_output()) if frame.type == FrameType.PING]
+    assert answers == list(range(100_000))
+
+
 def test_a_second_thread_is_refused() -> None:
     """Both would have changed what the other one reads."""
     session = _qecpipe.Session()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from decoder_service.protocol import PayloadError, UploadPayload
-from decoder_service.server.state import PART, StateFolder, set_aside
+from decoder_service.store.folder import PART, StateFolder, set_aside
 
 log = logging.getLogger("decoder_service")
 IN_USE = 180.0
@@ -148,6 +148,7 @@ class UploadBudget:
     """Memory for texts that are being uploaded, shared by the sessions of a worker.
 
     An upload that finds none takes that of the one that got nothing for longest, which has to start again.
+    Texts that are whole and wait to be stored keep theirs.
 
     Args:
         max_bytes: of one text, and of all together twice as many.
@@ -158,18 +159,36 @@ class UploadBudget:
         self.lock = threading.Lock()
         self._held: dict[Upload, bytearray] = {}
         """The parts of each unfinished upload, the one that got some last at the end."""
+        self._whole = 0
+        """Bytes of texts that wait to be stored."""
 
     def parts(self, upload: Upload) -> bytearray:
         """What an upload has so far."""
         return self._held.get(upload) or bytearray()
 
     def hold(self, upload: Upload, parts: bytearray) -> None:
-        """Keeps what an upload has, or nothing."""
+        """Keeps what an upload has, or nothing. Raises ModelLimitError where there is no room."""
         self._held.pop(upload, None)
-        while self._held and sum(map(len, self._held.values())) + len(parts) > 2 * self.max_bytes:
+        room = 2 * self.max_bytes - self._whole - len(parts)
+        while self._held and sum(map(len, self._held.values())) > room:
             del self._held[next(iter(self._held))]
+        if parts and room < 0:
+            raise ModelLimitError(
+                f"{self._whole} bytes of other models wait to be stored; send this one again when they are"
+            )
         if parts:
             self._held[upload] = parts
+
+    def complete(self, upload: Upload) -> bytes:
+        """The text of an upload, which counts until it is `stored`."""
+        text = bytes(self._held.pop(upload, b""))
+        self._whole += len(text)
+        return text
+
+    def stored(self, text: bytes) -> None:
+        """A text is stored, or refused: there is room again. From any thread."""
+        with self.lock:
+            self._whole -= len(text)
 
 
 class Upload:
@@ -180,11 +199,11 @@ class Upload:
         self._digest = b""
 
     def add(self, upload: UploadPayload) -> bytes | None:
-        """Takes a part; returns the text once it is complete.
+        """Takes a part; returns the text once it is complete: `UploadBudget.stored` is to follow.
 
         Raises:
             PayloadError: a part out of order, or after others that made room for another upload.
-            ModelLimitError: the text is too large.
+            ModelLimitError: the text is too large, or there is no room for it now.
         """
         budget = self._budget
         if upload.total > budget.max_bytes:
@@ -198,9 +217,10 @@ class Upload:
                     f"UPLOAD part at {upload.offset}; the next one is at {len(parts)}, start again at 0"
                 )
             parts += upload.part
-            complete = len(parts) == upload.total
-            budget.hold(self, bytearray() if complete else parts)
-        return bytes(parts) if complete else None
+            budget.hold(self, parts)
+            if len(parts) < upload.total:
+                return None
+            return budget.complete(self)
 
     def drop(self) -> None:
         """Forgets what came so far."""

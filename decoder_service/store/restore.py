@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
 from decoder_service.protocol import Flag, Frame, FrameType, Reload, decode_commit, without_times
-from decoder_service.server.journal import (
-    Journal,
+from decoder_service.session import KEPT_OUTPUTS
+from decoder_service.store.folder import StateFolder, set_aside
+from decoder_service.store.journal import Journal
+from decoder_service.store.replay import OUTPUTS, ROWS, Decoder, Replayer, ReplayError, Sources
+from decoder_service.store.segment import (
+    Position,
     Segment,
     SegmentContent,
+    StreamHead,
     put_away,
     read_segment,
     segments,
 )
-from decoder_service.server.replay import OUTPUTS, ROWS, Replayer, ReplayError, Sources
-from decoder_service.server.server_stream import Position, ServerStream
-from decoder_service.server.state import StateFolder, set_aside
-from decoder_service.session import KEPT_OUTPUTS
 
 
-class RestoredStream(NamedTuple):
+class RestoredStream(NamedTuple, Generic[Decoder]):
     """A stream that goes on.
 
     Attributes:
-        stream: with its decoder in the middle of a shot, if that is where it was, and its journal.
+        head: what it is.
+        decoder: in the middle of a shot, if that is where the stream was.
+        journal: in a new segment.
         position: where it goes on.
         kept: outputs that a client may ask for, oldest first.
         conflict: the shot that goes on had one.
     """
 
-    stream: ServerStream
+    head: StreamHead
+    decoder: Decoder
+    journal: Journal
     position: Position
     kept: list[Frame]
     conflict: bool
 
 
-class Restored(NamedTuple):
+class Restored(NamedTuple, Generic[Decoder]):
     """What became of a journal.
 
     Attributes:
@@ -43,13 +48,19 @@ class Restored(NamedTuple):
         damage: what was found damaged, a line each, with the copy that was kept.
     """
 
-    stream: RestoredStream | None
+    stream: RestoredStream[Decoder] | None
     damage: list[str]
 
 
 def restore(
-    state: StateFolder, session: str, stream: int, *, sources: Sources, gap_deadline: int, keep: bool
-) -> Restored:
+    state: StateFolder,
+    session: str,
+    stream: int,
+    *,
+    sources: Sources[Decoder],
+    gap_deadline: int,
+    keep: bool,
+) -> Restored[Decoder]:
     """The last life of a stream as its journal left it; earlier ones are put away.
 
     Shots that are complete in the journal are not decoded again. A shot with a damaged record is abandoned;
@@ -77,19 +88,17 @@ def restore(
         for name in names:
             put_away(state, name, keep=False)
         raise ReplayError(f"{error}; its files are now {', '.join(copies)}") from error
-    server_stream = ServerStream(
-        stream, replayer.options, replayer.decoder, replayer.opened.window, gap_deadline, continued.reloaded
-    )
-    head = server_stream.head(continued.begins)
-    server_stream.reloaded = replayer.reloaded
-    new = names[-1]._replace(number=names[-1].number + 1)
-    server_stream.journal = Journal(state, new, [*head, *continued.records], keep=keep)
-    server_stream.journal.keep_older(life.older)
+    head = StreamHead(stream, replayer.options, replayer.opened.window, gap_deadline, continued.reloaded)
+    records = [*head.records(replayer.decoder, continued.begins), *continued.records]
+    journal = Journal(state, names[-1]._replace(number=names[-1].number + 1), records, keep=keep)
+    journal.keep_older(life.older)
+    head = head._replace(reloaded=replayer.reloaded)
     position = Position(*replayer.place, replayer.session.outputs)
     kept = _without_holes([*life.before, *(f for f in continued.records if f.type in OUTPUTS)])
     kept = kept[-KEPT_OUTPUTS:] if not kept or kept[-1].sequence + 1 == position.outputs else []
     conflict = replayer.conflict and bool(position.sequence)
-    return Restored(RestoredStream(server_stream, position, kept, conflict), life.damage)
+    restored = RestoredStream(head, replayer.decoder, journal, position, kept, conflict)
+    return Restored(restored, life.damage)
 
 
 class _Continued(NamedTuple):
@@ -100,7 +109,7 @@ class _Continued(NamedTuple):
     records: list[Frame]
 
 
-def _continued(replayer: Replayer, life: _Life, name: Segment) -> _Continued:
+def _continued(replayer: Replayer[Any], life: _Life, name: Segment) -> _Continued:
     """Brings the stream to where its journal ends.
 
     Raises ReplayError where the journal contradicts itself.
@@ -197,7 +206,7 @@ def _without_holes(outputs: list[Frame]) -> list[Frame]:
     return outputs[start:]
 
 
-def _again(replayer: Replayer, records: list[Frame], name: Segment) -> list[Frame]:
+def _again(replayer: Replayer[Any], records: list[Frame], name: Segment) -> list[Frame]:
     """Decodes the shot that goes on; the outputs that are not recorded.
 
     Raises ReplayError where others are recorded.
@@ -213,7 +222,7 @@ def _again(replayer: Replayer, records: list[Frame], name: Segment) -> list[Fram
     return made[len(recorded) :]
 
 
-def _abandoned(replayer: Replayer, records: list[Frame]) -> list[Frame]:
+def _abandoned(replayer: Replayer[Any], records: list[Frame]) -> list[Frame]:
     """The records of the last shot, which lack some, with a RESET and RESULT that end it."""
     session = replayer.session
     epoch = first = replayer.place[0]
@@ -228,7 +237,7 @@ def _abandoned(replayer: Replayer, records: list[Frame]) -> list[Frame]:
     return [*records, *replayer.abandon(epoch, count)]
 
 
-def _check_model(replayer: Replayer, records: list[Frame]) -> None:
+def _check_model(replayer: Replayer[Any], records: list[Frame]) -> None:
     """Raises ReplayError if outputs name another model than the stream would go on with."""
     of_model = (*OUTPUTS, FrameType.RELOAD)
     named = [frame for frame in records if frame.type in of_model and not frame.flags & Flag.FAILED]

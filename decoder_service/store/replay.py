@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from decoder_service.protocol import (
     Flag,
@@ -18,24 +18,34 @@ from decoder_service.protocol import (
     decode_message,
     split_block,
 )
-from decoder_service.server.building import build_of, decoder_from, reload_from
-from decoder_service.server.control import Build
-from decoder_service.server.journal import read_segment
-from decoder_service.session import OrderingConfig, Outcome, Row, Skip, StreamSession, Swap, erased_round
+from decoder_service.session import (
+    OrderingConfig,
+    Outcome,
+    RoundDecoder,
+    Row,
+    Skip,
+    StreamSession,
+    Swap,
+    erased_round,
+)
+from decoder_service.store.segment import read_segment
 
 OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
 ROWS = (FrameType.ROUNDS, FrameType.FINAL)
 
 
-class Sources(Protocol):
-    """What a decoder is made of; a ValueError says why it cannot be."""
+Decoder = TypeVar("Decoder", bound=RoundDecoder)
 
-    def tables(self, build: Build) -> bytes:
-        """Built for a stream or a model."""
+
+class Sources(Protocol[Decoder]):
+    """Where decoders and their models come from; a ValueError says why one cannot be made."""
+
+    def decoder(self, options: Open) -> Decoder:
+        """Of a stream that is opened so."""
         ...
 
-    def text(self, digest: str) -> str:
-        """Of a model."""
+    def model(self, options: Open, current: Reload | None, reload: Reload, decoder: Decoder) -> Any:
+        """What takes over from `current`, for `decoder.adopt`."""
         ...
 
 
@@ -43,7 +53,7 @@ class ReplayError(ValueError):
     """A journal that does not lead to the frames recorded in it, or that cannot be read."""
 
 
-class Replayer:
+class Replayer(Generic[Decoder]):
     """Decodes the records of a journal, with the reference of the session's semantics.
 
     Args:
@@ -51,15 +61,14 @@ class Replayer:
         sources: of the decoder and its models.
     """
 
-    def __init__(self, head: Sequence[Frame], *, sources: Sources) -> None:
+    def __init__(self, head: Sequence[Frame], *, sources: Sources[Decoder]) -> None:
         self.options = decode_message(head[0].payload, Open)
         self.opened = decode_message(head[1].payload, Opened)
         self.reloaded: Reload | None = None
         self.conflict = False
         """The last row had the flag CONFLICT."""
         self._sources = sources
-        build = build_of(self.options)
-        self.decoder = decoder_from(sources.tables(build), build, sources.text)
+        self.decoder = sources.decoder(self.options)
         config = OrderingConfig(window=self.opened.window, gap_deadline=1, on_gap=self.options.on_gap)
         self.session = StreamSession(
             head[0].stream,
@@ -87,8 +96,7 @@ class Replayer:
             return self._skip(Skip(record.sequence, record.epoch, record.payload.decode(), asked=asked))
         if record.type == FrameType.RELOAD:
             reload = decode_message(record.payload, Reload)
-            build = build_of(self.options, current=self.reloaded, reload=reload)
-            model = reload_from(self._sources.tables(build), build, self.decoder, self._sources.text)
+            model = self._sources.model(self.options, self.reloaded, reload, self.decoder)
             self.decoder.adopt(model, record.sequence)
             self.reloaded = reload
             swap = Swap(record.epoch, record.sequence, reload.model, reload.kind)
@@ -191,7 +199,7 @@ class Replayed(NamedTuple):
     torn: str
 
 
-def replay(path: Path, *, sources: Sources) -> Replayed:
+def replay(path: Path, *, sources: Sources[Any]) -> Replayed:
     """Decodes a segment again, up to its end, or to the record that it is torn in.
 
     Raises:
@@ -203,7 +211,7 @@ def replay(path: Path, *, sources: Sources) -> Replayed:
     return Replayed(_replayed(Replayer(content.head, sources=sources), content.records), content.torn)
 
 
-def _replayed(replayer: Replayer, records: list[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
+def _replayed(replayer: Replayer[Any], records: list[Frame]) -> Iterator[tuple[list[Frame], list[Frame]]]:
     made: list[Frame] = []
     recorded: list[Frame] = []
     for frame in records:
