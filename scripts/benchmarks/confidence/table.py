@@ -213,8 +213,9 @@ def draw(tests: dict[Cell, Measured], folder: Path) -> Path:
             below.plot(1 - kept[shown] / kept[0], wrong[shown] / kept[shown], color=style["color"])
         above.set(xscale="log", yscale="log", xlim=(1e-4, 0.5), title=f"{noise}, d = {d}")
         above.set_xlabel("error probability said")
-        below.set(xscale="symlog", yscale="log", xlabel="fraction discarded")
+        below.set(yscale="log", xlabel="fraction discarded")
         below.set_xscale("symlog", linthresh=1e-3)
+        below.set_xlim(0, 1)
     grid[0][0].set_ylabel("seen, by tenths")
     grid[1][0].set_ylabel("LER of kept shots")
     for name, look in curves.items():
