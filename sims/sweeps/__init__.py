@@ -6,8 +6,8 @@ In the order in which a sweep goes through them: `tasks` (circuits), `measured_s
 """
 
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
-from sims.sweeps.kept import GapCounts, kept_stats, write_kept
-from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results
+from sims.sweeps.kept import GapCounts, kept_stats
+from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results, write_results
 from sims.sweeps.summary import SummaryRow, summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, decoder_dem, sweep_tasks
 from sims.sweeps.workers import WorkerDiedError
@@ -28,5 +28,5 @@ __all__ = [
     "summary_table",
     "sweep_tasks",
     "usable_cores",
-    "write_kept",
+    "write_results",
 ]
