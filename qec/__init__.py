@@ -43,6 +43,7 @@ from qec.shots import (
     ShotFormat,
     detections_from_measurements,
     iter_shots,
+    read_shots,
     write_shots,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "normal_form",
     "output_file",
     "position_of",
+    "read_shots",
     "refuse_inputs",
     "si1000",
     "stim_memory_circuit",

@@ -56,6 +56,22 @@ def iter_shots(
     return _rechunk(_decoded_pieces(Path(path), record), chunk_shots)
 
 
+def read_shots(
+    path: str | Path, *, format: ShotFormat, num_detectors: int = 0, num_observables: int = 0
+) -> np.ndarray:
+    """All shots of a file, uint8 of shape (shots, ceil(bits / 8)); see `iter_shots`.
+
+    Raises:
+        ShotFileError: also where the file has no shots.
+    """
+    parts = list(
+        iter_shots(path, format=format, num_detectors=num_detectors, num_observables=num_observables)
+    )
+    if not parts:
+        raise ShotFileError(f"{path} has no shots; check that the file is complete")
+    return np.concatenate(parts)
+
+
 def detections_from_measurements(
     circuit: stim.Circuit,
     measurements: str | Path,

@@ -8,9 +8,12 @@ Shape legend: B shots, D detectors, O observables.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,33 +114,37 @@ def fine_tune(
     """
     if not recordings:
         raise ValueError("there are no recordings to learn from; give at least one")
-    _claim(work_dir, recordings, config)
-    held_back = [_HeldBack.of(recording, config) for recording in recordings]
-    start = resolve_weights(config.weights).path
-    best, checks = start, [_check(0, start, held_back)]
-    on_check(checks[0])
-    stage = _stage(recordings, config, [h.first for h in held_back])
-    for check in range(1, config.checks + 1):
-        step = config.steps * check // config.checks
-        made = work_dir / f"step-{step}.safetensors"
-        if not made.exists():
-            part = dataclasses.replace(stage, optimizer=dataclasses.replace(stage.optimizer, stop=step))
-            network = train_stage(part, work_dir / "training", device=torch.device("cpu"), on_step=on_step)
-            save_weights(network, made, {"step": step}, policies=stage.policies)
-        checks.append(_check(step, made, held_back))
-        on_check(checks[-1])
-        if checks[-1].errors < min(c.errors for c in checks[:-1]):
-            best = made
+    with _alone(work_dir):
+        _claim(work_dir, recordings, config)
+        held_back = [_HeldBack.of(recording, config) for recording in recordings]
+        start = resolve_weights(config.weights).path
+        best, checks = start, [_check(0, start, held_back)]
+        on_check(checks[0])
+        stage = _stage(recordings, config, [h.first for h in held_back])
+        for check in range(1, config.checks + 1):
+            step = config.steps * check // config.checks
+            made = work_dir / f"step-{step}.safetensors"
+            if not made.exists():
+                part = dataclasses.replace(stage, optimizer=dataclasses.replace(stage.optimizer, stop=step))
+                network = train_stage(
+                    part, work_dir / "training", device=torch.device("cpu"), on_step=on_step
+                )
+                save_weights(network, made, {"step": step}, policies=stage.policies)
+            checks.append(_check(step, made, held_back))
+            on_check(checks[-1])
+            if checks[-1].errors < min(c.errors for c in checks[:-1]):
+                best = made
     return best, checks
 
 
 def _claim(work_dir: Path, recordings: Sequence[Recording], config: FineTuneConfig) -> None:
     """Leave in the work folder what it is for; weights in it are of that alone."""
-    work_dir.mkdir(parents=True, exist_ok=True)
+    files = {file for r in recordings for file in (r.dem, *(r.shots.files if r.shots else ()))}
     described = {
         "recordings": [dataclasses.asdict(r) | {"dem": str(r.dem)} for r in recordings],
         "config": dataclasses.asdict(config),
-        "sha256": resolve_weights(config.weights).sha256,
+        "sha256": {str(file): _sha256(file) for file in sorted(files)},
+        "weights": resolve_weights(config.weights).sha256,
     }
     text = json.dumps(described, indent=2) + "\n"
     file = work_dir / "fine-tune.json"
@@ -146,6 +153,24 @@ def _claim(work_dir: Path, recordings: Sequence[Recording], config: FineTuneConf
             f"{work_dir} has a run of other data or settings, see {file.name} there; use another one"
         )
     file.write_text(text)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(work_dir: Path) -> Iterator[None]:
+    """Hold the work folder; the operating system lets it go however this process ends."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with (work_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{work_dir} is in use by another run; wait for it or choose another one"
+            ) from None
+        yield
 
 
 def _stage(recordings: Sequence[Recording], config: FineTuneConfig, ends: Sequence[int]) -> StageConfig:

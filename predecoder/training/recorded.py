@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from predecoder.training.labels import Keep, LabelledShots
-from qec import SHOT_FORMATS, DetectorLayout, ShotFileError, ShotFormat, iter_shots
+from qec import SHOT_FORMATS, DetectorLayout, ShotFileError, ShotFormat, read_shots
 
 __all__ = ["RecordedShots", "RecordedSource"]
 
@@ -44,6 +44,11 @@ class RecordedShots:
             )
         if self.last is not None and not (_is_whole(self.last) and self.last > self.first):
             raise ValueError(f"recorded last={self.last!r} is not a shot after first={self.first}")
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Detections and flips."""
+        return Path(self.detections), Path(self.observables)
 
     def read(self, layout: DetectorLayout) -> tuple[np.ndarray, np.ndarray]:
         """Detections uint8 `(B, ceil(D / 8))` and flips `(B, ceil(O / 8))`, bit-packed LSB first.
@@ -104,13 +109,12 @@ def _all_shots(path: str, *, num_detectors: int = 0, num_observables: int = 0) -
     suffix = Path(path).suffix.removeprefix(".")
     if suffix not in SHOT_FORMATS:
         raise ShotFileError(f"{path} does not end with a shot format; use one of .{', .'.join(SHOT_FORMATS)}")
-    parts = iter_shots(
+    return read_shots(
         path,
         format=cast(ShotFormat, suffix),
         num_detectors=num_detectors,
         num_observables=num_observables,
     )
-    return np.concatenate(list(parts))
 
 
 def _is_whole(value: object) -> bool:

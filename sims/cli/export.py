@@ -65,7 +65,7 @@ class ExportConfig:
     precision: Literal["float32", "int8"] = "float32"
     """int8: with QDQ nodes around the convolutions of residual blocks, as TensorRT reads them."""
     weights: str = "default"
-    """The network's weights: accurate (the default), fast or realtime; fast-matching or realtime-matching for
+    """The network's weights: accurate (the default), fast or realtime; each with -matching behind it for
     logits; or a safetensors file."""
     distance: int | None = None
     """Code distance; left out: 5."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import stim
 import tyro
 
-from qec import SHOT_FORMATS, iter_shots
+from qec import SHOT_FORMATS, output_file, read_shots
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs, check_output_file, parse_stim, shot_format
 from sims.cli.parse_flags import parse_flags
@@ -137,22 +136,27 @@ class _Folder:
         from noise_learning import learn_noise
 
         assert self.detections is not None
-        of = f"{self.path.resolve()} {self._flags.which} {self._flags.held_back:g}"
+        read = f"{_sha256(self.circuit)} {_sha256(self.detections)}"
+        of = f"{read} {self._flags.which} {self._flags.held_back:g}"
         made = work_dir / f"{self.path.name}-{hashlib.sha256(of.encode()).hexdigest()[:12]}.dem"
         if made.exists():
             return made
         circuit = parse_stim(self.circuit, stim.Circuit, "circuit")
-        parts = iter_shots(
+        shots = read_shots(
             self.detections,
             format=shot_format(self.detections, None, "--data"),
             num_detectors=circuit.num_detectors,
         )
-        shots = np.concatenate(list(parts))
         shots = {"all": shots, "even": shots[0::2], "odd": shots[1::2]}[self._flags.which]
         with make_console().status(f"{self.path}: learning the noise"), about(self.detections):
             fit = learn_noise(circuit, shots[: round(len(shots) * (1 - self._flags.held_back))])
-        fit.dem().to_file(made)
+        with output_file(made) as unfinished:
+            fit.dem().to_file(unfinished)
         return made
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shot_file(folder: Path, stem: str) -> Path:

@@ -18,6 +18,7 @@ from sims.cli.files import check_inputs, check_output_file
 from sims.cli.parse_flags import parse_flags
 from sims.statistics import Estimate
 from sims.sweeps.labels import check_metadata, curve_label
+from sims.sweeps.manifest import refuse_twice
 from sims.sweeps.results_csv import merge_results, read_results
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     flags = parse_flags(FitFlags, "fit", arguments)
     check_inputs(*flags.csv)
+    refuse_twice(flags.csv)
     if not flags.csv:
         raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
     if flags.out is not None:

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import sinter
 import tyro
 
-from qec import output_file
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.parse_flags import parse_flags
 from sims.cli.sweep import RESULTS
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
-from sims.sweeps.manifest import check_shards
-from sims.sweeps.results_csv import merge_results, read_results
+from sims.sweeps.manifest import Manifest, check_shards, merged_manifest
+from sims.sweeps.results_csv import merge_results, read_results, write_results
 from sims.sweeps.summary import summarize, summary_table
 
 RESUME_HINT = "run the same command again"
@@ -27,7 +25,7 @@ class MergeFlags:
     """Add the CSVs of all shards of one sweep, after a look at their manifests.
 
     Shards of different seeds, circuits, weights or versions of the code are refused, and so is one that is
-    there twice or missing. What is written is what `sinter combine` makes of the CSVs.
+    there twice, missing or not finished. What is written is what `sinter combine` makes of the CSVs.
     """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -43,13 +41,17 @@ def run(arguments: list[str]) -> int:
         raise ValueError("no CSV was given; give those of all shards")
     check_inputs(*flags.csv)
     check_output_folder(flags.out, (RESULTS, LER_VS_P, LER_VS_DISTANCE), inputs=flags.csv)
-    check_shards(flags.csv)
+    csv_path = flags.out / RESULTS
+    if csv_path.exists() or Manifest.path(csv_path).exists():
+        raise ValueError(f"{csv_path}, or its manifest, exists and would be replaced; choose another --out")
+    manifest = merged_manifest(check_shards(flags.csv))
     stats = merge_results(read_results(path) for path in flags.csv)
     flags.out.mkdir(parents=True, exist_ok=True)
-    with output_file(flags.out / RESULTS) as unfinished:
-        unfinished.write_text("\n".join([sinter.CSV_HEADER, *(one.to_csv_line() for one in stats)]) + "\n")
+    if manifest is not None:
+        manifest.claim(csv_path)
+    write_results(stats, csv_path)
     console = make_console()
     console.print(summary_table(summarize(stats)))
     figures = draw_sweep(stats, flags.out)
-    console.print(f"results: {flags.out / RESULTS}\nplots:   {', '.join(map(str, figures))}")
+    console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     return 0

@@ -15,8 +15,8 @@ class NetworkFlags:
     """The network, where and how it runs, and what becomes of its logits."""
 
     weights: str = "default"
-    """The network's weights: accurate (the default), fast or realtime; fast-matching or realtime-matching for
-    neural-matching and neural-ensemble; or a safetensors file."""
+    """The network's weights: accurate (the default), fast or realtime; accurate-matching, fast-matching or
+    realtime-matching for neural-matching and neural-ensemble; or a safetensors file."""
     policy: Policy = "auto"
     """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
     sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits

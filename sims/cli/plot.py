@@ -14,6 +14,7 @@ from sims.cli.parse_flags import parse_flags
 from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.ler_vs_time import LER_VS_TIME, draw_ler_vs_time
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
+from sims.sweeps.manifest import refuse_twice
 from sims.sweeps.results_csv import merge_results, read_results
 from sims.sweeps.summary import summarize, summary_table
 
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(PlotConfig, "plot", arguments)
     check_inputs(*config.csv)
+    refuse_twice(config.csv)
     if not config.csv:
         raise ValueError("no results file was given; give at least one CSV of qecpipe sweep")
     out = config.csv[0].parent if config.out is None else config.out

@@ -77,7 +77,7 @@ class StreamConfig:
     """Decoder inside the windows: pymatching, pymatching-correlated or neural-matching."""
     predecoder: str | None = None
     """Weights of a network that removes local errors before the windows, or whose logits neural-matching
-    matches: accurate, fast, realtime, fast-matching, realtime-matching; in process a safetensors file too."""
+    matches: accurate, fast, realtime, or each with -matching behind it; in process a safetensors file too."""
     device: str = "auto"
     """Where the network runs, in process: cpu, cuda, one GPU, such as cuda:0, or auto: the CPU for networks
     that take less time there."""

@@ -12,20 +12,21 @@ import sinter
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_folder
 from sims.cli.network_flags import NetworkFlags
-from sims.cli.options import at_least_one, at_most_cores, weights_file
+from sims.cli.options import at_least_one, at_most_cores, positive, weights_file
 from sims.cli.parse_flags import parse_flags
 from sims.decoders import NamedDecoder
 from sims.plain_warnings import plain_warnings
 from sims.plots.kept import LER_VS_KEPT, draw_kept
 from sims.plots.ler_vs_time import LER_VS_TIME, draw_ler_vs_time
 from sims.plots.sweep import LER_VS_DISTANCE, LER_VS_P, draw_sweep
-from sims.sweeps.blocks import BLOCK_SHOTS, Shard
+from sims.sweeps.blocks import BLOCK_SHOTS, Seeded, Shard
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores
-from sims.sweeps.executors import cluster_workers, local_workers
-from sims.sweeps.kept import kept_stats, write_kept
+from sims.sweeps.executors import SLURM, cluster_workers, local_workers
+from sims.sweeps.kept import kept_stats
 from sims.sweeps.manifest import Manifest
 from sims.sweeps.progress import SweepProgress
-from sims.sweeps.seeded import Seeded, collect_seeded
+from sims.sweeps.results_csv import write_results
+from sims.sweeps.seeded import collect_seeded
 from sims.sweeps.summary import summarize, summary_table
 from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 
@@ -64,8 +65,8 @@ class SweepConfig(NetworkFlags, CircuitFamily):
     out: Path = Path("out/sweep")
     """Folder for results.csv and the plots; with --keep also for kept.csv, whose rows have discards."""
     seed: int | None = None
-    """Shots come in blocks with seeds of their own, derived from this one: the same on every machine. Left
-    out: from the operating system's entropy."""
+    """Shots come in blocks with seeds of their own, derived from this one: the same on every machine with the
+    same versions and vector width. Left out: from the operating system's entropy."""
     block_shots: int = BLOCK_SHOTS
     """Shots of a block, with --seed."""
     shard: str | None = None
@@ -86,7 +87,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"--keep {wrong[0]:g} is not above 0 and at most 1; it is a fraction of the shots")
     console = make_console()
     limits = Limits(config.max_shots, config.max_errors)
-    workers = len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
+    workers = _workers(config)
     check_output_folder(
         config.out,
         (RESULTS, LER_VS_P, LER_VS_DISTANCE, LER_VS_TIME, *((KEPT, LER_VS_KEPT) if config.keep else ())),
@@ -94,6 +95,11 @@ def run(arguments: list[str]) -> int:
     )
     seeded = _seeded(config)
     csv_path = config.out / (RESULTS if seeded is None else shard_csv(seeded.shard))
+    if seeded is None and Manifest.path(csv_path).exists():
+        raise ValueError(
+            f"{csv_path} is of a sweep with --seed, which shots without one must not be mixed with; give the "
+            "same --seed, or choose another --out"
+        )
     if csv_path.exists() and not config.resume:
         raise ValueError(
             f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
@@ -133,11 +139,23 @@ def run(arguments: list[str]) -> int:
     figures = draw_sweep(stats, config.out)
     figures += filter(None, [draw_ler_vs_time(stats, config.out)])
     if config.keep:
-        write_kept(kept, config.out / KEPT)
+        write_results(kept, config.out / KEPT)
         figures += filter(None, [draw_kept(stats, config.out)])
     console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     console.print(_advice(config))
     return 0
+
+
+def _workers(config: SweepConfig) -> int:
+    """Processes here; on a cluster they are others'."""
+    if config.cluster is None:
+        return len(usable_cores()) if config.workers is None else at_most_cores("--workers", config.workers)
+    if config.workers is not None and config.cluster != SLURM:
+        raise ValueError(
+            f"--workers {config.workers} has no meaning with --cluster {config.cluster}, whose workers are "
+            "there already; leave it out"
+        )
+    return 1 if config.workers is None else positive("--workers", config.workers)
 
 
 def shard_csv(shard: Shard) -> str:
@@ -167,24 +185,21 @@ def _collect_seeded(
     prepare_worker: Callable[[], None],
 ) -> list[sinter.TaskStats]:
     """The shard's blocks, decoded here or on a cluster."""
-    own = seeded.limits(limits)
-    manifest = Manifest.of(
-        tasks, seed=seeded.seed, block_shots=seeded.block_shots, shard=seeded.shard, limits=limits
-    )
-    manifest.claim(csv_path)
-    workers = (
+    manifest = Manifest.of(tasks, seeded=seeded, limits=limits)
+    own = manifest.own_limits
+    able = (
         local_workers(progress.workers, prepare_worker)
         if config.cluster is None
         else cluster_workers(config.cluster, jobs=config.workers)
     )
-    with workers as able:
+    with able as workers:
+        progress.workers = workers.count()
         return collect_seeded(
             tasks,
             decoders,
             csv_path=csv_path,
-            limits=own,
-            seeded=seeded,
-            workers=able,
+            manifest=manifest,
+            workers=workers,
             with_gaps=bool(config.keep),
             on_start=lambda existing: progress.begin(tasks, existing, own),
             on_progress=progress.update,

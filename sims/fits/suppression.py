@@ -13,6 +13,8 @@ from sims.statistics import Estimate
 
 __all__ = ["Suppression", "fit_suppression"]
 
+_LARGEST_EXPONENT = 700.0
+
 
 @dataclass(frozen=True)
 class Suppression:
@@ -60,9 +62,7 @@ def fit_suppression(counts: Iterable[Counts]) -> Suppression:
     fitted = maximize(rate_of, usable, np.array([offset, -slope]))
     log_factor = fitted.interval(1)
     return Suppression(
-        factor=Estimate(
-            *(math.exp(min(x, 700.0)) for x in (log_factor.low, log_factor.best, log_factor.high))
-        ),
+        factor=Estimate(*(_exp(x) for x in (log_factor.low, log_factor.best, log_factor.high))),
         amplitude=math.exp(fitted.parameters[0]),
         per_round=_each(usable),
         goodness=fitted.goodness,
@@ -84,8 +84,13 @@ def _each(counts: list[Counts]) -> dict[int, Estimate]:
             lambda x, rounds=rounds: _of_shot(np.exp(min(x[0], 0)), rounds), own, np.array([start])
         )
         log_rate = fitted.interval(0)
-        found[distance] = Estimate(*(math.exp(x) for x in (log_rate.low, log_rate.best, log_rate.high)))
+        found[distance] = Estimate(*(min(_exp(x), 0.5) for x in (log_rate.low, log_rate.best, log_rate.high)))
     return found
+
+
+def _exp(x: float) -> float:
+    """Infinite where it is too large for a number."""
+    return math.exp(x) if x < _LARGEST_EXPONENT else math.inf
 
 
 def _of_shot(per_round: np.ndarray | float, rounds: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Seeded sweeps: shots come in numbered blocks, each with a seed of its own, for any machine to take.
 
-Block k of a task is the same wherever versions of Stim and of the decoders are, whoever decodes it. A shard
+Block k of a task is the same wherever the versions are (`code_versions`), whoever decodes it. A shard
 takes every n-th block; all shards together are the sweep of one machine.
 """
 
@@ -10,14 +10,16 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import sinter
 
+from sims.sweeps.collect import Limits
 from sims.sweeps.measured_sampler import CompiledMeasuredSampler
+from sims.sweeps.versions import require_versions
 
-__all__ = ["BLOCK_SHOTS", "BlockTask", "Shard", "block_seed", "decode_blocks"]
+__all__ = ["BLOCK_SHOTS", "BlockTask", "Seeded", "Shard", "block_seed", "decode_blocks"]
 
 BLOCK_SHOTS = 1024
 """Shots of a block, unless a sweep says otherwise."""
@@ -55,6 +57,39 @@ class Shard:
         return self.number - 1 + index * self.of
 
 
+@dataclass(frozen=True)
+class Seeded:
+    """Which shots a sweep takes.
+
+    Attributes:
+        seed: of all shards.
+        block_shots: of every block.
+        shard: the part of all blocks that is taken here.
+    """
+
+    seed: int
+    block_shots: int
+    shard: Shard = field(default_factory=Shard)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed={self.seed} is not an integer from 0 to 2^64 - 1")
+        if self.block_shots < 1:
+            raise ValueError(f"block_shots={self.block_shots} is less than 1")
+
+    def limits(self, whole: Limits) -> Limits:
+        """This shard's part of a sweep's limits: its blocks, and an equal part of the errors."""
+        blocks = -(-whole.max_shots // self.block_shots)
+        own = len(range(self.shard.number - 1, blocks, self.shard.of))
+        if not own:
+            raise ValueError(
+                f"shard {self.shard} has no shots: {whole.max_shots} are {blocks} blocks of "
+                f"{self.block_shots}; use fewer shards, a smaller --block-shots or more --max-shots"
+            )
+        errors = None if whole.max_errors is None else -(-whole.max_errors // self.shard.of)
+        return Limits(own * self.block_shots, errors)
+
+
 @dataclass(frozen=True, eq=False)
 class BlockTask:
     """What a worker needs to decode blocks of a task; can be pickled.
@@ -65,6 +100,7 @@ class BlockTask:
         seed: of the sweep.
         shots: of every block.
         with_gaps: shots are counted by their gap too.
+        code: versions that every worker must have, see `code_versions`; None for any.
     """
 
     task: sinter.Task
@@ -73,6 +109,7 @@ class BlockTask:
     seed: int
     shots: int
     with_gaps: bool = False
+    code: dict[str, str] | None = None
 
 
 def block_seed(seed: int, key: str, block: int) -> int:
@@ -82,7 +119,12 @@ def block_seed(seed: int, key: str, block: int) -> int:
 
 
 def decode_blocks(of: BlockTask, blocks: list[int]) -> list[sinter.AnonTaskStats]:
-    """What each block has, in their order."""
+    """What each block has, in their order.
+
+    Raises:
+        ValueError: the code that is here is not that of the sweep.
+    """
+    require_versions(of.code)
     compiled = _compiled(of)
     return [compiled.sample_seeded(of.shots, seed=block_seed(of.seed, of.key, block)) for block in blocks]
 

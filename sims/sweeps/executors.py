@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sims.sweeps.manifest import code_versions
 from sims.sweeps.workers import WorkerDiedError, follow_parent
 
-__all__ = ["Workers", "cluster_workers", "local_workers"]
+__all__ = ["SLURM", "Workers", "cluster_workers", "local_workers"]
 
 DASK = "dask://"
 SLURM = "slurm"
@@ -93,12 +92,12 @@ def cluster_workers(address: str, *, jobs: int | None) -> Iterator[Workers]:
         jobs: of Slurm, each as dask's configuration describes it.
 
     Raises:
-        ValueError: an address of another kind, no scheduler or worker there in time, or other versions.
+        ValueError: an address of another kind, or no scheduler or worker there in time.
         ImportError: dask is not installed.
     """
     client, close = _client(address, jobs)
     try:
-        _same_versions(client, address)
+        _wait_for_a_worker(client, address)
         looks = _Looks(client, address)
         executor = client.get_executor(pure=False, retries=_RETRIES)
         yield Workers(executor, looks.threads, looks.require_scheduler)
@@ -163,19 +162,10 @@ def _client(address: str, jobs: int | None) -> tuple[Any, list[Callable[[], Any]
     return client, [lambda: client.close(timeout=_CLOSE_SECONDS), cluster.close]
 
 
-def _same_versions(client: Any, address: str) -> None:
-    """Wait for a worker; all that are there must have the code that is here."""
+def _wait_for_a_worker(client: Any, address: str) -> None:
     import distributed
 
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS if address == SLURM else _CONNECT_SECONDS)
     except (TimeoutError, distributed.TimeoutError):
         raise ValueError(f"the cluster {address} has no worker; start one with: dask worker") from None
-    here = code_versions()
-    for worker, there in client.run(code_versions).items():
-        differs = [name for name in here if there.get(name) != here[name]]
-        if differs:
-            raise ValueError(
-                f"worker {worker} of {address} has {differs[0]} {there.get(differs[0])}, here it is "
-                f"{here[differs[0]]}; install the same there"
-            )

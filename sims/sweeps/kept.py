@@ -11,14 +11,11 @@ import collections
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import sinter
 
-from qec import output_file
-
-__all__ = ["GAP", "KEEP", "GapCounts", "kept_stats", "write_kept"]
+__all__ = ["GAP", "KEEP", "GapCounts", "kept_stats"]
 
 GAP, KEEP = "gap", "keep"
 """Keys of `json_metadata`: that a row counts gaps, and what fraction of the shots a row keeps."""
@@ -106,9 +103,3 @@ def kept_stats(stats: Iterable[sinter.TaskStats], fractions: Iterable[float]) ->
                 )
             )
     return rows
-
-
-def write_kept(rows: Iterable[sinter.TaskStats], path: Path) -> None:
-    """Write rows as a CSV of sinter's, in place of what was there."""
-    with output_file(path) as unfinished:
-        unfinished.write_text("\n".join([sinter.CSV_HEADER, *(row.to_csv_line() for row in rows)]) + "\n")

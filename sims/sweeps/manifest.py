@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import sinter
 
 from qec import output_file
-from sims.sweeps.blocks import Shard
+from sims.sweeps.blocks import Seeded, Shard
 from sims.sweeps.collect import Limits
+from sims.sweeps.results_csv import read_results
+from sims.sweeps.versions import code_versions
 
-__all__ = ["Manifest", "ManifestError", "check_shards", "code_versions"]
+__all__ = ["Manifest", "ManifestError", "check_shards", "merged_manifest", "refuse_twice"]
 
-_PACKAGES = ("stim", "pymatching", "sinter", "numpy", "torch")
 _ONE_FOR_ALL = ("seed", "block_shots", "limits", "code", "circuits", "tasks")
 
 
@@ -42,20 +43,18 @@ class Manifest:
     seed: int
     block_shots: int
     shard: str
-    limits: dict[str, int | None]
+    limits: dict[str, Any]
     code: dict[str, str]
     circuits: dict[str, str]
     tasks: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(
-        cls, tasks: Sequence[sinter.Task], *, seed: int, block_shots: int, shard: Shard, limits: Limits
-    ) -> Self:
-        """Of tasks that are about to be sampled."""
+    def of(cls, tasks: Sequence[sinter.Task], *, seeded: Seeded, limits: Limits) -> Self:
+        """Of tasks that are about to be sampled; `limits` are those of the whole sweep."""
         return cls(
-            seed=seed,
-            block_shots=block_shots,
-            shard=str(shard),
+            seed=seeded.seed,
+            block_shots=seeded.block_shots,
+            shard=str(seeded.shard),
             limits=asdict(limits),
             code=code_versions(),
             circuits={
@@ -65,6 +64,16 @@ class Manifest:
                 task.strong_id(): {"decoder": task.decoder, **_plain(task.json_metadata)} for task in tasks
             },
         )
+
+    @property
+    def seeded(self) -> Seeded:
+        """Which blocks."""
+        return Seeded(self.seed, self.block_shots, Shard.parse(self.shard))
+
+    @property
+    def own_limits(self) -> Limits:
+        """The shard's part of the limits."""
+        return self.seeded.limits(Limits(self.limits["max_shots"], self.limits["max_errors"]))
 
     @staticmethod
     def path(csv_path: Path) -> Path:
@@ -92,7 +101,7 @@ class Manifest:
 
         More shots or errors than before may be asked for. Raises `ManifestError`.
         """
-        if csv_path.exists():
+        if csv_path.exists() or Manifest.path(csv_path).exists():
             known = Manifest.read(csv_path)
             differs = [n for n in (*_ONE_FOR_ALL, "shard") if n != "limits" and _differ(known, self, n)]
             if differs:
@@ -100,16 +109,32 @@ class Manifest:
                     f"{csv_path} was begun with another {differs[0]} ({_said(known, differs[0])}, now "
                     f"{_said(self, differs[0])}); choose another --out"
                 )
+        self.write(csv_path)
+
+    def write(self, csv_path: Path) -> None:
+        """Put it beside a CSV, in place of another."""
         Manifest.path(csv_path).parent.mkdir(parents=True, exist_ok=True)
         with output_file(Manifest.path(csv_path)) as unfinished:
             unfinished.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    def require_finished(self, csv_path: Path) -> None:
+        """Raise `ManifestError` where the CSV lacks shots of a task."""
+        totals, limits = read_results(csv_path), self.own_limits
+        for key, task in self.tasks.items():
+            shots, errors = (totals[key].shots, totals[key].errors) if key in totals else (0, 0)
+            enough = limits.max_errors is not None and errors >= limits.max_errors
+            if shots < limits.max_shots and not enough:
+                raise ManifestError(
+                    f"shard {self.shard} is not finished: {csv_path} has {shots} of {limits.max_shots} shots "
+                    f"of {task['decoder']}, task {key[:12]}...; run its sweep again, it goes on from there"
+                )
 
 
 def check_shards(csv_paths: Sequence[Path]) -> list[Manifest]:
     """The manifests of shards that make up one sweep.
 
     Raises:
-        ManifestError: they are of different sweeps, one is there twice, or one is missing.
+        ManifestError: they are of different sweeps, one is there twice, missing or not finished.
     """
     manifests = [Manifest.read(path) for path in csv_paths]
     first, seen = manifests[0], {}
@@ -127,23 +152,34 @@ def check_shards(csv_paths: Sequence[Path]) -> list[Manifest]:
     missing = sorted({Shard(k, part.of) for part in parts for k in range(1, part.of + 1)} - parts, key=str)
     if missing:
         raise ManifestError(f"shard {missing[0]} is missing; give all of them")
+    for path, manifest in zip(csv_paths, manifests, strict=True):
+        manifest.require_finished(path)
     return manifests
 
 
-def code_versions() -> dict[str, str]:
-    """Versions that results depend on: of packages, and a hash of qecpipe's own sources."""
-    root = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for folder in ("qec", "predecoder", "global_decoders", "sims"):
-        for source in sorted((root / folder).rglob("*.py")):
-            digest.update(source.relative_to(root).as_posix().encode() + source.read_bytes())
-    versions = {"qecpipe": digest.hexdigest()[:16]}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+def merged_manifest(manifests: Sequence[Manifest]) -> Manifest | None:
+    """Of all shards together; None where errors ended tasks, so that no first blocks are what was counted."""
+    first = manifests[0]
+    return None if first.limits["max_errors"] is not None else replace(first, shard="1/1")
+
+
+def refuse_twice(csv_paths: Sequence[Path]) -> None:
+    """Raise `ManifestError` where two CSVs count the same shots: one file twice, or blocks of one sweep."""
+    known: list[tuple[Path, Manifest | None]] = []
+    for path in csv_paths:
+        manifest = Manifest.read(path) if Manifest.path(path).exists() else None
+        for other, of_other in known:
+            same = path.resolve() == other.resolve()
+            if same or (manifest is not None and of_other is not None and _overlap(manifest, of_other)):
+                raise ManifestError(f"{other} and {path} count the same shots; give one of them")
+        known.append((path, manifest))
+
+
+def _overlap(a: Manifest, b: Manifest) -> bool:
+    """Whether there is a block of a task that both take."""
+    one, two = a.seeded.shard, b.seeded.shard
+    meet = (one.number - two.number) % math.gcd(one.of, two.of) == 0
+    return meet and a.seed == b.seed and bool(a.tasks.keys() & b.tasks.keys())
 
 
 def _hash(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 
 import sinter
 
-from qec import naming
+from qec import naming, output_file
 
 _COLUMNS = [name.strip() for name in sinter.CSV_HEADER.split(",")]
 
@@ -86,6 +86,12 @@ class ResultsWriter:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+def write_results(rows: Iterable[sinter.TaskStats], path: Path) -> None:
+    """Write rows as a CSV of sinter's, complete or not at all, in place of what was there."""
+    with output_file(path) as unfinished:
+        unfinished.write_text("\n".join([sinter.CSV_HEADER, *(row.to_csv_line() for row in rows)]) + "\n")
 
 
 def _parse_row(path: Path, number: int, line: str) -> sinter.TaskStats:

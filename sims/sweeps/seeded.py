@@ -19,10 +19,11 @@ from sims.decoders import NamedDecoder
 from sims.sweeps.blocks import BlockTask, Shard, decode_blocks
 from sims.sweeps.collect import Limits, check_decoders, exclusive
 from sims.sweeps.executors import Workers
+from sims.sweeps.manifest import Manifest
 from sims.sweeps.measured_sampler import DECODE_NS, PREDECODE_NS, SAMPLE_NS
 from sims.sweeps.results_csv import ResultsFileError, ResultsWriter, read_results
 
-__all__ = ["Seeded", "collect_seeded"]
+__all__ = ["collect_seeded"]
 
 _SPANS_A_WORKER = 2
 """Spans of blocks that are out for each worker: one in work, one on its way."""
@@ -33,58 +34,27 @@ _LOOK_SECONDS = 2.0
 _WORK = (SAMPLE_NS, DECODE_NS, PREDECODE_NS)
 
 
-@dataclass(frozen=True)
-class Seeded:
-    """Which shots a sweep takes.
-
-    Attributes:
-        seed: of all shards.
-        block_shots: of every block.
-        shard: the part of all blocks that is taken here.
-    """
-
-    seed: int
-    block_shots: int
-    shard: Shard = field(default_factory=Shard)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed={self.seed} is not an integer from 0 to 2^64 - 1")
-        if self.block_shots < 1:
-            raise ValueError(f"block_shots={self.block_shots} is less than 1")
-
-    def limits(self, whole: Limits) -> Limits:
-        """This shard's part of a sweep's limits: its blocks, and an equal part of the errors."""
-        blocks = -(-whole.max_shots // self.block_shots)
-        own = len(range(self.shard.number - 1, blocks, self.shard.of))
-        if not own:
-            raise ValueError(
-                f"shard {self.shard} has no shots: {whole.max_shots} are {blocks} blocks of "
-                f"{self.block_shots}; use fewer shards, a smaller --block-shots or more --max-shots"
-            )
-        errors = None if whole.max_errors is None else -(-whole.max_errors // self.shard.of)
-        return Limits(own * self.block_shots, errors)
-
-
 def collect_seeded(
     tasks: Sequence[sinter.Task],
     decoders: Sequence[NamedDecoder],
     *,
     csv_path: Path,
-    limits: Limits,
-    seeded: Seeded,
+    manifest: Manifest,
     workers: Workers,
     with_gaps: bool = False,
     on_start: Callable[[dict[str, sinter.TaskStats]], None] = lambda existing: None,
     on_progress: Callable[[sinter.Progress], None] = lambda progress: None,
 ) -> list[sinter.TaskStats]:
-    """Decode this shard's blocks until every task reached its limits; totals in the order of `tasks`.
+    """Decode a shard's blocks until every task reached its limits; totals in the order of `tasks`.
 
-    `limits` are those of the shard. A task's last block is whole, so it may have up to a block more than
-    `max_shots`.
+    A task's last block is whole, so it may have up to a block more than the sweep's `max_shots`.
+
+    Args:
+        manifest: of the shard; it is written beside the CSV.
 
     Raises:
         ResultsFileError: a damaged CSV, or one that does not count whole blocks.
+        ManifestError: the CSV is of another sweep.
         ValueError: a CSV that another sweep is writing.
         WorkerDiedError: a worker was killed, as when memory is out, or the cluster's scheduler is gone.
         LayoutError, WeightsError: see `check_decoders`.
@@ -92,7 +62,9 @@ def collect_seeded(
     check_decoders(tasks, decoders, with_gaps=with_gaps)
     of_name = {named.name: named.decoder for named in decoders}
     csv_path.parent.mkdir(parents=True, exist_ok=True)
+    seeded, limits = manifest.seeded, manifest.own_limits
     with exclusive(csv_path):
+        manifest.claim(csv_path)
         totals = read_results(csv_path) if csv_path.exists() else {}
         on_start(dict(totals))
         running = [
@@ -104,6 +76,7 @@ def collect_seeded(
                     seed=seeded.seed,
                     shots=seeded.block_shots,
                     with_gaps=with_gaps,
+                    code=manifest.code,
                 )
             )
             for task in tasks

@@ -41,7 +41,7 @@ class Flags:
     """Measure how well the gap is calibrated."""
 
     out: Path
-    weights: tuple[str, ...] = ("accurate", "fast-matching", "realtime-matching")
+    weights: tuple[str, ...] = ("accurate-matching", "fast-matching", "realtime-matching")
     distance: tuple[int, ...] = (5, 9)
     p: tuple[float, ...] = (0.006,)
     basis: tuple[str, ...] = ("x",)

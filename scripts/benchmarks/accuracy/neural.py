@@ -39,7 +39,7 @@ class Flags:
     """Reproduce the table."""
 
     out: Path
-    weights: tuple[str, ...] = ("accurate", "fast-matching", "realtime-matching")
+    weights: tuple[str, ...] = ("accurate-matching", "fast-matching", "realtime-matching")
     decoder: tuple[str, ...] = ("neural-matching", "neural-ensemble")
     distance: tuple[int, ...] = (5, 9, 13)
     p: tuple[float, ...] = (0.006,)

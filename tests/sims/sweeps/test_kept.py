@@ -11,7 +11,7 @@ import sinter
 from global_decoders import decode_with_gap, make_decoder
 from qec import depolarizing, memory_circuit
 from sims.plots.kept import LER_VS_KEPT, draw_kept
-from sims.sweeps import GapCounts, kept_stats, read_results, summarize, write_kept
+from sims.sweeps import GapCounts, kept_stats, read_results, summarize, write_results
 from sims.sweeps.measured_sampler import MeasuredSampler
 
 from ..conftest import RunCli
@@ -67,7 +67,7 @@ def test_rows_of_kept_shots_have_the_others_as_discards(tmp_path: Path) -> None:
     assert len(rows) == 1
     kept, errors = GapCounts.of(gap, wrong).kept(0.9)
     assert (rows[0].shots, rows[0].discards, rows[0].errors) == (len(gap), len(gap) - kept, errors)
-    write_kept(rows, tmp_path / "kept.csv")
+    write_results(rows, tmp_path / "kept.csv")
     assert list(read_results(tmp_path / "kept.csv").values()) == rows
     table = summarize([*stats, *rows])
     assert [(row.decoder_label, row.errors) for row in table if row.metadata["d"] == 3] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -22,13 +21,14 @@ import sinter
 import qec
 from sims.decoders import build_decoder
 from sims.run_failed import RunFailedError
-from sims.sweeps.blocks import Shard, block_seed
+from sims.sweeps.blocks import Seeded, Shard, block_seed
 from sims.sweeps.collect import Limits
 from sims.sweeps.executors import Workers, cluster_workers, local_workers
-from sims.sweeps.manifest import Manifest, ManifestError, check_shards
-from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results
-from sims.sweeps.seeded import Seeded, collect_seeded
+from sims.sweeps.manifest import Manifest, ManifestError, check_shards, merged_manifest, refuse_twice
+from sims.sweeps.results_csv import ResultsFileError, merge_results, read_results, write_results
+from sims.sweeps.seeded import collect_seeded
 from sims.sweeps.tasks import decoder_dem
+from sims.sweeps.versions import code_versions, require_versions
 
 DECODERS = [build_decoder("pymatching"), build_decoder("pymatching-correlated")]
 LIMITS = Limits(2500)
@@ -80,9 +80,8 @@ def _shuffled(seed: int) -> Iterator[Workers]:
 
 def _collect(csv_path: Path, workers=None, *, limits: Limits = LIMITS, seeded: Seeded = SEEDED, **more):
     with workers or _shuffled(1) as able:
-        return collect_seeded(
-            _tasks(), DECODERS, csv_path=csv_path, limits=limits, seeded=seeded, workers=able, **more
-        )
+        manifest = Manifest.of(_tasks(), seeded=seeded, limits=limits)
+        return collect_seeded(_tasks(), DECODERS, csv_path=csv_path, manifest=manifest, workers=able, **more)
 
 
 def _counts(stats: list[sinter.TaskStats]) -> list[tuple[int, int, int]]:
@@ -122,12 +121,19 @@ def test_shards_together_are_the_whole(tmp_path, whole):
     files = []
     for number in (1, 2, 3):
         seeded = replace(SEEDED, shard=Shard(number, 3))
-        limits = seeded.limits(LIMITS)
-        assert limits.max_shots == {1: 900, 2: 800, 3: 800}[number]
+        assert seeded.limits(LIMITS).max_shots == {1: 900, 2: 800, 3: 800}[number]
         path = tmp_path / f"results-{number}-of-3.csv"
-        _collect(path, _shuffled(number), limits=limits, seeded=seeded)
-        files.append(read_results(path))
-    assert _counts(merge_results(files)) == whole
+        _collect(path, _shuffled(number), seeded=seeded)
+        files.append(path)
+    assert _counts(merge_results(map(read_results, files))) == whole
+    merged = merged_manifest(check_shards(files))
+    assert merged is not None
+    assert merged.shard == "1/1"
+    refuse_twice(files)
+    _collect(tmp_path / "all.csv", limits=Limits(100))
+    for twice in ([*files, files[0]], [*files, tmp_path / "all.csv"]):
+        with pytest.raises(ManifestError, match="count the same shots; give one of them"):
+            refuse_twice(twice)
 
 
 def test_a_sweep_that_is_killed_goes_on_with_the_next_block(tmp_path, whole):
@@ -161,6 +167,12 @@ def test_max_errors_ends_at_the_same_block_in_any_order(tmp_path):
 
 def test_a_csv_that_counts_no_whole_blocks_is_refused(tmp_path):
     _collect(tmp_path / "r.csv", limits=Limits(300))
+    with pytest.raises(ManifestError, match=r"begun with another block_shots \(100, now 250\)"):
+        _collect(tmp_path / "r.csv", seeded=Seeded(5, 250))
+    Manifest.path(tmp_path / "r.csv").unlink()
+    with pytest.raises(ManifestError, match=r"has no r\.manifest\.json beside it"):
+        _collect(tmp_path / "r.csv", seeded=Seeded(5, 250))
+    Manifest.of(_tasks(), seeded=Seeded(5, 250), limits=LIMITS).write(tmp_path / "r.csv")
     with pytest.raises(ResultsFileError, match=r"counts 300 shots of task .*no whole blocks of 250"):
         _collect(tmp_path / "r.csv", seeded=Seeded(5, 250))
 
@@ -183,9 +195,20 @@ def test_more_shards_than_blocks_are_refused():
 
 
 def _manifest(csv_path: Path, tasks: list[sinter.Task], *, shard: str = "1/2", seed: int = 5) -> Path:
-    csv_path.touch()
-    of = Manifest.of(tasks, seed=seed, block_shots=100, shard=Shard.parse(shard), limits=LIMITS)
-    Manifest.path(csv_path).write_text(json.dumps(vars(of)))
+    """A shard that is finished."""
+    manifest = Manifest.of(tasks, seeded=Seeded(seed, 100, Shard.parse(shard)), limits=LIMITS)
+    manifest.write(csv_path)
+    shots = manifest.own_limits.max_shots
+    rows = [
+        sinter.TaskStats(
+            strong_id=task.strong_id(),
+            decoder=str(task.decoder),
+            json_metadata=task.json_metadata,
+            shots=shots,
+        )
+        for task in tasks
+    ]
+    write_results(rows, csv_path)
     return csv_path
 
 
@@ -200,6 +223,11 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
         check_shards([one, _manifest(tmp_path / "other.csv", _tasks(), shard="2/2", seed=6)])
     with pytest.raises(ManifestError, match="has another circuits than"):
         check_shards([one, _manifest(tmp_path / "noise.csv", _tasks(0.02), shard="2/2")])
+    write_results([replace(s, shots=200) for s in read_results(two).values()], two)
+    with pytest.raises(
+        ManifestError, match=r"shard 2/2 is not finished: .*2\.csv has 200 of 1200 shots of pym"
+    ):
+        check_shards([one, two])
     Manifest.path(two).write_text("{")
     with pytest.raises(ManifestError, match=r"2\.manifest\.json is damaged"):
         check_shards([one, two])
@@ -210,13 +238,22 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
 
 def test_a_csv_goes_on_with_its_own_sweep_only(tmp_path):
     path = _manifest(tmp_path / "r.csv", _tasks())
-    of = Manifest.of(_tasks(), seed=5, block_shots=100, shard=Shard(1, 2), limits=Limits(10**6))
+    of = Manifest.of(_tasks(), seeded=Seeded(5, 100, Shard(1, 2)), limits=Limits(10**6))
     of.claim(path)
     assert Manifest.read(path).limits == {"max_shots": 10**6, "max_errors": None}
     with pytest.raises(ManifestError, match=r"begun with another seed \(5, now 6\)"):
         replace(of, seed=6).claim(path)
     with pytest.raises(ManifestError, match="begun with another code"):
         replace(of, code=of.code | {"stim": "0.1"}).claim(path)
+    path.unlink()
+    with pytest.raises(ManifestError, match=r"begun with another seed \(5, now 6\)"):
+        replace(of, seed=6).claim(path)
+
+
+def test_workers_with_other_code_are_refused():
+    require_versions(code_versions())
+    with pytest.raises(ValueError, match=r"has pymatching [0-9.]+, the sweep is of 0\.1; install the same"):
+        require_versions(code_versions() | {"pymatching": "0.1"})
 
 
 @pytest.mark.slow
