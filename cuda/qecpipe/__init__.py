@@ -3,7 +3,7 @@
 The folder above this one must never hold an `__init__.py`: the `cuda.bindings` and `cuda.core`
 packages share that namespace (PEP 420). Importing this package needs neither torch nor a GPU.
 
-    CudaEngine(program, driver)     batches of shots through a device; `in_order` for several
+    CudaEngine(program, driver)     batches of shots through a device; `common_parts`, `in_order` for several
     Program, MoveLogits, Corrections    a network on a layout, and what is handed down of it
     Driver                          what is asked of a device: CudaDriver, a GPU; CpuDriver, a thread
     DeviceError                     and its kinds: DeviceMemoryError, GraphCaptureError, DeviceLostError
@@ -28,9 +28,10 @@ from cuda.qecpipe.device_protocol import (
     GraphCaptureError,
 )
 from cuda.qecpipe.driver import CudaDriver
-from cuda.qecpipe.engine import BATCH_SHOTS, CudaEngine, Pending, Worker, in_order
+from cuda.qecpipe.engine import BATCH_SHOTS, CudaEngine, common_parts
 from cuda.qecpipe.launch import Launch
 from cuda.qecpipe.launch_on_cpu import launch_on_cpu
+from cuda.qecpipe.pending import Pending, Worker, in_order
 from cuda.qecpipe.program import Corrections, MoveLogits, Output, Program
 from cuda.qecpipe.quantize_moves import (
     LogitType,
@@ -64,6 +65,7 @@ __all__ = [
     "Program",
     "Worker",
     "blocked_input_reference",
+    "common_parts",
     "compile_cubin",
     "correct_arguments",
     "cuda_status",

@@ -7,17 +7,15 @@ made of one batch, the device works on the next. A batch that is not full is com
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 
 from cuda.qecpipe.device_protocol import DeviceLostError, DeviceMemoryError, Driver
 from cuda.qecpipe.program import Memory, Program
 
-__all__ = ["BATCH_SHOTS", "CudaEngine", "Pending", "Worker", "in_order"]
+__all__ = ["BATCH_SHOTS", "CudaEngine", "common_parts"]
 
 BATCH_SHOTS = 1024
 _AT_ONCE = 2
@@ -26,51 +24,22 @@ _FACTOR = 4
 """Between the sizes of batches."""
 
 
-class Worker(Protocol):
-    """What computes batches by itself: a device, or in tests a thread."""
+def common_parts(engines: Sequence[CudaEngine], shots: int) -> Iterator[slice]:
+    """Cut shots into batches, each of which `submit` of every engine takes, and prepare what they need.
 
-    def submit(self, packed: np.ndarray, *, wait: bool = True) -> Pending | None:
-        """Begin a batch. Where as many are under way as there may be, wait, or give None."""
-        ...
+    Args:
+        engines: made with the same `batch_shots`; how much fits their devices may differ.
 
-
-class Pending(Protocol):
-    """A batch that is under way."""
-
-    def results(self) -> dict[str, np.ndarray]:
-        """Wait for it; arrays that are the caller's until `done`."""
-        ...
-
-    def done(self) -> None:
-        """Let what it occupies be used again."""
-        ...
-
-
-def in_order(jobs: Iterable[tuple[Worker, np.ndarray]]) -> Generator[dict[str, np.ndarray], None, None]:
-    """Hand batches to workers, to each as many as it takes; yields their results in the order of the jobs.
-
-    What is yielded may be used until the next one is asked for. While it is, all workers go on.
+    Raises:
+        DeviceError: see `CudaEngine.submit`.
     """
-    waiting: deque[Pending] = deque()
-
-    def oldest() -> Iterator[dict[str, np.ndarray]]:
-        pending = waiting.popleft()
-        try:
-            yield pending.results()
-        finally:
-            pending.done()
-
-    try:
-        for worker, packed in jobs:
-            # Whoever holds batches must not wait for others to give theirs back: they may wait for these.
-            while (pending := worker.submit(packed, wait=not waiting)) is None:
-                yield from oldest()
-            waiting.append(pending)
-        while waiting:
-            yield from oldest()
-    finally:
-        for pending in waiting:
-            pending.done()
+    start = 0
+    while start < shots:
+        stop = min(shots, start + min(engine._prepared(shots - start) for engine in engines))
+        for engine in engines:
+            engine._prepared(stop - start)
+        yield slice(start, stop)
+        start = stop
 
 
 class CudaEngine:
@@ -89,6 +58,7 @@ class CudaEngine:
             raise ValueError(f"batch_shots={batch_shots} is less than 1")
         self._program, self._driver = program, driver
         self._sizes = _sizes(batch_shots)
+        self._usable = self._sizes  # they are prepared, or may still fit
         self._tables = Memory.load(program, driver)
         self._idle: dict[int, list[Memory]] = {}
         self._changed = threading.Condition()
@@ -98,7 +68,7 @@ class CudaEngine:
     @property
     def batch_shots(self) -> int:
         """Shots of the largest batch: fewer than were asked for where the device's memory is small."""
-        return self._sizes[-1]
+        return self._usable[-1]
 
     def warm(self, shots: int) -> None:
         """Prepare all that so many shots need. Afterwards they are computed without an allocation.
@@ -106,17 +76,12 @@ class CudaEngine:
         Raises:
             DeviceError: see `submit`.
         """
-        start = 0
-        while start < shots:
-            start += min(self._prepared(shots - start), shots - start)
+        for _ in self.parts(shots):
+            pass
 
     def parts(self, shots: int) -> Iterator[slice]:
         """Cut shots into batches, each of which `submit` takes."""
-        start = 0
-        while start < shots:
-            stop = min(shots, start + self._prepared(shots - start))
-            yield slice(start, stop)
-            start = stop
+        return common_parts([self], shots)
 
     def submit(self, packed: np.ndarray, *, wait: bool = True) -> _Batch | None:
         """Begin a batch.
@@ -129,47 +94,58 @@ class CudaEngine:
             DeviceMemoryError: the device's memory holds not even one shot.
             GraphCaptureError: the network does not run on the device, or cannot be captured.
             DeviceLostError: the device failed, now or before.
-            ValueError: there are more shots than a batch holds, or of another length.
+            ValueError: there are more shots than a batch holds, or none, or of another length or type.
         """
-        size = self._prepared(len(packed))
-        if not 0 < len(packed) <= size or packed.shape[1:] != (self._program.row_bytes,):
+        size, row = self._prepared(max(1, len(packed))), self._program.row_bytes
+        if not 0 < len(packed) <= size or packed.shape[1:] != (row,) or packed.dtype != np.uint8:
             raise ValueError(
-                f"a batch has shape {packed.shape}; use 1 to {size} shots of {self._program.row_bytes} bytes"
+                f"a batch is {packed.dtype} of shape {packed.shape}; "
+                f"use 1 to {size} shots of {row} bytes, uint8"
             )
         memory = self._taken(size, wait=wait)
         if memory is None:
             return None
-        memory.packed[: len(packed)] = packed
-        with self._noticing_loss():
-            memory.start()
-        return _Batch(self, memory, len(packed))
+        try:
+            memory.packed[: len(packed)] = packed
+            with self._noticing_loss():
+                memory.start()
+            return _Batch(self, memory, len(packed))
+        except BaseException:
+            # What was queued is over before the memory's next batch: that is on the same stream.
+            self._give_back(memory)
+            raise
 
     def _prepared(self, shots: int) -> int:
         """The size of the batch that some shots begin with, ready to be used."""
         while True:
-            self._check()
-            size = _fitting(self._sizes, shots)
             with self._preparing:
+                self._check()
+                size = self._chosen(shots)
                 if size in self._idle:
                     return size
-                made = self._made(size)
-                if made is not None:
-                    self._idle[size] = made
+                try:
+                    self._idle[size] = self._made(size)
                     return size
+                except DeviceMemoryError:
+                    usable = [other for other in self._usable if other < size or other in self._idle]
+                    if not usable:
+                        raise
+                    self._usable = usable
                 self._driver.release()  # only now is nothing left that holds on to what was allocated
-                self._sizes = [smaller for smaller in self._sizes if smaller < size]
 
-    def _made(self, size: int) -> list[Memory] | None:
-        """Memory for batches of a size; None where the device does not hold it, but smaller ones may fit."""
-        try:
-            with self._noticing_loss():
-                return [
-                    Memory(self._program, self._driver, self._tables, shots=size) for _ in range(_AT_ONCE)
-                ]
-        except DeviceMemoryError:
-            if size == 1:
-                raise
-            return None
+    def _chosen(self, shots: int) -> int:
+        """The size that fits best; where it did not fit the device, a prepared one that holds the shots.
+
+        It stays what it is once it is prepared, whatever else does not fit later.
+        """
+        size = _fitting(self._sizes, shots)
+        if size in self._usable:
+            return size
+        return min((size for size in self._idle if size >= shots), default=self._usable[-1])
+
+    def _made(self, size: int) -> list[Memory]:
+        with self._noticing_loss():
+            return [Memory(self._program, self._driver, self._tables, shots=size) for _ in range(_AT_ONCE)]
 
     def _taken(self, size: int, *, wait: bool) -> Memory | None:
         with self._changed:

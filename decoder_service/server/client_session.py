@@ -135,9 +135,7 @@ class ClientSession:
     # The thread of a connection.
 
     def _thread(self, sock: socket.socket, connection: int, welcome: Frame) -> None:
-        config = self._jobs.config
         with sock:
-            self._guarded(lambda: schedule(config.cores, realtime=config.realtime))
             self._guarded(lambda: self._serve(sock, welcome))
             if self.failed:
                 self._send(
@@ -160,6 +158,7 @@ class ClientSession:
         plane, config = self._plane, self._jobs.config
         plane.attach()
         self._stalled_since = None
+        schedule(config.cores, realtime=config.realtime)
         self._send(welcome)
         reported = time.monotonic()
         while not (self._leaving or self.streams.over or (self.streams.draining and self.at_rest)):

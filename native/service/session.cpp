@@ -120,9 +120,10 @@ bool Session::work_on(StreamSession& stream) {
     const Worked worked = stream.work(clock_, context_, now() + config_.time_slice, scratch_);
     if (worked == Worked::kFailed) return false;
     out_.insert(out_.end(), scratch_.begin(), scratch_.end());
+    // A slice ends where a journal is due: a swap came before, and the next segment's head has to name it.
+    if (std::optional<Swap> swap = stream.take_swapped()) events_.push_back(Swapped{stream.number(), *swap});
     if (worked == Worked::kBlocked) events_.push_back(Blocked{stream.number()});
     if (worked == Worked::kBoundary) events_.push_back(JournalDue{stream.number()});
-    if (std::optional<Swap> swap = stream.take_swapped()) events_.push_back(Swapped{stream.number(), *swap});
     stream.credit(false, out_);
     return true;
 }

@@ -8,7 +8,15 @@
 
 namespace qecpipe::streams {
 
+namespace {
+
 constexpr size_t kForgotten = 1024;  // proposed moves that were decided may be kept
+
+void need(bool fits, const char* what) {
+    if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
+}
+
+}  // namespace
 
 void StageTables::add_hyperedges(const std::vector<std::vector<Place>>& edges) {
     LayerHyperedges added;
@@ -34,9 +42,6 @@ void StageTables::add_hyperedges(const std::vector<std::vector<Place>>& edges) {
 }
 
 void StageTables::check() const {
-    const auto need = [](bool fits, const char* what) {
-        if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
-    };
     check_certain();
     need(hyperedges.empty() || std::ssize(hyperedges) == layers.size(),
          "hyperedges of another number of layers");
@@ -62,9 +67,6 @@ void StageTables::check() const {
 }
 
 void StageTables::check_certain() const {
-    const auto need = [](bool fits, const char* what) {
-        if (!fits) throw std::invalid_argument(std::string("a pre-decoder stage has ") + what);
-    };
     need(certain_reach >= 0, "errors that always happen and reach before their layer");
     need(certain.empty() || std::ssize(certain) == layers.num_kinds(),
          "certain errors of another number of kinds");

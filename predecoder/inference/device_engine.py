@@ -25,6 +25,7 @@ from cuda.qecpipe import (
     Driver,
     Output,
     Program,
+    common_parts,
     in_order,
 )
 from global_decoders.matching import Int8Logits, Logits
@@ -141,9 +142,7 @@ class DeviceEngine:
         """Parts of the shots with what became of all pieces of them."""
         shots = np.require(packed, requirements="C")
         every = [engine for of_device in engines for engine in of_device]
-        for engine in every:
-            engine.warm(len(shots))
-        parts = list(min(every, key=lambda engine: engine.batch_shots).parts(len(shots)))
+        parts = list(common_parts(every, len(shots)))
         count, devices = len(self._pieces), len(engines)
         jobs = (
             (engines[(k * count + piece) % devices][piece], shots[part])

@@ -4,8 +4,8 @@ In the order in which a sweep goes through them: `tasks` (circuits), `measured_s
 `collect` (all workers, and the CSV), `progress` (what is shown meanwhile), `results_csv` (reading it back),
 `kept` (post-selection), `labels` and `summary` (the table).
 
-With a seed: `blocks` (shots that any machine can take), `executors` (who decodes them), `seeded` (counting them
-in their order), `manifest` and `versions` (what may be put together).
+With a seed: `blocks` (shots that any machine can take), `executors` (who decodes them), `seeded` (counting
+them in their order), `manifest` and `versions` (what may be put together).
 """
 
 from sims.sweeps.collect import Limits, collect_sweep, usable_cores

@@ -1,6 +1,8 @@
 """Gaps against exhaustive enumeration on small codes, and against PyMatching with the observable forced."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterable
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +30,15 @@ LEAST_CLOSE = {"bp-osd": 0.97, "bp-lsd": 0.6, "mwpf": 0.7, "tesseract": 0.999}
 of both classes at the very least."""
 WITHOUT = ("relay-bp",)
 WITH = tuple(name for name in decoder_names() if name not in WITHOUT)
+
+
+def _on_exact(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Decoders on both exact models; mwpf takes seconds on the larger one."""
+    cases = [
+        pytest.param(rounds, name, marks=[pytest.mark.slow] if (rounds, name) == (2, "mwpf") else [])
+        for rounds, name in itertools.product((1, 2), names)
+    ]
+    return pytest.mark.parametrize(("exact", "name"), cases, indirect=["exact"])
 
 
 def _edges_alone(normal: NormalForm) -> stim.DetectorErrorModel:
@@ -71,7 +82,7 @@ def _raw(name: str, dem: stim.DetectorErrorModel) -> sinter.CompiledDecoder:
     return dataclasses.replace(cast(Any, make_decoder(name)), gap_scale=1.0).compile_decoder_for_dem(dem=dem)
 
 
-@pytest.mark.parametrize("name", LEAST_CLOSE)
+@_on_exact(LEAST_CLOSE)
 def test_a_searchs_gap_is_the_difference_of_the_likeliest_faults_of_both_classes(name, exact):
     """By enumeration of all sets of mechanisms. Searches may stop early, and BP's need not find the least."""
     decoder = _raw(name, exact.dem)
@@ -83,7 +94,7 @@ def test_a_searchs_gap_is_the_difference_of_the_likeliest_faults_of_both_classes
     assert weight[close].sum() / weight.sum() > LEAST_CLOSE[name]
 
 
-@pytest.mark.parametrize("name", WITH)
+@_on_exact(WITH)
 def test_a_gap_says_how_likely_the_prediction_is_wrong(name, exact, compiled):
     """Against the exact posterior of every likely syndrome: on average, and over all syndromes."""
     syndromes = _likeliest(exact, 25 if name == "mwpf" else 120)  # mwpf is slow

@@ -103,7 +103,7 @@ class RecordingDriver(LateDriver):
     def __init__(self, index: int = 0) -> None:
         super().__init__(index)
         self.calls: list[str] = []
-        self.fail: dict[str, Callable[..., Exception | None]] = {}
+        self.fail: dict[str, Callable[..., BaseException | None]] = {}
         self._capturing = False
 
     def _note(self, call: str, *arguments: Any, about: str = "") -> None:

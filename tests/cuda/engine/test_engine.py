@@ -13,6 +13,7 @@ from cuda.qecpipe import (
     DeviceMemoryError,
     GraphCaptureError,
     Program,
+    common_parts,
     in_order,
 )
 
@@ -133,6 +134,91 @@ def test_a_device_with_less_memory_has_smaller_batches(program, expected, shots,
     assert not [call for call in driver.calls if call.startswith(("memory", "pinned", "capture"))]
 
 
+def full(driver) -> None:
+    """From now on the device has no memory left."""
+    driver.fail["memory"] = lambda shape: DeviceMemoryError(f"too little memory for {shape}")
+
+
+def asked(driver) -> list[str]:
+    """What was allocated, or tried to."""
+    return [call for call in driver.calls if call.startswith(("memory", "pinned", "capture", "release"))]
+
+
+def test_what_does_not_fit_leaves_what_is_ready(program, expected, shots, recording_driver) -> None:
+    """Where nothing smaller fits, larger batches that are ready are used, though mostly empty."""
+    made, driver = program(), recording_driver()
+    engine = CudaEngine(made, driver, batch_shots=256)
+    engine.warm(256)
+    full(driver)
+    for count in (50, 20, 1):  # they want 64, 16 and 1
+        np.testing.assert_array_equal(
+            run(engine, shots(count)), expected(made, shots(count)), strict=True, err_msg=str(count)
+        )
+    assert engine.batch_shots == 256
+    assert sorted(engine._idle) == [256]
+    driver.calls.clear()
+    for count in (50, 20, 1, 600):
+        run(engine, shots(count))
+    assert not asked(driver)  # it is known what does not fit
+
+
+def test_the_smallest_batch_that_is_ready_and_holds_the_shots_is_used(
+    program, shots, recording_driver
+) -> None:
+    driver = recording_driver()
+    engine = CudaEngine(program(), driver, batch_shots=256)
+    engine.warm(256)
+    engine.warm(16)
+    full(driver)
+    engine.warm(50)  # 64 do not fit
+    assert engine._usable == [1, 4, 16, 256]
+    assert [list(engine.parts(count)) for count in (16, 17, 50)] == [
+        [slice(0, 16)],
+        [slice(0, 16), slice(16, 17)],
+        [slice(0, 50)],
+    ]
+    assert (engine._chosen(3), engine._chosen(50)) == (16, 256)  # 4 do not fit either; 1 was tried for 17
+    driver.fail.clear()
+    driver.calls.clear()
+    engine.warm(50)
+    assert not asked(driver)  # nor later: what a number of shots needs stays what it was
+
+
+def test_parts_that_were_cut_stay_good_whatever_other_threads_find(
+    program, expected, shots, recording_driver
+) -> None:
+    made, driver = program(), recording_driver()
+    engine = CudaEngine(made, driver, batch_shots=64)
+    parts = list(engine.parts(64))
+    full(driver)
+    thread = threading.Thread(target=lambda: run(engine, shots(9)))
+    thread.start()
+    thread.join()
+    (found,) = in_order((engine, shots(64)[part]) for part in parts)
+    np.testing.assert_array_equal(found["logits"], expected(made, shots(64)), strict=True)
+
+
+@pytest.mark.parametrize("most", [0, 4, 16])
+def test_parts_that_all_devices_take(program, expected, shots, recording_driver, most) -> None:
+    """One has 64 ready and no room for more; one holds less than 64; one all."""
+    made, drivers = program(), [recording_driver(k) for k in range(3)]
+    engines = [CudaEngine(made, driver, batch_shots=64) for driver in drivers]
+    engines[0].warm(64)
+    for driver, limit in ((drivers[0], most), (drivers[1], 16)):
+        driver.fail["memory"] = lambda shape, limit=limit: (
+            DeviceMemoryError("too little") if shape[0] > limit and len(shape) == 5 else None
+        )
+    for count in (1, 3, 9, 23, 64, 150):
+        parts = list(common_parts(engines, count))
+        assert [shot for part in parts for shot in range(count)[part]] == list(range(count))
+        for driver in drivers:
+            driver.calls.clear()
+        for engine in engines:
+            found = [one["logits"].copy() for one in in_order((engine, shots(count)[part]) for part in parts)]
+            np.testing.assert_array_equal(np.concatenate(found), expected(made, shots(count)), strict=True)
+        assert not any(asked(driver) for driver in drivers)
+
+
 def test_a_device_without_memory_for_one_shot(program, shots, recording_driver) -> None:
     driver = recording_driver()
     driver.fail["pinned"] = lambda shape: DeviceMemoryError(f"device has too little memory for {shape}")
@@ -158,6 +244,37 @@ def test_a_device_that_is_lost_is_lost_for_good(program, shots, recording_driver
     driver.fail.clear()
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         run(engine, shots(1))
+
+
+def test_a_lost_device_leaves_the_batches_of_others(program, expected, shots, recording_driver) -> None:
+    made, drivers = program(), [recording_driver(k) for k in range(2)]
+    lost, healthy = engines = [CudaEngine(made, driver, batch_shots=4) for driver in drivers]
+    for engine in engines:
+        engine.warm(4)
+    jobs = in_order((engine, shots(4)) for engine in (healthy, lost, healthy, lost, lost))
+    next(jobs)  # both of the lost device's and one of the healthy one's are under way
+    drivers[0].fail["wait"] = lambda: DeviceLostError("cuda:0 failed to compute")
+    with pytest.raises(DeviceLostError, match="cuda:0 failed to compute"):
+        jobs.close()
+    assert [len(engine._idle[4]) for engine in engines] == [2, 2]
+    np.testing.assert_array_equal(run(healthy, shots(9)), expected(made, shots(9)), strict=True)
+
+
+@pytest.mark.parametrize("call", ["copy", "replay", "record"])
+def test_a_batch_that_did_not_begin_occupies_nothing(
+    program, expected, shots, recording_driver, call
+) -> None:
+    """Ctrl-C, say, before all was queued: what was is over before the memory's next batch."""
+    made, driver = program(), recording_driver()
+    engine = CudaEngine(made, driver, batch_shots=4)
+    engine.warm(4)
+    driver.fail[call] = lambda *_: KeyboardInterrupt()
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            engine.submit(shots(4), wait=False)
+    driver.fail.clear()
+    assert len(engine._idle[4]) == 2
+    np.testing.assert_array_equal(run(engine, shots(12)), expected(made, shots(12)), strict=True)
 
 
 def test_who_waits_for_a_device_learns_that_it_is_lost(program, shots, recording_driver) -> None:
@@ -189,8 +306,12 @@ def test_bad_shots_are_named(program, shots, late_driver) -> None:
     engine = CudaEngine(program(), late_driver(), batch_shots=4)
     with pytest.raises(ValueError, match=r"shape \(2, 4\); use 1 to 4 shots of 5 bytes"):
         engine.submit(np.zeros((2, 4), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"shape \(9, 5\)"):
-        engine.submit(shots(9))
+    for count in (0, 9):
+        with pytest.raises(ValueError, match=rf"shape \({count}, 5\); use 1 to \d shots"):
+            engine.submit(shots(count))
+    for kind in (np.float32, np.int8, bool):
+        with pytest.raises(ValueError, match=rf"a batch is {np.dtype(kind)} of .*, uint8"):
+            engine.submit(shots(2).astype(kind))
     with pytest.raises(ValueError, match="batch_shots=0"):
         CudaEngine(program(), late_driver(), batch_shots=0)
 

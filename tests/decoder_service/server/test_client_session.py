@@ -80,6 +80,23 @@ def test_a_fault_of_ours_costs_the_session_and_is_logged(worker: BrokenWorker) -
     session.end()
 
 
+def test_a_session_whose_thread_may_not_run_where_it_has_to_is_not_served(tmp_path: Path) -> None:
+    """It was served to its end on other cores, and only then called failed."""
+    worker = BrokenWorker(WorkerConfig(state=str(tmp_path), cores=(1 << 20,)))
+    session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(encode_frame(Frame(FrameType.PING)))
+        session.serve(theirs, 7, Frame(FrameType.HELLO))
+        (error,) = _frames(ours)
+    assert decode_message(error.payload, Error).code is ErrorCode.INTERNAL
+    assert worker.over.wait(10)
+    assert session.failed
+    (event,) = worker.events
+    assert "OSError" in event
+    session.end()
+
+
 def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(worker: BrokenWorker) -> None:
     session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
     done: list[str] = []

@@ -16,7 +16,10 @@ from decoder_service.protocol import (
     FrameParser,
     FrameType,
     Open,
+    Opened,
     Reload,
+    decode_commit,
+    decode_message,
     encode_block,
     encode_frame,
     without_times,
@@ -119,6 +122,7 @@ class Bench:
             window=1000,
             gap_deadline=1e-9,
             segment_bytes=self.segment_bytes,
+            time_slice=60,  # however slow this machine is, a slice ends where its work does
         )
         return ClientSession(SESSION, cast(Any, Jobs(config)), left=lambda *_: None)
 
@@ -380,6 +384,38 @@ def test_replay_of_resets_failures_reloads_and_segments(tmp_path: Path, kit) -> 
     pairs = [pair for path in paths for pair in replay(path, sources=bench.sources).outputs]
     assert all(untimed(recorded) == untimed(again) for recorded, again in pairs)
     assert untimed([f for recorded, _ in pairs for f in recorded]) == untimed(made)
+
+
+def test_a_model_that_took_over_in_the_shot_that_filled_a_segment_holds_in_the_next(bench: Bench) -> None:
+    """Both in one slice of work; a restart that read the new segment alone went on with the old model."""
+    bench.segment_bytes = 1
+    life = bench.fresh("both")
+    plane, streams = life.session._plane, life.session.streams
+    stream = streams.by_number[0]
+    stream.wanted = Reload("22" * 32, "circuit")
+    model = bench.sources.model(bench.options, None, stream.wanted, stream.decoder)
+    streams._reloaded(stream, model)
+    frames = bench.frames(2)
+    plane.feed(b"".join(encode_frame(frame) for frame in frames if frame.epoch == 0))
+    assert not plane.work()
+    assert streams.handle_events()
+    life.close(over=False)
+    full, last = bench.files("both")
+    content = read_segment(last)
+    assert content.head is not None
+    head = decode_message(content.head[1].payload, Opened)
+    assert (head.model, head.model_id) == ("22" * 32, model.id)
+    assert [frame.type for frame in content.records] == [FrameType.RELOAD]
+    full.unlink()  # as if the last one had all the outputs that a resume may ask for
+    again = bench.restored("both")
+    made = bench.feed(again, [frame for frame in frames if frame.epoch == 1])
+    again.close(over=False)
+    expected = bench.kit.in_process(bench.kit.sample(2, seed=3), text=str(bench.kit.other))
+    commits = [decode_commit(frame.payload) for frame in made]
+    assert {commit.model.hex() for commit in commits} == {model.id}
+    assert [(commit.upto_round, commit.frame_bits, commit.readout) for commit in commits] == [
+        (upto, bits, readout) for epoch, _, upto, bits, readout, _ in expected if epoch == 1
+    ]
 
 
 def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) -> None:

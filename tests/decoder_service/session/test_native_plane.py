@@ -159,6 +159,24 @@ def test_a_full_segment_is_said_at_a_shot_boundary_and_another_goes_on(
     assert {frame.epoch for frame in frames(path.read_bytes()[4:])} == {0}
 
 
+def test_a_model_that_took_over_is_said_before_the_segment_that_it_filled(journal: tuple[int, Path]) -> None:
+    """In one slice: the next segment once began with the model before, and without the RELOAD."""
+    fd, path = journal
+    session = _qecpipe.Session(manual_clock=True)
+    decoder = parity()
+    opened(session, decoder, journal_fd=fd, journal_size=4, segment_bytes=10)
+    decoder.prepare(b"\xcd" * 8)
+    session.swap(0, "cd" * 32, "dem")
+    session.feed(block(0, 0, 7))
+    assert not session.work()
+    swapped, due = session.take_events()
+    assert isinstance(swapped, _qecpipe.Swapped)
+    assert isinstance(due, _qecpipe.JournalDue)
+    assert (swapped.stream, due.stream, session.place(0)) == (0, 0, (1, 0))
+    kinds = [frame.type for frame in frames(path.read_bytes()[4:]) if frame.type not in OUTPUTS]
+    assert kinds == [FrameType.RELOAD, FrameType.FINAL]
+
+
 def test_a_journal_that_fails_takes_its_stream_and_nothing_is_sent() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     session = _qecpipe.Session()

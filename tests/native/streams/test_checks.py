@@ -99,6 +99,33 @@ def test_errors_that_always_happen_fit_the_layers(by_kind: list, reach: int, mes
     _qecpipe.Stage(tables)
 
 
+@pytest.mark.parametrize(
+    ("move", "message"),
+    [
+        ((4, [(0, 0)], [0]), "a move without a logit"),
+        ((0, [(0, 0)], [1]), "a move that flips no known observable"),
+        ((0, [(0, 0), (2, 0)], [0]), "a move at no site"),
+    ],
+)
+def test_moves_fit_the_layers(move: tuple, message: str) -> None:
+    tables = _tables()
+    tables.add_moves((0, 1), [(0, [(0, 0), (1, 1)], [0])])
+    tables.check()
+    tables.add_moves((1, 0), [move])
+    with pytest.raises(ValueError, match=rf"^a pre-decoder stage has {message}$"):
+        tables.check()
+
+
+def test_hyperedges_are_of_every_layer_or_of_none() -> None:
+    tables = _tables()
+    for _ in range(2):
+        tables.add_hyperedges([])
+    with pytest.raises(ValueError, match=r"^a pre-decoder stage has hyperedges of another number of layers$"):
+        tables.check()
+    tables.add_hyperedges([[(0, 0), (1, 1)]])
+    tables.check()
+
+
 def test_kinds_of_layers_are_numbers() -> None:
     with pytest.raises(ValueError, match="a layer is of kind -1"):
         _qecpipe.RoundSource(

@@ -122,6 +122,7 @@ def decoders(device: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", decoders("cpu"))
 def test_every_decoder_predicts_the_same(model, gpu, name) -> None:
     m = model(5, 5)
