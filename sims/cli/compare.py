@@ -71,7 +71,9 @@ def run(arguments: list[str]) -> int:
                 predictors[name] = predictions
                 ends.callback(predictions.close)
             else:
-                predictors[name] = predict_with(config.build(name).compiled(dem))
+                named = config.build(name)
+                predictors[name] = predict_with(named.compiled(dem))
+                config.say_where([named])
         bar = progress.add_task("comparing", total=None)
         found = compare(
             source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),

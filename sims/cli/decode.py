@@ -61,9 +61,9 @@ def run(arguments: list[str]) -> int:
         check_output_file(config.confidence, flag="--confidence", inputs=(*inputs, config.out))
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = config.model()
-    compiled = {
-        name: config.build(name).compiled(dem) for name in (config.decoder, config.versus) if name is not None
-    }
+    decoders = {name: config.build(name) for name in (config.decoder, config.versus) if name is not None}
+    compiled = {name: named.compiled(dem) for name, named in decoders.items()}
+    config.say_where(decoders.values())
     if config.confidence is not None:
         _require_gap(compiled[config.decoder], config.decoder, dem)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())

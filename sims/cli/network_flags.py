@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class NetworkFlags:
 
     def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:
         """The decoder called `name`, with this network where it has one."""
-        built = build_decoder(
+        return build_decoder(
             name,
             weights=self.weights,
             device=self.device,
@@ -45,9 +46,11 @@ class NetworkFlags:
             precision=self.precision,
             threads=threads,
         )
-        if self.device == "auto" and built.device == "cpu":
+
+    def say_where(self, built: Iterable[NamedDecoder]) -> None:
+        """Say on stderr that auto is the CPU, if it is for a network, once nothing is wrong with the input."""
+        if self.device == "auto" and any(decoder.device == "cpu" for decoder in built):
             say_why_not_cuda()
-        return built
 
 
 @functools.cache

@@ -230,7 +230,8 @@ def test_minutes_that_cannot_be(stage):
 def test_a_run_of_minutes_ends_in_time_and_keeps_its_steps_when_it_is_resumed(stage, tmp_path):
     begun = time.monotonic()
     train_stage(stage, tmp_path, device=_CPU, minutes=0.2)
-    assert time.monotonic() - begun > 12
+    # The number of steps is fixed early, from their pace: a machine that is less busy later ends early.
+    assert time.monotonic() - begun > 6
     steps = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["counters"]["fixed_steps"]
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert len(lines) == steps

@@ -118,6 +118,8 @@ def test_shipped_configurations_are_read(path):
 
 def test_every_shipped_weights_file_has_its_configuration():
     """And holds the network that it describes."""
-    assert sorted(path.stem for path in Path("configs").glob("*.toml")) == list(shipped_weights())
+    recipes = {path.stem for path in Path("configs").glob("*.toml")}
+    assert recipes - set(shipped_weights()) == {"accurate-gpu"}  # made where there is a GPU
+    assert set(shipped_weights()) <= recipes
     for name in shipped_weights():
         assert load_network(name).config == load_config(f"configs/{name}.toml").stages[-1].network

@@ -39,7 +39,8 @@ def test_sweep_leaves_table_csv_and_plots_and_resumes(tmp_path: Path, run_cli: R
     assert "--max-shots 12000" in out
     csv = tmp_path / "results.csv"
     assert _shots(csv) == {"pymatching": 3000, "pymatching-correlated": 3000}
-    assert {path.name for path in tmp_path.glob("*.png")} == {"ler_vs_p.png", "ler_vs_distance.png"}
+    plots = {"ler_vs_p.png", "ler_vs_distance.png", "ler_vs_time.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == plots
 
     before = csv.read_bytes()
     assert run_cli(*command, "--max-shots", 3000)[0] == 0

@@ -146,7 +146,8 @@ def test_cli_measures_with_a_real_network(
         *("--decoder", "pymatching", "neural-matching"),
         *("--single-shots", 20, "--batched-shots", 200, "--out", tmp_path),
     )
-    assert (code, err) == (0, "")
+    told = [line for line in err.splitlines() if not line.startswith("device auto: the CPU, as ")]
+    assert (code, told) == (0, [])
     assert "predecoder+pymatching" in out
     totals = pl.read_parquet(tmp_path / "latency.parquet").filter(
         (pl.col("stage") == "total") & (pl.col("mode") == "single")

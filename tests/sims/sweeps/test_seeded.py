@@ -275,7 +275,7 @@ def test_a_cluster_counts_the_same_shots_though_a_worker_is_killed(tmp_path, who
         def kill_one(progress):
             if not killed:
                 killed.append(cluster.workers[0].process.process.pid)
-                cluster.workers[0].process.process.kill()
+                os.kill(killed[0], signal.SIGKILL)
 
         found = _collect(tmp_path / "r.csv", cluster_workers(address, jobs=None), on_progress=kill_one)
         assert killed
