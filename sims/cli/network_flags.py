@@ -48,7 +48,7 @@ class NetworkFlags:
         )
 
     def say_where(self, built: Iterable[NamedDecoder]) -> None:
-        """Say on stderr that auto is the CPU, if it is for a network, once nothing is wrong with the input."""
+        """Say on stderr that auto is the CPU, if it is for a network; after the input has been checked."""
         if self.device == "auto" and any(decoder.device == "cpu" for decoder in built):
             say_why_not_cuda()
 
