@@ -25,6 +25,7 @@ from qec.dem import (
     mechanisms,
     normal_form,
 )
+from qec.files import file_sha256, locked
 from qec.output_file import OutputFileError, naming, output_file, refuse_inputs
 from qec.patch import (
     GRID_REVISION,
@@ -73,10 +74,12 @@ __all__ = [
     "detections_from_measurements",
     "detector_coordinates",
     "dump_noise",
+    "file_sha256",
     "gf2",
     "iter_shots",
     "layers_of_detectors",
     "load_noise",
+    "locked",
     "mechanisms",
     "memory_circuit",
     "naming",

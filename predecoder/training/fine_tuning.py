@@ -8,12 +8,9 @@ Shape legend: B shots, D detectors, O observables.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +25,7 @@ from predecoder.training.loop import StepReport, train_stage
 from predecoder.training.recorded import RecordedShots
 from predecoder.training.tasks import TaskConfig
 from predecoder.weights import load_bundle, resolve_weights, save_weights
-from qec import DecodingProblem
+from qec import DecodingProblem, file_sha256, locked
 
 __all__ = ["Check", "FineTuneConfig", "Recording", "fine_tune"]
 
@@ -114,7 +111,9 @@ def fine_tune(
     """
     if not recordings:
         raise ValueError("there are no recordings to learn from; give at least one")
-    with _alone(work_dir):
+    work_dir.mkdir(parents=True, exist_ok=True)
+    busy = f"{work_dir} is in use by another run; wait for it or choose another one"
+    with locked(work_dir / ".lock", busy=busy):
         _claim(work_dir, recordings, config)
         held_back = [_HeldBack.of(recording, config) for recording in recordings]
         start = resolve_weights(config.weights).path
@@ -143,7 +142,7 @@ def _claim(work_dir: Path, recordings: Sequence[Recording], config: FineTuneConf
     described = {
         "recordings": [dataclasses.asdict(r) | {"dem": str(r.dem)} for r in recordings],
         "config": dataclasses.asdict(config),
-        "sha256": {str(file): _sha256(file) for file in sorted(files)},
+        "sha256": {str(file): file_sha256(file) for file in sorted(files)},
         "weights": resolve_weights(config.weights).sha256,
     }
     text = json.dumps(described, indent=2) + "\n"
@@ -153,24 +152,6 @@ def _claim(work_dir: Path, recordings: Sequence[Recording], config: FineTuneConf
             f"{work_dir} has a run of other data or settings, see {file.name} there; use another one"
         )
     file.write_text(text)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(work_dir: Path) -> Iterator[None]:
-    """Hold the work folder; the operating system lets it go however this process ends."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with (work_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{work_dir} is in use by another run; wait for it or choose another one"
-            ) from None
-        yield
 
 
 def _stage(recordings: Sequence[Recording], config: FineTuneConfig, ends: Sequence[int]) -> StageConfig:

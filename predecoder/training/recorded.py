@@ -15,7 +15,7 @@ import numpy as np
 from predecoder.training.labels import Keep, LabelledShots
 from qec import SHOT_FORMATS, DetectorLayout, ShotFileError, ShotFormat, read_shots
 
-__all__ = ["RecordedShots", "RecordedSource"]
+__all__ = ["RecordedShots", "RecordedSource", "is_whole"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class RecordedShots:
         for name in ("detections", "observables"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"recorded {name}={getattr(self, name)!r} is not the path of a file")
-        if not (_is_whole(self.first) and self.first >= 0 and _is_whole(self.every) and self.every >= 1):
+        if not (is_whole(self.first) and self.first >= 0 and is_whole(self.every) and self.every >= 1):
             raise ValueError(
                 f"recorded first={self.first!r}, every={self.every!r}: use whole numbers from 0 and from 1 on"
             )
-        if self.last is not None and not (_is_whole(self.last) and self.last > self.first):
+        if self.last is not None and not (is_whole(self.last) and self.last > self.first):
             raise ValueError(f"recorded last={self.last!r} is not a shot after first={self.first}")
 
     @property
@@ -117,5 +117,6 @@ def _all_shots(path: str, *, num_detectors: int = 0, num_observables: int = 0) -
     )
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether a configuration's value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)

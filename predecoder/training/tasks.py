@@ -11,7 +11,7 @@ import stim
 
 from predecoder.blocking import blocked_noise_features, blocked_places
 from predecoder.training.randomized_noise import randomized_noise
-from predecoder.training.recorded import RecordedShots
+from predecoder.training.recorded import RecordedShots, is_whole
 from qec import (
     Basis,
     CircuitNoise,
@@ -82,7 +82,7 @@ class TaskConfig:
             )
         if self.shots not in get_args(Shots):
             raise ValueError(f"task shots={self.shots!r} is unknown; use one of {get_args(Shots)}")
-        if not _is_whole(self.variants) or self.variants < 1:
+        if not is_whole(self.variants) or self.variants < 1:
             raise ValueError(f"task variants={self.variants!r} is not a whole number from 1 on")
         if self.variants > 1 and self.noise != "randomized":
             raise ValueError(
@@ -93,7 +93,7 @@ class TaskConfig:
             raise ValueError(f"task has both noise='randomized' and dem={self.dem!r}; give one of them")
         if self.noise == "randomized" and not 0 < self.p <= 0.02:
             raise ValueError(f"task p={self.p!r} of noise='randomized' is not above 0 and at most 0.02")
-        if not _is_whole(self.begins) or self.begins < 0:
+        if not is_whole(self.begins) or self.begins < 0:
             raise ValueError(f"task begins={self.begins!r} is not a step 0, 1, ...")
         self._check_recorded()
 
@@ -106,11 +106,11 @@ class TaskConfig:
             raise ValueError(f"task has recorded shots and shots={self.shots!r}; use 'all' of them")
 
     def _check_size(self) -> None:
-        if not 1 <= len(self.sides) <= 2 or any(not _is_whole(d) or d < 2 for d in self.sides):
+        if not 1 <= len(self.sides) <= 2 or any(not is_whole(d) or d < 2 for d in self.sides):
             raise ValueError(
                 f"task distance={self.distance!r} is not a whole number from 2 on, nor a pair, as [5, 7]"
             )
-        if not self.all_rounds or any(not _is_whole(n) or n < 1 for n in self.all_rounds):
+        if not self.all_rounds or any(not is_whole(n) or n < 1 for n in self.all_rounds):
             raise ValueError(
                 f"task rounds={self.rounds!r} is not a whole number from 1 on, nor a list of some"
             )
@@ -136,10 +136,6 @@ class TaskConfig:
         if self.rounds is None:
             return (max(self.sides),)
         return (self.rounds,) if isinstance(self.rounds, int) else self.rounds
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

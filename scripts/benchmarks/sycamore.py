@@ -27,7 +27,7 @@ import tyro
 
 from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import resolve_weights
-from qec import iter_shots
+from qec import read_shots
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.decoders import NEURAL, PREDECODER_PREFIX, build_decoder
 
@@ -113,12 +113,12 @@ class Shots:
     def detections(self) -> np.ndarray:
         """Bit-packed uint8 `(shots, ceil(detectors / 8))`, LSB first, of all shots."""
         path = self.folder / "detection_events.b8"
-        return np.concatenate(list(iter_shots(path, format="b8", num_detectors=self.circuit.num_detectors)))
+        return read_shots(path, format="b8", num_detectors=self.circuit.num_detectors)
 
     def flips(self, name: str) -> np.ndarray:
         """Bool `(shots,)`: the observable, of all shots, or what was predicted of it."""
-        parts = iter_shots(self.folder / name, format="01", num_observables=1)
-        return (np.concatenate(list(parts))[:, 0] & 1).astype(bool)
+        flips = read_shots(self.folder / name, format="01", num_observables=1)
+        return (flips[:, 0] & 1).astype(bool)
 
     def dem(self, name: str) -> stim.DetectorErrorModel:
         """One that was learned from the shots of even index, or the circuit's."""

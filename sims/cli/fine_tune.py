@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import stim
 import tyro
 
-from qec import SHOT_FORMATS, output_file, read_shots
+from qec import SHOT_FORMATS, file_sha256, output_file, read_shots
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs, check_output_file, parse_stim, shot_format
 from sims.cli.parse_flags import parse_flags
@@ -136,7 +136,7 @@ class _Folder:
         from noise_learning import learn_noise
 
         assert self.detections is not None
-        read = f"{_sha256(self.circuit)} {_sha256(self.detections)}"
+        read = f"{file_sha256(self.circuit)} {file_sha256(self.detections)}"
         of = f"{read} {self._flags.which} {self._flags.held_back:g}"
         made = work_dir / f"{self.path.name}-{hashlib.sha256(of.encode()).hexdigest()[:12]}.dem"
         if made.exists():
@@ -153,10 +153,6 @@ class _Folder:
         with output_file(made) as unfinished:
             fit.dem().to_file(unfinished)
         return made
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shot_file(folder: Path, stem: str) -> Path:

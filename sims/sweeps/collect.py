@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import sinter
 
 from global_decoders import require_gap
+from qec import locked
 from sims.decoders import NamedDecoder
 from sims.sweeps.measured_sampler import MeasuredSampler
 from sims.sweeps.results_csv import ResultsWriter, read_results
@@ -149,18 +150,10 @@ def check_decoders(
                 require_gap(compiled, num_detectors=dem.num_detectors)
 
 
-@contextlib.contextmanager
-def exclusive(csv_path: Path) -> Iterator[None]:
-    """Hold a lock beside the CSV; the operating system drops it however this process ends."""
-    lock_path = csv_path.with_name(f".{csv_path.name}.lock")
-    with lock_path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{csv_path} is being written by another sweep; wait for it or choose another --out"
-            ) from None
-        yield
+def exclusive(csv_path: Path) -> AbstractContextManager[None]:
+    """Hold a lock beside the CSV. Raises ValueError where another sweep holds it."""
+    busy = f"{csv_path} is being written by another sweep; wait for it or choose another --out"
+    return locked(csv_path.with_name(f".{csv_path.name}.lock"), busy=busy)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import stim
 import torch
 import tyro
@@ -33,7 +32,7 @@ from predecoder.training import (
     TaskConfig,
     train_stage,
 )
-from qec import iter_shots
+from qec import read_shots
 from scripts.benchmarks.results import markdown_table, update_results
 
 KEY = ("weights", "steps", "file", "network", "decoder")
@@ -84,10 +83,8 @@ def _decode_half(flags: Flags, name: str, half: int) -> Iterator[dict]:
     folder = flags.data / name
     circuit = stim.Circuit.from_file(folder / "circuit_noisy.stim")
     events = folder / "detection_events.b8"
-    shots = np.concatenate(list(iter_shots(events, format="b8", num_detectors=circuit.num_detectors)))
-    flips = np.concatenate(
-        list(iter_shots(folder / "obs_flips_actual.01", format="01", num_observables=circuit.num_observables))
-    )
+    shots = read_shots(events, format="b8", num_detectors=circuit.num_detectors)
+    flips = read_shots(folder / "obs_flips_actual.01", format="01", num_observables=circuit.num_observables)
     model = SharedParameterModel.of_time_translations(Structure.from_circuit(circuit).simplified())
     dem = learn(Moments.from_shots(model.structure.subsets, shots[half::2]), model).dem()
     work_dir = flags.out / f"{name}-{HALVES[half]}"
