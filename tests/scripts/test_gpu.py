@@ -77,13 +77,23 @@ def test_the_recipe_is_one_stage_that_the_trainer_labels() -> None:
 
 @pytest.mark.slow
 def test_both_scripts_rehearsed_on_a_cpu(tmp_path: Path) -> None:
-    """The model of two cells; some steps of training, and its errors. Latencies take minutes: not here."""
+    """Latencies, precisions and the model of two cells; some steps of training, and its errors."""
     environment = os.environ | {"OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    arguments = ["--device", "cpu", "--small", "--seconds", "2400", "--only", "model"]
-    run = subprocess.run([_GPU / "check.sh", *arguments], env=environment, check=False)
+    arguments = ["--device", "cpu", "--small", "--seconds", "240"]
+    only = ["--only", "latency", "ler", "model"]
+    run = subprocess.run([_GPU / "check.sh", *arguments, *only], env=environment, check=False)
     assert run.returncode == 0
     rows = json.loads((tmp_path / "check.json").read_text())["rows"]
-    assert {row["step"]: row["outcome"] for row in rows} == {"model": "passed"}
+    assert {row["step"]: row["outcome"] for row in rows} == dict.fromkeys(
+        ("latency", "ler", "model"), "passed"
+    )
+    latency = json.loads((tmp_path / "latency.json").read_text())["rows"]
+    decoders = {row["decoder"] for row in latency}
+    assert {"pymatching", "pymatching-correlated", "engine float32", "neural-matching bfloat16"} <= decoders
+    assert all(row["us_per_round"] > 0 for row in latency)
+    ler = json.loads((tmp_path / "ler.json").read_text())["rows"]
+    assert {row["precision"] for row in ler} >= {"float32", "bfloat16"}
+    assert all(row["shots"] > 0 for row in ler if "left_out" not in row)
     model = json.loads((tmp_path / "model.json").read_text())
     assert (model["is_a_proof"], model["card"]) == (False, "H100")
     assert model["rows"]
