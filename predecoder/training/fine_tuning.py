@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import stim
@@ -56,6 +57,7 @@ class FineTuneConfig:
         checks: how often the shots held back are decoded, evenly spaced over the steps.
         held_back: share of the recorded shots that choose the step; the last ones.
         learning_rate: at its plateau; it falls linearly to zero over the second half.
+        precision: see `OptimizerConfig`.
         blocks_per_batch: see `DataConfig`.
         seed: of the batches.
     """
@@ -65,6 +67,7 @@ class FineTuneConfig:
     checks: int = 8
     held_back: float = 0.1
     learning_rate: float = 3e-4
+    precision: Literal["float32", "bfloat16"] = "float32"
     blocks_per_batch: int = 12_000
     seed: int = 1
 
@@ -178,6 +181,7 @@ def _stage(recordings: Sequence[Recording], config: FineTuneConfig, ends: Sequen
             warmup_steps=20,
             decay_fraction=0.5,
             ema_decay=0.98,
+            precision=config.precision,
         ),
         data=DataConfig(
             labels="distilled",

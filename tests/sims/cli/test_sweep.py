@@ -107,7 +107,7 @@ def test_two_weights_never_share_a_row(
     for weights in two_weights:
         command = (*SMALL, "--decoder", "predecoder+pymatching", "--policy", "threshold")
         command += ("--weights", weights, "--max-shots", 100)
-        code, _, err = run_cli(*command, "--out", tmp_path)
+        code, _, err = run_cli(*command, "--device", "cpu", "--out", tmp_path)
         assert (code, err) == (0, "")
     rows = read_results(tmp_path / "results.csv").values()
     assert [one.shots for one in rows] == [100, 100]
