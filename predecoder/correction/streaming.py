@@ -101,7 +101,11 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if device == "auto" and precision != "bfloat16" and NativeEngine.runs(network.config):
+        if (
+            device == "auto"
+            and precision not in ("bfloat16", "float16")
+            and NativeEngine.runs(network.config)
+        ):
             device = "cpu"
         self._device = select_device(device) if isinstance(device, str) else device
         self.precision: Precision = choose_precision(
