@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["LOGIT_STEP", "PlacedNetwork", "noise_bias"]
 
 LOGIT_STEP = 1 / 8
-"""Nats of an int8 logit's unit, in types of 16 bits. Logits are then from -15.9 to 15.9; moves with larger ones
-decide no shot, and of logits near 8 a network in bfloat16 itself knows no more than a few hundredths."""
+"""Nats of an int8 logit's unit, in types of 16 bits. Logits are then from -15.9 to 15.9; moves with larger
+ones decide no shot, and of logits near 8 a network in bfloat16 itself knows no more than a few hundredths."""
 
 
 class PlacedNetwork:

@@ -24,7 +24,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 def choose_precision(choice: PrecisionChoice, *, quantized: bool, device_type: str) -> Precision:
     """Return the precision that `choice` means for a network on a device.
 
-    'auto' is the weights' own: int8 for a quantized network on a CPU, float32 otherwise; never a type of 16 bits.
+    'auto' is the weights' own: int8 for a quantized network on a CPU, float32 otherwise. It is never a type
+    of 16 bits.
 
     Args:
         choice: one of `PRECISIONS`, or 'auto'.

@@ -3,11 +3,11 @@
     python -m scripts.benchmarks.precision.devices --out out/devices [--distance 5 9]
 
 `neural-matching` decodes the same shots with logits of the float32 engine and of each format. bfloat16 and
-float16 are what `DeviceEngine` computes, whole networks in that type and logits in steps of `LOGIT_STEP`, on a
-device that is a thread of the host: the kernels and the roundings are the GPU's, the order in which libraries
-sum is not. 'int8 logits' are float32 logits in these steps. fp8 (e4m3) has no engine: it is what one could
-have at best, both factors of the convolutions in the residual blocks rounded, their sums and all else float32,
-one scale for the inputs of a convolution and one for each output channel.
+float16 are what `DeviceEngine` computes, whole networks in that type and logits in steps of `LOGIT_STEP`, on
+a device that is a thread of the host: the kernels and the roundings are the GPU's, the order in which
+libraries sum is not. 'int8 logits' are float32 logits in these steps. fp8 (e4m3) has no engine: it is what
+one could have at best, both factors of the convolutions in the residual blocks rounded, their sums and all
+else float32, one scale for the inputs of a convolution and one for each output channel.
 
 Cells run in chunks, each some lines of cells.jsonl in --out, so that a killed run goes on where it was; the
 last table of docs/results/precision.md and devices.json follow every chunk.

@@ -39,7 +39,7 @@ def test_float16_on_a_cpu_has_exact_products_and_is_rounded_once(groups):
     x = torch.randn(3, 16, 4, 5, 2).half().to(memory_format=torch.channels_last_3d)
     with torch.no_grad():
         result = convolution(x)
-        weight, bias = (parameter.double() for parameter in (convolution.weight, convolution.bias))
+        weight, bias = (values.double() for values in convolution.state_dict().values())
         exact = torch.nn.functional.conv3d(x.double(), weight, bias, padding=1, groups=groups)  # pyright: ignore
     assert result.dtype == torch.float16
     off = (result.view(torch.int16).int() - exact.half().view(torch.int16).int()).abs()
