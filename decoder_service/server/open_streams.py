@@ -75,26 +75,32 @@ class OpenStreams:
         return not self._opening and self._plane.at_rest
 
     def handle_events(self) -> bool:
-        """Does what the data plane asks for; whether that was anything."""
+        """Does what the data plane asks for; whether that was anything.
+
+        What happened in the data plane comes before what the client asks for: it has happened by now,
+        whatever the order of the events, and answers must know of it. So OPENED names the model that holds.
+        """
         events = self._plane.take_events()
-        for event in events:
+        for event in sorted(events, key=lambda event: isinstance(event, ControlFrame)):
             if isinstance(event, ControlFrame):
                 place = (event.stream, event.epoch, event.sequence)
                 self._control(Frame(FrameType(event.type), *place, event.payload, event.flags))
             elif isinstance(event, Damaged):
                 self._jobs.metrics.fault(event.kind)
-            elif event.stream not in self.by_number:  # a CLOSE before the event took it out
-                continue
-            elif isinstance(event, JournalFailed):
-                self._journal_failed(self.by_number[event.stream], event.reason)
-            elif isinstance(event, JournalDue):
-                self._rotate(self.by_number[event.stream])
-            elif isinstance(event, Swapped):
-                self.by_number[event.stream].swapped()
-            elif isinstance(event, Blocked):
-                self.by_number[event.stream].build_missing()
-                self._plane.unblock(event.stream)
+            else:
+                self._happened(self.by_number[event.stream], event)
         return bool(events)
+
+    def _happened(self, stream: ServerStream, event: Swapped | Blocked | JournalDue | JournalFailed) -> None:
+        if isinstance(event, Swapped):
+            stream.swapped()
+        elif isinstance(event, Blocked):
+            stream.build_missing()
+            self._plane.unblock(stream.number)
+        elif isinstance(event, JournalDue):
+            self._rotate(stream)
+        else:
+            self._journal_failed(stream, event.reason)
 
     def add(self, restored: RestoredStream[ServedDecoder]) -> None:
         """Takes in a stream from its journal."""
