@@ -44,12 +44,6 @@ class ServerStream:
     def __post_init__(self) -> None:
         self.native = self.decoder.row_decoder()
         self._prepared = self.decoder.model_id
-        self.meter = StreamMeter(
-            self.number,
-            window=self.head.window,
-            bits=max(self.decoder.shape.layers)[1],  # of the longest run of rounds
-            differences=self.decoder.inner.input == "measurements",
-        )
 
     @classmethod
     def begun(
@@ -95,6 +89,12 @@ class ServerStream:
     def join(self, position: Position, *, segment_bytes: int) -> None:
         """Gives its rows to the data plane, from this place on."""
         shape = self.decoder.shape
+        self.meter = StreamMeter(
+            self.number,
+            window=self.head.window,
+            bits=max(shape.layers)[1],  # of the longest run of rounds
+            differences=self.decoder.inner.input == "measurements",
+        )
         self.plane.open(
             self.number,
             self.native,

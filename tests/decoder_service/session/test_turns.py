@@ -1,4 +1,4 @@
-"""Whose turn it is where several streams have work, and how much of a core a thread takes that never sleeps."""
+"""Whose turn it is where streams have work, and how much of a core a thread takes that never sleeps."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_session_that_never_sleeps_rests_for_its_share_and_answers() -> None:
 
 def test_a_load_that_never_sleeps_rests_for_its_share() -> None:
     nothing: dict[str, Any] = {name: np.zeros(0, np.int64) for name in ("due", "end", "stream", "rows")}
-    times = {"spin": 60.0, "max_lag": 60.0, "silence": 60.0}
+    times: dict[str, Any] = {"spin": 60.0, "max_lag": 60.0, "silence": 60.0}
     pump = _qecpipe.LoadPump(
         data=b"", **nothing, streams=[(0, 5, 0, 100)], **times, running=0.3, outputs=1, output_bytes=100
     )
