@@ -39,7 +39,7 @@ OLD, NEW, NEXT = "0" * 64, "1" * 64, "2" * 64
 class Session:
     """A session with stream 3, whose journal is the file `fd`, between two connections."""
 
-    def __init__(self, kit: Any, *, fd: int = -1, device: str = "cpu", **network: str) -> None:
+    def __init__(self, kit: Any, *, fd: int = -1, device: str = "cpu", predecoder: str | None = None) -> None:
         self.plane = _qecpipe.Session()
         self.asked: list[str] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -52,7 +52,7 @@ class Session:
             model=lambda _session, _head, reload, *_: self.asked.append(reload.model),
         )
         self.streams = OpenStreams("0" * 32, cast(Any, jobs), self.plane, lambda action: action())
-        options = Open(model=OLD, **kit.options, **network)
+        options = Open(model=OLD, predecoder=predecoder, **kit.options)
         journal = SimpleNamespace(fd=fd, size=0, close=lambda: None)
         decoder = build_decoder(options, kit.text, device=device)
         self.stream = ServerStream(StreamHead(3, options, 64, 10**9), decoder, cast(Any, journal), self.plane)
@@ -127,8 +127,8 @@ def test_the_log_says_where_a_network_runs_and_why_not_on_a_gpu(kit, monkeypatch
     monkeypatch.setattr("predecoder.inference.select_device", lambda _: torch.device("cpu"))
     opened = [
         {name: fields[name] for name in ("device", "why_no_gpu") if name in fields}
-        for network in ({}, {"predecoder": "realtime"}, {"predecoder": "accurate"})
-        for event, fields in Session(kit, device="auto", **network).events
+        for network in (None, "realtime", "accurate")
+        for event, fields in Session(kit, device="auto", predecoder=network).events
         if event == "stream opened"
     ]
     assert opened == [{}, {"device": "cpu"}, {"device": "cpu", "why_no_gpu": reason}]
