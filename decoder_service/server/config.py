@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from decoder_service.protocol import Limits
-from decoder_service.server.scheduling import check_schedule
+from decoder_service.scheduling import check_schedule
 from decoder_service.store import StateFolder
 
 MIN_TOKEN = 16
@@ -86,8 +86,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         busy_poll: how long a session asks for the next frame again and again before it sleeps. By default
             about as long as being woken costs, with what a core that slept has forgotten.
         cores: for the threads that serve sessions, and nothing else; empty for any.
-        realtime: those threads run before all that have no priority. They must sleep now and then:
-            `busy_poll` is to be shorter than the time between two frames.
+        realtime: those threads run before all that have no priority. However long `busy_poll` is, they leave
+            a core to others for some hundredths of the time, some tens of microseconds at once.
         segment_bytes: size from which a journal segment is ended; a restart reads one.
         beat: seconds between two signs of life of a worker.
     """

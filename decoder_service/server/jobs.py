@@ -22,6 +22,7 @@ from decoder_service.server.building import (
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import ModelStore, RestoredStream, StreamHead, UploadBudget, restore, segments
 from decoder_service.streaming import StreamModel
 
@@ -94,6 +95,7 @@ class Jobs:
     def __init__(self, config: WorkerConfig, tell: Callable[[control.FromWorker], None]) -> None:
         self.config = config
         self.metrics = WorkerMetrics()
+        self.samples = Samples(self.metrics)
         self.uploads = UploadBudget(max_bytes=config.model_bytes)
         self.tasks = Tasks(self.fault)
         self._tell = tell

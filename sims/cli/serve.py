@@ -60,8 +60,8 @@ class ServeConfig:
     """Cores that decoding has for itself, such as 2 3, one or more a worker; left out: any. Clients on this
     machine, and what else runs on it, are to be kept off them."""
     realtime: bool = False
-    """Decode at real-time priority: nothing without one gets in between. Needs the right to it, and a
-    --busy-poll shorter than the time between two frames, so that a core is not taken for good."""
+    """Decode at real-time priority: nothing without one gets in between, but for some hundredths of the time
+    that are left to the rest of the system. Needs the right to it; goes with a long --busy-poll."""
     streams: int = 64
     """Streams of a session."""
     connections: int = 64

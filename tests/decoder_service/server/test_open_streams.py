@@ -29,6 +29,7 @@ from decoder_service.server.building import build_decoder
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.open_streams import OpenStreams
 from decoder_service.server.server_stream import ServerStream
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import Position, StreamHead, UploadBudget
 
 OLD, NEW, NEXT = "0" * 64, "1" * 64, "2" * 64
@@ -43,7 +44,8 @@ class Session:
         jobs = SimpleNamespace(
             config=WorkerConfig(state="nowhere"),
             uploads=UploadBudget(max_bytes=1),
-            metrics=WorkerMetrics(),
+            metrics=(metrics := WorkerMetrics()),
+            samples=Samples(metrics),
             event=lambda *_, **__: None,
             model=lambda _session, _head, reload, *_: self.asked.append(reload.model),
         )
