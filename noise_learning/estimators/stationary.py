@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -34,21 +35,28 @@ __all__ = ["StationaryNoise", "fit_stationary", "fit_stationary_jointly", "posit
 _LEAST_SCATTER = 0.01  # relative; below, rounds are taken as equal
 
 
+class ClassMean(NamedTuple):
+    """What time translations share: their mean attenuation, its variance, and the mean of their times."""
+
+    attenuation: float
+    variance: float
+    time: float
+
+
 @dataclass(frozen=True, eq=False)
 class StationaryNoise:
     """Noise that is the same in all rounds but the first and the last, and what each experiment says beyond.
 
     Attributes:
         fits: one per experiment, in the order given.
-        means: by what time translations have in common (`time_translation_keys`), the attenuation that they
-            share and its variance.
+        means: by what time translations have in common (`time_translation_keys`).
         scatter: how much rounds and experiments differ from these means beyond sampling, relative to them.
         scale: by the number of detectors of a set, how much larger means are than the guess.
         trends: by the number of detectors, how rates change with the round.
     """
 
     fits: tuple[NoiseFit, ...]
-    means: Mapping[Hashable, tuple[float, float]]
+    means: Mapping[Hashable, ClassMean]
     scatter: float
     scale: Mapping[int, float]
     trends: Mapping[int, RoundTrend]
@@ -62,8 +70,8 @@ class StationaryNoise:
         usual = np.array([self.scale.get(size, 1.0) for size in sizes]) * structure.prior_attenuation
         found = [self.means.get(key) for key in time_translation_keys(structure)]
         unknown = np.array([one is None for one in found])
-        a = np.where(unknown, usual, [0.0 if one is None else one[0] for one in found])
-        variance = np.where(unknown, usual**2, [0.0 if one is None else one[1] for one in found])
+        a = np.where(unknown, usual, [0.0 if one is None else one.attenuation for one in found])
+        variance = np.where(unknown, usual**2, [0.0 if one is None else one.variance for one in found])
         notes = (f"predicted from {len(self.fits)} experiments of other numbers of rounds",)
         if unknown.any():
             notes += (
@@ -128,7 +136,7 @@ def fit_stationary_jointly(experiments: Sequence[LearningData]) -> StationaryNoi
         for data, part in zip(experiments, sets.parts, strict=True)
     )
     means = {
-        key: (float(centre[k]), float(left[k]))
+        key: ClassMean(float(centre[k]), float(left[k]), float(classes.time[k]))
         for key, k in zip(sets.keys, number, strict=True)
         if not isinstance(key, Alone)
     }

@@ -68,7 +68,7 @@ class MeasuredSets:
             np.concatenate([_sampling_variances(data.raw, data.structure) for data in experiments]),
             np.concatenate([data.raw.prior for data in experiments]),
             np.array([len(detectors) for one in structures for detectors in one.detector_sets]),
-            np.concatenate([_times(one) for one in structures]),
+            np.concatenate([set_times(one) for one in structures]),
             tuple(parts),
         )
 
@@ -129,7 +129,8 @@ class TimeClasses:
         return found
 
 
-def _times(structure: Structure) -> np.ndarray:
+def set_times(structure: Structure) -> np.ndarray:
+    """float64 (detector sets,): from the experiment's first detector to the set's first."""
     times = np.array([time_of(c) if c else 0.0 for c in structure.coordinates])
     first = times.min(initial=np.inf)
     return np.array([times[list(detectors)].min() - first for detectors in structure.detector_sets])
