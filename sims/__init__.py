@@ -57,8 +57,8 @@ def make_decoder(
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
         policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'abstain', 'complete', or 'auto' for
             the one that suits NAME.
-        precision: what the network computes in: 'float32', 'bfloat16', 'int8', or 'auto' for the weights'
-            own.
+        precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
+            'auto' for the weights' own.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:

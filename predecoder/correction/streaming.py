@@ -161,7 +161,7 @@ class StreamPredecoder:
         precision = self.precision
         if (
             self._device.type != "cpu"
-            or precision == "bfloat16"
+            or precision in ("bfloat16", "float16")
             or not NativeEngine.runs(self._network, precision)
         ):
             if precision == "int8":
@@ -194,6 +194,11 @@ class StreamPredecoder:
             numbers=self._numbers,
             layer_size=self.tables.layer_size,
         )
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(self._device)
 
     @property
     def latency(self) -> int:

@@ -159,9 +159,7 @@ class _Trunk:
         width = np.maximum(high - low, np.finfo(np.float32).tiny)
         matters = np.maximum(width * importance, np.finfo(np.float32).tiny)
         coarser = np.clip(np.sqrt(matters.max() / matters) / 2, 1, _COARSER)
-        scale = 2.0 ** (
-            15 - self.stream_bits
-        )  # of the stream, with 15 bits more from its product with a gain
+        scale = 2.0 ** (15 - self.stream_bits)  # a product with a gain loses 15 bits
         gain = np.clip(np.floor(scale * _STEPS / (width * coarser)), 1, 32_767)
         unit = scale / gain
         return gain, np.clip(np.rint(-low / unit), 0, _STEPS), unit

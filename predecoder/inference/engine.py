@@ -1,4 +1,4 @@
-"""What turns shots into logits: graphs on GPUs, C++ for separable networks or int8 on a CPU, torch for all else.
+"""What turns shots into logits: graphs on GPUs, C++ on a CPU for separable networks or int8, or torch.
 
 Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
 `MoveSet`.

@@ -77,9 +77,11 @@ class NativeEngine:
     @staticmethod
     def runs(network: Network, precision: PrecisionChoice) -> bool:
         """Whether the engine can run a network in a precision; 'auto' is the network's own."""
-        if network.config.family == "dense":
-            return precision == "int8" and network.int8 != "none"
-        return precision != "bfloat16" and (precision != "int8" or network.int8 != "none")
+        if network.config.family == "dense" and precision != "int8":
+            return False
+        if precision == "int8":
+            return network.int8 != "none"
+        return precision in ("auto", "float32")
 
 
 def native_tables(

@@ -3,9 +3,9 @@
 `make_network` builds the network of a configuration: `DenseConfig` (the most accurate), `SeparableConfig` (a
 tenth of the operations) or `QuantizedSeparableConfig` (the same, also in int8 once it is calibrated by
 `calibrate`). A dense network runs in int8, too, once it has `ActivationRanges`. `network_config` reads any of
-them from a table, as in TOML. Dense ones train faster in `bfloat16_blocks` where the processor multiplies such
-numbers. A network may have two last convolutions: its own logits are those to match, `removal_network` gives
-the other ones.
+them from a table, as in TOML. Dense ones train faster in `bfloat16_blocks` where the processor multiplies
+such numbers. A network may have two last convolutions: its own logits are those to match, `removal_network`
+gives the other ones.
 
 Their inputs and outputs are blocked tensors (`predecoder.blocking`); shots go to logits by an engine
 (`predecoder.inference`). This package imports torch.

@@ -4,8 +4,9 @@
 // gets, its `sizes`, the number of `channels` that a cell takes in memory, and:
 // - what the first convolution needs (first_layer.h);
 // - begin(numbers, inputs): a layer's Numbers after the nonlinearity, in place, and the first block's Inputs;
-// - block(block, edges, i, near, from, hidden, to, inputs): a row's Numbers after a block, of nine rows' Inputs,
-//   and the next block's Inputs but for the last one; `hidden` is memory for a row;
+// - block(block, edges, near, from, hidden, to, inputs): a row's Numbers after a block, of nine rows' Inputs,
+//   and the next block's Inputs but for the last one; `hidden` is memory for a row, `edges` says which of
+//   the layers (times four) and rows around it there are: `edges_of`;
 // - head(near, logits): a row's logits, [J][kLogits], of nine rows' Numbers.
 #pragma once
 

@@ -1,7 +1,7 @@
-// Sums of products of many inputs and outputs: of a few cells and vectors of outputs, which stay in registers.
+// Sums of products of many inputs: of a few cells and vectors of outputs at a time, which stay in registers.
 //
-// Inputs are read four bytes at a time and weights are in that order: `ordered`. Bytes multiplies four unsigned
-// 8-bit inputs by signed 8-bit weights, Shorts two inputs of 16 bits by weights of 16 bits.
+// Inputs are read four bytes at a time and weights are in that order: `order`. Bytes multiplies four unsigned
+// inputs of 8 bits by signed weights of 8 bits, Shorts two inputs of 16 bits by weights of 16 bits.
 #pragma once
 
 #include <cstdint>

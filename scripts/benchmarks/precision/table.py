@@ -121,10 +121,11 @@ def _chunk(
         return compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
 
     exact = predictions("float32")
-    return {other: _counts(exact, predictions(other), truth) for other in others}
+    return {other: compared(exact, predictions(other), truth) for other in others}
 
 
-def _counts(exact: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Counts:
+def compared(exact: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Counts:
+    """Count errors of two predictions of the same shots, packed."""
     wrong, other_wrong = ((p != truth).any(axis=1) for p in (exact, other))
     return Counts(
         shots=len(truth),

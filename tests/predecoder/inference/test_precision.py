@@ -40,6 +40,8 @@ def _shots(model, shots: int) -> np.ndarray:
         ("float32", "default", "cpu", "float32"),
         ("bfloat16", "default", "cpu", "bfloat16"),
         ("bfloat16", "none", "cuda", "bfloat16"),
+        ("float16", "none", "cuda", "float16"),
+        ("float16", "default", "cuda", "float16"),
         ("int8", "available", "cpu", "int8"),
         ("int8", "default", "cpu", "int8"),
     ],
@@ -54,11 +56,14 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
     with pytest.raises(ValueError, match="'int8' is computed on CPUs only, not on 'cuda'"):
         choose_precision("int8", int8="default", device_type="cuda")
     with pytest.raises(
-        ValueError, match="precision='fp16' is unknown; use one of auto, float32, bfloat16, int8"
+        ValueError, match="precision='fp16' is unknown; use one of auto, float32, bfloat16, float16, int8"
     ):
         choose_precision("fp16", int8="default", device_type="cpu")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
-        TorchEngine(model().problem, random_network(), device=CPU, precision="int8")
+    with pytest.raises(ValueError, match="'float16' is computed on GPUs only, not on 'cpu'; use 'float32'"):
+        choose_precision("float16", int8="default", device_type="cpu")
+    for precision in ("int8", "float16"):
+        with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
+            TorchEngine(model().problem, random_network(), device=CPU, precision=precision)
     with pytest.raises(ValueError, match=r"'int8' needs a quantized network.*use 'float32'"):
         StreamPredecoder(
             *(model().problem, random_network()),
