@@ -95,9 +95,7 @@ def native_tables(
     """
     if network.config.family == "dense":
         if precision != "int8":
-            raise ValueError(
-                f"the native engine runs separable networks, and dense ones in int8, not {network.config}"
-            )
+            raise ValueError(f"in float32 the native engine runs separable networks, not {network.config}")
         return DenseTables(cast("DenseNetwork", network), experiments)
     if precision == "int8":
         return QuantizedTables(network, experiments)
