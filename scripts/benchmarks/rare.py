@@ -3,10 +3,10 @@
     python -m scripts.benchmarks.rare --out out/rare --distance 13 17 21 --p 0.003 [--results docs/results]
     python -m scripts.benchmarks.rare --out out/rare-curve --distance 9 --p 0.003 0.002 0.001 0.0005 0.0002
 
-d rounds, the last one perfect, X basis. Every estimate is a line of --out, so that a killed run goes on where it
-was. Where 100 errors are to be had from --direct-shots shots of the circuit, these are sampled besides, with
-a seed of their own. With --results, rows go into rare-events.json and rare-events.md of that folder as soon as
-they are there.
+d rounds, the last one perfect, X basis. Every estimate is a line of --out, so that a killed run goes on
+where it was. Where 100 errors are to be had from --direct-shots shots of the circuit, these are sampled
+besides, with a seed of their own. With --results, rows go into rare-events.json and rare-events.md of that
+folder as soon as they are there.
 """
 
 from __future__ import annotations

@@ -115,11 +115,12 @@ def rare_task(task: sinter.Task) -> sinter.Task:
         raise ValueError("a task has no decoder; name one in sinter.Task(decoder=...)")
     if task.postselection_mask is not None or task.postselected_observables_mask is not None:
         raise ValueError("a task postselects, which splitting does not know; leave the masks out")
-    given = task.json_metadata
+    circuit = stim.Circuit.from_file(task.circuit_path) if task.circuit is None else task.circuit
+    dem, given = task.detector_error_model, task.json_metadata
     metadata = given if isinstance(given, dict) else {"metadata": given}
     return sinter.Task(
-        circuit=task.circuit,
-        detector_error_model=task.detector_error_model,
+        circuit=circuit,
+        detector_error_model=decoder_dem(circuit) if dem is None else dem,
         decoder=task.decoder,
         json_metadata=metadata | {ESTIMATOR: SPLITTING},
     )
@@ -159,7 +160,7 @@ def collect_rare(
     of = [
         RareTask(
             key=task.strong_id(),
-            dem=_dem(task),
+            dem=task.detector_error_model,
             decoder=_decoder(task, decoders),
             seed=seed,
             effort=effort,
@@ -239,13 +240,6 @@ def _there(of: RareTask, ladder: Ladder, log: RareLog, until: Until, workers: Wo
         finally:
             for future in out:
                 future.cancel()
-
-
-def _dem(task: sinter.Task) -> stim.DetectorErrorModel:
-    if task.detector_error_model is not None:
-        return task.detector_error_model
-    assert task.circuit is not None
-    return decoder_dem(task.circuit)
 
 
 def _decoder(task: sinter.Task, decoders: Mapping[str, sinter.Decoder]) -> sinter.Decoder:

@@ -11,6 +11,9 @@ from sims.rare.noise import TiltedNoise
 
 __all__ = ["Failures"]
 
+_BATCH = 1024
+"""Shots that are decoded together, which bounds memory."""
+
 
 class Failures:
     """Which sets of faults a decoder, compiled once for the DEM itself, does not correct.
@@ -36,6 +39,18 @@ class Failures:
 
     def fail(self, keys: np.ndarray, *, shots: int) -> np.ndarray:
         """Bool `(shots,)`: whether any observable of a shot is predicted wrongly."""
+        cuts = range(0, shots, _BATCH)
+        places = np.searchsorted(keys, np.array([*cuts, shots]) * self.noise.num_mechanisms)
+        parts = [
+            self._fail(
+                keys[places[k] : places[k + 1]] - first * self.noise.num_mechanisms,
+                shots=min(_BATCH, shots - first),
+            )
+            for k, first in enumerate(cuts)
+        ]
+        return np.concatenate([np.zeros(0, dtype=bool), *parts])
+
+    def _fail(self, keys: np.ndarray, *, shots: int) -> np.ndarray:
         detections, flips = self.noise.syndromes(keys, shots=shots)
         certain_detections, certain_flips = self._certain
         predicted = self._decoder.decode_shots_bit_packed(

@@ -1,8 +1,8 @@
 """The noise of a DEM, made stronger or weaker by one number, and shots of it as lists of faults.
 
-At tilt t the odds of every mechanism are exp(t) times those of the DEM, so that a set of w faults has
-exp(t w) times its probability, but for a factor that all sets share: the number of faults is all that a
-change of tilt asks for. Tilt 0 is the DEM.
+At tilt t the odds of every mechanism are exp(t) times those of the DEM; tilt 0 is the DEM. Shots of a lower
+tilt are shots of a higher one from which faults were taken at random, each by itself, and the other way
+round.
 
 A batch of shots is one sorted int64 array of keys, `shot * mechanisms + mechanism`, one for each fault.
 """
@@ -72,14 +72,34 @@ class TiltedNoise:
         return float((scaled / (1 + scaled)).sum())
 
     def sample(self, tilt: float, *, shots: int, rng: np.random.Generator) -> np.ndarray:
-        """Keys of `shots` independent shots.
+        """Keys of `shots` independent shots."""
+        return self._hit(np.log1p(self.odds * math.exp(tilt)), shots, rng)
 
-        Every mechanism of every shot is hit a Poisson number of times, of mean ln(1 + odds), and is there if
-        it was hit at all: exactly with its probability, at a cost that grows with the faults alone.
+    def weaker(self, keys: np.ndarray, *, tilt: float, to: float, rng: np.random.Generator) -> np.ndarray:
+        """Shots of a tilt without some of their faults, as shots of the lower tilt `to` are.
+
+        With `stronger`, a step and its way back: the two shots have one joint distribution in both.
         """
-        rates = np.cumsum(np.log1p(self.odds * math.exp(tilt)))
-        hits = rng.poisson(shots * rates[-1])
-        mechanism = np.searchsorted(rates, rng.random(hits) * rates[-1], side="right")
+        high, low = math.exp(tilt) * self.odds, math.exp(to) * self.odds
+        stays = low / (1 + low) * (1 + high) / high
+        return keys[rng.random(len(keys)) < stays[keys % self.num_mechanisms]]
+
+    def stronger(
+        self, keys: np.ndarray, *, tilt: float, to: float, shots: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Shots of a tilt with more faults, as shots of the higher tilt `to` are."""
+        high, low = math.exp(to) * self.odds, math.exp(tilt) * self.odds
+        return np.union1d(keys, self._hit(np.log1p(high) - np.log1p(low), shots, rng))
+
+    def _hit(self, rates: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+        """Keys of faults that are there with probability 1 - exp(-rate), independently.
+
+        Every mechanism of every shot is hit a Poisson number of times, and is there if it was hit at all; the
+        cost grows with the faults alone.
+        """
+        sums = np.cumsum(rates)
+        hits = rng.poisson(shots * sums[-1])
+        mechanism = np.searchsorted(sums, rng.random(hits) * sums[-1], side="right")
         mechanism = np.minimum(mechanism, self.num_mechanisms - 1)
         return np.unique(rng.integers(shots, size=hits) * self.num_mechanisms + mechanism)
 

@@ -1,16 +1,26 @@
 """Splitting: from noise at which failures are common to the noise that was asked for, step by step.
 
 P(t), the probability of a failure at tilt t (`sims.rare.noise`), is estimated by direct sampling at a first
-tilt; the failures found are a sample of that noise given a failure. From one tilt to the next lower one,
-P falls by the mean of exp((t' - t) w) over that sample, w faults a shot, times a known factor; the sample
-becomes one of the lower tilt by choosing shots in proportion to these weights, and Markov chains that begin
-at them (`sims.rare.moves`). This is a sequential Monte Carlo sampler (Del Moral, Doucet & Jasra, JRSS B 68,
-411, 2006), with all states of the chains kept ("waste-free": Dau & Chopin, JRSS B 84, 114, 2022): for a
-ladder of tilts that was fixed before, the product of all factors is unbiased, however badly the chains mix,
-which costs precision only. What the precision is, independent repetitions say.
+tilt; the failures found are a sample of that noise given a failure. To step to a lower tilt u, faults are
+taken from each shot x as weaker noise lacks them, which gives y. Where y fails still, its weight is the
+number of times that faults must be put back anew, as stronger noise has them, until a failure is hit;
+elsewhere it is 0. With K(x, y) and L(y, x) the probabilities of the two, p_t(x) K(x, y) = p_u(y) L(y, x), so
+that with F, all that fails,
 
-Splitting by Markov chains over faults was brought to quantum error correction by Bravyi & Vargo,
-Phys. Rev. A 88, 062308 (2013), with ratios of neighbouring error rates from chains at each of them.
+    sum_{x in F} p_t(x) / P(t) K(x, y) 1 / L(y, F) = p_u(y) / P(t)      for every y in F.
+
+Hence P(u) / P(t) is the mean weight, and shots y chosen in proportion to their weights are a sample of noise
+u given a failure. The faults that have no part in a failure, which are most, do not move the weights: they
+are right by construction. (Weights exp((u - t) w) by the number of faults w would be unbiased too, but as
+noisy as all of them.) Markov chains that begin at the chosen shots (`sims.rare.moves`) tell apart those that
+were chosen twice.
+
+This is a sequential Monte Carlo sampler (Del Moral, Doucet & Jasra, JRSS B 68, 411, 2006) that keeps states
+along the chains ("waste-free": Dau & Chopin, JRSS B 84, 114, 2022): for tilts that were fixed before, the
+product of all factors is unbiased, however badly the chains mix, which costs precision only. What the
+precision is, independent repetitions say. Splitting by Markov chains over faults was brought to quantum error
+correction by Bravyi & Vargo, Phys. Rev. A 88, 062308 (2013), with ratios of rates from chains at
+neighbouring p.
 """
 
 from __future__ import annotations
@@ -25,7 +35,7 @@ from sims.rare.failures import Failures
 from sims.rare.moves import propose
 from sims.rare.noise import TiltedNoise
 
-__all__ = ["Effort", "Ladder", "Repetition", "find_ladder", "repeat"]
+__all__ = ["Effort", "Ladder", "Repetition", "Report", "find_ladder", "repeat"]
 
 _OFTEN = 0.03
 """The first tilt is the least of those tried at which so many shots fail: direct sampling is as good as
@@ -35,8 +45,10 @@ _DIRECT = 4
 """Shots sampled directly at the first tilt, for each state at one of the others."""
 _TILT_STEP = 0.25
 _MOST_TILT = 30.0
-_WORTH = 0.6
-"""Effective share of a sample after reweighting, (sum v)^2 / (n sum v^2), that the next tilt is to leave."""
+_STAYS = 0.5
+"""Share of the shots that fail still, at which the next tilt is chosen."""
+_MOVES = 2
+"""Moves of a chain from one state that is kept to the next."""
 
 Report = Callable[[str], None]
 
@@ -52,7 +64,7 @@ class Effort:
     """
 
     chains: int = 256
-    steps: int = 16
+    steps: int = 8
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("steps", 2)):
@@ -101,11 +113,13 @@ class Repetition:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """Shots that fail, as keys, each from the direct shot `origin`."""
+    """Shots that fail, as keys, each from the direct shot `origin`, int64 `(shots,)`."""
 
     keys: np.ndarray
-    faults: np.ndarray
     origin: np.ndarray
+
+
+_Lower = Callable[[float, _Sample], float]
 
 
 def find_ladder(
@@ -119,13 +133,17 @@ def find_ladder(
         ValueError: nothing fails, however strong the noise.
     """
     first = _first_tilt(failures, rng, report)
-    tilts = [first]
+    tilts, step = [first], _TILT_STEP / 2
 
-    def lower(tilt: float, faults: np.ndarray) -> float:
-        tilts.append(max(0.0, tilt - _step(faults, most=tilt)))
+    def lower(tilt: float, sample: _Sample) -> float:
+        nonlocal step
+        step = _next_step(failures, sample, tilt, step, rng)
+        tilts.append(max(0.0, tilt - step))
         return tilts[-1]
 
     found = _descend(failures, effort, first, lower, rng, report)
+    if tilts[-1] > 0:
+        raise ValueError(f"no failure is left at tilt {tilts[-1]:.3g}; give more --chains or --steps")
     return Ladder(tuple(tilts)), found
 
 
@@ -146,37 +164,30 @@ def _descend(
     failures: Failures,
     effort: Effort,
     tilt: float,
-    lower: Callable[[float, np.ndarray], float],
+    lower: _Lower,
     rng: np.random.Generator,
     report: Report,
 ) -> Repetition:
-    decoded, noise = failures.decoded, failures.noise
+    decoded, noise, accepted = failures.decoded, failures.noise, []
     sample = _direct(failures, effort, tilt, rng)
-    failed = len(sample.faults)
-    accepted: list[float] = []
-    if not failed:
-        return Repetition(-math.inf, failures.decoded - decoded, (), 0)
-    log_rate = math.log(failed / effort.direct_shots) + _log_total(noise, tilt)
-    report(f"{failed} of {effort.direct_shots} shots fail with {noise.mean_faults(tilt):.1f} faults each")
-    while tilt > 0:
-        low = lower(tilt, sample.faults)
-        weights = np.exp((low - tilt) * (sample.faults - sample.faults.min()))
-        log_rate += math.log(weights.mean()) + (low - tilt) * float(sample.faults.min())
+    log_rate = _log(len(sample.origin) / effort.direct_shots)
+    report(f"{math.exp(log_rate):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
+    while tilt > 0 and log_rate > -math.inf:
+        low = lower(tilt, sample)
+        fewer, weights = _weaken(failures, sample, tilt, low, rng)
+        log_rate += _log(float(weights.mean()))
         tilt = low
-        if tilt > 0:
-            start = _choose(noise, sample, weights, effort.chains, rng)
+        report(f"{math.exp(log_rate):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
+        if tilt > 0 and log_rate > -math.inf:
+            start = _choose(noise, fewer, weights, effort.chains, rng)
             sample, share = _walk(failures, start, effort, tilt, rng)
             accepted.append(share)
-        so_far = math.exp(log_rate - _log_total(noise, tilt))
-        report(f"{so_far:.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
-    log_rate -= _log_total(noise, 0.0)
     origins = len(np.unique(sample.origin))
     return Repetition(log_rate, failures.decoded - decoded, tuple(accepted), origins)
 
 
-def _log_total(noise: TiltedNoise, tilt: float) -> float:
-    """Logarithm of what probabilities at a tilt are divided by: sum ln(1 + odds exp(tilt))."""
-    return float(np.log1p(noise.odds * math.exp(tilt)).sum())
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
 
 
 def _first_tilt(failures: Failures, rng: np.random.Generator, report: Report) -> float:
@@ -184,9 +195,8 @@ def _first_tilt(failures: Failures, rng: np.random.Generator, report: Report) ->
     while tilt <= _MOST_TILT:
         keys = failures.noise.sample(tilt, shots=_TRIED_SHOTS, rng=rng)
         failed = int(failures.fail(keys, shots=_TRIED_SHOTS).sum())
-        report(
-            f"{failed} of {_TRIED_SHOTS} shots fail with {failures.noise.mean_faults(tilt):.1f} faults a shot"
-        )
+        faults = failures.noise.mean_faults(tilt)
+        report(f"{failed} of {_TRIED_SHOTS} shots fail with {faults:.1f} faults each")
         if failed >= _OFTEN * _TRIED_SHOTS:
             return tilt
         tilt += _TILT_STEP if failed else 2 * _TILT_STEP
@@ -195,21 +205,17 @@ def _first_tilt(failures: Failures, rng: np.random.Generator, report: Report) ->
     )
 
 
-def _step(faults: np.ndarray, *, most: float) -> float:
-    """How far the tilt may fall until the weights make the sample worth `_WORTH` of its size."""
-    excess = faults - faults.min()
+def _next_step(
+    failures: Failures, sample: _Sample, tilt: float, guess: float, rng: np.random.Generator
+) -> float:
+    """How far the tilt may fall until `_STAYS` of the shots fail still; their share is tried at a guess.
 
-    def worth(step: float) -> float:
-        weights = np.exp(-step * excess)
-        return float(weights.sum() ** 2 / (weights**2).sum() / len(weights))
-
-    if worth(most) >= _WORTH:
-        return most
-    low, high = 0.0, most
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if worth(middle) >= _WORTH else (low, middle)
-    return low
+    It falls about exponentially.
+    """
+    step = min(guess, tilt)
+    fewer = failures.noise.weaker(sample.keys, tilt=tilt, to=tilt - step, rng=rng)
+    share = float(failures.fail(fewer, shots=len(sample.origin)).mean())
+    return step * math.log(_STAYS) / math.log(min(max(share, 0.05), 0.9))
 
 
 def _direct(failures: Failures, effort: Effort, tilt: float, rng: np.random.Generator) -> _Sample:
@@ -220,9 +226,25 @@ def _direct(failures: Failures, effort: Effort, tilt: float, rng: np.random.Gene
         keys = noise.sample(tilt, shots=shots, rng=rng)
         failed = np.flatnonzero(failures.fail(keys, shots=shots))
         parts.append((noise.take(keys, failed), len(failed)))
-    keys = _joined(parts, noise.num_mechanisms)
     count = sum(shots for _, shots in parts)
-    return _Sample(keys, noise.faults_of_each(keys, shots=count), np.arange(count))
+    return _Sample(_joined(parts, noise.num_mechanisms), np.arange(count))
+
+
+def _weaken(
+    failures: Failures, sample: _Sample, tilt: float, low: float, rng: np.random.Generator
+) -> tuple[_Sample, np.ndarray]:
+    """The shots with fewer faults, and their weights, float64 `(shots,)`; see the module's text."""
+    noise, shots = failures.noise, len(sample.origin)
+    fewer = noise.weaker(sample.keys, tilt=tilt, to=low, rng=rng)
+    fails = failures.fail(fewer, shots=shots)
+    weights = fails.astype(np.float64)
+    left = np.flatnonzero(fails)
+    while len(left):
+        some = noise.take(fewer, left)
+        more = noise.stronger(some, tilt=low, to=tilt, shots=len(left), rng=rng)
+        left = left[~failures.fail(more, shots=len(left))]
+        weights[left] += 1
+    return _Sample(fewer, sample.origin), weights
 
 
 def _choose(
@@ -231,8 +253,8 @@ def _choose(
     """Systematic resampling: `count` shots, each on average as often as its share of the weights says."""
     shares = np.cumsum(weights)
     marks = (np.arange(count) + rng.random()) / count * shares[-1]
-    chosen = np.minimum(np.searchsorted(shares, marks, side="right"), len(weights) - 1)
-    return _Sample(noise.take(sample.keys, chosen), sample.faults[chosen], sample.origin[chosen])
+    chosen = np.searchsorted(shares, marks, side="right")
+    return _Sample(noise.take(sample.keys, chosen), sample.origin[chosen])
 
 
 def _walk(
@@ -241,19 +263,17 @@ def _walk(
     """All states of chains that begin at `start`, and the share of proposals that were accepted."""
     noise, shots = failures.noise, effort.chains
     n = noise.num_mechanisms
-    keys, accepted = start.keys, 0
+    keys, accepted, moves = start.keys, 0, 0
     parts = [(keys, shots)]
     for _ in range(effort.steps - 1):
-        proposed = propose(noise, keys, tilt=tilt, shots=shots, rng=rng)
-        fails = failures.fail(proposed, shots=shots)
-        keys = np.sort(np.concatenate([proposed[fails[proposed // n]], keys[~fails[keys // n]]]))
-        accepted += int(fails.sum())
+        for _ in range(_MOVES):
+            proposed = propose(noise, keys, tilt=tilt, shots=shots, rng=rng)
+            fails = failures.fail(proposed, shots=shots)
+            keys = np.sort(np.concatenate([proposed[fails[proposed // n]], keys[~fails[keys // n]]]))
+            accepted += int(fails.sum())
+            moves += shots
         parts.append((keys, shots))
-    keys = _joined(parts, n)
-    sample = _Sample(
-        keys, noise.faults_of_each(keys, shots=effort.states), np.tile(start.origin, effort.steps)
-    )
-    return sample, accepted / (effort.states - shots)
+    return _Sample(_joined(parts, n), np.tile(start.origin, effort.steps)), accepted / moves
 
 
 def _joined(parts: list[tuple[np.ndarray, int]], mechanisms: int) -> np.ndarray:

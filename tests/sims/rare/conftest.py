@@ -62,8 +62,8 @@ def repetition_code(p: float) -> stim.Circuit:
 
 @pytest.fixture(scope="session")
 def exact() -> Exact:
-    """A rate of 10^-7 or so, its mechanisms of three probabilities."""
-    return exact_of(repetition_code(1e-4).detector_error_model(decompose_errors=True))
+    """A rate of 10^-4 or so, its mechanisms of three probabilities."""
+    return exact_of(repetition_code(3e-3).detector_error_model(decompose_errors=True))
 
 
 @pytest.fixture(scope="session")

@@ -58,3 +58,25 @@ def test_taken_shots_are_those_chosen(noise: TiltedNoise):
     for k, shot in enumerate(chosen):
         assert set(taken[taken // n == k] % n) == set(keys[keys // n == shot] % n)
     assert (np.diff(taken) > 0).all()
+
+
+def test_fewer_faults_and_more_are_a_step_and_its_way_back(noise: TiltedNoise):
+    """Pairs (fault at the higher tilt, at the lower one) are as frequent whichever of the two comes first."""
+    shots, rng = 100_000, np.random.default_rng(9)
+    n, high, low = noise.num_mechanisms, 1.5, -0.5
+
+    def there(keys: np.ndarray) -> np.ndarray:
+        found = np.zeros((shots, n), dtype=int)
+        found.flat[keys] = 1
+        return found
+
+    down = noise.sample(high, shots=shots, rng=rng)
+    fewer = noise.weaker(down, tilt=high, to=low, rng=rng)
+    up = noise.sample(low, shots=shots, rng=rng)
+    more = noise.stronger(up, tilt=low, to=high, shots=shots, rng=rng)
+    one, two = there(down) + there(fewer), there(more) + there(up)
+    for pair in range(3):  # none, at the higher tilt only, at both
+        a, b = (one == pair).sum(axis=0), (two == pair).sum(axis=0)
+        assert (np.abs(a - b) < 4.5 * np.sqrt(a + b)).all()
+    assert set(fewer) <= set(down)
+    assert set(up) <= set(more)
