@@ -101,7 +101,8 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if device == "auto" and precision != "bfloat16" and NativeEngine.runs(network.config):
+        halves = ("bfloat16", "float16")
+        if device == "auto" and precision not in halves and NativeEngine.runs(network.config):
             device = "cpu"
         self._device = select_device(device) if isinstance(device, str) else device
         self.precision: Precision = choose_precision(
@@ -161,7 +162,7 @@ class StreamPredecoder:
         precision = self.precision
         if (
             self._device.type != "cpu"
-            or precision == "bfloat16"
+            or precision in ("bfloat16", "float16")
             or not NativeEngine.runs(self._network.config)
         ):
             if precision == "int8":
@@ -194,6 +195,11 @@ class StreamPredecoder:
             numbers=self._numbers,
             layer_size=self.tables.layer_size,
         )
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(self._device)
 
     @property
     def latency(self) -> int:

@@ -110,10 +110,11 @@ def _chunk(weights: str, distance: int, shots: int, chunk: int) -> dict[Precisio
     others: tuple[Precision, ...] = ("bfloat16",)
     if load_bundle(weights).network.config.quantized:
         others = ("bfloat16", "int8")
-    return {other: _counts(exact, predictions(other), truth) for other in others}
+    return {other: compared(exact, predictions(other), truth) for other in others}
 
 
-def _counts(exact: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Counts:
+def compared(exact: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Counts:
+    """Count errors of two predictions of the same shots, packed."""
     wrong, other_wrong = ((p != truth).any(axis=1) for p in (exact, other))
     return Counts(
         shots=len(truth),

@@ -39,6 +39,8 @@ def _shots(model, shots: int) -> np.ndarray:
         ("float32", True, "cpu", "float32"),
         ("bfloat16", True, "cpu", "bfloat16"),
         ("bfloat16", False, "cuda", "bfloat16"),
+        ("float16", False, "cuda", "float16"),
+        ("float16", True, "cuda", "float16"),
         ("int8", True, "cpu", "int8"),
     ],
 )
@@ -52,11 +54,14 @@ def test_a_precision_that_is_not_there_is_refused(model, random_network):
     with pytest.raises(ValueError, match="'int8' is computed on CPUs only, not on 'cuda'"):
         choose_precision("int8", quantized=True, device_type="cuda")
     with pytest.raises(
-        ValueError, match="precision='fp16' is unknown; use one of auto, float32, bfloat16, int8"
+        ValueError, match="precision='fp16' is unknown; use one of auto, float32, bfloat16, float16, int8"
     ):
         choose_precision("fp16", quantized=True, device_type="cpu")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
-        TorchEngine(model().problem, random_network(), device=CPU, precision="int8")
+    with pytest.raises(ValueError, match="'float16' is computed on GPUs only, not on 'cpu'; use 'float32'"):
+        choose_precision("float16", quantized=True, device_type="cpu")
+    for precision in ("int8", "float16"):
+        with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
+            TorchEngine(model().problem, random_network(), device=CPU, precision=precision)
     with pytest.raises(ValueError, match=r"'int8' needs a quantized network.*use 'float32'"):
         StreamPredecoder(
             *(model().problem, random_network()),
