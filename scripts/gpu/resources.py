@@ -1,4 +1,4 @@
-"""Registers and spills of every kernel on every architecture that is served, as NVRTC's assembler reports them.
+"""Registers and spills of every kernel on every architecture that is served, as NVRTC's assembler says.
 
     python -m scripts.gpu.resources
 
