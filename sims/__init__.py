@@ -4,8 +4,9 @@ Public:
     sinter_decoders   every decoder of ours by the names the command line uses, for `sinter.collect`
     make_decoder      one of them
 
-Rooms: `cli` (a file for each verb), `sweeps`, `latency`, `paired` (two decoders on the same shots), `plots`,
-`shot_files`, `doctor`. `statistics.py` has the confidence intervals of error rates and of their ratios.
+Rooms: `cli` (a file for each verb), `sweeps`, `rare` (rates too small to count), `latency`, `paired` (two
+decoders on the same shots), `plots`, `shot_files`, `doctor`. `statistics.py` has the confidence intervals of
+error rates and of their ratios.
 """
 
 from __future__ import annotations

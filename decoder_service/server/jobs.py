@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +116,8 @@ class Jobs:
             await self.load(self._models.text, options.model)
             build = build_of(options)
             tables = await self._tables(build)
-            return await self.load(decoder_from, tables, build, self._models.text)
+            make = functools.partial(decoder_from, device=self.config.device)
+            return await self.load(make, tables, build, self._models.text)
 
         self._for(session, made, answer)
 
@@ -234,7 +236,7 @@ class Jobs:
                     folder,
                     session,
                     stream,
-                    sources=BuiltSources(self._models.text, self._tables_now),
+                    sources=BuiltSources(self._models.text, self._tables_now, self.config.device),
                     gap_deadline=round(self.config.gap_deadline * 1e9),
                     keep=not self.config.prune,
                 )

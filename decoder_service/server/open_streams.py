@@ -277,6 +277,12 @@ class OpenStreams:
     def _adopt(self, stream: ServerStream, position: Position) -> None:
         stream.join(position, segment_bytes=self._jobs.config.segment_bytes)
         self.by_number[stream.number] = stream
+        inner = stream.decoder.inner
+        network = {} if inner.device is None else {"device": inner.device}
+        if inner.fell_back:
+            from predecoder.inference import why_not_cuda
+
+            network["why_no_gpu"] = str(why_not_cuda())
         self._jobs.event(
             "stream opened",
             session=self._session[:8],
@@ -284,6 +290,7 @@ class OpenStreams:
             model=stream.decoder.model_id.hex(),
             rounds=stream.decoder.shape.rounds,
             decoder=stream.head.options.decoder,
+            **network,
         )
 
     def _drop(self, stream: ServerStream, *, over: bool) -> None:

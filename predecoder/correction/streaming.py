@@ -197,6 +197,11 @@ class StreamPredecoder:
         )
 
     @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(self._device)
+
+    @property
     def latency(self) -> int:
         """Layers that must follow a layer before its residual can be known, where no cluster is open."""
         if self.layer_network is not None:
