@@ -12,7 +12,9 @@ from sims.decoders import NEURAL, PREDECODER_PREFIX
 from sims.sweeps.kept import GAP, KEEP
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP)
+ESTIMATOR = "estimator"
+"""Key of `json_metadata` in rows whose counts are effective ones, of an estimator that counts no errors."""
+DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP, ESTIMATOR)
 _ALWAYS_SHOWN = {"precision": ("bfloat16", "float16")}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
