@@ -42,7 +42,7 @@ class ServedDecoder:
         )
         self._model_id = bytes.fromhex(inner.model)
         width = max(self.shape.layers)[1]  # of the longest run of rounds
-        self.density = DensityMeter(width, differences=inner.input == "measurements")
+        self.density = DensityMeter(width, compared=inner.rounds_compared)
 
     @property
     def model_id(self) -> bytes:

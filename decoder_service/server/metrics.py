@@ -10,6 +10,7 @@ only now, and may go away, is written to a file of the worker once a second.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -182,43 +183,44 @@ class DensityMeter:
 
     Args:
         bits: of a row.
-        differences: rows are measurements: two rounds together say what a stabilizer saw.
+        compared: rows are measurements, and a stabilizer fires where one differs from that of so many rounds
+            before: 1, or 2 without reset. 0 of rows that say themselves what fired.
     """
 
-    def __init__(self, bits: int, *, differences: bool) -> None:
+    def __init__(self, bits: int, *, compared: int) -> None:
         self._bits = bits
         self._bytes = packed_bytes(bits)
-        self._differences = differences
+        self._compared = compared
         self._ones = np.zeros(bits)
         self._rounds = 0.0
         self._first: tuple[float, float] | None = None
         self._first_ones = 0.0
         self._first_rounds = 0
-        self._before: tuple[int, bytes] | None = None
-        """The last round and its bits, if it was not erased."""
+        self._recent: deque[tuple[int, bytes] | None] = deque(maxlen=max(1, compared))
+        """The last rounds and their bits, None for one that was erased."""
         self._seen = 0
 
     def count(self, sequence: int, row: bytes, *, erased: bool) -> None:
         """Takes every round of the stream, in order; the first of a shot is round 0."""
-        before, self._before = self._before, None if erased else (sequence, row)
+        before = self._recent[0] if self._recent else None
+        self._recent.append(None if erased else (sequence, row))
         self._seen = (self._seen + 1) % EVERY
         if not self._seen and not erased:
             self._add(sequence, row, before)
 
     def sample(self, rows: Sequence[tuple[int, bytes, bool]]) -> None:
         """Takes (sequence, row, erased) of rounds in order, of a stream that they do not all come from."""
-        before: tuple[int, bytes] | None = None
-        for sequence, row, erased in rows:
+        for k, (sequence, row, erased) in enumerate(rows):
+            earlier = rows[k - self._compared] if k >= self._compared else None
             if not erased:
-                self._add(sequence, row, before)
-            before = None if erased else (sequence, row)
+                self._add(sequence, row, None if earlier is None or earlier[2] else earlier[:2])
 
     def _add(self, sequence: int, row: bytes, before: tuple[int, bytes] | None) -> None:
         if len(row) != self._bytes or not self._bits:
             return
         bits = np.frombuffer(row, np.uint8)
-        if self._differences:
-            if before is None or before[0] + 1 != sequence or len(before[1]) != len(row):
+        if self._compared:
+            if before is None or before[0] + self._compared != sequence or len(before[1]) != len(row):
                 return
             bits = bits ^ np.frombuffer(before[1], np.uint8)
         ones = np.unpackbits(bits, count=self._bits, bitorder="little")

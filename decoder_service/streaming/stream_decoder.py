@@ -140,6 +140,11 @@ class StreamDecoder:
         """SHA-256 of the network's weights, empty without a network."""
         return "" if self._stage is None else self._stage.sha256
 
+    @property
+    def rounds_compared(self) -> int:
+        """How many rounds back detectors look: 1, or 2 without mid-circuit reset; 0 where they are pushed."""
+        return 0 if self._rounds is None else self._rounds.depth
+
     def warm(self, *, rounds: int | None = None) -> int:
         """Builds the graphs of all windows of a long experiment; returns how many there are.
 

@@ -11,7 +11,7 @@ import sinter
 from sims.decoders import NEURAL, PREDECODER_PREFIX
 from sims.sweeps.kept import GAP, KEEP
 
-CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
+CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round", "reset")
 DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP)
 _ALWAYS_SHOWN = {"precision": "bfloat16"}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""

@@ -14,24 +14,28 @@ def feed(meter: DensityMeter, bits: np.ndarray, *, shot_rounds: int = 7) -> None
         meter.count(k % shot_rounds, packed, erased=False)
 
 
-@pytest.mark.parametrize("differences", [False, True])
-def test_shares_are_those_of_the_rows(differences: bool) -> None:
+@pytest.mark.parametrize("compared", [0, 1, 2])
+def test_shares_are_those_of_the_rows(compared: int) -> None:
     rng = np.random.default_rng(1)
     truth = np.array([0.01, 0.2, 0.05, 0.5, 0, 0.1, 0.02, 0.3, 0.15, 0.07])
     events = rng.random((EVERY * 4000, 10)) < truth
-    meter = DensityMeter(10, differences=differences)
-    # Measurements whose changes are the events; shots end nowhere, so that every change is seen.
-    feed(meter, np.bitwise_xor.accumulate(events) if differences else events, shot_rounds=10**9)
-    density = meter.take()
-    each = np.frombuffer(density.each, "<u2") / 65535
-    assert np.abs(each - truth).max() < 5 * 0.5 / np.sqrt(4000)
+    rows = events.copy()
+    for start in range(compared):
+        # Measurements whose changes are the events; shots end nowhere, so that every change is seen.
+        rows[start::compared] = np.bitwise_xor.accumulate(events[start::compared])
+    meter, sampling = (DensityMeter(10, compared=compared) for _ in range(2))
+    feed(meter, rows, shot_rounds=10**9)
+    sampling.sample([(k, np.packbits(row, bitorder="little").tobytes(), False) for k, row in enumerate(rows)])
+    for found, counted in ((sampling.take(), len(rows)), (density := meter.take(), 4000)):
+        each = np.frombuffer(found.each, "<u2") / 65535
+        assert np.abs(each - truth).max() < 5 * 0.5 / np.sqrt(counted)
     assert density.mean == pytest.approx(truth.mean(), abs=0.01)
     assert abs(density.drift) < 4
 
 
 def test_a_change_of_the_noise_is_a_drift_of_many_standard_errors() -> None:
     rng = np.random.default_rng(2)
-    meter = DensityMeter(24, differences=False)
+    meter = DensityMeter(24, compared=0)
     feed(meter, rng.random((EVERY * BASELINE_ROUNDS, 24)) < 0.05)
     for _ in range(100):
         meter.take()  # the beginning fades
@@ -43,10 +47,10 @@ def test_a_change_of_the_noise_is_a_drift_of_many_standard_errors() -> None:
 
 
 def test_short_shots_are_seen_and_erased_rounds_are_not() -> None:
-    meter = DensityMeter(8, differences=True)
+    meter = DensityMeter(8, compared=1)
     feed(meter, np.zeros((EVERY * 8, 8), dtype=bool), shot_rounds=8)
     assert meter.take().each == bytes(16)
-    lost = DensityMeter(8, differences=False)
+    lost = DensityMeter(8, compared=0)
     for k in range(50):
         lost.count(k, b"\0", erased=True)
     assert lost.take().each == b""
