@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from noise_learning.models.ancilla_rounds import AncillaRounds
 from noise_learning.models.structure import Structure
 from qec import position_of, time_of
 
@@ -18,15 +19,10 @@ def time_translation_classes(structure: Structure, *, ends_apart: bool = True) -
     left out.
 
     Args:
-        ends_apart: sets that touch the first or last detector of an ancilla are apart: preparation and the
-            measurement of data qubits add to them, and where the ancilla is of the other basis, whose first
-            detector comes a round later, so do its first and last measurement.
+        ends_apart: sets that touch the first or last detector of an ancilla are apart, and others that are
+            near (`AncillaRounds.ends`).
     """
-    times: dict[tuple[float, ...], list[float]] = {}
-    for c in structure.coordinates:
-        if c:
-            times.setdefault(position_of(c), []).append(time_of(c))
-    ends = {position: (min(ts), max(ts)) for position, ts in times.items()}
+    rounds = AncillaRounds.of(structure)
     numbers: dict[object, int] = {}
     class_of = np.empty(len(structure.detector_sets), dtype=np.int64)
     for k, detectors in enumerate(structure.detector_sets):
@@ -36,7 +32,6 @@ def time_translation_classes(structure: Structure, *, ends_apart: bool = True) -
             when = [(position_of(c), time_of(c)) for c in places]
             first = min(t for _, t in when)
             shifted = sorted((*position, round(t - first, _TIME_DIGITS)) for position, t in when)
-            at_ends = (any(t == ends[position][side] for position, t in when) for side in (0, 1))
-            key = (tuple(shifted), *(at_ends if ends_apart else ()))
+            key = (tuple(shifted), *(rounds.ends(detectors) if ends_apart else ()))
         class_of[k] = numbers.setdefault(key, len(numbers))
     return class_of
