@@ -4,8 +4,9 @@ Public:
     sinter_decoders   every decoder of ours by the names the command line uses, for `sinter.collect`
     make_decoder      one of them
 
-Rooms: `cli` (a file for each verb), `sweeps`, `latency`, `paired` (two decoders on the same shots), `plots`,
-`shot_files`, `doctor`. `statistics.py` has the confidence intervals of error rates and of their ratios.
+Rooms: `cli` (a file for each verb), `sweeps`, `rare` (rates too small to count), `latency`, `paired` (two
+decoders on the same shots), `plots`, `shot_files`, `doctor`. `statistics.py` has the confidence intervals of
+error rates and of their ratios.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def make_decoder(
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
         policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'abstain', 'complete', or 'auto' for
             the one that suits NAME.
-        precision: what the network computes in: 'float32', 'bfloat16', 'int8', or 'auto' for the weights'
-            own.
+        precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
+            'auto' for the weights' own.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:

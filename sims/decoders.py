@@ -21,7 +21,7 @@ NEURAL = (NEURAL_MATCHING, NEURAL_ENSEMBLE)
 Device = str
 """'auto', 'cpu', 'cuda', or one GPU, such as 'cuda:0'; see `predecoder.inference.select_device`."""
 Policy = Literal["auto", "threshold", "abstain", "complete"]
-Precision = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 @dataclass(frozen=True)

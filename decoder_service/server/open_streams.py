@@ -28,7 +28,6 @@ from decoder_service.protocol import (
 )
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.jobs import Jobs
-from decoder_service.server.metrics import StreamStatus
 from decoder_service.server.server_stream import ServerStream
 from decoder_service.store import (
     JournalError,
@@ -114,13 +113,10 @@ class OpenStreams:
         """Forgets what came of a model that is not whole."""
         self._upload.drop()
 
-    def report(self, *, connected: bool) -> list[StreamStatus]:
-        """Every stream as it is now; the metrics get what happened since the last call."""
-        metrics = self._jobs.metrics
-        return [
-            stream.status(self._session, stream.count(metrics), connected=connected)
-            for stream in self.by_number.values()
-        ]
+    def sample(self, *, connected: bool) -> None:
+        """Has every stream shown as it is now, and counted what it did since the last time."""
+        streams = self.by_number.values()
+        self._jobs.samples.add(self._session, [(s.meter, s.sample(connected=connected)) for s in streams])
 
     def models(self) -> set[str]:
         """Digests of those in use; for any thread."""
@@ -281,6 +277,12 @@ class OpenStreams:
     def _adopt(self, stream: ServerStream, position: Position) -> None:
         stream.join(position, segment_bytes=self._jobs.config.segment_bytes)
         self.by_number[stream.number] = stream
+        inner = stream.decoder.inner
+        network = {} if inner.device is None else {"device": inner.device}
+        if inner.fell_back:
+            from predecoder.inference import why_not_cuda
+
+            network["why_no_gpu"] = str(why_not_cuda())
         self._jobs.event(
             "stream opened",
             session=self._session[:8],
@@ -288,17 +290,19 @@ class OpenStreams:
             model=stream.decoder.model_id.hex(),
             rounds=stream.decoder.shape.rounds,
             decoder=stream.head.options.decoder,
+            **network,
         )
 
     def _drop(self, stream: ServerStream, *, over: bool) -> None:
         """Takes a stream out: for good, or so that it can be restored."""
-        totals = stream.count(self._jobs.metrics)
+        sample = stream.sample(connected=False)
+        self._jobs.samples.add_last(self._session, stream.meter, sample)
         del self.by_number[stream.number]
         try:
             stream.leave(over=over)
         except OSError as error:
             self._jobs.event("journal not closed", stream=stream.number, reason=str(error))
-        shown = {name: totals[name] for name in ("shots", "commits", "erased", "failed")}
+        shown = {name: sample.totals[name] for name in ("shots", "commits", "erased", "failed")}
         self._jobs.event("stream closed", session=self._session[:8], stream=stream.number, **shown)
 
     def _rotate(self, stream: ServerStream) -> None:

@@ -145,6 +145,21 @@ class StreamDecoder:
         """How many rounds back detectors look: 1, or 2 without mid-circuit reset; 0 where they are pushed."""
         return 0 if self._rounds is None else self._rounds.depth
 
+    @property
+    def device(self) -> str | None:
+        """Where the network runs, None without a network."""
+        return None if self._stage is None else self._stage.predecoder.device
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether `device='auto'` is the CPU for want of a GPU, and not because a GPU takes longer."""
+        return (
+            self._stage is not None
+            and self._stage.device == "auto"
+            and self.device == "cpu"
+            and not self.native
+        )
+
     def warm(self, *, rounds: int | None = None) -> int:
         """Builds the graphs of all windows of a long experiment; returns how many there are.
 

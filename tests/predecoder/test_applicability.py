@@ -40,10 +40,10 @@ of PyMatching, correlated PyMatching, and `neural-matching` with weights):
 
 In the first two rows `accurate`, `fast` and `realtime` have 365, 1254 and 1353. `predecoder+pymatching`
 (d = 5, depolarizing 0.006, 12,000 shots: 350 without a network) has 346 with `accurate`, 380 with `fast`, 400
-with `realtime`; `predecoder+pymatching-correlated` is as good as its matcher, but under SI1000 (233 -> 281 with
-`fast`). Where measurements are as bad as SI1000 has them, a network that never saw a wrong result two rounds
-apart more than doubles the errors, and correlated PyMatching is better than all, everywhere: none is used
-there.
+with `realtime`; `predecoder+pymatching-correlated` is as good as its matcher, but under SI1000 (233 -> 281
+with `fast`). Where measurements are as bad as SI1000 has them, a network that never saw a wrong result two
+rounds apart more than doubles the errors, and correlated PyMatching is better than all, everywhere: none is
+used there.
 """
 
 import warnings

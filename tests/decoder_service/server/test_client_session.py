@@ -26,6 +26,7 @@ from decoder_service.protocol import (
 from decoder_service.server import WorkerConfig
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import UploadBudget
 
 
@@ -35,6 +36,7 @@ class BrokenWorker:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.metrics = WorkerMetrics()
+        self.samples = Samples(self.metrics)
         self.uploads = UploadBudget(max_bytes=100)
         self.events: list[str] = []
         self.over = threading.Event()
@@ -137,7 +139,8 @@ def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorke
     totals = dict.fromkeys(("shots", "commits", "erased", "failed"), 0)
     stream = SimpleNamespace(
         number=3,
-        count=lambda _: totals,
+        meter=None,
+        sample=lambda **_: SimpleNamespace(totals=totals),
         leave=lambda **_: plane.close(3),
         swapped=lambda: swapped.append(3),
     )

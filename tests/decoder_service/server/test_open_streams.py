@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
 import _qecpipe
 from decoder_service.protocol import (
@@ -29,6 +30,7 @@ from decoder_service.server.building import build_decoder
 from decoder_service.server.metrics import WorkerMetrics
 from decoder_service.server.open_streams import OpenStreams
 from decoder_service.server.server_stream import ServerStream
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import Position, StreamHead, UploadBudget
 
 OLD, NEW, NEXT = "0" * 64, "1" * 64, "2" * 64
@@ -37,20 +39,22 @@ OLD, NEW, NEXT = "0" * 64, "1" * 64, "2" * 64
 class Session:
     """A session with stream 3, whose journal is the file `fd`, between two connections."""
 
-    def __init__(self, kit: Any, *, fd: int = -1) -> None:
+    def __init__(self, kit: Any, *, fd: int = -1, device: str = "cpu", predecoder: str | None = None) -> None:
         self.plane = _qecpipe.Session()
         self.asked: list[str] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
         jobs = SimpleNamespace(
             config=WorkerConfig(state="nowhere"),
             uploads=UploadBudget(max_bytes=1),
-            metrics=WorkerMetrics(),
-            event=lambda *_, **__: None,
+            metrics=(metrics := WorkerMetrics()),
+            samples=Samples(metrics),
+            event=lambda event, **fields: self.events.append((event, fields)),
             model=lambda _session, _head, reload, *_: self.asked.append(reload.model),
         )
         self.streams = OpenStreams("0" * 32, cast(Any, jobs), self.plane, lambda action: action())
-        options = Open(model=OLD, **kit.options)
+        options = Open(model=OLD, predecoder=predecoder, **kit.options)
         journal = SimpleNamespace(fd=fd, size=0, close=lambda: None)
-        decoder = build_decoder(options, kit.text)
+        decoder = build_decoder(options, kit.text, device=device)
         self.stream = ServerStream(StreamHead(3, options, 64, 10**9), decoder, cast(Any, journal), self.plane)
         self.streams._adopt(self.stream, Position(0, 0, 0))
         dem = kit.other.detector_error_model(decompose_errors=True)
@@ -114,3 +118,17 @@ def test_a_journal_that_fails_as_its_client_asks_for_the_stream_costs_the_stream
     session = Session(kit, fd=full)
     assert codes(session.said(frame)) == [ErrorCode.JOURNAL_FAILED, answer]
     assert session.streams.by_number == {}
+
+
+def test_the_log_says_where_a_network_runs_and_why_not_on_a_gpu(kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of `realtime` in C++, which takes less time on a CPU."""
+    reason = "torch finds no GPU"
+    monkeypatch.setattr("predecoder.inference.why_not_cuda", lambda: reason)
+    monkeypatch.setattr("predecoder.inference.select_device", lambda _: torch.device("cpu"))
+    opened = [
+        {name: fields[name] for name in ("device", "why_no_gpu") if name in fields}
+        for network in (None, "realtime", "accurate")
+        for event, fields in Session(kit, device="auto", predecoder=network).events
+        if event == "stream opened"
+    ]
+    assert opened == [{}, {"device": "cpu"}, {"device": "cpu", "why_no_gpu": reason}]

@@ -1,7 +1,7 @@
 """A network before a stream's windows changes no bit against the network on the whole shot."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_streams_without_reset_equal_whole_shots(kit, without_reset: str, inner:
 
 
 def test_neural_matching_without_reset_equals_whole_shots(kit, without_reset: str) -> None:
-    options = {"decoder": "neural-matching", "predecoder": without_reset}
+    options: dict[str, Any] = {"decoder": "neural-matching", "predecoder": without_reset}
     decoder = StreamDecoder(kit.circuit(24, reset=False), commit=3, buffer=3, **options)
     whole = NeuralMatchingDecoder(
         weights=without_reset, windows=WindowSizes(3, 3, "sliding"), precision="float32", device="cpu"
