@@ -98,7 +98,7 @@ def check_fits(problem: DecodingProblem, *, even_sides: bool, without_reset: boo
 
 def noisy_rounds(layout: DetectorLayout) -> int:
     """Rounds of syndrome extraction with noise: layers in which a detector may fire, but for the last one."""
-    return len(np.unique(layout.voxels[~layout.deterministic, 0])) - 1
+    return max(0, len(np.unique(layout.voxels[~layout.deterministic, 0])) - 1)
 
 
 def short_experiment(rounds: int, min_rounds: int) -> str:
