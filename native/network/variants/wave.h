@@ -5,7 +5,7 @@
 // - first_layer_bias(kind): Numbers of all cells;
 // - embed(detector, near): what a detection adds to three cells of one of the nine rows around it;
 // - add(sum, numbers, cells), relu(numbers, cells): of some cells;
-// - depthwise(block, kind, row, near, hidden): one row's hidden activations of nine rows' Numbers;
+// - depthwise(block, kind, near, hidden): a layer's hidden activations of the Numbers of three;
 // - pointwise(block, from, hidden, to): a layer's Numbers after a block;
 // - head(numbers, logits): a layer's logits, [I][J][kLogits].
 #pragma once
@@ -16,15 +16,9 @@
 
 #include "network/engine.h"
 #include "network/variants/buffer.h"
+#include "network/variants/stencil.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
-
-// The nine rows around a row and layer; those outside the volume are null: a convolution sees zeros there.
-template <class Number>
-struct Rows {
-    const Number* start[9];
-    int columns;
-};
 
 template <class A>
 class SeparableWave final : public Wave {
@@ -118,21 +112,13 @@ class SeparableWave final : public Wave {
     }
 
     void run_block(int block, int64_t layer, int64_t layers, int kind) {
-        const Number* around[3];
+        Layers<Number> near{{}, patch_, net_.channels};
         for (int k = 0; k < 3; ++k) {
             const int64_t from = layer + k - 1;
-            around[k] = from < 0 || from >= layers ? nullptr : stream(block, from);
+            near.start[k] = from < 0 || from >= layers ? nullptr : stream(block, from);
         }
-        for (int i = 0; i < patch_.rows; ++i) {
-            Rows<Number> near{{}, patch_.columns};
-            for (int k = 0; k < 9; ++k) {
-                const int from = i + k % 3 - 1;
-                near.start[k] =
-                    around[k / 3] && from >= 0 && from < patch_.rows ? around[k / 3] + from * row_ : nullptr;
-            }
-            net_.depthwise(block, kind, i, near, hidden_ + i * row_);
-        }
-        net_.pointwise(block, around[1], hidden_ + 0,
+        net_.depthwise(block, kind, near, hidden_ + 0);
+        net_.pointwise(block, near.start[1], hidden_ + 0,
                        block + 1 < blocks_ ? stream(block + 1, layer) : last_ + 0);
     }
 };
