@@ -20,10 +20,19 @@ Most compiled decoders also say how sure they are of every prediction, in nats:
     decode_with_gap(compiled, packed)     predictions and gaps of any of them
     require_gap(compiled, num_detectors)  whether it has any, before shots are decoded
     WithGap, NoGapError                   what they return, and raise
+    CalibratedDecoder, CompiledCalibrated any of them, its gaps made log-odds by simulated shots of the DEM
+    calibrate_gaps(compiled, dem, shots)  the same of one that is compiled
+    GapCalibration                        what makes a gap a log-odds
     CascadeDecoder, CompiledCascade       a slow decoder for the shots that a fast one doubts
     relative_gap(log_odds, predictions)   gaps, from the log-odds of an observable not being flipped
 """
 
+from global_decoders.calibration import (
+    CalibratedDecoder,
+    CompiledCalibrated,
+    GapCalibration,
+    calibrate_gaps,
+)
 from global_decoders.cascade import CascadeDecoder, CompiledCascade
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
 from global_decoders.registry import (
@@ -43,14 +52,18 @@ from global_decoders.soft_output import (
 )
 
 __all__ = [
+    "CalibratedDecoder",
     "CascadeDecoder",
+    "CompiledCalibrated",
     "CompiledCascade",
+    "GapCalibration",
     "MissingDecoderError",
     "NoGapError",
     "NormalFormDecoder",
     "SoftDecoder",
     "UnknownDecoderError",
     "WithGap",
+    "calibrate_gaps",
     "compile_normal_form",
     "decode_with_gap",
     "decoder_names",

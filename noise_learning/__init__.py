@@ -14,6 +14,12 @@ with detector set S the attenuation a_S = -ln(1 - 2 p_S). Independent mechanisms
     fit = learn(moments, model)                             # the shared-parameter fit, or a fit per mechanism
     fit.dem()                                               # for any decoder
 
+Several numbers of rounds of one patch, whose bulk has its rates in common, and one that was not measured:
+
+    noise = fit_stationary_jointly([LearningData.of(moments, structure), ...])
+    noise.fits                                              # one per experiment
+    noise.predict(with_rounds(structure, 25)).dem()
+
 Noise that drifts: `NoiseTracker` refits per block of shots, over a window that it chooses itself.
 
 Rooms, each of which knows those before it: `moments` counts, `models` says what can go wrong where,
@@ -28,14 +34,19 @@ from noise_learning.drift import (
     summarize_drift,
 )
 from noise_learning.estimators import (
+    LearningData,
     NoiseFit,
+    RoundTrend,
     SharedParameters,
     Shrinkage,
+    StationaryNoise,
+    UnmodelledTest,
     assemble,
     fit_closed_form,
     fit_hybrid,
     fit_shared_parameters,
     fit_stationary,
+    fit_stationary_jointly,
     learn,
     predict_shared_parameters,
 )
@@ -50,17 +61,21 @@ from noise_learning.models import (
     by_gate_type,
     by_location,
     has_coordinates,
+    number_of_rounds,
     probability,
+    with_rounds,
 )
 from noise_learning.moments import BlockLog, Moments, Subsets
 from noise_learning.report import (
     LocationClass,
+    MeasuredRounds,
     ReportContext,
     assumed_model,
     gather_location_classes,
     largest_deviations,
     mechanism_frame,
     render_report,
+    render_rounds_report,
 )
 
 __all__ = [
@@ -68,18 +83,23 @@ __all__ = [
     "BlockLog",
     "DriftSummary",
     "Kind",
+    "LearningData",
     "Location",
     "LocationClass",
+    "MeasuredRounds",
     "Moments",
     "NoiseFit",
     "NoiseTracker",
     "ReportContext",
+    "RoundTrend",
     "SharedParameterModel",
     "SharedParameters",
     "Shrinkage",
+    "StationaryNoise",
     "Structure",
     "Subsets",
     "TrackedNoise",
+    "UnmodelledTest",
     "assemble",
     "assumed_model",
     "attenuation",
@@ -89,15 +109,19 @@ __all__ = [
     "fit_hybrid",
     "fit_shared_parameters",
     "fit_stationary",
+    "fit_stationary_jointly",
     "gather_location_classes",
     "has_coordinates",
     "largest_deviations",
     "learn",
     "learn_noise",
     "mechanism_frame",
+    "number_of_rounds",
     "predict_shared_parameters",
     "probability",
     "render_report",
+    "render_rounds_report",
     "shared_parameter_predictor",
     "summarize_drift",
+    "with_rounds",
 ]

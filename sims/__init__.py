@@ -4,8 +4,9 @@ Public:
     sinter_decoders   every decoder of ours by the names the command line uses, for `sinter.collect`
     make_decoder      one of them
 
-Rooms: `cli` (a file for each verb), `sweeps`, `latency`, `paired` (two decoders on the same shots), `plots`,
-`shot_files`, `doctor`. `statistics.py` has the confidence intervals of error rates and of their ratios.
+Rooms: `cli` (a file for each verb), `sweeps`, `rare` (rates too small to count), `latency`, `paired` (two
+decoders on the same shots), `plots`, `shot_files`, `doctor`. `statistics.py` has the confidence intervals of
+error rates and of their ratios.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import sinter
@@ -47,6 +49,7 @@ def make_decoder(
     device: Device = "auto",
     policy: Policy = "auto",
     precision: Precision = "auto",
+    opinions: Sequence[str | Path] = (),
     threads: int | None = None,
 ) -> sinter.Decoder:
     """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`,
@@ -57,8 +60,9 @@ def make_decoder(
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
         policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'abstain', 'complete', or 'auto' for
             the one that suits NAME.
-        precision: what the network computes in: 'float32', 'bfloat16', 'int8', or 'auto' for the weights'
-            own.
+        precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
+            'auto' for the weights' own.
+        opinions: weights that `neural-ensemble` asks besides, where the first ones are in doubt.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:
@@ -73,6 +77,7 @@ def make_decoder(
         device=device,
         policy=policy,
         precision=precision,
+        opinions=opinions,
         threads=threads,
         on_mismatch="warn",
     )

@@ -7,11 +7,14 @@ import gc
 import os
 from collections.abc import Iterator
 
+from decoder_service.scheduling import schedule
+
 __all__ = ["LEAD_NS", "on_core", "undisturbed", "usual_spin_ns"]
 
 LEAD_NS = 1_000_000
 """Between the start of a loop and its time 0, so that the first blocks are not late already."""
 _WAKE_NS = 200_000
+_ALWAYS_NS = 1_000_000_000
 
 
 @contextlib.contextmanager
@@ -39,19 +42,19 @@ def on_core(core: int | None, *, realtime: bool) -> Iterator[None]:
     if core is not None and core not in cores:
         raise ValueError(f"core={core} is none of those that this process may use: {sorted(cores)}")
     try:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        if realtime:
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        schedule(() if core is None else (core,), realtime=realtime)
         yield
     finally:
         os.sched_setscheduler(0, scheduler, priority)
         os.sched_setaffinity(0, cores)
 
 
-def usual_spin_ns() -> int:
+def usual_spin_ns(*, realtime: bool = False) -> int:
     """How long before a due time to ask the clock again and again instead of sleeping.
 
-    About what it takes to be woken; nothing on a single core, which the decoder needs.
+    About what it takes to be woken; all the time at real-time priority, which is for who has a core to spare;
+    nothing on a single core, which the decoder needs.
     """
+    if realtime:
+        return _ALWAYS_NS
     return _WAKE_NS if len(os.sched_getaffinity(0)) > 1 else 0

@@ -37,13 +37,12 @@ from decoder_service.protocol import (
     encode_rows,
     packed_bytes,
 )
+from decoder_service.scheduling import running_share
 
 __all__ = ["run_service"]
 
 _SLICE = 0.2
 """Seconds between two looks at signals."""
-_SPIN_SHARE = 0.6
-"""Of the time between two blocks, in which a load of real-time priority may spin."""
 _COMMIT_BYTES = 44
 """Of an output's payload, besides the observables."""
 _RELAY_BYTES = 1 << 16
@@ -73,8 +72,8 @@ def run_service(
         max_lag: seconds that a block may be overdue before the run ends as overloaded. The streams are of no
             further use then.
         core: of the processor, where the load runs; by default wherever it may.
-        realtime: run it before all that has no priority, which needs the right to it. Where two blocks are
-            far enough apart the load sleeps between them in any case, so that a core is not taken for good.
+        realtime: run it before all that has no priority, which needs the right to it, and never sleep for
+            longer than it takes to leave the core to others for some hundredths of the time.
 
     Raises:
         ValueError: the plan is not one for these streams and shots.
@@ -99,10 +98,7 @@ def run_service(
                 "give the service a larger --window"
             )
     firsts = [(stream.epoch, stream.received) for stream in streams]
-    spin = usual_spin_ns()
-    if realtime:
-        spin = min(spin, _SPIN_SHARE * float(plan.blocks.due[-1]) / len(plan.blocks))
-    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, spin=spin / 1e9)
+    pump = _Pump(client, streams, shots, plan, max_lag=max_lag, realtime=realtime)
     with undisturbed(), on_core(core, realtime=realtime):
         pump.run()
     arrivals = _arrivals(client, streams, pump.chunks, firsts)
@@ -128,7 +124,7 @@ class _Pump:
         plan: LoadPlan,
         *,
         max_lag: float,
-        spin: float,
+        realtime: bool,
     ) -> None:
         self.overloaded = False
         self.rows_sent = [plan.rows] * plan.streams
@@ -145,7 +141,8 @@ class _Pump:
                 (stream.number, plan.rows_per_shot, stream.shape.ordinal(stream.epoch, 0), stream.credit)
                 for stream in streams
             ],
-            spin=spin,
+            spin=usual_spin_ns(realtime=realtime) / 1e9,
+            running=running_share(realtime=realtime),
             max_lag=max_lag,
             silence=client.timeout,
             outputs=self._expected(),

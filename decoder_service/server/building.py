@@ -90,8 +90,10 @@ def run_build(start: StartBuild, pipe: int) -> None:
     os.write(pipe, error.encode(errors="replace")[:_ERROR_BYTES])
 
 
-def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None) -> ServedDecoder:
-    """A warm decoder of a stream, built in this process.
+def build_decoder(
+    options: Open, text: str, *, limits: BuildLimits | None = None, device: str = "cpu"
+) -> ServedDecoder:
+    """A warm decoder of a stream, built in this process; its network, if it has one, runs on `device`.
 
     Raises:
         ValueError: the text does not parse, or what it says and the options do not fit each other.
@@ -117,6 +119,7 @@ def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None
         mode=options.mode,
         decoder=options.decoder,
         predecoder=_shipped(options.predecoder),
+        device=device,
         input=options.input if isinstance(model, stim.Circuit) else "detectors",
     )
     decoder.width(rounds, final=True)  # whether it can end there
@@ -127,7 +130,8 @@ def build_decoder(options: Open, text: str, *, limits: BuildLimits | None = None
 def tables_for(build: Build, text_of: Callable[[str], str], limits: BuildLimits) -> bytes:
     """What `stored_tables` gives later: an encoded `PreparedStream`, or `SerializedModel` of a reload.
 
-    With a network they are empty: it is known then that the decoder can be built where it is used.
+    With a network they are empty: it is known then that the decoder can be built where it is used. No GPU is
+    asked, which a process within limits of memory cannot use.
 
     Args:
         text_of: the text of a model by its digest.
@@ -146,10 +150,12 @@ def tables_for(build: Build, text_of: Callable[[str], str], limits: BuildLimits)
     return b"" if decoder.inner.weights else SerializedModel.of(model).encode()
 
 
-def decoder_from(tables: bytes, build: Build, text_of: Callable[[str], str]) -> ServedDecoder:
+def decoder_from(
+    tables: bytes, build: Build, text_of: Callable[[str], str], *, device: str = "cpu"
+) -> ServedDecoder:
     """The decoder of a stream, of the tables that were built for it. Raises ValueError as `build_decoder`."""
     if not tables:
-        return build_decoder(build.options, text_of(build.options.model))
+        return build_decoder(build.options, text_of(build.options.model), device=device)
     prepared = PreparedStream.decode(tables)
     return ServedDecoder(
         StreamDecoder.of(prepared),
@@ -175,15 +181,17 @@ class BuiltSources(NamedTuple):
     Args:
         text: of a model by its digest.
         tables: built for a stream or a model; a ValueError says why they cannot be.
+        device: where networks run.
     """
 
     text: Callable[[str], str]
     tables: Callable[[Build], bytes]
+    device: str = "cpu"
 
     def decoder(self, options: Open) -> ServedDecoder:
         """Of a stream that is opened so."""
         build = build_of(options)
-        return decoder_from(self.tables(build), build, self.text)
+        return decoder_from(self.tables(build), build, self.text, device=self.device)
 
     def model(
         self, options: Open, current: Reload | None, reload: Reload, decoder: ServedDecoder

@@ -16,13 +16,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 
-from _qecpipe import Session
+from _qecpipe import DutyCycle, Session
 from decoder_service.protocol import ErrorCode, Frame, encode_frame
+from decoder_service.scheduling import running_share, schedule
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.jobs import Jobs
-from decoder_service.server.metrics import StreamStatus
 from decoder_service.server.open_streams import OpenStreams, error_frame
-from decoder_service.server.scheduling import schedule
 from decoder_service.store import RestoredStream
 
 TICK = 1.0
@@ -46,7 +45,6 @@ class ClientSession:
         self.detached_since = time.monotonic()
         self.failed = False
         """By a fault of ours: it is not served any more; its journals stay."""
-        self.report: list[StreamStatus] = []
         self._jobs = jobs
         self._left = left
         config = jobs.config
@@ -111,8 +109,8 @@ class ClientSession:
         self.streams.add(restored)
 
     def publish(self) -> None:
-        """Adds to the metrics what happened since the last call, and renews `report`."""
-        self.report = self.streams.report(connected=self._serving)
+        """Has the streams shown as they are now, and counted what they did."""
+        self.streams.sample(connected=self._serving)
 
     def end(self) -> None:
         """Takes out all streams, for good if the session is over; else their journals stay."""
@@ -159,11 +157,14 @@ class ClientSession:
         plane.attach()
         self._stalled_since = None
         schedule(config.cores, realtime=config.realtime)
+        duty = DutyCycle(running_share(realtime=config.realtime))
         self._send(welcome)
         reported = time.monotonic()
         while not (self._leaving or self.streams.over or (self.streams.draining and self.at_rest)):
             timeout = 0.02 if self.streams.draining else TICK
-            why = plane.serve(sock.fileno(), wake_fd=self._wake, timeout=timeout, busy_poll=config.busy_poll)
+            why = plane.serve(
+                sock.fileno(), wake_fd=self._wake, timeout=timeout, busy_poll=config.busy_poll, duty=duty
+            )
             self.streams.handle_events()
             while self._inbox:
                 self._inbox.popleft()()

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from decoder_service.protocol import Limits
-from decoder_service.server.scheduling import check_schedule
+from decoder_service.scheduling import check_schedule
 from decoder_service.store import StateFolder
 
 MIN_TOKEN = 16
@@ -86,8 +86,10 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         busy_poll: how long a session asks for the next frame again and again before it sleeps. By default
             about as long as being woken costs, with what a core that slept has forgotten.
         cores: for the threads that serve sessions, and nothing else; empty for any.
-        realtime: those threads run before all that have no priority. They must sleep now and then:
-            `busy_poll` is to be shorter than the time between two frames.
+        realtime: those threads run before all that have no priority. However long `busy_poll` is, they leave
+            a core to others for some hundredths of the time, some tens of microseconds at once.
+        device: where networks run: 'cpu', 'cuda', one GPU, such as 'cuda:0', or 'auto': on a GPU if there is
+            one, but for networks that take less time on a CPU.
         segment_bytes: size from which a journal segment is ended; a restart reads one.
         beat: seconds between two signs of life of a worker.
     """
@@ -109,6 +111,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     busy_poll: float = 0.0002
     cores: tuple[int, ...] = ()
     realtime: bool = False
+    device: str = "auto"
     beat: float = 0.5
     limits: Limits = Limits()
 
@@ -180,6 +183,10 @@ class ServerConfig:
         if self.deadline < 2 * self.worker.beat:
             raise ValueError(f"deadline={self.deadline} must be at least two beats of {self.worker.beat} s")
         check_schedule(self.worker.cores, realtime=self.worker.realtime)
+        if self.worker.device not in ("auto", "cpu"):
+            from predecoder.inference import select_device  # it loads torch
+
+            select_device(self.worker.device)
         for name in ("handshake", "deadline", "state_age", "sweep"):
             _check_seconds(name, getattr(self, name), positive=True)
         if not self.state_bytes > 0:

@@ -11,7 +11,6 @@ import numpy as np
 
 from _qecpipe import PythonDecoder, StreamRowDecoder
 from decoder_service.protocol import Flag
-from decoder_service.server.metrics import DensityMeter
 from decoder_service.session import Outcome, StreamShape
 from decoder_service.streaming import Commit, StreamDecoder, StreamModel
 from decoder_service.streaming import Flag as CommitFlag
@@ -41,8 +40,6 @@ class ServedDecoder:
             commit=commit,
         )
         self._model_id = bytes.fromhex(inner.model)
-        width = max(self.shape.layers)[1]  # of the longest run of rounds
-        self.density = DensityMeter(width, differences=inner.input == "measurements")
 
     @property
     def model_id(self) -> bytes:
@@ -70,7 +67,6 @@ class ServedDecoder:
         self.inner.open(epoch)
 
     def push(self, sequence: int, bits: bytes, erased: bool, arrived: int) -> list[Outcome]:
-        self.density.count(sequence, bits, erased=erased)
         row = None if erased else _unpacked(bits, self.shape.bits(sequence))
         return _outcomes(self.inner.push(sequence, row, erased), arrived)
 

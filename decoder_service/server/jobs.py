@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from decoder_service.server.building import (
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import ModelStore, RestoredStream, StreamHead, UploadBudget, restore, segments
 from decoder_service.streaming import StreamModel
 
@@ -94,6 +96,7 @@ class Jobs:
     def __init__(self, config: WorkerConfig, tell: Callable[[control.FromWorker], None]) -> None:
         self.config = config
         self.metrics = WorkerMetrics()
+        self.samples = Samples(self.metrics)
         self.uploads = UploadBudget(max_bytes=config.model_bytes)
         self.tasks = Tasks(self.fault)
         self._tell = tell
@@ -113,7 +116,8 @@ class Jobs:
             await self.load(self._models.text, options.model)
             build = build_of(options)
             tables = await self._tables(build)
-            return await self.load(decoder_from, tables, build, self._models.text)
+            make = functools.partial(decoder_from, device=self.config.device)
+            return await self.load(make, tables, build, self._models.text)
 
         self._for(session, made, answer)
 
@@ -232,7 +236,7 @@ class Jobs:
                     folder,
                     session,
                     stream,
-                    sources=BuiltSources(self._models.text, self._tables_now),
+                    sources=BuiltSources(self._models.text, self._tables_now, self.config.device),
                     gap_deadline=round(self.config.gap_deadline * 1e9),
                     keep=not self.config.prune,
                 )

@@ -1,7 +1,5 @@
 """What a worker counts, for Prometheus, and the state of its streams, for the status page.
 
-Of a stream that is how often each stabilizer fires, lately and at first, where a drift of the noise shows.
-
 Counters and the histogram are kept by prometheus-client's multiprocess mode in files of the folder that the
 environment variable PROMETHEUS_MULTIPROC_DIR of the process names (`processes` sets it). What has a value
 only now, and may go away, is written to a file of the worker once a second.
@@ -12,13 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from decoder_service.protocol import FaultKind, packed_bytes
+from decoder_service.protocol import FaultKind
 from decoder_service.store import PART
 
 COUNTERS = (
@@ -37,14 +33,6 @@ STAGES = ("queue", "decode")
 """From a row's arrival to the decoder, and in the decoder."""
 FIRST_BUCKET, LAST_BUCKET = 10, 30
 """Buckets of latencies end at these powers of two, in ns: about 1 µs to 1 s."""
-EVERY = 11
-"""One row in this many is counted, so that the hot path hardly sees it."""
-MEMORY = 0.9
-"""What is left of the counts from one `take` to the next: about ten intervals are seen."""
-BASELINE_ROUNDS = 1000
-"""Counted rounds after which the densities so far become what later ones are compared with."""
-SHOWN = 1024
-"""Stabilizers that are reported one by one, at most."""
 COUNTER_BYTES = 1 << 16
 """Size of a file of counters, of prometheus-client's choice; all of ours fit into it."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -110,7 +98,7 @@ def reserve(folder: Path) -> None:
 
 
 class WorkerMetrics:
-    """Counters of one worker; its sessions' threads may all count."""
+    """Counters of one worker; any thread may count."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -159,93 +147,3 @@ def resident_bytes() -> int:
     """Resident memory of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * _PAGE
-
-
-class Density(NamedTuple):
-    """Shares of rounds in which stabilizers fired.
-
-    Attributes:
-        each: uint16 little-endian per stabilizer, in units of 1/65535; empty before any round.
-        mean: of all stabilizers, lately.
-        baseline: the same of the beginning of the stream; 0 while that is still being counted.
-        drift: (mean - baseline) in standard errors; 0 without a baseline.
-    """
-
-    each: bytes = b""
-    mean: float = 0.0
-    baseline: float = 0.0
-    drift: float = 0.0
-
-
-class DensityMeter:
-    """Counts the ones of rows of one width.
-
-    Args:
-        bits: of a row.
-        differences: rows are measurements: two rounds together say what a stabilizer saw.
-    """
-
-    def __init__(self, bits: int, *, differences: bool) -> None:
-        self._bits = bits
-        self._bytes = packed_bytes(bits)
-        self._differences = differences
-        self._ones = np.zeros(bits)
-        self._rounds = 0.0
-        self._first: tuple[float, float] | None = None
-        self._first_ones = 0.0
-        self._first_rounds = 0
-        self._before: tuple[int, bytes] | None = None
-        """The last round and its bits, if it was not erased."""
-        self._seen = 0
-
-    def count(self, sequence: int, row: bytes, *, erased: bool) -> None:
-        """Takes every round of the stream, in order; the first of a shot is round 0."""
-        before, self._before = self._before, None if erased else (sequence, row)
-        self._seen = (self._seen + 1) % EVERY
-        if not self._seen and not erased:
-            self._add(sequence, row, before)
-
-    def sample(self, rows: Sequence[tuple[int, bytes, bool]]) -> None:
-        """Takes (sequence, row, erased) of rounds in order, of a stream that they do not all come from."""
-        before: tuple[int, bytes] | None = None
-        for sequence, row, erased in rows:
-            if not erased:
-                self._add(sequence, row, before)
-            before = None if erased else (sequence, row)
-
-    def _add(self, sequence: int, row: bytes, before: tuple[int, bytes] | None) -> None:
-        if len(row) != self._bytes or not self._bits:
-            return
-        bits = np.frombuffer(row, np.uint8)
-        if self._differences:
-            if before is None or before[0] + 1 != sequence or len(before[1]) != len(row):
-                return
-            bits = bits ^ np.frombuffer(before[1], np.uint8)
-        ones = np.unpackbits(bits, count=self._bits, bitorder="little")
-        self._ones += ones
-        self._rounds += 1
-        if self._first is None:
-            self._first_ones += float(ones.sum())
-            self._first_rounds += 1
-            if self._first_rounds >= BASELINE_ROUNDS:
-                mean = self._first_ones / (self._first_rounds * self._bits)
-                self._first = (mean, self._variance(mean, self._first_rounds))
-
-    def take(self) -> Density:
-        """The densities of late; what was counted before fades."""
-        if not self._rounds:
-            return Density()
-        each = self._ones / self._rounds
-        mean = float(each.mean())
-        density = Density((each[:SHOWN] * 65535).astype("<u2").tobytes(), mean)
-        if self._first is not None:
-            baseline, variance = self._first
-            error = np.sqrt(variance + self._variance(mean, self._rounds)) or 1.0
-            density = density._replace(baseline=baseline, drift=float((mean - baseline) / error))
-        self._ones *= MEMORY
-        self._rounds *= MEMORY
-        return density
-
-    def _variance(self, mean: float, rounds: float) -> float:
-        """Of a mean density. Events come in pairs, hence the 2."""
-        return 2 * mean * (1 - mean) / (rounds * self._bits)

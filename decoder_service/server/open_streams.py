@@ -28,7 +28,6 @@ from decoder_service.protocol import (
 )
 from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.jobs import Jobs
-from decoder_service.server.metrics import StreamStatus
 from decoder_service.server.server_stream import ServerStream
 from decoder_service.store import (
     JournalError,
@@ -75,26 +74,32 @@ class OpenStreams:
         return not self._opening and self._plane.at_rest
 
     def handle_events(self) -> bool:
-        """Does what the data plane asks for; whether that was anything."""
+        """Does what the data plane asks for; whether that was anything.
+
+        What happened in the data plane comes before what the client asks for: it has happened by now,
+        whatever the order of the events, and answers must know of it. So OPENED names the model that holds.
+        """
         events = self._plane.take_events()
-        for event in events:
+        for event in sorted(events, key=lambda event: isinstance(event, ControlFrame)):
             if isinstance(event, ControlFrame):
                 place = (event.stream, event.epoch, event.sequence)
                 self._control(Frame(FrameType(event.type), *place, event.payload, event.flags))
             elif isinstance(event, Damaged):
                 self._jobs.metrics.fault(event.kind)
-            elif event.stream not in self.by_number:  # a CLOSE before the event took it out
-                continue
-            elif isinstance(event, JournalFailed):
-                self._journal_failed(self.by_number[event.stream], event.reason)
-            elif isinstance(event, JournalDue):
-                self._rotate(self.by_number[event.stream])
-            elif isinstance(event, Swapped):
-                self.by_number[event.stream].swapped()
-            elif isinstance(event, Blocked):
-                self.by_number[event.stream].build_missing()
-                self._plane.unblock(event.stream)
+            else:
+                self._happened(self.by_number[event.stream], event)
         return bool(events)
+
+    def _happened(self, stream: ServerStream, event: Swapped | Blocked | JournalDue | JournalFailed) -> None:
+        if isinstance(event, Swapped):
+            stream.swapped()
+        elif isinstance(event, Blocked):
+            stream.build_missing()
+            self._plane.unblock(stream.number)
+        elif isinstance(event, JournalDue):
+            self._rotate(stream)
+        else:
+            self._journal_failed(stream, event.reason)
 
     def add(self, restored: RestoredStream[ServedDecoder]) -> None:
         """Takes in a stream from its journal."""
@@ -108,13 +113,10 @@ class OpenStreams:
         """Forgets what came of a model that is not whole."""
         self._upload.drop()
 
-    def report(self, *, connected: bool) -> list[StreamStatus]:
-        """Every stream as it is now; the metrics get what happened since the last call."""
-        metrics = self._jobs.metrics
-        return [
-            stream.status(self._session, stream.count(metrics), connected=connected)
-            for stream in self.by_number.values()
-        ]
+    def sample(self, *, connected: bool) -> None:
+        """Has every stream shown as it is now, and counted what it did since the last time."""
+        streams = self.by_number.values()
+        self._jobs.samples.add(self._session, [(s.meter, s.sample(connected=connected)) for s in streams])
 
     def models(self) -> set[str]:
         """Digests of those in use; for any thread."""
@@ -275,6 +277,12 @@ class OpenStreams:
     def _adopt(self, stream: ServerStream, position: Position) -> None:
         stream.join(position, segment_bytes=self._jobs.config.segment_bytes)
         self.by_number[stream.number] = stream
+        inner = stream.decoder.inner
+        network = {} if inner.device is None else {"device": inner.device}
+        if inner.fell_back:
+            from predecoder.inference import why_not_cuda
+
+            network["why_no_gpu"] = str(why_not_cuda())
         self._jobs.event(
             "stream opened",
             session=self._session[:8],
@@ -282,17 +290,19 @@ class OpenStreams:
             model=stream.decoder.model_id.hex(),
             rounds=stream.decoder.shape.rounds,
             decoder=stream.head.options.decoder,
+            **network,
         )
 
     def _drop(self, stream: ServerStream, *, over: bool) -> None:
         """Takes a stream out: for good, or so that it can be restored."""
-        totals = stream.count(self._jobs.metrics)
+        sample = stream.sample(connected=False)
+        self._jobs.samples.add_last(self._session, stream.meter, sample)
         del self.by_number[stream.number]
         try:
             stream.leave(over=over)
         except OSError as error:
             self._jobs.event("journal not closed", stream=stream.number, reason=str(error))
-        shown = {name: totals[name] for name in ("shots", "commits", "erased", "failed")}
+        shown = {name: sample.totals[name] for name in ("shots", "commits", "erased", "failed")}
         self._jobs.event("stream closed", session=self._session[:8], stream=stream.number, **shown)
 
     def _rotate(self, stream: ServerStream) -> None:

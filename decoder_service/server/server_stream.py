@@ -9,7 +9,7 @@ from _qecpipe import PythonDecoder, Session, StreamRowDecoder
 from decoder_service.protocol import Frame, FrameType, Open, Reload, packed_bytes
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.metrics import StreamStatus, WorkerMetrics
+from decoder_service.server.stream_meter import StreamMeter, StreamSample
 from decoder_service.store import Journal, Position, RestoredStream, StreamHead
 from decoder_service.streaming import StreamModel
 
@@ -17,8 +17,6 @@ WINDOW_BYTES = 1 << 24
 """Rows in flight, at most; as many again are kept to compare others with, several times."""
 COUNT_BYTES = 2
 """Of a block, before its rows."""
-SAMPLED_ROWS = 100
-"""Rounds that densities are counted of, in every report."""
 
 
 @dataclasses.dataclass
@@ -40,11 +38,8 @@ class ServerStream:
     wanted: Reload | None = None
     model_since: float = dataclasses.field(default_factory=time.monotonic)
     native: StreamRowDecoder | PythonDecoder = dataclasses.field(init=False)
+    meter: StreamMeter = dataclasses.field(init=False, repr=False)
     _prepared: bytes = dataclasses.field(init=False, repr=False)
-    _counted: dict[str, int] = dataclasses.field(default_factory=dict, repr=False)
-    """What the metrics have of it."""
-    _sampled_until: int = 0
-    """Rounds that its densities have rows of."""
 
     def __post_init__(self) -> None:
         self.native = self.decoder.row_decoder()
@@ -94,6 +89,12 @@ class ServerStream:
     def join(self, position: Position, *, segment_bytes: int) -> None:
         """Gives its rows to the data plane, from this place on."""
         shape = self.decoder.shape
+        self.meter = StreamMeter(
+            self.number,
+            window=self.head.window,
+            bits=max(shape.layers)[1],  # of the longest run of rounds
+            differences=self.decoder.inner.input == "measurements",
+        )
         self.plane.open(
             self.number,
             self.native,
@@ -160,35 +161,7 @@ class ServerStream:
         finally:
             self.journal.end()
 
-    def count(self, metrics: WorkerMetrics) -> dict[str, int]:
-        """Adds to the metrics what it did since the last call; returns its totals."""
-        totals = self.plane.stats(self.number)
-        metrics.count(totals, self._counted)
-        self._counted = totals
-        rows, waited, decoding, waited_log2, decoding_log2 = self.plane.take_latencies(self.number)
-        if rows:
-            metrics.observe("queue", waited, waited_log2)
-            metrics.observe("decode", decoding, decoding_log2)
-        return totals
-
-    def status(self, session: str, totals: dict[str, int], *, connected: bool) -> StreamStatus:
-        """As it is now, of these totals."""
-        new = totals["rounds"] - self._sampled_until
-        if new > 0 and isinstance(self.native, StreamRowDecoder):  # a decoder in Python sees the rows itself
-            self._sampled_until = totals["rounds"]
-            rows = self.plane.recent_rows(self.number, min(new, SAMPLED_ROWS))
-            self.decoder.density.sample([(at, bits, erased) for _, at, bits, erased in rows])
-        density = self.decoder.density.take()
-        return StreamStatus(
-            session=session,
-            stream=self.number,
-            model_id=self.decoder.model_id.hex(),
-            model_age=time.monotonic() - self.model_since,
-            in_flight=totals["in_flight"],
-            window=self.head.window,
-            connected=connected,
-            density=[share / 65535 for share in memoryview(density.each).cast("H")],
-            mean=density.mean,
-            baseline=density.baseline,
-            drift=density.drift,
-        )
+    def sample(self, *, connected: bool) -> StreamSample:
+        """As it is now, for `meter`."""
+        model_id, since = self.decoder.model_id, self.model_since
+        return self.meter.sample(self.plane, model_id=model_id, model_since=since, connected=connected)

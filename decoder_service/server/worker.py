@@ -210,8 +210,8 @@ class Worker:
             self._untidy = str(error)
 
     def _write_status(self, busy: float) -> None:
-        sessions = list(self._sessions.values())
-        streams = [stream for session in sessions for stream in session.report]
+        sessions = set(self._sessions)
+        streams = self._jobs.samples.work_off(sessions)
         now = WorkerStatus(os.getpid(), busy, resident_bytes(), len(sessions), streams)
         now.write(self.config.folder.run)
 
@@ -236,6 +236,7 @@ class Worker:
         for name, session in list(self._sessions.items()):
             if name not in self._connections:
                 self._forget(session)
+        self._jobs.samples.work_off(())
 
     def _tell(self, message: control.FromWorker) -> None:
         """To the server; without one this worker ends as soon as it reads of that."""

@@ -140,6 +140,21 @@ class StreamDecoder:
         """SHA-256 of the network's weights, empty without a network."""
         return "" if self._stage is None else self._stage.sha256
 
+    @property
+    def device(self) -> str | None:
+        """Where the network runs, None without a network."""
+        return None if self._stage is None else self._stage.predecoder.device
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether `device='auto'` is the CPU for want of a GPU, and not because a GPU takes longer."""
+        return (
+            self._stage is not None
+            and self._stage.device == "auto"
+            and self.device == "cpu"
+            and not self.native
+        )
+
     def warm(self, *, rounds: int | None = None) -> int:
         """Builds the graphs of all windows of a long experiment; returns how many there are.
 

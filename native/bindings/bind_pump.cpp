@@ -32,7 +32,8 @@ using StreamTuple = std::tuple<uint32_t, uint64_t, uint64_t, uint32_t>;
 
 void make_pump(service::Pump* self, const nb::bytes& data, const AnyArray& due, const AnyArray& end,
                const AnyArray& stream, const AnyArray& rows, const std::vector<StreamTuple>& streams,
-               double spin, double max_lag, double silence, uint64_t outputs, size_t output_bytes) {
+               double spin, double max_lag, double silence, double running, uint64_t outputs,
+               size_t output_bytes) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(data.c_str());
     service::LoadBlocks blocks{{bytes, bytes + data.size()},
                                column<int64_t>("due", due),
@@ -44,7 +45,7 @@ void make_pump(service::Pump* self, const nb::bytes& data, const AnyArray& due, 
         open.push_back({number, rows_per_shot, before, window});
     }
     const service::LoadLimits limits{nanoseconds("spin", spin), nanoseconds("max_lag", max_lag),
-                                     nanoseconds("silence", silence)};
+                                     nanoseconds("silence", silence), running};
     new (self) service::Pump(std::move(blocks), std::move(open), limits, outputs, output_bytes);
 }
 
@@ -92,12 +93,14 @@ void bind_pump(nb::module_& module) {
         module, "LoadPump",
         "A load's blocks out when they are due, and bytes in with the time at which they came.")
         .def("__init__", &make_pump, nb::kw_only(), "data"_a, "due"_a, "end"_a, "stream"_a, "rows"_a,
-             "streams"_a, "spin"_a, "max_lag"_a, "silence"_a, "outputs"_a, "output_bytes"_a,
+             "streams"_a, "spin"_a, "max_lag"_a, "silence"_a, "running"_a, "outputs"_a, "output_bytes"_a,
              "due, end, stream, rows: int64, of every block its ns from the start, its end in `data`, the "
              "place of "
              "its stream in `streams`, and that stream's rows up to its end. streams: (number, rows of a "
              "shot, rows "
-             "sent before, window). spin, max_lag, silence: seconds. outputs: to come, of so many bytes.")
+             "sent before, window). spin, max_lag, silence: seconds. running: share of the time that it may "
+             "take, 1 for all. outputs: "
+             "to come, of so many bytes.")
         .def("run", &run, "fd"_a, nb::kw_only(), "lead"_a, "time"_a,
              "Sends and receives for at most `time` seconds, without the interpreter; time 0 is `lead` "
              "seconds after "

@@ -10,11 +10,13 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/bound_session.h"
 #include "bindings/interpreter_lock.h"
 #include "bindings/python_decoder.h"
 #include "service/crc32.h"
+#include "service/density.h"
 #include "service/parity_decoder.h"
 
 namespace nb = nanobind;
@@ -127,20 +129,14 @@ void continue_journal(BoundSession& self, uint32_t stream, int fd, uint64_t size
     self.use()->get(stream).journal().move_to(fd, size);
 }
 
-// (epoch, sequence, packed bits, erased) of the last rows that were decoded, oldest first.
-nb::list recent_rows(BoundSession& self, uint32_t stream, uint64_t most) {
+// (rounds, uint32 of each bit the rounds in which it is set).
+nb::tuple count_ones(BoundSession& self, uint32_t stream, uint64_t most, uint32_t bits, bool differences) {
     const auto session = self.use();
     const StreamSession& found = session->get(stream);
-    const service::Ordering& ordering = found.ordering();
-    nb::list rows;
-    for (uint64_t ordinal = ordering.first_recent(most); ordinal < ordering.decoded(); ordinal++) {
-        const service::Place place = found.shape().place(ordinal);
-        const size_t size = service::packed_bytes(found.shape().bits(place.sequence));
-        const bool erased = ordering.row_flags(ordinal) & service::kErased;
-        rows.append(
-            nb::make_tuple(place.epoch, place.sequence, to_bytes(ordering.row(ordinal), size), erased));
-    }
-    return rows;
+    const service::Ones ones = service::count_ones(found.ordering(), found.shape(), most, bits, differences);
+    NewArray<uint32_t> each({static_cast<int64_t>(bits)});
+    std::copy(ones.each.begin(), ones.each.end(), each.data());
+    return nb::make_tuple(ones.rounds, each.release());
 }
 
 nb::dict stats_of(BoundSession& self, uint32_t stream) {
@@ -164,12 +160,14 @@ nb::tuple take_latencies(BoundSession& self, uint32_t stream) {
     return nb::make_tuple(taken.rows, taken.waited, taken.decoding, waited, decoding);
 }
 
-std::string serve(BoundSession& self, int fd, int wake_fd, double timeout, double busy_poll) {
+std::string serve(BoundSession& self, int fd, int wake_fd, double timeout, double busy_poll,
+                  service::DutyCycle* duty) {
     const int64_t timeout_ns = nanoseconds("timeout", timeout),
                   busy_poll_ns = nanoseconds("busy_poll", busy_poll);
+    service::DutyCycle all(1);
     const InterpreterReleased released;
     const auto session = self.use();
-    switch (service::serve(*session, fd, wake_fd, timeout_ns, busy_poll_ns)) {
+    switch (service::serve(*session, fd, wake_fd, timeout_ns, busy_poll_ns, duty == nullptr ? all : *duty)) {
         case service::Served::kEvents: return "events";
         case service::Served::kWoken: return "woken";
         case service::Served::kTimeout: return "timeout";
@@ -255,6 +253,10 @@ void bind_service(nb::module_& module) {
     bind_events(module);
     bind_decoders(module);
     bind_stream_decoder(module);
+    nb::class_<service::DutyCycle>(
+        module, "DutyCycle",
+        "Lets a thread of real-time priority that spins run for a share of the time only; 1 is all of it.")
+        .def(nb::init<double>(), "most"_a);
     bind_pump(module);
     nb::class_<BoundSession>(
         module, "Session",
@@ -271,7 +273,8 @@ void bind_service(nb::module_& module) {
         .def(
             "work", [](BoundSession& self) { return self.use()->work(); },
             nb::call_guard<InterpreterReleased>(),
-            "Lets every stream decode for a time slice; True if there is more to do now.")
+            "Lets the stream that has waited longest decode for a time slice; True if there is more to do "
+            "now.")
         .def(
             "tick", [](BoundSession& self) { self.use()->tick(); }, nb::call_guard<InterpreterReleased>(),
             "NACKs and erasures that are due.")
@@ -350,16 +353,18 @@ void bind_service(nb::module_& module) {
             "stream"_a, "What `Blocked` waited for is built.")
         .def("continue_journal", &continue_journal, "stream"_a, "fd"_a, "size"_a,
              "Goes on in another segment, which has its head.")
-        .def("recent_rows", &recent_rows, "stream"_a, "most"_a,
-             "(epoch, sequence, packed bits, erased) of rows that were decoded lately and are still kept: "
-             "those "
-             "before `place`, without a gap, oldest first, at most so many.")
+        .def(
+            "count_ones", &count_ones, "stream"_a, nb::kw_only(), "most"_a, "bits"_a, "differences"_a,
+            "(rounds, uint32 of every bit the rounds that have it set) of at most so many rounds that were "
+            "decoded last and are still kept. Those that have another width, or are erased, are passed over. "
+            "differences: bits count in which a round differs from the one before it.")
         .def("stats", &stats_of, "stream"_a, "Totals, as STATS has them.")
         .def(
             "take_latencies", &take_latencies, "stream"_a,
             "(rows, total ns from arrival to decoding, total ns of decoding, rows by log2 of each) since the "
             "last call.")
         .def("serve", &serve, "fd"_a, nb::kw_only(), "wake_fd"_a = -1, "timeout"_a = 1.0, "busy_poll"_a = 0.0,
+             "duty"_a = nb::none(),
              "Serves a connected stream socket, without the interpreter, until there is something to do.\n\n"
              "Returns 'events', 'woken' (wake_fd could be read), 'timeout' (s; infinity is none), 'closed' "
              "(by the peer), or "

@@ -49,8 +49,8 @@ void check(const LoadBlocks& blocks, size_t streams) {
 
 Pump::Pump(LoadBlocks blocks, std::vector<LoadStream> streams, LoadLimits limits, uint64_t outputs,
            size_t output_bytes)
-    : blocks_(std::move(blocks)), streams_(std::move(streams)), limits_(limits), expected_(outputs),
-      last_(blocks_.due.size()) {
+    : blocks_(std::move(blocks)), streams_(std::move(streams)), limits_(limits), duty_(limits.running),
+      expected_(outputs), last_(blocks_.due.size()) {
     check(blocks_, streams_.size());
     for (const LoadStream& stream : streams_) limit_.push_back(stream.window);
     // Written to now: a page that is touched for the first time costs as much as a round.
@@ -77,6 +77,7 @@ Pumped Pump::run(int fd, int64_t lead, int64_t time) {
             }
             rest(fd, at);
         }
+        duty_.rest(at, sent || received);
         if (at >= until) return Pumped::kMore;
     }
 }

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "service/duty_cycle.h"
 #include "service/frames.h"
 
 namespace qecpipe::service {
@@ -31,6 +32,7 @@ struct LoadLimits {
     int64_t spin;     // ns before a due time in which it asks again and again instead of sleeping
     int64_t max_lag;  // ns that a block may be overdue
     int64_t silence;  // ns without a byte from the service, when nothing is left to send
+    double running;   // share of the time that the load may run, 1 or more: all of it
 };
 
 enum class Pumped {
@@ -82,6 +84,7 @@ class Pump {
     std::vector<LoadStream> streams_;
     std::vector<uint64_t> limit_;  // of every stream, rows that may be sent
     const LoadLimits limits_;
+    DutyCycle duty_;
     uint64_t expected_, outputs_ = 0;
     uint64_t last_, due_ = 0,
                     allowed_ = 0;  // blocks: to be sent at all, due, and sent as far as the socket takes

@@ -17,8 +17,9 @@ constexpr int64_t kWakeEvery = 200000;  // ns between looks at the wake-up descr
 
 class Loop {
   public:
-    Loop(Session& session, int fd, int wake_fd, int64_t busy_poll)
-        : session_(session), fd_(fd), wake_fd_(wake_fd), busy_poll_(busy_poll), buffer_(kReceiveBytes) {}
+    Loop(Session& session, int fd, int wake_fd, int64_t busy_poll, DutyCycle& duty)
+        : session_(session), fd_(fd), wake_fd_(wake_fd), busy_poll_(busy_poll), duty_(duty),
+          buffer_(kReceiveBytes) {}
 
     Served run(int64_t timeout) {
         const int64_t end = session_.now() + timeout;
@@ -36,6 +37,7 @@ class Loop {
             if (received || more) spin_until_ = now + busy_poll_;
             const bool busy = received || more || now < spin_until_;
             if ((!busy || now >= look_at_) && wait(busy, now, end)) return Served::kWoken;
+            if (busy) duty_.rest(now, received || more);
         }
     }
 
@@ -92,6 +94,7 @@ class Loop {
     Session& session_;
     const int fd_, wake_fd_;
     const int64_t busy_poll_;
+    DutyCycle& duty_;
     Bytes buffer_;
     bool gone_ = false;
     int64_t spin_until_ = 0, look_at_ = 0;
@@ -99,8 +102,8 @@ class Loop {
 
 }  // namespace
 
-Served serve(Session& session, int fd, int wake_fd, int64_t timeout, int64_t busy_poll) {
-    return Loop(session, fd, wake_fd, busy_poll).run(timeout);
+Served serve(Session& session, int fd, int wake_fd, int64_t timeout, int64_t busy_poll, DutyCycle& duty) {
+    return Loop(session, fd, wake_fd, busy_poll, duty).run(timeout);
 }
 
 }  // namespace qecpipe::service

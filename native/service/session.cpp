@@ -66,6 +66,7 @@ void Session::on_frame(const Frame& frame) {
         return;
     }
     stream->receive(frame, arrival_, out_);
+    if (stream->has_work()) line_up(*stream);
 }
 
 void Session::on_fault(const Fault& fault) {
@@ -95,23 +96,37 @@ void Session::error(const Header& about, ErrorCode code, const char* scope, cons
 
 bool Session::work() {
     bool more = false;
-    std::vector<uint32_t> failed;
-    for (auto& [number, stream] : streams_) {
-        if (stalled_ || closing_) break;
-        if (!stream->has_work()) continue;
-        if (!work_on(*stream)) {
-            failed.push_back(number);
-            continue;
+    if (StreamSession* stream = stalled_ || closing_ ? nullptr : next_in_turn(&more)) {
+        if (work_on(*stream)) {
+            more |= stream->has_work();
+            stream->turn = 0;
+            bound_output();
+        } else {
+            events_.push_back(JournalFailed{stream->number(), stream->journal().error()});
+            remove(stream->number());
         }
-        more |= stream->has_work();
-        bound_output();
-    }
-    for (const uint32_t number : failed) {
-        events_.push_back(JournalFailed{number, find(number)->journal().error()});
-        remove(number);
     }
     answer_waiting();
     return more && !stalled_;
+}
+
+// The stream that has waited longest; and whether others wait.
+StreamSession* Session::next_in_turn(bool* others) {
+    StreamSession* found = nullptr;
+    for (auto& [number, stream] : streams_) {
+        if (!stream->has_work()) {
+            stream->turn = 0;
+            continue;
+        }
+        line_up(*stream);
+        *others = found != nullptr;
+        if (found == nullptr || stream->turn < found->turn) found = stream.get();
+    }
+    return found;
+}
+
+void Session::line_up(StreamSession& stream) {
+    if (stream.turn == 0) stream.turn = ++turns_;
 }
 
 // A time slice of a stream; false if its journal failed.

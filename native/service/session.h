@@ -77,7 +77,8 @@ class Session : private ParserSink {
     // Takes bytes that arrived. Answers are in `output`, what concerns the control plane in `events`.
     void feed(const uint8_t* data, size_t size);
 
-    // Lets every stream that has work decode for a time slice; true if there is more to do now.
+    // Lets the stream that has waited longest decode for a time slice; true if there is more to do now. What
+    // it says is in the output then, and can be sent before the next stream has its turn.
     bool work();
 
     // NACKs and erasures that are due.
@@ -130,6 +131,8 @@ class Session : private ParserSink {
     void on_fault(const Fault& fault) override;
     void to_control(const Header& header, const uint8_t* payload, size_t length);
     void error(const Header& about, ErrorCode code, const char* scope, const std::string& message);
+    StreamSession* next_in_turn(bool* others);
+    void line_up(StreamSession& stream);
     bool work_on(StreamSession& stream);
     void answer_waiting();
     void bound_output();
@@ -141,7 +144,7 @@ class Session : private ParserSink {
     std::optional<Parser> parser_;
     Bytes out_, scratch_;
     size_t sent_ = 0;
-    uint64_t faults_ = 0;
+    uint64_t faults_ = 0, turns_ = 0;
     bool stalled_ = false, closing_ = false;
     int64_t arrival_ = 0;
     std::vector<Event> events_;

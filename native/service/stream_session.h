@@ -98,6 +98,9 @@ class StreamSession {
     // connection, which says where the stream is and by what model. Before, outputs are only kept.
     bool announced = false;
 
+    // Its place among those that wait for their turn, 0 if it does not; the owner's.
+    uint64_t turn = 0;
+
   private:
     // Rows that are being decoded.
     struct Chunk {

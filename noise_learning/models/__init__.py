@@ -2,6 +2,7 @@
 
 from noise_learning.models.location_classes import KINDS, Kind, has_coordinates, location_keys
 from noise_learning.models.noise_locations import Location, by_gate_type, by_location
+from noise_learning.models.other_rounds import number_of_rounds, with_rounds
 from noise_learning.models.shared_parameters import SharedParameterModel
 from noise_learning.models.structure import Structure, attenuation, probability
 from noise_learning.models.time_translations import time_translation_classes
@@ -17,6 +18,8 @@ __all__ = [
     "by_location",
     "has_coordinates",
     "location_keys",
+    "number_of_rounds",
     "probability",
     "time_translation_classes",
+    "with_rounds",
 ]

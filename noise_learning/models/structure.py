@@ -66,23 +66,46 @@ class Structure:
             found = MechanismSymptoms(*read.symptoms, read.components)
             before = rates.get(found, 0.0)
             rates[found] = before * (1 - read.probability) + read.probability * (1 - before)
-        detector_sets, set_of = _detector_sets([m.detectors for m in rates])
+        probabilities = np.fromiter(rates.values(), dtype=np.float64, count=len(rates))
+        certain = probabilities > 0.5
+        return cls.of_mechanisms(
+            tuple(rates),
+            np.clip(np.where(certain, 1 - probabilities, probabilities), *_PRIOR_RANGE),
+            certain,
+            num_observables=dem.num_observables,
+            coordinates=tuple(map(tuple, detector_coordinates(dem))),
+        )
+
+    @classmethod
+    def of_mechanisms(
+        cls,
+        mechanisms: Sequence[MechanismSymptoms],
+        prior: np.ndarray,
+        certain: np.ndarray,
+        *,
+        num_observables: int,
+        coordinates: Sequence[tuple[float, ...]],
+    ) -> Structure:
+        """The structure of distinct mechanisms; see the attributes.
+
+        Raises:
+            ValueError: none flips a detector.
+        """
+        detector_sets, set_of = _detector_sets([m.detectors for m in mechanisms])
         if not detector_sets:
             raise ValueError(
-                f"the DEM has {len(rates)} mechanisms and none flips a detector, so there is nothing to "
+                f"the DEM has {len(mechanisms)} mechanisms and none flips a detector, so there is nothing to "
                 "learn; give a circuit or DEM with noise (any rates: only the structure counts)"
             )
-        probabilities = np.fromiter(rates.values(), dtype=np.float64)
-        certain = probabilities > 0.5
         return cls(
-            mechanisms=tuple(rates),
-            prior=np.clip(np.where(certain, 1 - probabilities, probabilities), *_PRIOR_RANGE),
+            mechanisms=tuple(mechanisms),
+            prior=prior,
             certain=certain,
             detector_sets=detector_sets,
             set_of=set_of,
-            num_detectors=dem.num_detectors,
-            num_observables=dem.num_observables,
-            coordinates=tuple(map(tuple, detector_coordinates(dem))),
+            num_detectors=len(coordinates),
+            num_observables=num_observables,
+            coordinates=tuple(coordinates),
         )
 
     def simplified(self) -> Structure:

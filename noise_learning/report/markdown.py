@@ -81,7 +81,7 @@ def _summary(fit: NoiseFit, context: ReportContext) -> str:
         "degrees of freedom; about 1 where the model holds, with its own variances)",
         "relative standard error of a rate": f"median {np.median(fit.sigma / fit.p):.2g}",
     }
-    return _table(("", ""), list(rows.items()))
+    return markdown_rows(("", ""), list(rows.items()))
 
 
 def _notes(fit: NoiseFit) -> str:
@@ -115,7 +115,7 @@ def _deviations(fit: NoiseFit, deviations: Sequence[LocationClass], context: Rep
             "ancillas, whatever the round. The z-score is the difference in standard errors. Kinds: "
             + "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
             + ".\n",
-            _table(headings, rows),
+            markdown_rows(headings, rows),
             f"![learned rates on the patch]({context.lattice_plot})\n" if context.lattice_plot else "",
         ]
     )
@@ -132,7 +132,7 @@ def _combinations(fit: NoiseFit) -> str:
             "## What the syndromes determine\n",
             f"Of {len(fit.parameters.names)} parameters, {fit.parameters.rank} combinations can be "
             "identified, as sums of rates; the parameters one by one cannot.\n",
-            _table(("combination", "rate"), rows),
+            markdown_rows(("combination", "rate"), rows),
             f"{more} more are not shown.\n" if more else "",
         ]
     )
@@ -158,13 +158,14 @@ def _drift(drift: DriftSummary, context: ReportContext) -> str:
         f"{count} blocks of {longest:,} shots. Moments of each against those of all shots: chi² per moment "
         f"{mean:.3f} ± {error:.3f}, 1 where nothing drifts. Detection events over detectors: "
         f"{100 * drift.density.min():.3g} to {100 * drift.density.max():.3g} %.\n",
-        _table(headings, rows),
+        markdown_rows(headings, rows),
     ]
     if context.drift_plot:
         lines.append(f"![rates over the shots]({context.drift_plot})\n")
     return "\n".join(lines)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

@@ -129,7 +129,7 @@ class Policies:
             without it.
         even_sides: whether the network is used on patches of which a side has an even number of data qubits.
         gap_scale: factor on the cost between two logical classes that makes it the log-odds of an error
-            (`scripts.benchmarks.accuracy.calibration` fits it); it decides nothing.
+            (`scripts.benchmarks.confidence.table` fits it); it decides nothing.
     """
 
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)

@@ -101,11 +101,11 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        if device == "auto" and precision != "bfloat16" and NativeEngine.runs(network.config):
+        if device == "auto" and NativeEngine.runs(network, precision):
             device = "cpu"
         self._device = select_device(device) if isinstance(device, str) else device
         self.precision: Precision = choose_precision(
-            precision, quantized=network.config.quantized, device_type=self._device.type
+            precision, int8=network.int8, device_type=self._device.type
         )
         layout = problem.layout
         if layout.deterministic.any():
@@ -161,8 +161,8 @@ class StreamPredecoder:
         precision = self.precision
         if (
             self._device.type != "cpu"
-            or precision == "bfloat16"
-            or not NativeEngine.runs(self._network.config)
+            or precision in ("bfloat16", "float16")
+            or not NativeEngine.runs(self._network, precision)
         ):
             if precision == "int8":
                 raise ValueError("precision='int8' needs a processor; use device='cpu', or 'float32'")
@@ -194,6 +194,11 @@ class StreamPredecoder:
             numbers=self._numbers,
             layer_size=self.tables.layer_size,
         )
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(self._device)
 
     @property
     def latency(self) -> int:

@@ -50,8 +50,8 @@ class DeviceEngine:
     """A network on one decoding problem, on one or several devices.
 
     Attributes:
-        precision: float32, whose logits are handed down as they are, or bfloat16, whose logits are handed
-            down as int8 in units of `LOGIT_STEP`.
+        precision: float32, whose logits are handed down as they are, or bfloat16 or float16, whose logits
+            are handed down as int8 in units of `LOGIT_STEP`.
         batch_shots: shots of the largest batch.
     """
 

@@ -51,8 +51,10 @@ class TorchEngine:
         Raises:
             ValueError: torch does not compute in this precision.
         """
-        if precision == "int8":
-            raise ValueError("torch computes in float32 or bfloat16; make_engine has engines for int8")
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"torch computes in float32 or bfloat16; make_engine has engines for {precision}"
+            )
         self.precision: Precision = precision
         self._threads = threads
         layout = problem.layout

@@ -55,7 +55,7 @@ def batches(
 ) -> Iterator[Batch]:
     """This process's batches of each of `steps`, in order, made by `data.workers` spawned processes, or here.
 
-    A step has `data.batches_per_step` of them.
+    A step has `data.batches_per_step` of them, or where the trainer mines as many as it looks at.
 
     Args:
         streams: of the stage's tasks, where the caller has them already.
@@ -69,7 +69,7 @@ def batches(
         return
     streams = streams or expand_tasks(stage.tasks)[0]
     unpackers: dict[int, Unpacker] = {}
-    reuse, each = stage.data.reuse, stage.data.batches_per_step
+    reuse, each = stage.data.reuse, stage.made_per_step
     turns = range(steps.start * each, steps.stop * each)
     numbers = range(reuse.oldest(turns.start), reuse.round_of(turns[-1]) + 1)
     count = min(stage.data.workers, len(numbers))

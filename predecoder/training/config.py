@@ -14,7 +14,11 @@ __all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "T
 
 Labels = Literal["sampled", "teacher", "observable-conditioned", "distilled"]
 Loss = Literal["marginal", "logical-class"]
-DistilledBy = Literal["workers", "trainer"]
+By = Literal["workers", "trainer"]
+
+
+_MOST_LOOKS = 1_000_000
+"""Batches that the trainer may look at for each one that it learns from."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,13 @@ class DataConfig:
     pool: int = 64
     batches_per_step: int = 1
     workers: int = 1
-    distilled_by: DistilledBy = "workers"
+    distilled_by: By = "workers"
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"data labels={self.labels!r} is unknown; use one of {get_args(Labels)}")
-        if self.distilled_by not in get_args(DistilledBy):
-            raise ValueError(
-                f"data distilled_by={self.distilled_by!r} is unknown; use one of {get_args(DistilledBy)}"
-            )
+        if self.distilled_by not in get_args(By):
+            raise ValueError(f"data distilled_by={self.distilled_by!r} is unknown; use one of {get_args(By)}")
         for name in ("blocks_per_batch", "passes", "pool", "batches_per_step", "workers"):
             least = 0 if name == "workers" else 1
             if getattr(self, name) < least:
@@ -130,6 +132,10 @@ class ClassLossConfig:
         mine_every: steps after which shots are mined with newer weights.
         miner: weights to mine with in place of the network in training, a shipped name or a path: a small
             network doubts nearly all shots that a large one fails on, and takes a tenth of the time.
+        mined_by: who finds the shots of mined tasks: 'workers', by both matchers and the miner, on CPUs; or
+            the 'trainer', whose device computes the logits of all shots, by small gaps of the network in
+            training (`device_mining`). A task's weight is then how often its shots are looked at.
+        looks: batches' worth of shots that the trainer looks at together.
         teacher: weights whose matching gives every shot's flip a probability, which is learnt beside the
             truth: a shipped name or a path; none if empty.
         teacher_weight: of the cross-entropy to that probability, 0 to 1; the truth has the rest.
@@ -143,6 +149,8 @@ class ClassLossConfig:
     plain_gap: float = 6.0
     mine_every: int = 100
     miner: str = ""
+    mined_by: By = "workers"
+    looks: int = 8
     teacher: str = ""
     teacher_weight: float = 0.7
     teacher_scale: float = 1.0
@@ -156,10 +164,17 @@ class ClassLossConfig:
         for name in ("marginal_weight", "removal_weight", "small_gap", "plain_gap"):
             if getattr(self, name) < 0:
                 raise ValueError(f"class_loss {name}={getattr(self, name)!r} is negative")
-        if not isinstance(self.mine_every, int) or self.mine_every < 1:
-            raise ValueError(f"class_loss mine_every={self.mine_every!r} is not a step 1, 2, ...")
-        if not isinstance(self.threads, int) or self.threads < 1:
-            raise ValueError(f"class_loss threads={self.threads!r} is not a number of threads 1, 2, ...")
+        for name, kind in (("mine_every", "step"), ("threads", "number of threads"), ("looks", "number")):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"class_loss {name}={value!r} is not a {kind} 1, 2, ...")
+        if self.mined_by not in get_args(By):
+            raise ValueError(f"class_loss mined_by={self.mined_by!r} is unknown; use one of {get_args(By)}")
+        if self.mined_by == "trainer" and self.miner:
+            raise ValueError(
+                f"class_loss miner={self.miner!r}, but mined_by='trainer' mines with the network in "
+                "training; leave one out"
+            )
 
 
 @dataclass(frozen=True)
@@ -205,14 +220,42 @@ class StageConfig:
                 f"stage {self.name!r} trains on recorded shots with data labels={self.data.labels!r}; their "
                 "moves are not known, use 'distilled'"
             )
+        if self.trainer_mines:
+            self._check_trainer_mines()
         first = min(task.begins for task in self.tasks)
         if first > 0:
             raise ValueError(f"the first task begins at step {first}; at least one must begin at 0")
 
+    def _check_trainer_mines(self) -> None:
+        for wrong, said in (
+            (self.loss != "logical-class", f"loss={self.loss!r}; use 'logical-class'"),
+            (
+                self.data.labels != "distilled" or self.data.distilled_by != "trainer",
+                f"data labels={self.data.labels!r} distilled_by={self.data.distilled_by!r}; use 'distilled' "
+                "and 'trainer', which then labels what it keeps",
+            ),
+            (self.data.passes > 1, f"data passes={self.data.passes}; use 1"),
+            (bool(self.class_loss.teacher), f"class_loss teacher={self.class_loss.teacher!r}; use none"),
+            (any(task.begins for task in self.tasks), "a task that begins later; use a stage for it"),
+        ):
+            if wrong:
+                raise ValueError(f"stage {self.name!r} has class_loss mined_by='trainer' and {said}")
+
+    @property
+    def trainer_mines(self) -> bool:
+        """Whether the trainer looks for the shots of mined tasks."""
+        return self.class_loss.mined_by == "trainer" and any(task.shots == "mined" for task in self.tasks)
+
     @property
     def mines(self) -> bool:
         """Whether workers need the network in training."""
-        return not self.class_loss.miner and any(task.shots == "mined" for task in self.tasks)
+        own = self.class_loss.mined_by == "workers" and not self.class_loss.miner
+        return own and any(task.shots == "mined" for task in self.tasks)
+
+    @property
+    def made_per_step(self) -> int:
+        """Numbers of batches that workers may make for a step, at most; each number has shots of its own."""
+        return self.data.batches_per_step * (_MOST_LOOKS if self.trainer_mines else 1)
 
     @property
     def class_teacher(self) -> str:

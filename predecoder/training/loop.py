@@ -16,6 +16,7 @@ import torch
 from predecoder.network import Network, QuantizedSeparableNetwork, calibrate
 from predecoder.training.batches import batches, sample_inputs
 from predecoder.training.config import StageConfig, TrainConfig
+from predecoder.training.device_mining import DeviceMining
 from predecoder.training.losses import StageLoss
 from predecoder.training.minutes import Minutes
 from predecoder.training.processes import ALONE, Processes
@@ -221,16 +222,15 @@ def _steps(
     loss_of = StageLoss(stage, streams)
     started = last_saved = time.monotonic()
     before = run.seconds
-    made = _Timed(
-        batches(
-            stage,
-            steps=range(run.step, length.most_steps if length else stage.optimizer.last_step),
-            streams=streams,
-            snapshots=files.snapshots if stage.mines else None,
-            processes=run.processes,
-            device=run.device,
-        )
+    sampled = batches(
+        stage,
+        steps=range(run.step, length.most_steps if length else stage.optimizer.last_step),
+        streams=streams,
+        snapshots=files.snapshots if stage.mines else None,
+        processes=run.processes,
+        device=run.device,
     )
+    made = _Timed(DeviceMining(sampled, run, loss_of, streams) if stage.trainer_mines else sampled)
     with files.log.open("a") as lines, contextlib.closing(made):
         while run.step < run.stage.optimizer.last_step:
             rate, begun = run.stage.optimizer.rate_at(run.step), time.monotonic()

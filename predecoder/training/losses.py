@@ -21,7 +21,7 @@ from predecoder.training.logical_class import ClassMatching, logical_class_loss
 from predecoder.training.tasks import Stream
 from predecoder.training.unpacking import Batch
 
-__all__ = ["BatchLoss", "PendingLoss", "StageLoss"]
+__all__ = ["BatchLoss", "PendingGaps", "PendingLoss", "StageLoss"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,24 @@ class PendingLoss:
         return found, time.monotonic() - begun
 
 
+@dataclass(frozen=True, eq=False)
+class PendingGaps:
+    """The gaps between the logical classes of a batch, under way.
+
+    Attributes:
+        limit: nats; larger ones are not computed to their ends.
+        gaps: of each observable, parts of `ClassMatching.gap` in the order of the shots.
+    """
+
+    limit: float
+    gaps: list[list[Future[np.ndarray]]]
+
+    def small(self) -> np.ndarray:
+        """Wait for them; bool `(B,)`: which shots have one below the limit."""
+        found = [np.concatenate([part.result() for part in parts]) for parts in self.gaps]
+        return np.any(np.abs(found) < self.limit, axis=0)
+
+
 class StageLoss:
     """The loss of a stage on any of its streams.
 
@@ -104,9 +122,19 @@ class StageLoss:
         marginals = marginal_of(logits), None if removal is None else marginal_of(removal)
         if self._stage.loss == "marginal":
             return PendingLoss(batch, *marginals, moves)
-        by_move = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)
-        by_move = by_move[:, self._places_of(batch.stream, logits.device)].float()
-        return PendingLoss(batch, *marginals, moves, by_move, self._matched(by_move.detach(), batch))
+        by_move = self._by_move(logits, batch.stream)
+        differences = self._in_threads(
+            by_move.detach(), batch, lambda matching, *of: matching.difference(*of)
+        )
+        return PendingLoss(batch, *marginals, moves, by_move, differences)
+
+    def gaps(self, logits: torch.Tensor, batch: Batch) -> PendingGaps:
+        """Start on the gaps of logits `(B, 24, t, i, j)`, no further than `class_loss.small_gap`."""
+        limit = self._stage.class_loss.small_gap
+        by_move = self._by_move(logits, batch.stream)
+        return PendingGaps(
+            limit, self._in_threads(by_move, batch, lambda matching, *of: matching.gap(*of, limit=limit))
+        )
 
     def end(self, pending: PendingLoss) -> BatchLoss:
         """Wait for the matchings, and compute the losses."""
@@ -137,17 +165,27 @@ class StageLoss:
             self._places[index] = torch.from_numpy(self._streams[index].places).to(device)
         return self._places[index]
 
-    def _matched(self, by_move: torch.Tensor, batch: Batch) -> list[list[Future[np.ndarray]]]:
-        """Matchings of parts of the shots, one for each thread, on a copy of the logits."""
+    def _by_move(self, logits: torch.Tensor, index: int) -> torch.Tensor:
+        """Logits of the moves that exist, float32 `(B, M)`."""
+        rows = logits.permute(0, 2, 3, 4, 1).reshape(len(logits), -1)
+        return rows[:, self._places_of(index, logits.device)].float()
+
+    def _in_threads(
+        self,
+        by_move: torch.Tensor,
+        batch: Batch,
+        matched: Callable[[ClassMatching, np.ndarray, np.ndarray], np.ndarray],
+    ) -> list[list[Future[np.ndarray]]]:
+        """Of every observable, what parts of the shots give, one for each thread, on a copy of the logits."""
         known, ready = _on_host(by_move)
         parts = np.array_split(np.arange(len(known)), min(len(known), self._stage.class_loss.threads))
 
-        def difference(matching: ClassMatching, part: slice) -> np.ndarray:
+        def of_part(matching: ClassMatching, part: slice) -> np.ndarray:
             ready()
-            return matching.difference(known[part], batch.packed[part])
+            return matched(matching, known[part], batch.packed[part])
 
         return [
-            [self._threads.submit(difference, matching, slice(shots[0], shots[-1] + 1)) for shots in parts]
+            [self._threads.submit(of_part, matching, slice(shots[0], shots[-1] + 1)) for shots in parts]
             for matching in self.matchings(batch.stream)
         ]
 

@@ -74,7 +74,7 @@ class BatchMaker:
         """Batch number `batch` of this process, which is that of a step where batches are used once."""
         torch.set_num_threads(1)  # in this worker, beside the trainer
         data = self._stage.data
-        step = data.reuse.first_use(batch) // data.batches_per_step
+        step = data.reuse.first_use(batch) // self._stage.made_per_step
         k = batch * self._processes.world_size + self._processes.rank
         rng = np.random.default_rng([self._stage.seed, k])
         weights = np.where(self._begins <= step, self._weights, 0)
@@ -82,7 +82,9 @@ class BatchMaker:
         stream = self._streams[index]
         if index not in self._sources:
             self._sources[index] = self._source(stream)
-        shots = stream.batch_shots(data.blocks_per_batch)
+        looked_at = self._stage.trainer_mines and stream.task.shots == "mined"
+        looks = self._stage.class_loss.looks if looked_at else 1
+        shots = stream.batch_shots(looks * data.blocks_per_batch)
         seed, keep = int(rng.integers(2**62)), self._keep(index, step)
         try:
             packed, labels, observables = self._sources[index].sample(shots, seed=seed, keep=keep)
@@ -96,7 +98,8 @@ class BatchMaker:
 
     def _keep(self, index: int, step: int) -> Keep | None:
         stream = self._streams[index]
-        if stream.task.shots == "all":
+        left_to_trainer = stream.task.shots == "mined" and self._stage.trainer_mines
+        if stream.task.shots == "all" or left_to_trainer:
             return None
         if stream.task.shots == "mined":
             return self._miner.keep(index, stream, step)

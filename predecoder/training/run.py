@@ -129,18 +129,21 @@ class TrainingRun:
     def _begun(self, batches: Iterable[Batch], loss_of: StageLoss) -> Iterator[PendingLoss]:
         """Forward passes, each a few batches before its loss is wanted."""
         under_way: deque[PendingLoss] = deque()
-        conditioned = self.stage.network.noise_conditioned
-        in_bfloat16 = self.stage.optimizer.precision == "bfloat16"
         for batch in batches:
             given = batch if self._labels is None else self._labels(batch)
-            features = batch.noise_features if conditioned else None
-            with bfloat16_blocks(self.network) if in_bfloat16 else nullcontext():
-                logits, removal = self.network.both(batch.inputs, features)
-            two = self.network.removal_head is not None
-            under_way.append(loss_of.begin(logits, given, removal if two else None))
+            logits, removal = self.logits(batch)
+            under_way.append(loss_of.begin(logits, given, removal))
             if len(under_way) > _FORWARD_AHEAD:
                 yield under_way.popleft()
         yield from under_way
+
+    def logits(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The network's logits `(B, 24, t, i, j)` that are matched, and those of a removal head or None."""
+        features = batch.noise_features if self.stage.network.noise_conditioned else None
+        in_bfloat16 = self.stage.optimizer.precision == "bfloat16"
+        with bfloat16_blocks(self.network) if in_bfloat16 else nullcontext():
+            logits, removal = self.network.both(batch.inputs, features)
+        return logits, removal if self.network.removal_head is not None else None
 
     def _backward(self, pending: PendingLoss, loss_of: StageLoss) -> tuple[BatchLoss, int]:
         """Add a batch's gradients; its losses, and its shots."""

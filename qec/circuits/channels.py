@@ -40,6 +40,16 @@ class NoiseChannels:
         rate = self._noise.meas_x if basis == "x" else self._noise.meas_z
         self._append(circuit, _FLIP[basis], (rate,), [("meas", 0, (q,)) for q in qubits])
 
+    def wrong_results(self, circuit: stim.Circuit, basis: Basis, qubits: Iterable[Point]) -> None:
+        """Append the measurement of qubits in the basis whose results may be wrong; states do not flip."""
+        rate = self._noise.meas_x if basis == "x" else self._noise.meas_z
+        locations: list[Location] = [("meas", 0, (q,)) for q in qubits]
+        name = "MX" if basis == "x" else "M"
+        if rate:
+            self._append(circuit, name, (rate,), locations)
+        else:
+            circuit.append(name, [self._index[q] for _, _, (q,) in locations])
+
     def idle_in_preparation(self, circuit: stim.Circuit, qubits: Iterable[Point]) -> None:
         """Append the noise of data qubits that wait while ancillas are prepared."""
         self._append(circuit, _PAULI_1, self._noise.idle_spam, [("idle_prep", 0, (q,)) for q in qubits])

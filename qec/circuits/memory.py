@@ -18,6 +18,7 @@ def memory_circuit(
     orientation: Orientation = "XV",
     variation: LocationVariation | None = None,
     perfect_last_round: bool = False,
+    reset: bool = True,
 ) -> stim.Circuit:
     """A memory experiment on the rotated surface code.
 
@@ -48,8 +49,25 @@ def memory_circuit(
     so that the detectors at t = rounds never fire: the reference implementation of arXiv:2604.12841 counts
     rounds, and syndrome density, that way.
 
-    The circuit's size does not depend on `rounds`: rounds after the first are a REPEAT block. Unless the 15
-    two-qubit rates are equal, `stim.Circuit.detector_error_model` needs `approximate_disjoint_errors=True`.
+    Without `reset`, ancillas are prepared before the first round only and go on from the state in which they
+    were measured, as in IBM's experiments: a measurement is the sum of all its stabilizer's values so far.
+    With m[t] for the measurement of round t = 0, 1, ..., a stabilizer's value is m[t] + m[t - 1], and the
+    detector at t, the difference of two values, is m[t] + m[t - 2]; at t = rounds, the data qubits' parity
+    plus the last two measurements. (Those before the first round are 0.) So
+
+    - a wrong result, m[t] alone, is seen at t and t + 2: prep_* and meas_* no longer look alike;
+    - a flip of the ancilla's state before a measurement, as from a CNOT, is in all results from m[t] on, and
+      seen at t and t + 1, as it is with reset, where it is no other event than a wrong result;
+    - data qubits, and hook errors, are seen as with reset.
+
+    Without `reset`, meas_* are the rates of wrong results (the argument of Stim's M and MX) and flip no
+    state; ancillas flip with prep_* once; data qubits do not idle (idle_spam) while ancillas are prepared,
+    since none are. Detectors have the same coordinates. After a perfect last round, those at t = rounds fire
+    by wrong results of the round before it.
+
+    The circuit's size does not depend on `rounds`: rounds after the first (the second, without `reset`) are a
+    REPEAT block. Unless the 15 two-qubit rates are equal, `stim.Circuit.detector_error_model` needs
+    `approximate_disjoint_errors=True`.
 
     Raises:
         ValueError: distance less than 2, rounds less than 1 (2 with `perfect_last_round`), or an unknown
@@ -60,15 +78,19 @@ def memory_circuit(
         raise ValueError(f"rounds={rounds} is too few; use {least} or more")
     _check_basis(basis)
     patch = RotatedPatch(distance=distance, orientation=orientation)
-    noisy = _MemoryParts(patch, basis, NoiseChannels(patch, noise, variation))
+    noisy = _MemoryParts(patch, basis, NoiseChannels(patch, noise, variation), reset=reset)
+    noisy_rounds = rounds - perfect_last_round
+    opening = min(noisy_rounds, noisy.span)
     circuit = noisy.first_round()
-    repetitions = rounds - least
-    if repetitions:
-        circuit.append(stim.CircuitRepeatBlock(repetitions, noisy.later_round()))
+    for _ in range(1, opening):
+        circuit += noisy.later_round(compared=False)
+    if noisy_rounds > opening:
+        circuit.append(stim.CircuitRepeatBlock(noisy_rounds - opening, noisy.later_round()))
     if not perfect_last_round:
-        return circuit + noisy.data_measurement()
-    perfect = _MemoryParts(patch, basis, NoiseChannels(patch, CircuitNoise()))
-    return circuit + perfect.later_round() + perfect.data_measurement()
+        return circuit + noisy.data_measurement(rounds=rounds)
+    perfect = _MemoryParts(patch, basis, NoiseChannels(patch, CircuitNoise()), reset=reset)
+    last = perfect.later_round(compared=noisy_rounds >= perfect.span)
+    return circuit + last + perfect.data_measurement(rounds=rounds)
 
 
 def stim_memory_circuit(*, distance: int, rounds: int, p: float, basis: Basis = "x") -> stim.Circuit:
@@ -105,12 +127,18 @@ def _check_basis(basis: str) -> None:
 
 
 class _MemoryParts:
-    """The parts that memory circuits are put together from, with one kind of noise."""
+    """The parts that memory circuits are put together from, with one kind of noise.
 
-    def __init__(self, patch: RotatedPatch, basis: Basis, channels: NoiseChannels) -> None:
+    Attributes:
+        span: rounds from a measurement to the one that its detector compares it with.
+    """
+
+    def __init__(self, patch: RotatedPatch, basis: Basis, channels: NoiseChannels, *, reset: bool) -> None:
         self.patch = patch
         self.basis: Basis = basis
         self.channels = channels
+        self.reset = reset
+        self.span = 1 if reset else 2
         ancillas = (*patch.x_ancillas, *patch.z_ancillas)  # in the order in which they are measured
         self.lookback = {q: k - len(ancillas) for k, q in enumerate(ancillas)}
 
@@ -126,27 +154,38 @@ class _MemoryParts:
             circuit.append("DETECTOR", [stim.target_rec(self.lookback[q])], (*q, 0))
         return circuit
 
-    def later_round(self) -> stim.Circuit:
-        """Any round after the first."""
-        circuit = stim.Circuit("TICK")
-        self._prepare_ancillas(circuit)
-        self.channels.idle_in_preparation(circuit, self.patch.data)
+    def later_round(self, *, compared: bool = True) -> stim.Circuit:
+        """Any round after the first.
+
+        Args:
+            compared: whether there are measurements `span` rounds before, to compare with; if not, those
+                before the first round stand for them, which are 0.
+        """
+        circuit = stim.Circuit()
+        if self.reset:
+            circuit.append("TICK", [])
+            self._prepare_ancillas(circuit)
+            self.channels.idle_in_preparation(circuit, self.patch.data)
         self._cnots_and_measurements(circuit)
         circuit.append("SHIFT_COORDS", [], (0, 0, 1))
         for q, now in self.lookback.items():
-            before = now - len(self.lookback)
-            circuit.append("DETECTOR", [stim.target_rec(now), stim.target_rec(before)], (*q, 0))
+            records = [now, now - self.span * len(self.lookback)] if compared else [now]
+            circuit.append("DETECTOR", [stim.target_rec(k) for k in records], (*q, 0))
         return circuit
 
-    def data_measurement(self) -> stim.Circuit:
-        """Measurement of data qubits, the detectors computed from it, and the observable."""
+    def data_measurement(self, *, rounds: int) -> stim.Circuit:
+        """Measurement of data qubits after so many rounds, the detectors computed from it, the observable."""
         circuit = stim.Circuit("TICK")
         data = self.patch.data
         self._measure(circuit, self.basis, data)
         record = {q: stim.target_rec(k - len(data)) for k, q in enumerate(data)}
         for q in self.patch.ancillas(self.basis):
-            before = stim.target_rec(self.lookback[q] - len(data))
-            circuit.append("DETECTOR", [*(record[s] for s in self.patch.support(q)), before], (*q, 1))
+            # What the last round found is the sum of the last `span` measurements.
+            before = [
+                stim.target_rec(self.lookback[q] - len(data) - k * len(self.lookback))
+                for k in range(min(self.span, rounds))
+            ]
+            circuit.append("DETECTOR", [*(record[s] for s in self.patch.support(q)), *before], (*q, 1))
         circuit.append("OBSERVABLE_INCLUDE", [record[q] for q in self.patch.logical(self.basis)], 0)
         return circuit
 
@@ -170,5 +209,8 @@ class _MemoryParts:
         self.channels.preparation(circuit, basis, qubits)
 
     def _measure(self, circuit: stim.Circuit, basis: Basis, qubits: Sequence[Point]) -> None:
-        self.channels.measurement(circuit, basis, qubits)
-        circuit.append("MX" if basis == "x" else "M", [self.patch.index[q] for q in qubits])
+        if self.reset:
+            self.channels.measurement(circuit, basis, qubits)
+            circuit.append("MX" if basis == "x" else "M", [self.patch.index[q] for q in qubits])
+        else:
+            self.channels.wrong_results(circuit, basis, qubits)

@@ -19,7 +19,8 @@ class CircuitNoise:
     """The 25 Pauli rates of a memory circuit (arXiv:2604.12841); each defaults to 0.
 
     prep_z, prep_x  a qubit prepared in |0> (|+>) comes out as |1> (|->): X (Z) after preparation
-    meas_z, meas_x  a Z (X) measurement reports the wrong result: X (Z) before measurement
+    meas_z, meas_x  a Z (X) measurement reports the wrong result: X (Z) before measurement, or, where the
+                    ancilla is not reset afterwards, the result alone
     idle_cnot_*     X, Y, Z on every qubit without a gate in a CNOT layer
     idle_spam_*     X, Y, Z on every data qubit while ancillas are prepared, again while they are measured
     cnot_*          the 15 two-qubit Paulis after a CNOT, the control's first, ordered as PAULI_CHANNEL_2's

@@ -147,7 +147,8 @@ class DetectorLayout:
 
         Kind 0 and 1 at (t, i, j) is a flip of data site (i, j) before the measurement of layer t
         that MEMORY or OTHER stabilizers see; kind 2 is a flip of ancilla (i, j)'s measurement in
-        layer t, seen by the detectors of layers t and t + 1. A move exists if it flips a
+        layer t (where ancillas are not reset, of its state before it), seen by the detectors of layers t
+        and t + 1. A move exists if it flips a
         detector, and none that is deterministic. Stabilizers of OTHER type are random when the experiment
         starts and unread when it ends, so their first and last measurement flips are seen by one
         detector only; for MEMORY type such a move would be an unseen logical flip, and does not

@@ -19,6 +19,8 @@ class MoveSet:
     """All moves of a layout as explicit sparse matrices (DESIGN: residual = s + M y, flips = L y).
 
     Labels, matchings and the pre-decoder's native code work on these; its grid stencils never form them.
+    Every mechanism is a sum of moves: a hook error of two, and where ancillas are not reset, so is a wrong
+    result (layers t and t + 2): flips of the ancilla's state before and after the measurement.
 
     Attributes:
         positions: int64 `(moves,)`: index into the flattened (3, T, I, J) move grid.

@@ -26,7 +26,7 @@ _PYTEST_NOTHING = 5
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and the share of the time that it may take."""
+    """A command, and the share of the time that is kept for it."""
 
     name: str
     command: list[str]
@@ -57,10 +57,11 @@ def main() -> int:
     deadline = Deadline(given.seconds)
     report = Report(given.out / "check.json", about=about(given.device), small=given.small)
     failed = 0
-    for step in _steps(given.device, str(given.out), small=given.small):
-        if given.only and step.name not in given.only:
-            continue
-        seconds = min(deadline.left, step.share * given.seconds)
+    steps = _steps(given.device, str(given.out), small=given.small)
+    chosen = [step for step in steps if not given.only or step.name in given.only]
+    for number, step in enumerate(chosen):
+        kept = given.seconds * sum(later.share for later in chosen[number + 1 :])
+        seconds = deadline.left - kept  # what earlier steps have left over, too
         outcome, took = _run(step, seconds)
         failed += outcome not in ("passed", "nothing to do", "not installed here")
         report.add(step=step.name, outcome=outcome, seconds=took)

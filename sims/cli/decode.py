@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import sinter
 import stim
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from global_decoders import NoGapError, require_gap
+from global_decoders import NoGapError, calibrate_gaps, require_gap
 from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs, check_output_file, shot_format
@@ -45,12 +46,17 @@ class DecodeConfig(ShotFlags, NetworkFlags):
     """File for how sure each prediction is (.npy or .csv by its suffix): float32, one row for each shot, one
     column for each observable. A gap of g nats says that the prediction is wrong with probability
     1 / (1 + exp(g))."""
+    calibrate: int | None = None
+    """With --confidence: so many shots are simulated from the DEM first, such as 50000, and gaps are put on
+    the straight line that makes them log-odds on those shots. Predictions and the order of gaps stay."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(DecodeConfig, "decode", arguments)
     check_inputs(*config.inputs, config.weights_input)
+    if config.calibrate is not None:
+        _check_calibrate(config)
     console = make_console()
     source = config.source()
     inputs = (*config.inputs, weights_file(config.weights))
@@ -66,6 +72,12 @@ def run(arguments: list[str]) -> int:
     config.say_where(decoders.values())
     if config.confidence is not None:
         _require_gap(compiled[config.decoder], config.decoder, dem)
+    if config.calibrate is not None:
+        with console.status("calibrating gaps") if console.is_terminal else nullcontext():
+            calibrated = calibrate_gaps(compiled[config.decoder], dem, shots=config.calibrate)
+        compiled[config.decoder] = calibrated
+        for k, calibration in enumerate(calibrated.calibrations):
+            console.print(f"log-odds of observable {k}: {calibration}")
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
@@ -85,6 +97,13 @@ def run(arguments: list[str]) -> int:
     for line in _report(counts, config):
         console.print(line)
     return 0
+
+
+def _check_calibrate(config: DecodeConfig) -> None:
+    if config.confidence is None:
+        raise ValueError("--calibrate changes nothing but gaps; add --confidence FILE")
+    if config.calibrate is not None and config.calibrate < 1:
+        raise ValueError(f"--calibrate {config.calibrate} is no number of shots; give 1 or more")
 
 
 def _require_gap(compiled: sinter.CompiledDecoder, name: str, dem: stim.DetectorErrorModel) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import stim
 import tyro
 
-from qec import SHOT_FORMATS, file_sha256, output_file, read_shots
+from qec import file_sha256, output_file, read_shots
 from sims.cli.console import make_console
-from sims.cli.files import about, check_inputs, check_output_file, parse_stim, shot_format
+from sims.cli.experiment_folder import ExperimentFolder
+from sims.cli.files import about, check_output_file, shot_format
 from sims.cli.parse_flags import parse_flags
 from sims.run_failed import RunFailedError
 from sims.statistics import INTERVAL_NAME, error_rate
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from predecoder.training import Check, FineTuneConfig, Recording, StepReport
 
 RESUME_HINT = "run the same command again and it goes on from the last checkpoint"
-CIRCUIT = "circuit_noisy.stim"
-DETECTIONS = "detection_events"
-FLIPS = "obs_flips_actual"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,12 @@ class FineTuneFlags:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     flags = parse_flags(FineTuneFlags, "fine-tune", arguments)
-    folders = [_Folder(path, flags) for path in flags.data]
+    folders = [
+        ExperimentFolder.find(
+            path, detections=flags.labels or flags.dem is None, flips=flags.labels, dem=flags.dem
+        )
+        for path in flags.data
+    ]
     if not folders:
         raise ValueError("--data has no value; give at least one folder")
     if flags.out.suffix != ".safetensors":
@@ -91,7 +93,7 @@ def run(arguments: list[str]) -> int:
     )
     work_dir = flags.work_dir or Path.home() / ".cache" / "qecpipe" / f"fine-tune-{flags.out.stem}"
     work_dir.mkdir(parents=True, exist_ok=True)
-    recordings = [folder.recording(work_dir) for folder in folders]
+    recordings = [_recording(folder, flags, work_dir) for folder in folders]
     best, checks = _fine_tune(fine_tune, recordings, config, work_dir)
     bundle = load_bundle(best)
     card = _card(flags, start.sha256, recordings, config, checks)
@@ -104,71 +106,39 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-class _Folder:
-    """One experiment's files, found before anything is done."""
+def _recording(folder: ExperimentFolder, flags: FineTuneFlags, work_dir: Path) -> Recording:
+    """As it is trained on; a DEM that has to be learned goes into the work folder."""
+    from predecoder.training import RecordedShots, Recording
 
-    def __init__(self, path: Path, flags: FineTuneFlags) -> None:
-        if not path.is_dir():
-            raise ValueError(
-                f"--data {path} is no folder; give folders of {CIRCUIT}, {DETECTIONS}.b8, {FLIPS}.01"
-            )
-        self.path, self._flags = path, flags
-        self.circuit = path / CIRCUIT
-        self.dem = path / flags.dem if flags.dem else None
-        needs_shots = flags.labels or self.dem is None
-        self.detections = _shot_file(path, DETECTIONS) if needs_shots else None
-        self.flips = _shot_file(path, FLIPS) if flags.labels else None
-        check_inputs(self.dem or self.circuit, self.detections, self.flips)
+    shots = None
+    if folder.flips is not None:
+        first, every = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[flags.which]
+        shots = RecordedShots(str(folder.detections), str(folder.flips), first=first, every=every)
+    return Recording(folder.dem or _learned(folder, flags, work_dir), shots)
 
-    @property
-    def inputs(self) -> list[Path]:
-        return [f for f in (self.dem or self.circuit, self.detections, self.flips) if f is not None]
 
-    def recording(self, work_dir: Path) -> Recording:
-        """As it is trained on; a DEM that has to be learned goes into the work folder."""
-        from predecoder.training import RecordedShots, Recording
+def _learned(folder: ExperimentFolder, flags: FineTuneFlags, work_dir: Path) -> Path:
+    """A DEM of the shots that are trained on."""
+    from noise_learning import learn_noise
 
-        shots = None
-        if self.flips is not None:
-            first, every = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self._flags.which]
-            shots = RecordedShots(str(self.detections), str(self.flips), first=first, every=every)
-        return Recording(self.dem or self._learned(work_dir), shots)
-
-    def _learned(self, work_dir: Path) -> Path:
-        """A DEM of the shots that are trained on."""
-        from noise_learning import learn_noise
-
-        assert self.detections is not None
-        read = f"{file_sha256(self.circuit)} {file_sha256(self.detections)}"
-        of = f"{read} {self._flags.which} {self._flags.held_back:g}"
-        made = work_dir / f"{self.path.name}-{hashlib.sha256(of.encode()).hexdigest()[:12]}.dem"
-        if made.exists():
-            return made
-        circuit = parse_stim(self.circuit, stim.Circuit, "circuit")
-        shots = read_shots(
-            self.detections,
-            format=shot_format(self.detections, None, "--data"),
-            num_detectors=circuit.num_detectors,
-        )
-        shots = {"all": shots, "even": shots[0::2], "odd": shots[1::2]}[self._flags.which]
-        with make_console().status(f"{self.path}: learning the noise"), about(self.detections):
-            fit = learn_noise(circuit, shots[: round(len(shots) * (1 - self._flags.held_back))])
-        with output_file(made) as unfinished:
-            fit.dem().to_file(unfinished)
+    assert folder.detections is not None
+    read = f"{file_sha256(folder.circuit)} {file_sha256(folder.detections)}"
+    of = f"{read} {flags.which} {flags.held_back:g}"
+    made = work_dir / f"{folder.path.name}-{hashlib.sha256(of.encode()).hexdigest()[:12]}.dem"
+    if made.exists():
         return made
-
-
-def _shot_file(folder: Path, stem: str) -> Path:
-    """The file of that name in one of Stim's formats; ValueError where there is none, or more than one."""
-    found = [
-        file for file in sorted(folder.glob(f"{stem}.*")) if file.suffix.removeprefix(".") in SHOT_FORMATS
-    ]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise ValueError(
-            f"{folder} should hold one file {stem}.b8 (or another of Stim's formats); found {names}"
-        )
-    return found[0]
+    circuit = folder.read_circuit()
+    shots = read_shots(
+        folder.detections,
+        format=shot_format(folder.detections, None, "--data"),
+        num_detectors=circuit.num_detectors,
+    )
+    shots = {"all": shots, "even": shots[0::2], "odd": shots[1::2]}[flags.which]
+    with make_console().status(f"{folder.path}: learning the noise"), about(folder.detections):
+        fit = learn_noise(circuit, shots[: round(len(shots) * (1 - flags.held_back))])
+    with output_file(made) as unfinished:
+        fit.dem().to_file(unfinished)
+    return made
 
 
 def _fine_tune(

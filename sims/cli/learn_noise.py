@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
+from sims.cli.experiment_folder import ExperimentFolder
 from sims.cli.files import (
     check_inputs,
     check_output_folder,
@@ -43,14 +44,23 @@ class LearnConfig:
     Writes learned.dem (for --dem of `qecpipe decode`, and for training), mechanisms.parquet (probability,
     standard error, detectors), and report.md with a map of the patch and a plot of drift. Shot files may be
     larger than memory.
+
+    With --data, several numbers of rounds of one patch are learned together: what is the same in all rounds
+    has one rate in all of them. Writes rNN.dem for every number NN of rounds in place of learned.dem.
     """
 
-    circuit: Path
-    """Stim circuit that made the shots, with noise: its locations count, its rates are a first guess."""
-    shots: tuple[Path, ...]
-    """Files of detection events, or of raw measurements with --measurements; all of one circuit."""
     out: Path
     """Folder for the results; appears when they are complete."""
+    circuit: Path | None = None
+    """Stim circuit that made the shots, with noise: its locations count, its rates are a first guess."""
+    shots: tuple[Path, ...] = ()
+    """Files of detection events, or of raw measurements with --measurements; all of one circuit."""
+    data: tuple[Path, ...] = ()
+    """In place of --circuit and --shots: folders of circuit_noisy.stim and detection_events.b8 (or another of
+    Stim's formats), each an experiment of some number of rounds on the same patch. --which, --start and
+    --stop count the shots of each from 0."""
+    rounds: tuple[int, ...] = ()
+    """With --data: numbers of rounds that were not measured, for which a DEM is wanted too."""
     format: ShotFormat | None = None
     """Format of --shots; left out: from each suffix."""
     measurements: bool = False
@@ -78,6 +88,12 @@ class LearnConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(LearnConfig, "learn-noise", arguments)
+    if config.data:
+        return _learn_rounds(config)
+    if config.rounds:
+        raise ValueError("--rounds needs --data: rates of other numbers of rounds are those of experiments")
+    if config.circuit is None:
+        raise ValueError("give --circuit and --shots, or folders of both by --data")
     check_inputs(config.circuit, *config.shots, *config.sweep)
     from noise_learning import summarize_drift
     from sims.shot_files.selection import ShotSelection
@@ -103,9 +119,42 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _learn_rounds(config: LearnConfig) -> int:
+    from sims.cli.learn_rounds import learn_rounds
+    from sims.shot_files.selection import ShotSelection
+
+    _check_data_flags(config)
+    selection = ShotSelection(config.which, config.start, config.stop)
+    folders = [ExperimentFolder.find(path, detections=True) for path in config.data]
+    return learn_rounds(folders, config.out, selection=selection, rounds=config.rounds)
+
+
+def _check_data_flags(config: LearnConfig) -> None:
+    """Raise ValueError for flags that say something else than --data does."""
+    given = {
+        "--circuit": config.circuit is not None,
+        "--shots": bool(config.shots),
+        "--measurements": config.measurements,
+        "--format": config.format is not None,
+        "--sweep": bool(config.sweep),
+        "--sweep-format": config.sweep_format is not None,
+        "--estimator": config.estimator != "auto",
+        "--share": config.share != "gate-type",
+    }
+    unused = [flag for flag, was in given.items() if was]
+    if unused:
+        raise ValueError(
+            f"{unused[0]} has no meaning with --data, whose folders hold circuits and detection events, and "
+            "whose rates are shared over rounds; leave one of them out"
+        )
+    few = [rounds for rounds in config.rounds if rounds < 1]
+    if few:
+        raise ValueError(f"--rounds {few[0]} is no number of rounds; give 1 or more")
+
+
 def _sources(config: LearnConfig) -> list[ShotSource]:
     if not config.shots:
-        raise ValueError("--shots has no value; give at least one file")
+        raise ValueError("--shots has no value; give at least one file, or folders by --data")
     if config.sweep and len(config.sweep) != len(config.shots):
         raise ValueError(
             f"{len(config.sweep)} files of --sweep for {len(config.shots)} of --shots; give each its own"

@@ -60,8 +60,11 @@ class ServeConfig:
     """Cores that decoding has for itself, such as 2 3, one or more a worker; left out: any. Clients on this
     machine, and what else runs on it, are to be kept off them."""
     realtime: bool = False
-    """Decode at real-time priority: nothing without one gets in between. Needs the right to it, and a
-    --busy-poll shorter than the time between two frames, so that a core is not taken for good."""
+    """Decode at real-time priority: nothing without one gets in between, but for some hundredths of the time
+    that are left to the rest of the system. Needs the right to it; goes with a long --busy-poll."""
+    device: str = "auto"
+    """Where networks of streams run: cpu, cuda, one GPU, such as cuda:0, or auto: on a GPU if there is one,
+    except for networks that take less time on a CPU. The log says it of every stream that is opened."""
     streams: int = 64
     """Streams of a session."""
     connections: int = 64
@@ -112,6 +115,7 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
             busy_poll=_micros("--busy-poll", config.busy_poll),
             cores=config.cores,
             realtime=config.realtime,
+            device=config.device,
             streams=positive("--streams", config.streams),
             drain=not_negative("--drain", config.drain),
             models=positive("--models", config.models),

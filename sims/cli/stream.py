@@ -27,6 +27,7 @@ from decoder_service.load import (
 from qec import output_file
 from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_file, check_output_folder, parse_stim, read_text
+from sims.cli.network_flags import say_why_not_cuda
 from sims.cli.options import above_zero, not_negative, positive, seed
 from sims.cli.parse_flags import parse_flags
 from sims.decoders import PREDECODER_PREFIX
@@ -137,7 +138,8 @@ def run(arguments: list[str]) -> int:
 def _check_numbers(config: StreamConfig) -> None:
     if config.device != "auto" and not config.in_process:
         raise ValueError(
-            f"--device is {config.device!r}, but a service chooses its own; add --in-process, or leave it out"
+            f"--device is {config.device!r}, but a service has its own (qecpipe serve --device); "
+            "add --in-process, or leave it out"
         )
     positive("--rounds", config.rounds)
     above_zero("--period-us", config.period_us)
@@ -167,6 +169,8 @@ def _load(config: StreamConfig, circuit: stim.Circuit) -> tuple[LoadReport, Shot
         decoders = [options.build(circuit) for _ in range(config.streams)]
         for decoder in decoders:
             decoder.warm(rounds=shots.shape.rounds)
+        if decoders[0].fell_back:
+            say_why_not_cuda()
         return run_in_process(decoders, shots, plan=plan, max_lag=config.max_lag), shots
     with _connect(config) as client:
         shots, plan = _prepare(config, circuit)

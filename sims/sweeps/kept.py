@@ -34,6 +34,11 @@ class GapCounts:
     right: np.ndarray
     wrong: np.ndarray
 
+    @property
+    def middles(self) -> np.ndarray:
+        """Gaps in the middle of each step, float64 `(851,)`."""
+        return (np.arange(_BINS) + 0.5) / _BINS_PER_NAT + _LEAST
+
     @classmethod
     def of(cls, gap: np.ndarray, wrong: np.ndarray) -> GapCounts:
         """Count shots of gaps float `(B,)` in nats, and bool `(B,)`: which are decoded wrongly."""

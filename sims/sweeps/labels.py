@@ -12,8 +12,10 @@ from sims.decoders import NEURAL, PREDECODER_PREFIX
 from sims.sweeps.kept import GAP, KEEP
 
 CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
-DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP)
-_ALWAYS_SHOWN = {"precision": "bfloat16"}
+ESTIMATOR = "estimator"
+"""Key of `json_metadata` in rows whose counts are effective ones, of an estimator that counts no errors."""
+DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP, ESTIMATOR)
+_ALWAYS_SHOWN = {"precision": ("bfloat16", "float16")}
 """Values that are worth a word in every row that has them: what no engine chooses by itself."""
 _HASH_DIGITS = 8
 _FIRST_DECODERS = ("pymatching", "pymatching-correlated")
@@ -84,8 +86,8 @@ def differing(stats: Sequence[sinter.TaskStats], names: Iterable[str]) -> tuple[
     """Those of the metadata `names` that tell rows apart.
 
     A detail of the circuit does if it takes more than one value, one of the decoder if it does so
-    for one decoder's name; rows without a network have no weights. bfloat16, and the
-    fraction of shots that are kept, are shown wherever there are any.
+    for one decoder's name; rows without a network have no weights. bfloat16, float16, and
+    the fraction of shots that are kept, are shown wherever there are any.
     """
     values: dict[tuple[str, str], set[Any]] = {}
     for one in stats:
@@ -108,8 +110,8 @@ def curve_label(stats: Sequence[sinter.TaskStats]) -> Label:
 def _always_shown(name: str, stats: Sequence[sinter.TaskStats]) -> bool:
     if name == KEEP:
         return any(KEEP in one.json_metadata for one in stats)
-    wanted = _ALWAYS_SHOWN.get(name)
-    return wanted is not None and any(one.json_metadata.get(name) == wanted for one in stats)
+    wanted = _ALWAYS_SHOWN.get(name, ())
+    return any(one.json_metadata.get(name) in wanted for one in stats)
 
 
 def details(metadata: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:

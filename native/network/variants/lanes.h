@@ -37,6 +37,10 @@ inline Vector add_in_order(Vector sum, Vector x) {
     return sum;
 }
 template <class Vector>
+inline void keep_order(Vector& a) {
+    __asm__("" : "+" QECPIPE_VECTOR(a));
+}
+template <class Vector>
 inline void keep_order(Vector& a, Vector& b) {
     __asm__("" : "+" QECPIPE_VECTOR(a), "+" QECPIPE_VECTOR(b));
 }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "network/tables.h"
+#include "network/variants/neighbours.h"
 #include "network/variants/tiles.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
@@ -70,16 +70,15 @@ inline void add_stencil_of_rows(typename L::Vector (&sum)[kRows * kColumns], con
     }
 }
 
-// Adds the taps' products to `sum`, of kColumns columns of a row from `first` on; rows: the nine around it.
+// Adds the taps' products to `sum`, of kColumns columns of a row from `first` on; `around`: the nine rows there.
 template <int kColumns, class L, int kLanes, class Number>
 inline void add_stencil_of_columns(typename L::Vector (&sum)[kColumns], const Layers<Number>& near,
-                                   const Number* const (&rows)[9], int first, int channel,
-                                   const Number* taps) {
+                                   const Rows<Number>& around, int first, int channel, const Number* taps) {
     const bool left = first > 0, right = first + kColumns < near.patch.columns;
     const int64_t at = first * near.channels + channel;
     for (int row = 0; row < 9; ++row, taps += 3 * kLanes) {
-        if (!rows[row]) continue;
-        const Number* const x = rows[row] + at;
+        if (!around.start[row]) continue;
+        const Number* const x = around.start[row] + at;
         const auto before = L::load(taps), here = L::load(taps + kLanes), after = L::load(taps + 2 * kLanes);
         if (left) L::accumulate(L::load(x - near.channels), before, sum[0]);
         unrolled<kColumns>([&](auto j) {
@@ -123,8 +122,7 @@ inline void convolve(const Layers<Number> near, const Number* taps, Begin begin,
         return;
     }
     for (int i = 0; i < rows; ++i) {
-        const Number* around[9];
-        for (int k = 0; k < 9; ++k) around[k] = near.row(k / 3, i + k % 3 - 1, 0);
+        const Rows<Number> around = rows_around(near.start, near.patch, columns * near.channels, i);
         for (int c = 0; c < channels; c += kLanes)
             for_each_tile<kWidest>(columns, [&](int first, auto width) {
                 constexpr int kColumns = decltype(width)::value;

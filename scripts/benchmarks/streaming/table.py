@@ -58,7 +58,7 @@ class Size:
         sampled_rows: different rows, sent over and over.
         shot_rows: of a shot.
         overhead_rounds: at one round a frame.
-        streams_share: of the rounds of a period, for each of the streams at once.
+        streams_share: of the rounds of a period, for each of the streams at once, in every turn.
         ler_rounds, ler_p, ler_errors: shots of the comparison with whole ones, and errors of these; by the
             distance, 13 being that of all larger ones.
     """
@@ -67,7 +67,7 @@ class Size:
     sampled_rows: int
     shot_rows: int
     overhead_rounds: int
-    streams_share: float = 0.25
+    streams_share: float = 0.1
     ler_rounds: int = 100
     ler_p: tuple[float, float] = (0.003, 0.006)
     ler_errors: tuple[int, int] = (2000, 600)
@@ -99,8 +99,6 @@ SIZES = {"full": FULL, "quick": QUICK, "small": SMALL}
 OVERHEAD_PERIOD_US = 50.0
 """Calm: a round is dealt with long before the next."""
 _LARGE = 13
-STREAMS_SPARE = 1.5
-"""How much longer than the sustained period the streams' common one is."""
 
 
 Done = Callable[[str, tuple[object, ...]], bool]
@@ -150,15 +148,12 @@ def _measure_loads(
     if not {"service", "streams"}.intersection(parts):
         return
     with targets.service() as address:
-        period_us = setup.must_us
         if "service" in parts:
             with targets.served(setup, circuit, shots, address=address) as served:
-                row = measure_periods(setup, "service", served, size.effort)
-            period_us = STREAMS_SPARE * row["period_us"]
-            yield "periods", row
+                yield "periods", measure_periods(setup, "service", served, size.effort)
         if "streams" in parts:
-            rounds = max(1, int(size.streams_share * size.effort.report_rounds(8 * period_us)))
-            options = {"address": address, "period_us": period_us, "rounds": rounds}
+            rounds = max(1, int(size.streams_share * size.effort.report_rounds(8 * setup.must_us)))
+            options = {"address": address, "period_us": setup.must_us, "rounds": rounds}
             yield "streams", measure_streams(setup, circuit, shots, **options)
 
 
@@ -233,10 +228,10 @@ def render_streams(rows: Sequence[dict[str, Any]]) -> str:
     columns = (
         "streams",
         "each, µs a round",
-        "p99 alone, µs",
-        "p99 of one with all their rounds",
-        "p99 of each",
-        "largest / alone",
+        "p99 of one alone at that rate, µs",
+        "p99 of one alone with all their rounds, µs",
+        "p99 of each, µs",
+        "largest / alone at that rate; with all rounds",
     )
     return markdown_table(
         columns,
@@ -244,10 +239,10 @@ def render_streams(rows: Sequence[dict[str, Any]]) -> str:
             [
                 f"{row['streams']} of {row['name']}",
                 row["period_us"],
-                row["p99_alone_us"],
-                row["p99_alone_full_rate_us"],
+                f"{row['p99_alone_us']:.0f}",
+                f"{row['p99_alone_full_rate_us']:.0f}",
                 ", ".join(f"{value:.0f}" for value in row["p99_by_stream_us"]),
-                f"{row['largest_ratio']:.2f}",
+                f"{row['largest_ratio']:.2f}; {row['largest_ratio_full_rate']:.2f}",
             ]
             for row in rows
         ),

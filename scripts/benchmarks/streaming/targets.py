@@ -33,8 +33,9 @@ CORES = sorted(os.sched_getaffinity(0))
 ALONE = len(CORES) > 1 and os.geteuid() == 0
 """Whether load and decoder have a core each, and real-time priority."""
 _OURS, _THEIRS = (CORES[0], CORES[-1]) if ALONE else (None, None)
-_BUSY_POLL = "14"
-"""Microseconds: less than from one block of d = 5 to the next, at the period that is required."""
+_BUSY_POLL = "5000"
+"""Microseconds: more than from one block to the next, so that the worker, which has its core, never waits to
+be woken. Of real-time priority it rests by itself."""
 _SERVE = "import sys; from sims.cli import main; sys.exit(main(['serve', *sys.argv[1:]]))"
 _OPEN_S = 600.0
 

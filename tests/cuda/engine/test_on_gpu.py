@@ -95,7 +95,7 @@ def test_corrections_have_the_bits_of_the_cpus_kernels(
         np.testing.assert_array_equal(found[name], bits, strict=True)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("weights", ["realtime", "accurate"])
 def test_no_allocation_once_it_is_warm(gpu, weights, precision) -> None:
     problem, packed = experiment(5, 5, shots=700)
@@ -143,13 +143,14 @@ def test_float32_predicts_as_the_cpu_does(gpu, weights, distance) -> None:
     assert differ.sum() <= 1  # of 2,000
 
 
-def test_bfloat16_predicts_nearly_as_float32(gpu) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_types_predict_nearly_as_float32(gpu, precision) -> None:
     problem, packed = experiment(9, 9, shots=4000)
     network, decide = load_bundle("accurate").network, MatchingDecision(problem)
     flips = problem.moves.observables.toarray().T
     predictions = [
-        decide(DeviceEngine(problem, network, drivers=[gpu], precision=precision)(packed), packed) @ flips % 2
-        for precision in ("float32", "bfloat16")
+        decide(DeviceEngine(problem, network, drivers=[gpu], precision=one)(packed), packed) @ flips % 2
+        for one in ("float32", precision)
     ]
     assert (predictions[0] != predictions[1]).sum() <= 40  # of 4,000, either way
 

@@ -26,6 +26,7 @@ from decoder_service.protocol import (
 from decoder_service.server import WorkerConfig
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import UploadBudget
 
 
@@ -35,6 +36,7 @@ class BrokenWorker:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.metrics = WorkerMetrics()
+        self.samples = Samples(self.metrics)
         self.uploads = UploadBudget(max_bytes=100)
         self.events: list[str] = []
         self.over = threading.Event()
@@ -117,6 +119,7 @@ def test_what_is_posted_is_done_by_the_thread_or_here_and_not_after_the_end(work
 
 def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorker) -> None:
     """A RELOAD that was built just before CLOSE came took over after it, which failed the whole session."""
+    swapped: list[int] = []
     session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
     plane = session._plane
     decoder = _qecpipe.ParityDecoder(
@@ -134,13 +137,20 @@ def test_what_happens_to_a_stream_after_its_close_is_nothing(worker: BrokenWorke
         gap_deadline_ns=10**9,
     )
     totals = dict.fromkeys(("shots", "commits", "erased", "failed"), 0)
-    stream = SimpleNamespace(number=3, count=lambda _: totals, leave=lambda **_: plane.close(3))
+    stream = SimpleNamespace(
+        number=3,
+        meter=None,
+        sample=lambda **_: SimpleNamespace(totals=totals),
+        leave=lambda **_: plane.close(3),
+        swapped=lambda: swapped.append(3),
+    )
     session.streams.by_number[3] = cast(Any, stream)
     plane.announce(3)
     plane.swap(3, "ab" * 32, "dem")
     plane.feed(encode_frame(Frame(FrameType.CLOSE, 3, payload=encode_message(Close()))))
     assert not plane.work()
     assert session.streams.handle_events()
+    assert swapped == [3]
     assert session.streams.by_number == {}
     assert plane.streams == []
     said = [item for item in FrameParser().feed(plane.take_output()) if isinstance(item, Frame)]

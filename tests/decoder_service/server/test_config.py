@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from decoder_service.scheduling import check_schedule, schedule
 from decoder_service.server import ServerConfig, TcpAddress, WorkerConfig
-from decoder_service.server.scheduling import check_schedule, schedule
 
 NAN, INFINITE = float("nan"), float("inf")
 

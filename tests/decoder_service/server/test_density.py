@@ -1,52 +1,44 @@
-"""Densities per stabilizer against those of the rows themselves, and a drift that is there or not."""
+"""Densities per stabilizer against those of the rounds themselves, and a drift that is there or not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from decoder_service.server.metrics import BASELINE_ROUNDS, EVERY, DensityMeter
+from decoder_service.server.stream_meter import BASELINE_ROUNDS, DensityMeter
 
 
-def feed(meter: DensityMeter, bits: np.ndarray, *, shot_rounds: int = 7) -> None:
-    for k, row in enumerate(bits):
-        packed = np.packbits(row, bitorder="little").tobytes()
-        meter.count(k % shot_rounds, packed, erased=False)
+def feed(meter: DensityMeter, events: np.ndarray, *, at_once: int = 100) -> None:
+    for start in range(0, len(events), at_once):
+        part = events[start : start + at_once]
+        meter.add(len(part), part.sum(axis=0, dtype=np.uint32))
 
 
-@pytest.mark.parametrize("differences", [False, True])
-def test_shares_are_those_of_the_rows(differences: bool) -> None:
+def test_shares_are_those_of_the_rounds() -> None:
     rng = np.random.default_rng(1)
     truth = np.array([0.01, 0.2, 0.05, 0.5, 0, 0.1, 0.02, 0.3, 0.15, 0.07])
-    events = rng.random((EVERY * 4000, 10)) < truth
-    meter = DensityMeter(10, differences=differences)
-    # Measurements whose changes are the events; shots end nowhere, so that every change is seen.
-    feed(meter, np.bitwise_xor.accumulate(events) if differences else events, shot_rounds=10**9)
+    meter = DensityMeter(10)
+    feed(meter, rng.random((4000, 10)) < truth)
     density = meter.take()
-    each = np.frombuffer(density.each, "<u2") / 65535
-    assert np.abs(each - truth).max() < 5 * 0.5 / np.sqrt(4000)
+    assert np.abs(np.array(density.each) - truth).max() < 5 * 0.5 / np.sqrt(4000)
     assert density.mean == pytest.approx(truth.mean(), abs=0.01)
     assert abs(density.drift) < 4
 
 
 def test_a_change_of_the_noise_is_a_drift_of_many_standard_errors() -> None:
     rng = np.random.default_rng(2)
-    meter = DensityMeter(24, differences=False)
-    feed(meter, rng.random((EVERY * BASELINE_ROUNDS, 24)) < 0.05)
+    meter = DensityMeter(24)
+    feed(meter, rng.random((BASELINE_ROUNDS, 24)) < 0.05)
     for _ in range(100):
         meter.take()  # the beginning fades
-    feed(meter, rng.random((EVERY * 300, 24)) < 0.07)
+    feed(meter, rng.random((300, 24)) < 0.07)
     density = meter.take()
     assert density.baseline == pytest.approx(0.05, rel=0.1)
     assert density.mean == pytest.approx(0.07, rel=0.1)
     assert density.drift > 4
 
 
-def test_short_shots_are_seen_and_erased_rounds_are_not() -> None:
-    meter = DensityMeter(8, differences=True)
-    feed(meter, np.zeros((EVERY * 8, 8), dtype=bool), shot_rounds=8)
-    assert meter.take().each == bytes(16)
-    lost = DensityMeter(8, differences=False)
-    for k in range(50):
-        lost.count(k, b"\0", erased=True)
-    assert lost.take().each == b""
+def test_before_any_round_there_is_none() -> None:
+    meter = DensityMeter(8)
+    meter.add(0, np.zeros(8, np.uint32))
+    assert meter.take() == ([], 0, 0, 0)

@@ -112,6 +112,8 @@ def test_serve_and_stream(kit, tmp_path: Path) -> None:
         (["--state", __file__], "is a file; give a folder"),
         (["--keep-gigabytes", "nan"], "--keep-gigabytes is nan"),
         (["--keep-days", "0"], "--keep-days is 0"),
+        (["--device", "gpu"], "device 'gpu' is unknown; use 'auto', 'cpu', 'cuda' or one GPU: 'cuda:0'"),
+        (["--device", "cuda:97"], r"device 'cuda:97' is not usable: .+; use 'auto' or 'cpu'$"),
     ],
 )
 def test_flags_that_do_not_go_together(flags: list[str], message: str) -> None:

@@ -76,6 +76,7 @@ class Reference:
         self.config = OrderingConfig(window=window, gap_deadline=DEADLINE, on_gap=on_gap)
         self.streams = {n: self._stream(n) for n in STREAMS}
         self.decoders = {n: Parity(session) for n, session in self.streams.items()}
+        self.line: list[int] = []
         self.attach()
 
     def _stream(self, number: int) -> StreamSession:
@@ -123,6 +124,16 @@ class Reference:
             self.out.append(_error(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message))
         else:
             self._say(session, session.receive(frame, self.now))
+            self._line_up(session)
+
+    def _line_up(self, session: StreamSession) -> None:
+        if session.stream not in self.line and self._has_work(session):
+            self.line.append(session.stream)
+
+    def _has_work(self, session: StreamSession) -> bool:
+        _, sequence = SHAPE.place(session.ordering.decoded)
+        swaps = session._swap is not None and sequence % SHAPE.commit == 0 and sequence != SHAPE.rounds
+        return swaps or session.has_ready
 
     def _answer(self) -> None:
         still: list[tuple[Frame, int]] = []
@@ -138,15 +149,21 @@ class Reference:
         self.waiting = still
 
     def work(self) -> None:
-        for session in self.streams.values():
-            if self.closing or not session.has_work:
-                continue
+        """All there is to do; streams in the order in which they came to have something to do."""
+        while not self.closing:
+            self.line = [number for number in self.line if self._has_work(self.streams[number])]
+            for session in self.streams.values():
+                self._line_up(session)
+            if not self.line:
+                break
+            session = self.streams[self.line.pop(0)]
             while (item := session.take()) is not None:
                 said = self._work_on(session, item)
                 if session.stream not in self.announced:  # SHOT_FAILED: the RESULT says it again
                     said = [frame for frame in said if frame.type != FrameType.ERROR]
                 self._say(session, said)
             self._say(session, session.credit())
+            self._answer()
         self._answer()
 
     def _work_on(self, session: StreamSession, item: Row | Skip | Swap) -> list[Frame]:

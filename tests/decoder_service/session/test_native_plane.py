@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import resource
 import socket
@@ -472,21 +473,40 @@ def test_a_close_comes_when_everything_before_it_is_decoded() -> None:
         session.place(0)
 
 
-def test_recent_rows_are_the_last_that_were_decoded() -> None:
+@pytest.mark.parametrize("differences", [False, True])
+def test_ones_are_those_of_the_last_rounds(differences: bool) -> None:
+    """Not of those with another width, nor erased ones, nor, of differences, what follows them."""
     session = _qecpipe.Session()
     opened(session, parity(), window=3)
-    assert session.recent_rows(0, 100) == []
+    rounds = [None if at in (0, 4) else (at * 5 + 1) % 16 for at in range(SHAPE.rounds)]
+    seen = [(old ^ new if differences else new) for old, new in _pairs(rounds, differences)]
+    assert len(seen) == (2 if differences else 4)
+
+    def counted(most: int, bits: int = 8) -> tuple[int, list[int]]:
+        rounds, ones = session.count_ones(0, most=most, bits=bits, differences=differences)
+        return rounds, ones.tolist()
+
+    def expected(values: list[int]) -> tuple[int, list[int]]:
+        return len(values), [sum(value >> bit & 1 for value in values) for bit in range(8)]
+
+    assert counted(100) == expected([])
     for at in range(7):
-        session.feed(block(0, at, 1, erased=(at,) if at == 5 else ()))
+        session.feed(block(0, at, 1, erased=(at,) if at == 4 else ()))
         work(session)
-    expected = [(0, at, bytes([0 if at == 5 else (at * 5 + 1) % 16]), at == 5) for at in range(7)]
-    assert session.recent_rows(0, 2) == expected[5:]
-    assert session.recent_rows(0, 100) == expected
+    assert counted(100) == expected(seen)
+    assert counted(3) == expected([] if differences else seen[-1:])  # one is the final row, one erased
+    assert counted(100, bits=4) == ((0, [0] * 4) if differences else (1, [1, 0, 0, 0]))
     session.feed(encode_frame(Frame(FrameType.RESET, 0, 4)))
     work(session)
-    session.feed(block(4, 0, 1))
+    session.feed(block(4, 0, 2))
     work(session)
-    assert session.recent_rows(0, 100) == [(4, 0, b"\x0d", False)]
+    assert counted(100) == expected([] if differences else [(4 * 3 + 5 + 1) % 16])
+
+
+def _pairs(rounds: list[int | None], differences: bool) -> Iterator[tuple[int, int]]:
+    for old, new in itertools.pairwise([None, *rounds]):
+        if new is not None and (old is not None or not differences):
+            yield old or 0, new
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,24 @@ def test_a_stencil_has_the_results_and_gradients_of_torch(channels):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("groups", [1, 16])
+def test_float16_on_a_cpu_has_exact_products_and_is_rounded_once(groups):
+    """Of sums in double the nearest float16, or the one beside it where float32's own rounding decides."""
+    torch.manual_seed(groups)
+    convolution = Convolution(16, 24, 3) if groups == 1 else DepthwiseConvolution(16)
+    convolution.half()
+    x = torch.randn(3, 16, 4, 5, 2).half().to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        result = convolution(x)
+        weight, bias = (values.double() for values in convolution.state_dict().values())
+        exact = torch.nn.functional.conv3d(x.double(), weight, bias, padding=1, groups=groups)  # pyright: ignore
+    assert result.dtype == torch.float16
+    off = (result.view(torch.int16).int() - exact.half().view(torch.int16).int()).abs()
+    small = exact.abs() < 1e-2  # of either sign, or made of what cancels
+    assert off[~small].max() <= 1
+    assert (off[~small] > 0).float().mean() < 1e-2
+
+
 @pytest.mark.parametrize("instruction_set", _qecpipe.instruction_sets())
 def test_gradients_to_stencils_with_every_instruction_set(instruction_set):
     rng = np.random.default_rng(1)

@@ -37,10 +37,14 @@ def mechanisms(dem: stim.DetectorErrorModel) -> dict[tuple[str, ...], float]:
     }
 
 
-def faults(circuit: stim.Circuit, patch: RotatedPatch) -> Iterator[tuple[int, dict[int, str]]]:
+Fault = list[tuple[int, dict[int, str]]]
+
+
+def faults(circuit: stim.Circuit, patch: RotatedPatch, *, reset: bool) -> Iterator[Fault]:
     """Every single fault of the paper's noise, read off a noiseless circuit.
 
-    Yields (k, {qubit: Pauli}), the fault happening before the k-th instruction of the flattened circuit.
+    Yields [(k, {qubit: Pauli}), ...], Paulis before the k-th instruction of the flattened circuit. A wrong
+    result is a flip before the measurement, and without reset another one after it.
     """
     data = {patch.index[q] for q in patch.data}
     everything = set(patch.index.values())
@@ -49,36 +53,41 @@ def faults(circuit: stim.Circuit, patch: RotatedPatch) -> Iterator[tuple[int, di
     for k, instruction in enumerate(instructions(circuit)):
         targets = [t.value for t in instruction.targets_copy() if t.is_qubit_target]
         if instruction.name in ("R", "RX"):
-            yield from ((k + 1, {q: flip[instruction.name]}) for q in targets)
+            yield from ([(k + 1, {q: flip[instruction.name]})] for q in targets)
         elif instruction.name in ("M", "MX"):
-            yield from ((k, {q: flip[instruction.name]}) for q in targets)
+            around = (k,) if reset else (k, k + 1)
+            yield from ([(at, {q: flip[instruction.name]}) for at in around] for q in targets)
         elif instruction.name == "CX":
             for pair in zip(targets[::2], targets[1::2], strict=True):
                 for a, b in list(product("IXYZ", repeat=2))[1:]:
-                    yield k + 1, dict(zip(pair, (a, b), strict=True))
-            yield from ((k + 1, {q: p}) for q in everything - set(targets) for p in "XYZ")
+                    yield [(k + 1, dict(zip(pair, (a, b), strict=True)))]
+            yield from ([(k + 1, {q: p})] for q in everything - set(targets) for p in "XYZ")
         # Ancillas of the two types are handled by two instructions in one time step; the later ends it.
         if instruction.name == "M" and not data & set(targets):
-            yield from ((k + 1, {q: p}) for q in data for p in "XYZ")
+            yield from ([(k + 1, {q: p})] for q in data for p in "XYZ")
             ready = True
         if instruction.name == "R" and not data & set(targets) and ready:
-            yield from ((k + 1, {q: p}) for q in data for p in "XYZ")
+            yield from ([(k + 1, {q: p})] for q in data for p in "XYZ")
 
 
+@pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize(("orientation", "basis"), ALL)
-def test_dem_has_exactly_the_mechanisms_of_all_single_faults(orientation: Orientation, basis: Basis) -> None:
+def test_dem_has_exactly_the_mechanisms_of_all_single_faults(
+    orientation: Orientation, basis: Basis, reset: bool
+) -> None:
     patch = RotatedPatch(3, orientation)
-    options = {"distance": 3, "rounds": 3, "basis": basis, "orientation": orientation}
+    options = {"distance": 3, "rounds": 3, "basis": basis, "orientation": orientation, "reset": reset}
     clean = memory_circuit(noise=CircuitNoise(), **options)
-    every = list(faults(clean, patch))
+    every = list(faults(clean, patch, reset=reset))
     simulator = stim.FlipSimulator(
         batch_size=len(every), num_qubits=len(patch.index), disable_stabilizer_randomization=True
     )
     masks: dict[tuple[int, str], np.ndarray] = {}
-    for i, (k, paulis) in enumerate(every):
-        for q, pauli in paulis.items():
-            mask = masks.setdefault((k, pauli), np.zeros((len(patch.index), len(every)), dtype=np.bool_))
-            mask[q, i] = True
+    for i, fault in enumerate(every):
+        for k, paulis in fault:
+            for q, pauli in paulis.items():
+                mask = masks.setdefault((k, pauli), np.zeros((len(patch.index), len(every)), dtype=np.bool_))
+                mask[q, i] = True
     for k, instruction in enumerate(instructions(clean)):
         for pauli in "XYZ":
             if (k, pauli) in masks:
@@ -96,11 +105,12 @@ def test_dem_has_exactly_the_mechanisms_of_all_single_faults(orientation: Orient
     assert dem.num_errors == len(symptoms)
 
 
+@pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("name", NOISE_PARAMETERS)
 @pytest.mark.parametrize("basis", BASES)
-def test_each_parameter_moves_the_dem(name: str, basis: Basis) -> None:
+def test_each_parameter_moves_the_dem(name: str, basis: Basis, reset: bool) -> None:
     def dem(noise: CircuitNoise) -> dict[tuple[str, ...], float]:
-        circuit = memory_circuit(distance=3, rounds=3, noise=noise, basis=basis)
+        circuit = memory_circuit(distance=3, rounds=3, noise=noise, basis=basis, reset=reset)
         return mechanisms(circuit.detector_error_model(approximate_disjoint_errors=True))
 
     alone = dem(replace(CircuitNoise(), **{name: 0.01}))

@@ -24,6 +24,7 @@ memories = st.fixed_dictionaries(
         "rounds": st.integers(1, 6),
         "basis": st.sampled_from(BASES),
         "orientation": st.sampled_from(ORIENTATIONS),
+        "reset": st.booleans(),
     }
 )
 
@@ -82,11 +83,12 @@ def test_noiseless_detectors_and_observable_are_silent(memory: dict) -> None:
     assert circuit.detector_error_model().num_errors == 0
 
 
-def test_long_memory_is_a_small_circuit() -> None:
-    circuit = memory_circuit(distance=5, rounds=1_000_000, noise=depolarizing(0.001))
+@pytest.mark.parametrize("reset", [True, False])
+def test_long_memory_is_a_small_circuit(reset: bool) -> None:
+    circuit = memory_circuit(distance=5, rounds=1_000_000, noise=depolarizing(0.001), reset=reset)
     assert circuit.num_detectors == 24_000_000
-    longer = memory_circuit(distance=5, rounds=1_234_567, noise=depolarizing(0.001))
-    assert len(str(circuit)) == len(str(longer)) - 1  # 999999 and 1234566 repetitions
+    longer = memory_circuit(distance=5, rounds=1_234_567, noise=depolarizing(0.001), reset=reset)
+    assert len(str(circuit)) == len(str(longer)) - 1  # some 999999 and 1234566 repetitions
 
 
 @pytest.mark.parametrize("basis", BASES)

@@ -11,13 +11,16 @@ from qec.patch import MEMORY, OTHER, DecodingProblem, DetectorLayout, LayoutErro
 ORIENTATIONS = ("XV", "XH", "ZV", "ZH")
 
 
-def _circuit(distance: int, rounds: int, basis: str = "x", orientation: str = "XV") -> stim.Circuit:
+def _circuit(
+    distance: int, rounds: int, basis: str = "x", orientation: str = "XV", *, reset: bool = True
+) -> stim.Circuit:
     return qec.memory_circuit(
         distance=distance,
         rounds=rounds,
         basis=basis,  # pyright: ignore[reportArgumentType]
         noise=qec.depolarizing(0.006),
         orientation=orientation,  # pyright: ignore[reportArgumentType]
+        reset=reset,
     )
 
 
@@ -32,9 +35,10 @@ def _layout_of(dem: stim.DetectorErrorModel) -> DetectorLayout:
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("basis", ["x", "z"])
 @pytest.mark.parametrize(("distance", "rounds"), [(3, 1), (3, 2), (5, 5), (5, 4)])
-def test_every_memory_circuit_has_one_of_two_canonical_grids(distance, rounds, basis, orientation):
+@pytest.mark.parametrize("reset", [True, False])
+def test_every_memory_circuit_has_one_of_two_canonical_grids(distance, rounds, basis, orientation, reset):
     """Positions of detectors depend on size and mirroring alone; basis and orientation are undone."""
-    layout = _layout(_circuit(distance, rounds, basis, orientation))
+    layout = _layout(_circuit(distance, rounds, basis, orientation, reset=reset))
     reference = _layout(_circuit(distance, rounds, "xz"[layout.first_column]))
     assert layout.first_column == reference.first_column
     assert np.array_equal(layout.detector_grid >= 0, reference.detector_grid >= 0)
@@ -59,12 +63,14 @@ def _bulk(circuit: stim.Circuit) -> dict[frozenset[tuple[int, ...]], float]:
     return found
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("basis", ["x", "z"])
-def test_all_circuits_are_the_same_in_the_bulk(basis, orientation):
+@pytest.mark.parametrize(
+    ("basis", "orientation", "reset"),
+    [*((b, o, True) for b in "xz" for o in ORIENTATIONS), ("x", "XH", False), ("z", "ZH", False)],
+)
+def test_all_circuits_are_the_same_in_the_bulk(basis, orientation, reset):
     """On the canonical grid the schedule points one way, so one network sees one model."""
-    reference = _bulk(_circuit(9, 8))
-    found = _bulk(_circuit(9, 8, basis, orientation))
+    reference = _bulk(_circuit(9, 8, reset=reset))
+    found = _bulk(_circuit(9, 8, basis, orientation, reset=reset))
     assert len(reference) > 50
     assert found.keys() == reference.keys()
     assert all(found[k] == pytest.approx(reference[k], rel=1e-9) for k in reference)

@@ -42,6 +42,48 @@ def test_every_mechanism_maps_to_moves(distance, basis):
         )
 
 
+@pytest.mark.parametrize("distance", [3, 4])
+@pytest.mark.parametrize("basis", ["x", "z"])
+@pytest.mark.parametrize("perfect", [False, True])
+def test_every_mechanism_without_reset_maps_to_moves(distance, basis, perfect):
+    for orientation, rounds in itertools.product(("XV", "ZH"), (2, 3, 7)):
+        _assert_reproduced(
+            qec.memory_circuit(
+                distance=distance,
+                rounds=rounds,
+                basis=basis,
+                noise=qec.depolarizing(0.006),
+                orientation=orientation,  # pyright: ignore[reportArgumentType]
+                perfect_last_round=perfect,
+                reset=False,
+            )
+        )
+
+
+def test_without_reset_a_wrong_result_is_two_moves():
+    """A flip of the ancilla's state in the round of the measurement, and one in the next round."""
+    noise = qec.CircuitNoise(meas_x=0.01, meas_z=0.01)
+    circuit = qec.memory_circuit(distance=3, rounds=6, noise=noise, reset=False)
+    problem = DecodingProblem.from_circuit(circuit)
+    tables, layout = problem.tables, problem.layout
+    chains = problem.moves.of_mechanisms(tables)
+    found = 0
+    for k in range(tables.num_mechanisms):
+        voxels = layout.voxels[tables.detectors[:, [k]].indices]
+        if len({tuple(voxel[1:]) for voxel in voxels.tolist()}) == 1 and len(voxels) == 2:
+            kind, t, i, j = np.unravel_index(
+                problem.moves.positions[chains[:, [k]].indices], layout.move_mask.shape
+            )
+            rounds = {2: 2, 1: 1}[
+                int(np.ptp(voxels[:, 0]))
+            ]  # the last result is seen in two consecutive layers
+            assert kind.tolist() == [2] * rounds
+            assert t.tolist() == [voxels[:, 0].min() + n for n in range(rounds)]
+            assert {*zip(i.tolist(), j.tolist(), strict=True)} == {tuple(voxels[0, 1:])}
+            found += 1
+    assert found == 4 * 6 + 4 * 3  # of MEMORY type every result, of OTHER type those seen twice
+
+
 @pytest.mark.parametrize("distance", [3, 5, 7])
 @pytest.mark.parametrize("basis", ["x", "z"])
 def test_every_mechanism_of_stims_circuits_maps_to_moves(distance, basis):

@@ -28,9 +28,9 @@ def _log_odd(probabilities: list[float]) -> float:
     return math.log(max(odd, 3e-4) / 6e-3)
 
 
-@pytest.mark.parametrize("basis", ["x", "z"])
-def test_features_are_those_counted_by_hand(basis):
-    problem = _read(3, 3, basis, variation=LocationVariation(sigma=0.5, seed=1))
+@pytest.mark.parametrize(("basis", "reset"), [("x", True), ("z", True), ("x", False)])
+def test_features_are_those_counted_by_hand(basis, reset):
+    problem = _read(3, 3, basis, variation=LocationVariation(sigma=0.5, seed=1), reset=reset)
     dem, layout, moves = problem.dem, problem.layout, problem.moves
     together, alone = defaultdict(list), defaultdict(list)
     chain, several = defaultdict(list), defaultdict(list)

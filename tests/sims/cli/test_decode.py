@@ -276,6 +276,24 @@ def test_confidence_is_a_gap_for_every_shot_and_observable(
     assert expected == pytest.approx((written != observed).mean(), rel=0.35)
 
 
+def test_calibrated_confidence_is_on_a_line_and_predictions_stay(
+    run_folder: Path, circuit: stim.Circuit, run_cli: RunCli
+) -> None:
+    common = ("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8")
+    runs = {}
+    for name, flags in (("raw", ()), ("line", ("--calibrate", "4000"))):
+        gaps, out = run_folder / f"{name}.npy", run_folder / f"{name}.01"
+        code, text, err = run_cli(*common, "--confidence", gaps, "--out", out, *flags)
+        assert (code, err) == (0, "")
+        runs[name] = np.load(gaps), out.read_text(), text
+    assert runs["raw"][1] == runs["line"][1]
+    line = r"log-odds of observable 0: (\S+) gap ([+-]) (\S+) \(\d+ errors of 4,000 simulated shots\)"
+    found = re.search(line, runs["line"][2])
+    assert found is not None
+    slope, offset = float(found[1]), float(found[2] + found[3])
+    np.testing.assert_allclose(runs["line"][0], slope * runs["raw"][0] + offset, rtol=2e-3, atol=2e-3)
+
+
 def test_confidence_that_cannot_be_given_is_refused(run_folder: Path, run_cli: RunCli) -> None:
     common = ("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8")
     code, _, err = run_cli(*common, "--confidence", run_folder / "gaps.txt")
@@ -285,6 +303,12 @@ def test_confidence_that_cannot_be_given_is_refused(run_folder: Path, run_cli: R
     assert code == 2
     assert re.search(r"--confidence with --decoder relay-bp: \w+ does not say how sure it is; decoders", err)
     assert not (run_folder / "g.npy").exists()
+    code, _, err = run_cli(*common, "--calibrate", "100")
+    assert code == 2
+    assert "--calibrate changes nothing but gaps; add --confidence FILE" in err
+    code, _, err = run_cli(*common, "--confidence", run_folder / "g.npy", "--calibrate", "0")
+    assert code == 2
+    assert "--calibrate 0 is no number of shots" in err
     code, _, err = run_cli(
         *common, "--out", run_folder / "p.npy", *("--out-format", "01"), "--confidence", run_folder / "p.npy"
     )

@@ -123,7 +123,8 @@ def test_a_precision_that_no_engine_chooses_is_named_in_every_row() -> None:
         ]
 
     assert rows("float32") == ["neural-matching"]
-    assert rows("bfloat16") == ["neural-matching, precision bfloat16"]
+    for precision in ("bfloat16", "float16"):
+        assert rows(precision) == [f"neural-matching, precision {precision}"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
-"""Where and how urgently the data plane's threads run."""
+"""Where and how urgently threads of the data plane, and the load on it, run."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from pathlib import Path
+
+__all__ = ["check_schedule", "running_share", "schedule"]
 
 _PRIORITY = 1
+_LIMIT = Path("/proc/sys/kernel")
+_USUAL_LIMIT = 0.95
+_MARGIN = 0.02
 
 
 def schedule(cores: Collection[int], *, realtime: bool) -> None:
@@ -42,3 +48,24 @@ def check_schedule(cores: Collection[int], *, realtime: bool) -> None:
             "(ulimit -r 1, LimitRTPRIO=1 of systemd)"
         ) from error
     os.sched_setscheduler(0, *before)
+
+
+def running_share(*, realtime: bool) -> float:
+    """Share of the time that a thread may run that asks again and again, for `_qecpipe.DutyCycle`.
+
+    Of real-time priority that is a little less than the kernel's limit (`sched_rt_runtime_us` of
+    `sched_rt_period_us`), at which it would stop the thread, or than the usual one where there is none: the
+    kernel's own threads need some time too.
+    """
+    if not realtime:
+        return 1.0
+    limit = _USUAL_LIMIT
+    try:
+        runtime, period = (
+            int((_LIMIT / f"sched_rt_{name}_us").read_text()) for name in ("runtime", "period")
+        )
+    except OSError:  # another kernel
+        return limit - _MARGIN
+    if 0 <= runtime <= period:
+        limit = min(limit, runtime / period)
+    return max(limit - _MARGIN, limit / 2)

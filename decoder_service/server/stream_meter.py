@@ -1,0 +1,190 @@
+"""What a stream did and how its rounds look: sampled where it is decoded, worked out elsewhere.
+
+A sample is taken in the thread that decodes, and every microsecond of it is one in which no round is: so the
+data plane counts, and the rest is for a thread in which nobody waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from _qecpipe import Session
+from decoder_service.server.metrics import StreamStatus, WorkerMetrics
+
+SAMPLED_ROUNDS = 100
+"""Rounds whose bits a sample counts, at most."""
+MEMORY = 0.9
+"""What is left of the counts from one sample to the next: about ten are seen."""
+BASELINE_ROUNDS = 1000
+"""Counted rounds after which the densities so far become what later ones are compared with."""
+SHOWN = 1024
+"""Stabilizers that are reported one by one, at most."""
+
+
+class StreamSample(NamedTuple):
+    """A stream at one time.
+
+    Attributes:
+        totals: since it was opened.
+        latencies: since the last sample; as `Session.take_latencies` has them.
+        ones: of the last rounds; as `Session.count_ones` has them.
+        model_id, model_since: of the model, and `time.monotonic` when it took over.
+        connected: its session has a connection.
+    """
+
+    totals: dict[str, int]
+    latencies: tuple[int, int, int, Sequence[int], Sequence[int]]
+    ones: tuple[int, np.ndarray]
+    model_id: bytes
+    model_since: float
+    connected: bool
+
+
+class StreamMeter:
+    """What samples of one stream come to. `sample` is for the thread that decodes, `take` for another one.
+
+    Args:
+        number: of the stream.
+        window: rows that it may have in flight.
+        bits: of a round, in most of its rounds.
+        differences: rounds are measurements: two together say what a stabilizer saw.
+    """
+
+    def __init__(self, number: int, *, window: int, bits: int, differences: bool) -> None:
+        self._number, self._window = number, window
+        self._bits, self._differences = bits, differences
+        self._density = DensityMeter(bits)
+        self._sampled = 0
+        self._counted: dict[str, int] = {}
+
+    def sample(self, plane: Session, *, model_id: bytes, model_since: float, connected: bool) -> StreamSample:
+        """The stream as it is now."""
+        totals = plane.stats(self._number)
+        new, self._sampled = totals["rounds"] - self._sampled, totals["rounds"]
+        most = min(new, SAMPLED_ROUNDS)
+        ones = plane.count_ones(self._number, most=most, bits=self._bits, differences=self._differences)
+        latencies = plane.take_latencies(self._number)
+        return StreamSample(totals, latencies, ones, model_id, model_since, connected)
+
+    def take(self, sample: StreamSample, metrics: WorkerMetrics, *, session: str) -> StreamStatus:
+        """Adds a sample to the metrics, in the order in which they were taken; the stream as it was then."""
+        totals = sample.totals
+        metrics.count(totals, self._counted)
+        self._counted = totals
+        rows, waited, decoding, waited_log2, decoding_log2 = sample.latencies
+        if rows:
+            metrics.observe("queue", waited, waited_log2)
+            metrics.observe("decode", decoding, decoding_log2)
+        self._density.add(*sample.ones)
+        density = self._density.take()
+        return StreamStatus(
+            session=session,
+            stream=self._number,
+            model_id=sample.model_id.hex(),
+            model_age=time.monotonic() - sample.model_since,
+            in_flight=totals["in_flight"],
+            window=self._window,
+            connected=sample.connected,
+            density=density.each,
+            mean=density.mean,
+            baseline=density.baseline,
+            drift=density.drift,
+        )
+
+
+class Samples:
+    """Samples on their way from the sessions' threads to the one that works them out."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+        self._waiting: deque[tuple[str, bool, list[tuple[StreamMeter, StreamSample]]]] = deque()
+        self._statuses: dict[str, list[StreamStatus]] = {}
+        self._working = threading.Lock()
+
+    def add(self, session: str, samples: list[tuple[StreamMeter, StreamSample]]) -> None:
+        """All streams of a session."""
+        self._waiting.append((session, True, samples))
+
+    def add_last(self, session: str, meter: StreamMeter, sample: StreamSample) -> None:
+        """Of a stream that is closed."""
+        self._waiting.append((session, False, [(meter, sample)]))
+
+    def work_off(self, sessions: Collection[str]) -> list[StreamStatus]:
+        """Adds what came to the metrics; all streams of these sessions, as they were last."""
+        with self._working:
+            while self._waiting:
+                session, whole, samples = self._waiting.popleft()
+                statuses = [meter.take(sample, self._metrics, session=session) for meter, sample in samples]
+                if whole:
+                    self._statuses[session] = statuses
+            self._statuses = {name: found for name, found in self._statuses.items() if name in sessions}
+            return [status for statuses in self._statuses.values() for status in statuses]
+
+
+class Density(NamedTuple):
+    """Shares of rounds in which stabilizers fired.
+
+    Attributes:
+        each: of every stabilizer, the first `SHOWN`; empty before any round.
+        mean: of all stabilizers, lately.
+        baseline: the same of the beginning of the stream; 0 while that is still being counted.
+        drift: (mean - baseline) in standard errors; 0 without a baseline.
+    """
+
+    each: list[float]
+    mean: float = 0.0
+    baseline: float = 0.0
+    drift: float = 0.0
+
+
+class DensityMeter:
+    """How often stabilizers fire, lately and at first.
+
+    Args:
+        bits: stabilizers.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._ones = np.zeros(bits)
+        self._rounds = 0.0
+        self._first: tuple[float, float] | None = None
+        self._first_ones = self._first_rounds = 0
+
+    def add(self, rounds: int, ones: np.ndarray) -> None:
+        """Takes uint32 (bits,): in how many of so many rounds each fired."""
+        if not self._bits:
+            return
+        self._ones += ones
+        self._rounds += rounds
+        if self._first is None:
+            self._first_ones += int(ones.sum())
+            self._first_rounds += rounds
+            if self._first_rounds >= BASELINE_ROUNDS:
+                mean = self._first_ones / (self._first_rounds * self._bits)
+                self._first = (mean, self._variance(mean, self._first_rounds))
+
+    def take(self) -> Density:
+        """The densities of late; what was counted before fades."""
+        if not self._rounds:
+            return Density([])
+        each = self._ones / self._rounds
+        mean = float(each.mean())
+        density = Density(each[:SHOWN].tolist(), mean)
+        if self._first is not None:
+            baseline, variance = self._first
+            error = np.sqrt(variance + self._variance(mean, self._rounds)) or 1.0
+            density = density._replace(baseline=baseline, drift=float((mean - baseline) / error))
+        self._ones *= MEMORY
+        self._rounds *= MEMORY
+        return density
+
+    def _variance(self, mean: float, rounds: float) -> float:
+        """Of a mean density. Events come in pairs, hence the 2."""
+        return 2 * mean * (1 - mean) / (rounds * self._bits)
