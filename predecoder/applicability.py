@@ -91,7 +91,7 @@ def check_sides(layout: DetectorLayout, *, even_sides: bool) -> None:
 
 def noisy_rounds(layout: DetectorLayout) -> int:
     """Rounds of syndrome extraction with noise: layers in which a detector may fire, but for the last one."""
-    return len(np.unique(layout.voxels[~layout.deterministic, 0])) - 1
+    return max(0, len(np.unique(layout.voxels[~layout.deterministic, 0])) - 1)
 
 
 def short_experiment(rounds: int, min_rounds: int) -> str:

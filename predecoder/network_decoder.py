@@ -13,7 +13,7 @@ import sinter
 from global_decoders import NormalFormDecoder, compile_normal_form
 from predecoder.applicability import OnMismatch, applicable_problem
 from predecoder.inference import EngineOptions, Precision, choose_precision
-from predecoder.weights import Bundle, WeightsError, is_quantized, load_bundle, resolve_weights
+from predecoder.weights import Bundle, WeightsError, int8_support, load_bundle, resolve_weights
 from qec import DecodingProblem, NormalForm
 
 __all__ = ["NetworkDecoder", "checked_shots"]
@@ -53,7 +53,7 @@ class NetworkDecoder(NormalFormDecoder):
         self.weights_path, self.weights_sha256 = file.path, file.sha256
         self.device = str(options.torch_device)
         self.precision: Precision = choose_precision(
-            options.precision, quantized=is_quantized(file), device_type=options.torch_device.type
+            options.precision, int8=int8_support(file), device_type=options.torch_device.type
         )
         self.on_mismatch: OnMismatch = on_mismatch
         self._options = dataclasses.replace(options, device=self.device, precision=self.precision)

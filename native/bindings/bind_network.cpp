@@ -25,6 +25,7 @@ namespace qecpipe::bindings {
 namespace {
 
 using network::Biases;
+using network::DenseTables;
 using network::Engine;
 using network::FloatTables;
 using network::kDetectors;
@@ -58,16 +59,13 @@ class Reader {
         table = static_cast<const T*>(kept_.back().data());
     }
 
-    Sizes sizes() const {
-        const AnyArray first = array("first_layer_bias", 4), position = array("position_bias", 5);
-        Sizes sizes{};
-        sizes.patch = {static_cast<int>(first.shape(1)), static_cast<int>(first.shape(2))};
-        sizes.channels = static_cast<int>(first.shape(3)),
-        sizes.first_layers = static_cast<int>(first.shape(0));
-        sizes.blocks = static_cast<int>(position.shape(0)),
-        sizes.positions = static_cast<int>(position.shape(1));
-        if (first.size() && position.size()) return sizes;
-        throw std::invalid_argument("a network has channels, blocks, cells and biases: one of these is none");
+    // Of a network with biases [first_layers][I][J][C] of its first layer.
+    static Sizes sizes(const AnyArray& first_layer_bias, size_t blocks, size_t positions) {
+        if (!first_layer_bias.size() || !blocks || !positions)
+            throw std::invalid_argument(
+                "a network has channels, blocks, cells and biases: one of these is none");
+        const auto size = [&](size_t axis) { return static_cast<int>(first_layer_bias.shape(axis)); };
+        return {{size(1), size(2)}, size(3), static_cast<int>(blocks), size(0), static_cast<int>(positions)};
     }
 
   private:
@@ -78,7 +76,8 @@ class Reader {
 // The tables that networks of all arithmetics have.
 template <class Tables>
 void read_common(Reader& read, Tables& t) {
-    t.sizes = read.sizes();
+    const AnyArray first = read.array("first_layer_bias", 4), position = read.array("position_bias", 5);
+    t.sizes = read.sizes(first, position.shape(0), position.shape(1));
     const Sizes& s = t.sizes;
     read(t.embed, "embed", {kDetectors, kTaps, s.channels});
     read(t.first_layer_bias, "first_layer_bias", {s.first_layers, s.patch.rows, s.patch.columns, s.channels});
@@ -105,6 +104,30 @@ std::shared_ptr<const Network> make_int8(const nb::dict& tables, std::string_vie
     read(t.gain, "gain", {t.sizes.blocks, t.sizes.channels});
     read(t.pointwise_gain, "pointwise_gain", {t.sizes.blocks, t.sizes.channels});
     read(t.head_scale, "head_scale", {kMoves});
+    return network::make_network(t, cpu::choose(instruction_set));
+}
+
+std::shared_ptr<const Network> make_dense_int8(const nb::dict& tables, std::string_view instruction_set) {
+    Reader read(tables);
+    DenseTables t{};
+    const AnyArray first = read.array("first_layer_bias", 4), gain = read.array("input_gain", 2);
+    t.sizes = read.sizes(first, gain.shape(0), 1);
+    const Sizes& s = t.sizes;
+    read(t.unit_bits, "unit_bits", {1 + s.blocks});
+    read(t.used, "used", {s.blocks, 2});
+    read(t.embed, "embed", {kDetectors, kTaps, s.channels});
+    read(t.first_layer_bias, "first_layer_bias", {s.first_layers, s.patch.rows, s.patch.columns, s.channels});
+    read(t.input_gain, "input_gain", {s.blocks, s.channels});
+    read(t.input_zero, "input_zero", {s.blocks, s.channels});
+    read(t.spatial, "spatial", {s.blocks, s.channels, kTaps, s.channels});
+    read(t.spatial_scale, "spatial_scale", {s.blocks, s.channels});
+    read(t.spatial_bias, "spatial_bias", {s.blocks, s.channels});
+    read(t.pointwise, "pointwise", {s.blocks, s.channels, s.channels});
+    read(t.pointwise_scale, "pointwise_scale", {s.blocks, s.channels});
+    read(t.pointwise_bias, "pointwise_bias", {s.blocks, s.channels});
+    read(t.head, "head", {kMoves, kTaps, s.channels});
+    read(t.head_scale, "head_scale", {kMoves});
+    read(t.head_bias, "head_bias", {kMoves});
     return network::make_network(t, cpu::choose(instruction_set));
 }
 
@@ -163,13 +186,14 @@ nb::ndarray<nb::numpy, float> push(LayerStream& self, const AnyArray& detections
 }
 
 void bind_networks(nb::module_& module) {
-    nb::class_<Network>(module, "Network",
-                        "A separable network with its biases on a patch, in an arithmetic.")
+    nb::class_<Network>(module, "Network", "A network with its biases on a patch, in an arithmetic.")
         .def_static("float32", &make_float32, "tables"_a, nb::kw_only(), "instruction_set"_a = "",
                     "Copies `tables`, whose names, types and shapes are in native/network/tables.h. "
                     "`instruction_set` is one of `instruction_sets()`, by default the last.")
         .def_static("int8", &make_int8, "tables"_a, nb::kw_only(), "instruction_set"_a = "",
                     "The same of a quantized network.")
+        .def_static("dense_int8", &make_dense_int8, "tables"_a, nb::kw_only(), "instruction_set"_a = "",
+                    "The same of a quantized dense network.")
         .def_prop_ro("instruction_set",
                      [](const Network& self) { return std::string(cpu::name(self.variant())); })
         .def_prop_ro("delay", &Network::delay, "Layers that come after a layer before its logits are known.");

@@ -69,22 +69,25 @@ class Network {
     cpu::Variant variant() const { return variant_; }
 
     // Layers that come after a layer before its logits are known.
-    int delay() const { return sizes_.blocks + 1; }
+    int delay() const { return delay_; }
 
     // Memory for experiments, whose layers may be put up to `held` steps early. The network outlives it.
     virtual std::unique_ptr<Wave> begin(int held) const = 0;
 
   protected:
-    Network(const Sizes& sizes, cpu::Variant variant) : sizes_(sizes), variant_(variant) {}
+    Network(const Sizes& sizes, int delay, cpu::Variant variant)
+        : sizes_(sizes), delay_(delay), variant_(variant) {}
 
   private:
     Sizes sizes_;
+    int delay_;
     cpu::Variant variant_;
 };
 
 // A network for an instruction set. Tables are copied.
 std::shared_ptr<const Network> make_network(const QuantizedTables& tables, cpu::Variant variant);
 std::shared_ptr<const Network> make_network(const FloatTables& tables, cpu::Variant variant);
+std::shared_ptr<const Network> make_network(const DenseTables& tables, cpu::Variant variant);
 
 // Whole shots of one layout.
 class Engine {

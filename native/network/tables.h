@@ -47,6 +47,29 @@ struct QuantizedTables {
     const int32_t* head_bias;         // [12]
 };
 
+// The dense network in integers: activations between convolutions have 16 bits, in units of a power of two;
+// a block's 3 x 3 x 3 convolution gets them in 8, with a unit and a zero of their own for every channel. Sums
+// of products have 32 bits, which whoever makes the tables (dense_tables.py) sees to that none can leave,
+// whatever the activations; all else saturates.
+struct DenseTables {
+    Sizes sizes;               // positions: 1
+    const int32_t* unit_bits;  // [1 + blocks]: the stream's unit, and hidden ones', are 2^-bits; 5 to 11
+    const int32_t* used;       // [blocks][2]: channels in, and hidden ones, that are not 0: the first
+    const int16_t* embed;      // [4][27][C]
+    const int16_t* first_layer_bias;  // [first_layers][I][J][C]: bias, presence and noise
+    const int16_t* input_gain;        // [blocks][C]: of the stream, for the 3 x 3 x 3 convolution
+    const int16_t* input_zero;        // [blocks][C]: what stands for 0, 0 to 255
+    const int8_t* spatial;            // [blocks][o][27][C]
+    const float* spatial_scale;       // [blocks][o]: from sums to hidden units
+    const int32_t* spatial_bias;      // [blocks][o]
+    const int16_t* pointwise;         // [blocks][o][C]
+    const float* pointwise_scale;     // [blocks][o]: from sums to the stream's unit
+    const int32_t* pointwise_bias;    // [blocks][o]
+    const int16_t* head;              // [12][27][C]
+    const float* head_scale;          // [12]
+    const int32_t* head_bias;         // [12]
+};
+
 // The separable network in float32.
 struct FloatTables {
     Sizes sizes;

@@ -101,12 +101,11 @@ class StreamPredecoder:
 
         if tile < 1:
             raise ValueError(f"tile={tile} blocks: a tile has at least 1")
-        halves = ("bfloat16", "float16")
-        if device == "auto" and precision not in halves and NativeEngine.runs(network.config):
+        if device == "auto" and NativeEngine.runs(network, precision):
             device = "cpu"
         self._device = select_device(device) if isinstance(device, str) else device
         self.precision: Precision = choose_precision(
-            precision, quantized=network.config.quantized, device_type=self._device.type
+            precision, int8=network.int8, device_type=self._device.type
         )
         layout = problem.layout
         if layout.deterministic.any():
@@ -163,7 +162,7 @@ class StreamPredecoder:
         if (
             self._device.type != "cpu"
             or precision in ("bfloat16", "float16")
-            or not NativeEngine.runs(self._network.config)
+            or not NativeEngine.runs(self._network, precision)
         ):
             if precision == "int8":
                 raise ValueError("precision='int8' needs a processor; use device='cpu', or 'float32'")

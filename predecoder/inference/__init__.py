@@ -1,13 +1,15 @@
 """From bit-packed shots to a network's logits: engines, the precision they compute in, and where they run.
 
 `make_engine` picks an engine for a network and `EngineOptions`: graphs of kernels on GPUs (`DeviceEngine`),
-C++ for separable networks on a CPU, in float32 or int8 (`NativeEngine`), torch for all else (`TorchEngine`).
+C++ on a CPU for separable networks, in float32 or int8, and for dense ones in int8 (`NativeEngine`), torch
+for all else (`TorchEngine`). `measure_ranges` is what int8 needs of a dense network beside its weights.
 `LayerNetwork` is the engine in C++ for experiments that come layer by layer, in the same bits, `TileEngine`
 the one for tiles of a stream on a GPU. `infer_tiled` computes a volume by blocks, `running` sets torch up for
 one run. `pipeline_stages` counts what a decoder does on a GPU, for `cuda.qecpipe.cost.estimate`. Importing
 this package does not import torch.
 """
 
+from predecoder.inference.calibration import measure_ranges
 from predecoder.inference.cost import (
     CostedDecoder,
     Volume,
@@ -16,6 +18,7 @@ from predecoder.inference.cost import (
     pipeline_stages,
     training_stages,
 )
+from predecoder.inference.dense_tables import DenseTables
 from predecoder.inference.device import cuda_drivers, running, select_device, why_not_cuda
 from predecoder.inference.device_engine import DeviceEngine
 from predecoder.inference.engine import Engine, make_engine
@@ -34,6 +37,7 @@ __all__ = [
     "LOGIT_STEP",
     "PRECISIONS",
     "CostedDecoder",
+    "DenseTables",
     "DeviceEngine",
     "Engine",
     "EngineOptions",
@@ -56,6 +60,7 @@ __all__ = [
     "host_seconds",
     "infer_tiled",
     "make_engine",
+    "measure_ranges",
     "network_stages",
     "pipeline_stages",
     "running",

@@ -1,4 +1,4 @@
-"""What turns shots into logits: graphs on GPUs, C++ for separable networks on a CPU, torch for all others.
+"""What turns shots into logits: graphs on GPUs, C++ on a CPU for separable networks or int8, or torch.
 
 Shots are bit-packed uint8 `(B, ceil(n / 8))`, LSB first. Shape legend: B shots, M moves in the order of
 `MoveSet`.
@@ -46,8 +46,8 @@ def make_engine(problem: DecodingProblem, network: Network, options: EngineOptio
         QuantizationError: int8 cannot hold this network; also a ValueError.
         DeviceError: a GPU fails.
     """
-    config, device = network.config, options.torch_device
-    chosen = choose_precision(options.precision, quantized=config.quantized, device_type=device.type)
+    device = options.torch_device
+    chosen = choose_precision(options.precision, int8=network.int8, device_type=device.type)
     if device.type == "cuda":
         return DeviceEngine(
             problem,
@@ -58,7 +58,7 @@ def make_engine(problem: DecodingProblem, network: Network, options: EngineOptio
         )
     if chosen == "int8":
         return NativeEngine(problem, network, precision="int8")
-    if chosen == "float32" and NativeEngine.runs(config):
+    if chosen == "float32" and NativeEngine.runs(network, "float32"):
         return NativeEngine(problem, network, precision="float32")
     return TorchEngine(
         problem,

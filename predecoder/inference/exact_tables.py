@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from predecoder.network import SeparableNetwork
+    from predecoder.network import Network, SeparableNetwork
 
 __all__ = ["exact_first_layer_bias", "exact_position_bias"]
 
@@ -30,7 +30,7 @@ _BITS = 21
 
 
 def exact_first_layer_bias(
-    network: SeparableNetwork, experiments: Sequence[LayerInputs]
+    network: Network, experiments: Sequence[LayerInputs]
 ) -> tuple[np.ndarray, LayerKinds]:
     """Compute `first_layer_bias`, as float64 `(kinds, I, J, C)`, and the kinds of layers."""
     parts, kinds = first_layer_inputs(network, experiments)

@@ -1,4 +1,4 @@
-"""A separable network in C++, on experiments of one patch that come layer by layer.
+"""A network in C++, on experiments of one patch that come layer by layer.
 
 Shape legend: T layers, (I, J) the ancilla grid.
 """
@@ -66,8 +66,8 @@ class LayerNetwork:
 
         Raises:
             QuantizationError: int8 cannot hold this network; also a ValueError.
-            ValueError: the network is not separable, the experiments do not fit `repeats`, or there is no
-                such instruction set.
+            ValueError: the engine does not run the network, the experiments do not fit `repeats`, or there is
+                no such instruction set.
         """
         lengths = sorted(experiments)
         tables = native_tables(network, [experiments[n] for n in lengths], precision=precision)

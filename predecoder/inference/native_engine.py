@@ -1,4 +1,4 @@
-"""A separable network in C++, on bit-packed shots of one layout.
+"""A network in C++, on bit-packed shots of one layout: a separable one, or a dense one in int8.
 
 Shape legend: B shots, M moves of `MoveSet`, D detectors.
 """
@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 import _qecpipe
+from predecoder.inference.dense_tables import DenseTables
 from predecoder.inference.layer_kinds import LayerInputs
 from predecoder.inference.network_tables import FloatTables
-from predecoder.inference.precision import Precision
+from predecoder.inference.precision import Precision, PrecisionChoice
 from predecoder.inference.quantized_tables import QuantizedTables
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
-    from predecoder.network import Network, NetworkConfig, SeparableNetwork
+    from predecoder.network import DenseNetwork, Network, SeparableNetwork
 
 __all__ = ["NativeEngine", "native_network", "native_tables"]
 
+Tables = FloatTables | QuantizedTables | DenseTables
+
 
 class NativeEngine:
-    """Logits of a separable network: of one shot as fast as of many, one after another.
+    """Logits of a network: of one shot as fast as of many, one after another.
 
     In float32 they agree with torch's up to rounding; in int8 they are the same bits on every machine.
 
@@ -72,32 +75,40 @@ class NativeEngine:
         return self._engine.run(packed)
 
     @staticmethod
-    def runs(config: NetworkConfig) -> bool:
-        """Whether the engine can run such a network."""
-        return config.family != "dense"
+    def runs(network: Network, precision: PrecisionChoice) -> bool:
+        """Whether the engine can run a network in a precision; 'auto' is the network's own."""
+        if network.config.family == "dense" and precision != "int8":
+            return False
+        if precision == "int8":
+            return network.int8 != "none"
+        return precision in ("auto", "float32")
 
 
 def native_tables(
     network: Network, experiments: list[LayerInputs], *, precision: Literal["float32", "int8"]
-) -> FloatTables | QuantizedTables:
+) -> Tables:
     """Return a network's tables on the layers of some experiments.
 
     Raises:
         QuantizationError: int8 cannot hold this network; also a ValueError.
-        ValueError: the network is not separable.
+        ValueError: the engine does not run the network in this precision.
     """
-    if not NativeEngine.runs(network.config):
-        raise ValueError(f"the native engine runs separable networks, not {network.config}")
+    if network.config.family == "dense":
+        if precision != "int8":
+            raise ValueError(f"in float32 the native engine runs separable networks, not {network.config}")
+        return DenseTables(cast("DenseNetwork", network), experiments)
     if precision == "int8":
         return QuantizedTables(network, experiments)
     return FloatTables(cast("SeparableNetwork", network), experiments)
 
 
-def native_network(tables: FloatTables | QuantizedTables, *, instruction_set: str = "") -> _qecpipe.Network:
+def native_network(tables: Tables, *, instruction_set: str = "") -> _qecpipe.Network:
     """Put tables in order for an instruction set, by default the best one here.
 
     Raises:
         ValueError: there is no such instruction set here.
     """
     make = _qecpipe.Network.int8 if tables.precision == "int8" else _qecpipe.Network.float32
+    if isinstance(tables, DenseTables):
+        make = _qecpipe.Network.dense_int8
     return make(tables.arrays, instruction_set=instruction_set)

@@ -18,7 +18,7 @@ from predecoder.inference.table_layout import DETECTORS
 if TYPE_CHECKING:
     import torch
 
-    from predecoder.network import SeparableNetwork
+    from predecoder.network import Network, SeparableNetwork
 
 __all__ = [
     "FloatTables",
@@ -73,7 +73,7 @@ def float_weights(network: SeparableNetwork) -> dict[str, np.ndarray]:
 
 
 def first_layer_inputs(
-    network: SeparableNetwork, experiments: Sequence[LayerInputs]
+    network: Network, experiments: Sequence[LayerInputs]
 ) -> tuple[Sequence[tuple[torch.nn.Conv3d, int, np.ndarray]], LayerKinds]:
     """Return what the first layer sums up beside its convolution of the detections, and the layers' kinds.
 

@@ -6,13 +6,16 @@
   elsewhere; logits depend on the machine and on a batch's size. It runs only where it is asked for.
 - `float16`: on GPUs, as fast as bfloat16 and eight times finer, up to 65,504. On a CPU it is not run: few
   processors multiply such numbers. It, too, runs only where it is asked for.
-- `int8`: the integers that a quantized network was calibrated for. The same bits on every machine, alone, in
-  a batch and in a stream.
+- `int8`: the integers that a network was calibrated for, quantized or dense. The same bits on every machine,
+  alone, in a batch and in a stream.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from predecoder.network import Int8Support
 
 __all__ = ["PRECISIONS", "Precision", "PrecisionChoice", "choose_precision"]
 
@@ -21,7 +24,7 @@ PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-def choose_precision(choice: PrecisionChoice, *, quantized: bool, device_type: str) -> Precision:
+def choose_precision(choice: PrecisionChoice, *, int8: Int8Support, device_type: str) -> Precision:
     """Return the precision that `choice` means for a network on a device.
 
     'auto' is the weights' own: int8 for a quantized network on a CPU, float32 otherwise. It is never a type
@@ -29,14 +32,14 @@ def choose_precision(choice: PrecisionChoice, *, quantized: bool, device_type: s
 
     Args:
         choice: one of `PRECISIONS`, or 'auto'.
-        quantized: whether the network was made for int8.
+        int8: whether the network can run in it, and does by default (`Network.int8`).
         device_type: 'cpu' or 'cuda'.
 
     Raises:
         ValueError: an unknown choice, or one that the network or the device does not have.
     """
     if choice == "auto":
-        return "int8" if quantized and device_type == "cpu" else "float32"
+        return "int8" if int8 == "default" and device_type == "cpu" else "float32"
     if choice in ("float32", "bfloat16") or (choice == "float16" and device_type != "cpu"):
         return choice
     if choice == "float16":
@@ -46,10 +49,10 @@ def choose_precision(choice: PrecisionChoice, *, quantized: bool, device_type: s
         )
     if choice != "int8":
         raise ValueError(f"precision={choice!r} is unknown; use one of auto, {', '.join(PRECISIONS)}")
-    if not quantized:
+    if int8 == "none":
         raise ValueError(
-            "precision='int8' needs a quantized network, such as the shipped weights 'fast' and 'realtime'; "
-            "use 'float32' with this one"
+            "precision='int8' needs a quantized network, such as the shipped weights 'fast' and 'realtime', "
+            "or a dense one with ranges, which qecpipe calibrate measures; use 'float32' with this one"
         )
     if device_type != "cpu":
         raise ValueError(

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
-from predecoder.network.config import NetworkConfig
+from predecoder.network.config import Int8Support, NetworkConfig
 from predecoder.network.convolution import Convolution
 from qec import NOISE_FEATURES
 
@@ -46,6 +46,11 @@ class Network(nn.Module):
         self._make_more()
         self.removal_head = self._head(MOVE_CHANNELS // cells) if config.removal_head else None
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def int8(self) -> Int8Support:
+        """Whether int8 engines can run it, and do by default."""
+        return "default" if self.config.quantized else "none"
 
     _head_size: int
     """Of the last convolution's kernel."""

@@ -15,11 +15,15 @@ from predecoder.blocking import INPUT_CHANNELS, MOVE_CHANNELS
 
 __all__ = [
     "DenseConfig",
+    "Int8Support",
     "NetworkConfig",
     "QuantizedSeparableConfig",
     "SeparableConfig",
     "network_config",
 ]
+
+Int8Support = Literal["none", "available", "default"]
+"""Whether int8 engines can run a network; 'default' where they do unless something else is asked for."""
 
 _LARGEST = 1024
 _TAPS = 27

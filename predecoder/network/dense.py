@@ -13,8 +13,9 @@ from torch import nn
 
 from predecoder.network.activation import gelu
 from predecoder.network.base import Network, zero
-from predecoder.network.config import DenseConfig
+from predecoder.network.config import DenseConfig, Int8Support
 from predecoder.network.convolution import Convolution
+from predecoder.network.ranges import ActivationRanges
 
 __all__ = ["DenseNetwork", "bfloat16_blocks"]
 
@@ -34,11 +35,21 @@ class DenseBlock(nn.Module):
 
 
 class DenseNetwork(Network):
-    """A network of `DenseConfig`."""
+    """A network of `DenseConfig`.
+
+    Attributes:
+        ranges: what its activations span, for int8; None where that was not measured.
+    """
 
     config: DenseConfig
+    ranges: ActivationRanges | None = None
     _head_size = 3
     _blocks_in_bfloat16 = False
+
+    @property
+    def int8(self) -> Int8Support:
+        """See `Network.int8`."""
+        return "none" if self.ranges is None else "available"
 
     def _block(self) -> DenseBlock:
         return DenseBlock(self.config.channels)

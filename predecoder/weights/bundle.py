@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from predecoder.correction.policies import Policies
 from predecoder.weights.files import (
     METADATA_KEY,
+    RANGES,
     WeightsError,
     WeightsFile,
     metadata,
@@ -52,9 +53,14 @@ def save_weights(
     network: Network, path: Path, card: dict[str, Any], *, policies: Policies | None = None
 ) -> WeightsFile:
     """Write `path` (.safetensors, with the network's configuration and policies) and its .json card."""
+    import torch
     from safetensors.torch import save_file
 
+    from predecoder.network import DenseNetwork
+
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if isinstance(network, DenseNetwork) and network.ranges is not None:
+        tensors |= {RANGES + k: torch.from_numpy(v.copy()) for k, v in network.ranges.tables().items()}
     described = {
         "network": dataclasses.asdict(network.config),
         "policies": (policies or Policies()).to_dict(),
@@ -81,7 +87,7 @@ def load_bundle(name_or_path: str | Path, *, expect: NetworkConfig | None = None
     """
     from safetensors import safe_open
 
-    from predecoder.network import make_network, network_config
+    from predecoder.network import ActivationRanges, DenseNetwork, make_network, network_config
 
     weights_file = resolve_weights(name_or_path)
     path = weights_file.path
@@ -105,9 +111,16 @@ def load_bundle(name_or_path: str | Path, *, expect: NetworkConfig | None = None
     network = make_network(config)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    ranges = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith(RANGES)}
     try:
+        if ranges and isinstance(network, DenseNetwork):
+            network.ranges = ActivationRanges.from_tables(
+                {key.removeprefix(RANGES): table for key, table in ranges.items()},
+                blocks=config.residual_blocks,
+                channels=config.channels,
+            )
         network.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[1:2] or [str(error)]
         raise WeightsError(
             f"{path} does not fit the network it describes ({reason[0].strip()}); copy or train it again"

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from predecoder.network import Int8Support
 
 __all__ = [
     "METADATA_KEY",
+    "RANGES",
     "WeightsError",
     "WeightsFile",
-    "is_quantized",
+    "int8_support",
     "metadata",
     "resolve_weights",
     "shipped_weights",
@@ -24,6 +28,8 @@ _DEFAULT = "accurate"
 METADATA_KEY = "qecpipe"
 """Of the one entry in a file's metadata, a JSON object. safetensors writes several in random order, and
 the file's hash is its identity."""
+RANGES = "ranges."
+"""Begins the names of tensors that are a dense network's `ActivationRanges`."""
 _PACKAGED = Path(str(files("predecoder"))) / "weights"
 
 
@@ -78,14 +84,19 @@ def _read(path: Path, mtime_ns: int, size: int) -> WeightsFile:
     return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), card)
 
 
-def is_quantized(file: WeightsFile) -> bool:
-    """Whether a file holds a network that was made for int8; reads its header only.
+def int8_support(file: WeightsFile) -> Int8Support:
+    """What `Network.int8` will say of a file's network; reads the file's header only.
 
     Raises:
         WeightsError: it is no weights file of this project.
     """
+    from safetensors import safe_open
+
     network = metadata(file.path).get("network")
-    return isinstance(network, dict) and network.get("family") == "quantized-separable"
+    if isinstance(network, dict) and network.get("family") == "quantized-separable":
+        return "default"
+    with safe_open(file.path, framework="np") as tensors:
+        return "available" if any(name.startswith(RANGES) for name in tensors.keys()) else "none"  # noqa: SIM118
 
 
 def metadata(path: Path) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _cell(weights: str, distance: int, p: float, given, report: Report) -> Cell:
     circuit, dem = memory(distance, p, perfect_last_round=True)
     normal, decoders = normal_form(dem), {}
     chunk = 256 if given.small else _CHUNK[distance]
-    quantized = load_bundle(weights).network.config.quantized
+    quantized = load_bundle(weights).network.int8 != "none"
     for precision in PRECISIONS:
         if precision == "int8" and not quantized:
             continue

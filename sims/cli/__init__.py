@@ -29,6 +29,7 @@ VERBS = {
     "fit": "error suppression and thresholds from the CSV files of sweeps",
     "train": "train a pre-decoder from a TOML configuration",
     "fine-tune": "adapt a pre-decoder to a device, by its shots",
+    "calibrate": "measure a dense network's activations, so that it runs in int8",
     "serve": "decode streams of syndromes for experiment control, over a socket",
     "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
     "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",

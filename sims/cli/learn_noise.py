@@ -57,7 +57,8 @@ class LearnConfig:
     """Files of detection events, or of raw measurements with --measurements; all of one circuit."""
     data: tuple[Path, ...] = ()
     """In place of --circuit and --shots: folders of circuit_noisy.stim and detection_events.b8 (or another of
-    Stim's formats), each an experiment of some number of rounds on the same patch."""
+    Stim's formats), each an experiment of some number of rounds on the same patch. --which, --start and
+    --stop count the shots of each from 0."""
     rounds: tuple[int, ...] = ()
     """With --data: numbers of rounds that were not measured, for which a DEM is wanted too."""
     format: ShotFormat | None = None

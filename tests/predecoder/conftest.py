@@ -11,10 +11,12 @@ import torch
 import qec
 from predecoder.network import (
     DenseConfig,
+    DenseNetwork,
     Network,
     NetworkConfig,
     QuantizedSeparableConfig,
     SeparableConfig,
+    activation_ranges,
     calibrate,
     make_network,
 )
@@ -102,6 +104,26 @@ def quantized_network() -> Callable[..., Network]:
         features = torch.randn(1, 8 * NOISE_FEATURES, 3, 3, 3) if noise_conditioned else None
         calibrate(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), features)])  # pyright: ignore
         network.stream_range *= 4  # no shot saturates it # pyright: ignore
+        return network
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def calibrated_network() -> Callable[..., DenseNetwork]:
+    """`calibrated_network(seed)`: a small dense network of single layers, with ranges for int8."""
+
+    def make(
+        seed: int = 0, *, channels: int = 24, blocks: int = 2, noise_conditioned: bool = False
+    ) -> DenseNetwork:
+        network = _randomized(DenseConfig(channels, blocks, noise_conditioned, time_fold=1), seed)
+        assert isinstance(network, DenseNetwork)
+        with torch.no_grad():
+            for block in network.trunk:
+                block.spatial.weight /= channels**0.5  # pyright: ignore
+                block.pointwise.weight /= channels**0.5  # pyright: ignore
+        features = torch.randn(1, 8 * NOISE_FEATURES, 3, 3, 3) if noise_conditioned else None
+        network.ranges = activation_ranges(network, [((torch.rand(64, 16, 3, 3, 3) < 0.2).float(), features)])
         return network
 
     return make

@@ -150,7 +150,7 @@ struct Float {
 
 }  // namespace
 
-std::shared_ptr<const Network> float_network(const FloatTables& tables) {
+std::shared_ptr<const Network> network_of(const FloatTables& tables) {
     return std::make_shared<SeparableNetwork<Float>>(tables);
 }
 

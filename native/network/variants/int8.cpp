@@ -236,7 +236,7 @@ struct Int8 {
 
 }  // namespace
 
-std::shared_ptr<const Network> quantized_network(const QuantizedTables& tables) {
+std::shared_ptr<const Network> network_of(const QuantizedTables& tables) {
     return std::make_shared<SeparableNetwork<Int8>>(tables);
 }
 

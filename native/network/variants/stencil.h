@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "network/variants/wave.h"
+#include "network/variants/neighbours.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 

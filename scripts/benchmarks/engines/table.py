@@ -112,19 +112,19 @@ def _measured(flags: Flags, weights: str, distance: int) -> list[dict[str, Any]]
 
 
 def _precisions(network: Network) -> tuple[Literal["float32", "int8"], ...]:
-    return ("float32", "int8") if network.config.quantized else ("float32",)
+    named = ("float32", "int8")
+    return tuple(precision for precision in named if NativeEngine.runs(network, precision))
 
 
 def _of_shots(
     problem: DecodingProblem, network: Network, packed: np.ndarray, distance: int
 ) -> Iterator[_Timed]:
     engines: list[tuple[str, Engine]] = []
-    if NativeEngine.runs(network.config):
-        for precision in _precisions(network):
-            for name in _qecpipe.instruction_sets():
-                engine = NativeEngine(problem, network, precision=precision, instruction_set=name)
-                engines.append((name, engine))
-    else:
+    for precision in _precisions(network):
+        for name in _qecpipe.instruction_sets():
+            engine = NativeEngine(problem, network, precision=precision, instruction_set=name)
+            engines.append((name, engine))
+    if not NativeEngine.runs(network, "float32"):
         device = torch.device("cpu")
         for choice in ("float32", "bfloat16"):
             engines.append(("torch", TorchEngine(problem, network, device=device, precision=choice)))
@@ -140,8 +140,6 @@ def _of_shots(
 def _of_streams(
     problem: DecodingProblem, network: Network, packed: np.ndarray, distance: int
 ) -> Iterator[_Timed]:
-    if not NativeEngine.runs(network.config):
-        return
     layout, layers = problem.layout, LayeredDem.from_dem(problem.dem.flattened())
     grid = np.zeros((layout.shape[0], *layout.shape[1:]), dtype=np.uint8)
     grid.ravel()[layout.flat_voxels] = np.unpackbits(packed[0], count=layout.num_detectors, bitorder="little")

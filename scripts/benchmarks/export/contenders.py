@@ -54,10 +54,9 @@ def contenders(
 
 
 def _precisions(bundle: Bundle) -> tuple[Precision, ...]:
-    config = bundle.network.config
-    if config.quantized:
+    if bundle.network.int8 == "default":
         return ("float32", "int8")
-    return ("float32", "bfloat16")
+    return ("float32", "bfloat16") if bundle.network.int8 == "none" else ("float32", "bfloat16", "int8")
 
 
 def _onnxruntime(problem: DecodingProblem, path: Path) -> Run:

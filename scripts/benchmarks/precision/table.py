@@ -3,32 +3,33 @@
     python -m scripts.benchmarks.precision.table --out out/precision [--distance 5 9 13]
 
 Every weights file decodes the same shots by `neural-matching` in each precision that it has. A cell runs in
-chunks, each some lines of cells.jsonl in --out, so that a killed run goes on where it was; the page and its
-numbers (docs/results/precision.md and .json) are written anew after every chunk.
+chunks, each some lines of cells.jsonl in --out, so that a killed run goes on where it was. After every chunk
+its cells take their places in docs/results/precision.json, and in the table of precision.md.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from predecoder import NeuralMatchingDecoder, load_bundle
 from predecoder.inference import Precision
-from qec import depolarizing, memory_circuit
-from scripts.benchmarks.results import write_table
+from qec import Basis, depolarizing, memory_circuit
+from scripts.benchmarks.results import markdown_table, update_results
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "results" / "precision.md"
 SEED = 8_000_000
 P = 0.006
+KEY = ("weights", "basis", "distance", "precision")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Flags:
     out: Path
     weights: tuple[str, ...] = ("accurate", "fast")
     distance: tuple[int, ...] = (5, 9, 13)
+    basis: tuple[Basis, ...] = ("x",)
+    precision: tuple[Precision, ...] = ("bfloat16", "int8")
+    """Which ones, of those that the weights have."""
     shots: int = 20_480
     """Of every cell, in all."""
     chunk_shots: int = 2048
@@ -75,41 +79,48 @@ def main() -> None:
     flags = tyro.cli(Flags)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "cells.jsonl"
-    for distance, weights in product(flags.distance, flags.weights):
-        sha256 = load_bundle(weights).file.sha256
+    for distance, basis, weights in product(flags.distance, flags.basis, flags.weights):
+        bundle = load_bundle(weights)
+        others: list[Precision] = [
+            precision
+            for precision in flags.precision
+            if precision == "bfloat16" or bundle.network.int8 != "none"
+        ]
+        cell = {"weights": weights, "sha256": bundle.file.sha256, "distance": distance, "basis": basis}
         while True:
-            done = [row for row in _rows(log) if (row["weights"], row["distance"]) == (sha256, distance)]
+            done = [row for row in _rows(log) if row["cell"] == cell]
             chunk = len({row["chunk"] for row in done})
             if chunk * flags.chunk_shots >= flags.shots:
                 break
             with log.open("a") as lines:
-                for other, counts in _chunk(weights, distance, flags.chunk_shots, chunk).items():
-                    cell = {"name": weights, "weights": sha256, "distance": distance, "chunk": chunk}
-                    lines.write(json.dumps(cell | {"precision": other, "counts": vars(counts)}) + "\n")
-            _write(_rows(log))
+                for other, counts in _chunk(cell, others, flags.chunk_shots, chunk).items():
+                    row = {"cell": cell, "chunk": chunk, "precision": other, "counts": vars(counts)}
+                    lines.write(json.dumps(row) + "\n")
+            update_results(PAGE.parent, PAGE.stem, _cells(_rows(log)), key=KEY, render=render)
 
 
 def _rows(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def _chunk(weights: str, distance: int, shots: int, chunk: int) -> dict[Precision, Counts]:
+def _chunk(
+    cell: dict[str, Any], others: Sequence[Precision], shots: int, chunk: int
+) -> dict[Precision, Counts]:
+    distance, basis = cell["distance"], cell["basis"]
     circuit = memory_circuit(
-        distance=distance, rounds=distance, basis="x", noise=depolarizing(P), perfect_last_round=True
+        distance=distance, rounds=distance, basis=basis, noise=depolarizing(P), perfect_last_round=True
     )
     dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-    sampler = circuit.compile_detector_sampler(seed=SEED + 1000 * distance + chunk)
+    first = SEED + 1_000_000 * (basis == "z") + 1000 * distance
+    sampler = circuit.compile_detector_sampler(seed=first + chunk)
     packed, truth = sampler.sample(shots, separate_observables=True, bit_packed=True)
 
     def predictions(precision: Precision) -> np.ndarray:
-        decoder = NeuralMatchingDecoder(weights=weights, device="cpu", precision=precision, threads=1)
+        decoder = NeuralMatchingDecoder(weights=cell["weights"], device="cpu", precision=precision, threads=1)
         compiled = decoder.compile_decoder_for_dem(dem=dem)
         return compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
 
     exact = predictions("float32")
-    others: tuple[Precision, ...] = ("bfloat16",)
-    if load_bundle(weights).network.config.quantized:
-        others = ("bfloat16", "int8")
     return {other: compared(exact, predictions(other), truth) for other in others}
 
 
@@ -126,33 +137,33 @@ def compared(exact: np.ndarray, other: np.ndarray, truth: np.ndarray) -> Counts:
     )
 
 
-def _write(rows: list[dict]) -> None:
-    """The page and its numbers."""
-    cells: dict[tuple[str, int, str], Counts] = {}
+def _cells(rows: list[dict]) -> list[dict[str, Any]]:
+    """Chunks added up, as rows of results."""
+    cells: dict[tuple[str, ...], Counts] = {}
     for row in rows:
-        key, counts = (row["name"], row["distance"], row["precision"]), Counts(**row["counts"])
+        key = (json.dumps(row["cell"]), row["precision"])
+        counts = Counts(**row["counts"])
         cells[key] = cells[key] + counts if key in cells else counts
-    head = [
-        "| weights, X, p = 0.006 | d | shots | errors in float32 | in | errors | only float32 wrong | "
-        "only it wrong | LER ratio to float32 | predictions that differ |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    body = [
-        f"| {name} | {d} | {c.shots:,} | {c.float32} | {precision} | {c.other} | {c.only_float32} | "
-        f"{c.only_other} | {c.ratio} | {c.differ} |"
-        for (name, d, precision), c in sorted(cells.items())
-    ]
-    write_table(PAGE, "\n".join([*head, *body]))
-    data = {
-        "processor": platform.processor() or platform.machine(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "amx": torch.cpu._is_amx_tile_supported(),
-        "cells": [
-            {"weights": name, "distance": d, "precision": precision, **vars(c)}
-            for (name, d, precision), c in sorted(cells.items())
-        ],
-    }
-    PAGE.with_suffix(".json").write_text(json.dumps(data, indent=2) + "\n")
+    return [json.loads(cell) | {"precision": of, **vars(counts)} for (cell, of), counts in cells.items()]
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    columns = (
+        *("weights, p = 0.006", "basis", "d", "shots", "errors in float32", "in", "errors"),
+        *("only float32 wrong", "only it wrong", "LER ratio to float32", "predictions that differ"),
+    )
+    lines = []
+    for row in sorted(rows, key=lambda row: [row[name] for name in KEY]):
+        counts = Counts(**{field.name: row[field.name] for field in fields(Counts)})
+        lines.append(
+            [
+                *(row["weights"], row["basis"], row["distance"], f"{counts.shots:,}", counts.float32),
+                *(row["precision"], counts.other, counts.only_float32, counts.only_other),
+                *(counts.ratio, counts.differ),
+            ]
+        )
+    return markdown_table(columns, lines)
 
 
 if __name__ == "__main__":

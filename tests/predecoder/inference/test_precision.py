@@ -30,35 +30,37 @@ def _shots(model, shots: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("choice", "quantized", "device", "expected"),
+    ("choice", "int8", "device", "expected"),
     [
-        ("auto", False, "cpu", "float32"),
-        ("auto", True, "cpu", "int8"),
-        ("auto", True, "cuda", "float32"),
-        ("auto", False, "cuda", "float32"),
-        ("float32", True, "cpu", "float32"),
-        ("bfloat16", True, "cpu", "bfloat16"),
-        ("bfloat16", False, "cuda", "bfloat16"),
-        ("float16", False, "cuda", "float16"),
-        ("float16", True, "cuda", "float16"),
-        ("int8", True, "cpu", "int8"),
+        ("auto", "none", "cpu", "float32"),
+        ("auto", "available", "cpu", "float32"),
+        ("auto", "default", "cpu", "int8"),
+        ("auto", "default", "cuda", "float32"),
+        ("auto", "none", "cuda", "float32"),
+        ("float32", "default", "cpu", "float32"),
+        ("bfloat16", "default", "cpu", "bfloat16"),
+        ("bfloat16", "none", "cuda", "bfloat16"),
+        ("float16", "none", "cuda", "float16"),
+        ("float16", "default", "cuda", "float16"),
+        ("int8", "available", "cpu", "int8"),
+        ("int8", "default", "cpu", "int8"),
     ],
 )
-def test_what_a_choice_means_depends_on_weights_and_device_alone(amx, choice, quantized, device, expected):
-    assert choose_precision(choice, quantized=quantized, device_type=device) == expected
+def test_what_a_choice_means_depends_on_weights_and_device_alone(amx, choice, int8, device, expected):
+    assert choose_precision(choice, int8=int8, device_type=device) == expected
 
 
 def test_a_precision_that_is_not_there_is_refused(model, random_network):
     with pytest.raises(ValueError, match=r"'int8' needs a quantized network.*use 'float32'"):
-        choose_precision("int8", quantized=False, device_type="cpu")
+        choose_precision("int8", int8="none", device_type="cpu")
     with pytest.raises(ValueError, match="'int8' is computed on CPUs only, not on 'cuda'"):
-        choose_precision("int8", quantized=True, device_type="cuda")
+        choose_precision("int8", int8="default", device_type="cuda")
     with pytest.raises(
         ValueError, match="precision='fp16' is unknown; use one of auto, float32, bfloat16, float16, int8"
     ):
-        choose_precision("fp16", quantized=True, device_type="cpu")  # pyright: ignore[reportArgumentType]
+        choose_precision("fp16", int8="default", device_type="cpu")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="'float16' is computed on GPUs only, not on 'cpu'; use 'float32'"):
-        choose_precision("float16", quantized=True, device_type="cpu")
+        choose_precision("float16", int8="default", device_type="cpu")
     for precision in ("int8", "float16"):
         with pytest.raises(ValueError, match="torch computes in float32 or bfloat16"):
             TorchEngine(model().problem, random_network(), device=CPU, precision=precision)
@@ -178,7 +180,7 @@ dem = circuit.detector_error_model(decompose_errors=True)
 packed = dem.compile_sampler(seed=7).sample(40, bit_packed=True)[0]
 problem = DecodingProblem.from_dem(dem)
 for weights in ("accurate", "fast"):
-    for precision in ("float32", "int8") if weights == "fast" else ("float32",):
+    for precision in ("float32", "int8"):
         engine = make_engine(
             problem, load_network(weights), EngineOptions("cpu", precision=precision)
         )
