@@ -151,6 +151,11 @@ class StreamDecoder:
         return "" if self._stage is None else self._stage.sha256
 
     @property
+    def rounds_compared(self) -> int:
+        """How many rounds back detectors look: 1, or 2 without mid-circuit reset; 0 where they are pushed."""
+        return 0 if self._rounds is None else self._rounds.depth
+
+    @property
     def device(self) -> str | None:
         """Where the network runs, None without a network."""
         return None if self._stage is None else self._stage.predecoder.device
