@@ -2,8 +2,9 @@
 
 Most shots that a network fails on are among the few that it doubts, whose gap is small. Those are decided by
 the mean of several gaps: of this network on the shot seen backwards (`DecodingProblem.from_normal_form`),
-whose mistakes are others, of further networks either way if any are given, and by the vote of correlated
-PyMatching. As few shots are asked about, this costs little.
+whose mistakes are others, of further networks either way if any are given, and by the gap of correlated
+PyMatching, which knows what networks see least of: how far away errors of the other type were matched. As
+few shots are asked about, this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import sinter
 
-from global_decoders import WithGap, compile_normal_form, make_decoder, relative_gap
+from global_decoders import WithGap, compile_normal_form, decode_with_gap, make_decoder, relative_gap
 from predecoder.applicability import OnMismatch
 from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
@@ -45,7 +46,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
-        vote: float = 1.0,
+        vote: float = 0.5,
         device: str = "auto",
         precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
@@ -58,14 +59,14 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             weights: of the network that sees all shots.
             opinions: weights of other networks, which see the doubtful ones.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
-            vote: nats that correlated PyMatching's prediction counts beside each network; 0 to leave it out.
+            vote: what correlated PyMatching's gap counts beside the mean of the networks'; 0 to leave it out.
 
         Raises:
             WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `vote` is negative.
         """
         for name, value in (("doubtful", doubtful), ("vote", vote)):
             if not value >= 0:
-                raise ValueError(f"{name}={value!r} is not a number of nats from 0 on")
+                raise ValueError(f"{name}={value!r} is not a number from 0 on")
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
@@ -133,8 +134,9 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         Args:
             first: its gap says which shots are doubtful.
             others: give second opinions of those.
-            correlated: votes, with `vote` nats for each network; None if it does not.
+            correlated: a decoder whose gap counts besides; None if none does.
             doubtful: nats below which the first gap is small.
+            vote: factor on the gap of `correlated`.
             gap_scale: factor on the gaps of `decode_shots_with_gap`; see `Policies`.
         """
         self._first, self._others, self._correlated = first, tuple(others), correlated
@@ -171,8 +173,9 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def gaps(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: positive where an observable is not flipped, float64 `(B, O)`.
 
-        The first network's; of doubtful shots the mean of all, the vote included, in nats: the opinion on a
-        shot, not a calibrated probability. Those of doubtful shots count at most `doubtful` either way.
+        The first network's; of doubtful shots the mean of all, and `vote` times the gap of `correlated`, in
+        nats: the opinion on a shot, not a calibrated probability. Those of doubtful shots count at most
+        `doubtful` either way.
 
         Args:
             packed: detections.
@@ -207,9 +210,9 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         total = first.copy()
         for decoder in self._others:
             total += np.stack([self._gap(decoder, packed, k, self._limit) for k in observables], axis=1)
-        networks = 1 + len(self._others)
-        if self._correlated is not None:
-            predicted = self._correlated.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
-            flipped = np.unpackbits(predicted, axis=1, bitorder="little", count=len(observables))
-            total += networks * self._vote * (1 - 2.0 * flipped)
-        return total / networks
+        mean = total / (1 + len(self._others))
+        if self._correlated is None:
+            return mean
+        predicted, sure = decode_with_gap(self._correlated, packed)
+        flipped = np.unpackbits(predicted, axis=1, bitorder="little", count=len(observables))
+        return mean + self._vote * np.clip(sure * (1 - 2.0 * flipped), -self._limit, self._limit)

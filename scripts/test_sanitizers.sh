@@ -29,7 +29,7 @@ for name in libasan.so libubsan.so libclang_rt.asan-x86_64.so libclang_rt.asan-a
 done
 if [ $# -eq 0 ]; then
     set -- -m "not slow" tests/native --ignore tests/native/build tests/global_decoders/matching \
-        tests/predecoder/correction/test_residual.py tests/predecoder/inference/test_int8.py \
+        tests/predecoder/correction/test_residual.py tests/predecoder/inference/test_{int8,dense_int8}.py \
         tests/cuda/test_{blocked_input,correct,quantize_moves,launch_on_cpu}.py
 fi
 # Python itself never frees all it has, and its allocator hides from the sanitizer what it hands out again.

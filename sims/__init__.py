@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import sinter
@@ -48,6 +49,7 @@ def make_decoder(
     device: Device = "auto",
     policy: Policy = "auto",
     precision: Precision = "auto",
+    opinions: Sequence[str | Path] = (),
     threads: int | None = None,
 ) -> sinter.Decoder:
     """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`,
@@ -60,6 +62,7 @@ def make_decoder(
             the one that suits NAME.
         precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
             'auto' for the weights' own.
+        opinions: weights that `neural-ensemble` asks besides, where the first ones are in doubt.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:
@@ -74,6 +77,7 @@ def make_decoder(
         device=device,
         policy=policy,
         precision=precision,
+        opinions=opinions,
         threads=threads,
         on_mismatch="warn",
     )

@@ -74,6 +74,7 @@ def build_decoder(
     device: Device = "auto",
     policy: Policy = "auto",
     precision: Precision = "auto",
+    opinions: Sequence[str | Path] = (),
     threads: int | None = None,
     on_mismatch: Literal["warn", "fail"] = "fail",
 ) -> NamedDecoder:
@@ -82,7 +83,8 @@ def build_decoder(
 
     `policy` is that of `predecoder+X`: 'auto' is threshold for matchers on independent edges and abstain for
     other decoders. `precision` is what the network computes in; 'auto' is the weights' own, int8 for
-    quantized weights on a CPU and float32 otherwise. `threads` limits the network's CPU threads (None:
+    quantized weights on a CPU and float32 otherwise. `opinions` are weights that `neural-ensemble` asks
+    besides. `threads` limits the network's CPU threads (None:
     torch's choice). Raises `UnknownDecoderError`, `MissingDecoderError`, `WeightsError`, or ValueError for a
     precision that weights or device do not have, or a cascade that does not say what is doubtful.
     """
@@ -95,6 +97,7 @@ def build_decoder(
                 device=device,
                 policy=policy,
                 precision=precision,
+                opinions=opinions,
                 threads=threads,
                 on_mismatch=on_mismatch,
             )
@@ -115,7 +118,7 @@ def build_decoder(
     if name == NEURAL_MATCHING:
         decoder, chosen = NeuralMatchingDecoder(**options), None
     elif name == NEURAL_ENSEMBLE:
-        decoder = NeuralEnsembleDecoder(**options)
+        decoder = NeuralEnsembleDecoder(opinions=opinions, **options)
         chosen = decoder.policy
     else:
         global_decoder = _global_decoder(name.removeprefix(PREDECODER_PREFIX))

@@ -19,7 +19,7 @@ __all__ = ["SMALL_WORK", "cuda_drivers", "running", "select_device", "why_not_cu
 
 logger = logging.getLogger(__name__)
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>\d+))?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:(?P<index>[0-9]+))?")
 
 SMALL_WORK = 1_000_000_000
 """Multiply-accumulates below which one thread runs a network: 15 to 50 ms of one core.

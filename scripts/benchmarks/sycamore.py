@@ -29,7 +29,7 @@ from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import resolve_weights
 from qec import read_shots
 from scripts.benchmarks.results import markdown_table, update_results
-from sims.decoders import NEURAL, PREDECODER_PREFIX, build_decoder
+from sims.decoders import NEURAL, NEURAL_ENSEMBLE, PREDECODER_PREFIX, build_decoder
 
 KEY = ("patch", "decoder", "dem", "weights", "sha256", "cycles")
 GOOGLE = "Google, "
@@ -50,9 +50,17 @@ class Flags:
     decoders: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching", "neural-ensemble")
     dems: tuple[DemName, ...] = ("circuit", "pij")
     weights: str = "accurate"
+    opinions: tuple[str, ...] = ()
+    """More weights, of `neural-ensemble`."""
     shots: int | None = None
     """Of odd index, the first so many of every folder; left out: all 25,000."""
     results: Path | None = None
+
+    def weights_of(self, decoder: str) -> tuple[str, ...]:
+        """Of the networks that a decoder consists of."""
+        if decoder == NEURAL_ENSEMBLE:
+            return (self.weights, *self.opinions)
+        return (self.weights,) if decoder in NEURAL or decoder.startswith(PREDECODER_PREFIX) else ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,9 @@ class Counted:
     decoder: str
     dem: str
     weights: str
+    """Files, with " + " between them."""
     sha256: str
+    """Of each, with a space between them."""
     shots: int
     errors: int
 
@@ -176,15 +186,16 @@ def _of_folder(
     for dem in flags.dems:
         model: stim.DetectorErrorModel | None = None
         for name in flags.decoders:
-            network = name in NEURAL or name.startswith(PREDECODER_PREFIX)
-            sha256 = resolve_weights(flags.weights).sha256 if network else ""
-            of = (patch, cycles, name, dem, flags.weights if network else "", sha256, len(truth))
+            weights = flags.weights_of(name)
+            sha256 = " ".join(resolve_weights(one).sha256 for one in weights)
+            of = (patch, cycles, name, dem, " + ".join(weights), sha256, len(truth))
             known = next((row for row in done if tuple(asdict(row).values())[:-1] == of), None)
             if known is not None:
                 yield known
                 continue
             model = shots.dem(dem) if model is None else model
-            decoder = build_decoder(name, weights=flags.weights if network else "default", on_mismatch="warn")
+            first, *opinions = weights or ("default",)
+            decoder = build_decoder(name, weights=first, opinions=opinions, on_mismatch="warn")
             predicted = decoder.compiled(model).decode_shots_bit_packed(
                 bit_packed_detection_event_data=shots.detections[1::2][: flags.shots]
             )
@@ -198,9 +209,9 @@ def render(rows: list[dict[str, Any]]) -> str:
     columns = ("decoder", "DEM", "weights", *(f"{patch}, % a cycle" for patch in patches), "d = 3, mean")
     named: dict[tuple[str, str, str], list[Counted]] = {}
     for c in counts:
-        named.setdefault((c.decoder, c.dem, f"`{c.weights}` {c.sha256[:8]}" if c.weights else ""), []).append(
-            c
-        )
+        weights = zip(c.weights.split(" + "), c.sha256.split(), strict=False)
+        known = ", ".join(f"`{file}` {sha256[:8]}" for file, sha256 in weights)
+        named.setdefault((c.decoder, c.dem, known), []).append(c)
     return markdown_table(columns, (_cells(name, of, patches) for name, of in named.items()))
 
 

@@ -42,7 +42,7 @@ def _steps(device: str, out: str, *, small: bool) -> Iterator[Step]:
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9"]
     common = ["--device", device, "--out", out, *(["--small"] if small else [])]
     yield Step("tests", [*pytest, "tests/cuda", "tests/predecoder"], 0.2)
-    kernels = ["-k", "bits_of_the_cpus_kernels", "tests/cuda"]
+    kernels = ["-k", "test_kernels_on_a_device or bits_of_the_cpus_kernels", "tests/cuda"]
     yield Step("sanitizer", [*sanitizer, *pytest, "-x", *kernels], 0.13, "compute-sanitizer")
     yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.4)
     yield Step("ler", [python, "-m", "scripts.gpu.ler", *common], 0.22)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import stim
 from rich.progress import track
 
 from predecoder import load_bundle, save_weights
@@ -17,7 +18,7 @@ from sims.cli.console import make_console
 from sims.cli.files import check_inputs, check_output_file
 from sims.cli.options import positive, seed, weights_file
 from sims.cli.parse_flags import parse_flags
-from sims.sweeps.tasks import CircuitFamily, decoder_dem
+from sims.sweeps.tasks import STIM_NOISE, CircuitFamily, decoder_dem
 
 RESUME_HINT = "no file was written; run the same command again"
 
@@ -58,10 +59,10 @@ def run(arguments: list[str]) -> int:
         check_output_file(path, inputs=inputs)
         if path.exists():
             raise ValueError(f"{path} exists; move it away, or give another --out")
-    bundle = load_bundle(config.weights)
-    circuits = list(_circuits(config))
+    bundle, circuits = load_bundle(config.weights), _circuits(config)
     network = bundle.network
-    network.ranges = measure_ranges(network, track(circuits, "calibrating", console=make_console()))  # pyright: ignore
+    shots = _shots(track(circuits, "calibrating", console=make_console()), config)
+    network.ranges = measure_ranges(network, shots)  # pyright: ignore[reportArgumentType]
     described = {
         "weights": bundle.file.sha256,
         "circuits": len(circuits),
@@ -76,14 +77,18 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _circuits(config: CalibrateConfig) -> Iterator[tuple[DecodingProblem, np.ndarray]]:
+def _circuits(config: CalibrateConfig) -> list[stim.Circuit]:
+    """Those of all flags, with noise in the last round and without where there is a choice."""
     p = config.p or (() if config.noise_file else (0.001, 0.003, 0.006, 0.012))
-    last_rounds = (False,) if config.noise == "uniform-stim" else (False, True)
-    number = 0
-    for perfect in last_rounds:
-        for _, circuit in dataclasses.replace(config, p=p, perfect_last_round=perfect).circuits():
-            dem = decoder_dem(circuit)
-            sampler = circuit.compile_detector_sampler(seed=config.seed + number)
-            packed = np.asarray(sampler.sample(config.shots, bit_packed=True))
-            yield DecodingProblem.from_dem(dem), packed
-            number += 1
+    last_rounds = (False,) if config.noise == STIM_NOISE else (False, True)
+    families = [dataclasses.replace(config, p=p, perfect_last_round=perfect) for perfect in last_rounds]
+    return [circuit for family in families for _, circuit in family.circuits()]
+
+
+def _shots(
+    circuits: Iterable[stim.Circuit], config: CalibrateConfig
+) -> Iterator[tuple[DecodingProblem, np.ndarray]]:
+    for number, circuit in enumerate(circuits):
+        sampler = circuit.compile_detector_sampler(seed=config.seed + number)
+        packed = np.asarray(sampler.sample(config.shots, bit_packed=True))
+        yield DecodingProblem.from_dem(decoder_dem(circuit)), packed

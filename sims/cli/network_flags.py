@@ -28,6 +28,8 @@ class NetworkFlags:
     """What the network computes in; auto is the weights' own: int8 for quantized weights on a CPU, float32
     otherwise. int8 runs calibrated dense weights too, as the shipped ones are. bfloat16, and float16, which
     GPUs alone have, run only where they are asked for; results say so."""
+    opinions: tuple[str, ...] = ()
+    """More weights, names or files, that neural-ensemble asks about shots that --weights leave doubtful."""
     device: Device = "auto"
     """Where the network runs: cpu; cuda, on every GPU; one GPU, such as cuda:1; or auto: on GPUs if they can
     be used, and otherwise on the CPU, which is said."""
@@ -45,6 +47,7 @@ class NetworkFlags:
             device=self.device,
             policy=self.policy,
             precision=self.precision,
+            opinions=self.opinions,
             threads=threads,
         )
 

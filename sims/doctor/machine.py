@@ -112,15 +112,21 @@ def _compiler() -> Finding:
 
 
 def gpu() -> Iterator[Finding]:
-    """Every GPU that torch offers, or why there is none."""
+    """Every GPU that torch offers, and whether `--device` can use it; or why there is none."""
     import torch
+
+    from cuda.qecpipe import cuda_status
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
             memory = properties.total_memory / 2**30
             what = f"{properties.name} (sm_{properties.major}{properties.minor}, {memory:.0f} GiB)"
-            yield Finding("gpu", f"cuda:{index}", what)
+            reason = cuda_status(index).reason
+            if reason is None:
+                yield Finding("gpu", f"cuda:{index}", what)
+            else:
+                yield Finding("gpu", f"cuda:{index}", f"{what}, which --device cannot use: {reason}", "note")
         return
     if torch.version.cuda is None:
         reason = f"torch {torch.__version__} is built without CUDA; install a CUDA build to use a GPU"

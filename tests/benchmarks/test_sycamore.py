@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.benchmarks.sycamore import Counted, Cycle, Shots, render
+from scripts.benchmarks.sycamore import Counted, Cycle, Flags, Shots, render
 
 SYCAMORE = Path(__file__).parents[3] / "shared" / "data" / "google_sycamore"
 CYCLES = range(1, 26, 2)
@@ -61,6 +61,18 @@ def test_table_has_the_mean_of_the_small_patches():
         "1.000",
         "3.000",
     ]
+
+
+def test_an_ensemble_names_all_its_weights():
+    flags = Flags(out=Path(), data=Path(), weights="a", opinions=("b",))
+    assert flags.weights_of("neural-ensemble") == ("a", "b")
+    assert flags.weights_of("neural-matching") == flags.weights_of("predecoder+pymatching") == ("a",)
+    assert flags.weights_of("pymatching") == ()
+    counts = [
+        vars(_counted(r, 3000 + r)) | {"weights": "a + b", "sha256": "1" * 64 + " " + "2" * 64}
+        for r in (3, 5)
+    ]
+    assert "| `a` 11111111, `b` 22222222 |" in render(counts)
 
 
 @pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")

@@ -7,8 +7,8 @@ import pytest
 import _qecpipe
 from cuda.qecpipe import KernelBuildError, KernelResources, kernel_resources, resources
 from cuda.qecpipe.compile import KERNELS
+from scripts.gpu.resources import ARCHITECTURES, main
 
-ARCHITECTURES = ["sm_80", "sm_90", "sm_100", "sm_120"]
 SOURCES = sorted(path.name for path in KERNELS.glob("*.cu"))
 REGISTERS = 65_536
 """Of a multiprocessor, for all of its threads."""
@@ -24,6 +24,20 @@ def test_nothing_is_spilled_and_two_blocks_fit(source: str, arch: str) -> None:
     for name, needed in found.items():
         assert needed == KernelResources(needed.registers, stack_bytes=0, spill_bytes=0), name
         assert 0 < 2 * LARGEST_BLOCK * needed.registers <= REGISTERS, name
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_the_table_for_ci_has_every_kernel_and_fails_on_a_spill(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-6:-2] == [*ARCHITECTURES]
+    assert sorted(line.split()[0] for line in lines[1:]) == sorted(_qecpipe.kernels())
+    assert all(line.endswith("0 B, 0 B") for line in lines[1:])
+    spilling = {"k": KernelResources(255, stack_bytes=0, spill_bytes=8)}
+    monkeypatch.setattr("scripts.gpu.resources.kernel_resources", lambda source, arch: spilling)
+    assert main() == 1
 
 
 @pytest.mark.usefixtures("nvrtc")

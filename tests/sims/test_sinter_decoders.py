@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import sinter
 import stim
 
 from global_decoders import decoder_names, is_available
-from predecoder import shipped_weights
+from predecoder import WeightsError, shipped_weights
 from sims import make_decoder, sinter_decoders
 from sims.decoders import build_decoder
 
@@ -75,6 +76,17 @@ def test_a_decoder_by_name_is_that_of_the_door(two_weights: tuple[Path, Path]) -
     assert (decoder.weights_path, decoder.policy) == (two_weights[0], "complete")  # pyright: ignore
     with pytest.raises(ValueError, match=r"unknown decoder 'neural'.*neural-ensemble, predecoder\+NAME"):
         make_decoder("neural")
+
+
+def test_opinions_are_of_the_ensemble_and_in_its_identity(two_weights: tuple[Path, Path]) -> None:
+    one, two = two_weights
+    asked = build_decoder("neural-ensemble", weights=one, opinions=[two], device="cpu")
+    sha256 = hashlib.sha256(two.read_bytes()).hexdigest()
+    assert f"two@{sha256[:8]}" in asked.identity["policy"]
+    assert asked.identity != build_decoder("neural-ensemble", weights=one, device="cpu").identity
+    assert make_decoder("neural-ensemble", weights=one, opinions=[two]).opinions[0].path == two  # pyright: ignore
+    with pytest.raises(WeightsError, match="absent"):
+        make_decoder("neural-ensemble", weights=one, opinions=["absent.safetensors"])
 
 
 def test_the_weights_of_all_decoders_can_be_chosen(two_weights: tuple[Path, Path]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 import _qecpipe
 from global_decoders.windows import LayeredDem
-from predecoder import load_bundle
+from predecoder import StreamPredecoder, load_bundle
 from predecoder.correction import stream_network
 from predecoder.inference import (
     DenseTables,
@@ -242,3 +242,18 @@ def test_tables_that_would_index_outside_are_refused(model, calibrated_network, 
     arrays[name].flat[-1] = value
     with pytest.raises(ValueError, match=reason):
         _qecpipe.Network.dense_int8(arrays)
+
+
+def test_a_stream_predecoder_runs_it_layer_by_layer(model, calibrated_network):
+    m, network = model(3, 6, "x", "ZV"), calibrated_network(1)
+    layers = LayeredDem.from_dem(m.problem.dem.flattened())
+    made = {
+        precision: StreamPredecoder(
+            m.problem, network, policy=None, layers=layers, device="cpu", precision=precision
+        )
+        for precision in ("auto", "int8")
+    }
+    assert {name: stream.precision for name, stream in made.items()} == {"auto": "float32", "int8": "int8"}
+    assert made["auto"].layer_network is None
+    assert made["int8"].layer_network is not None
+    assert made["int8"].layer_network.delay >= network.config.residual_blocks + 2

@@ -231,7 +231,7 @@ def test_cuda_without_a_gpu_says_what_was_looked_for() -> None:
             select_device(name)
         assert "\n" not in str(error.value)
     assert select_device("auto") == select_device("cpu") == CPU
-    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA"):
+    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", " cuda", "cuda:1.5", "cuda:٣", ""):
         with pytest.raises(ValueError, match="is unknown; use 'auto', 'cpu', 'cuda' or one GPU: 'cuda:0'"):
             select_device(name)
     assert torch_status().reason is not None

@@ -26,7 +26,7 @@ def test_weights_are_what_they_were_and_run_in_int8(run_cli: RunCli, tmp_path: P
     assert code == 2
     assert "a dense one with ranges, which qecpipe calibrate measures" in err
     assert err.count("\n") == 1
-    command = ("calibrate", "--weights", source, "--out", out, "--distance", 3, 4, "--p", 0.01, "--shots", 8)
+    command = ("calibrate", "--weights", source, "--out", out, "--distance", 3, "--p", 0.01, "--shots", 8)
     code, text, err = run_cli(*command)
     assert (code, err) == (0, "")
     before, after = load_bundle(source), load_bundle(out)

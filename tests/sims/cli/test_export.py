@@ -111,6 +111,7 @@ EXPORT = ("export", "--shots", "10", "--out", "a.onnx")
     ("command", "named"),
     [
         ((*EXPORT, "--distance", "3", "--rounds", "1"), "helps from 3 noisy rounds on, and here are 1"),
+        ((*EXPORT, "--distance", "3", "--p", "0"), "helps from 3 noisy rounds on, and here are 0"),
         ((*EXPORT, "--distance", "4", "--weights", "realtime"), "4 x 4 data qubits"),
         ((*EXPORT, "--distance", "1"), "distance"),
         ((*EXPORT, "--rounds", "0"), "rounds"),

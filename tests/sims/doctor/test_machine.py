@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sims.doctor.machine import instruction_sets
+from cuda.qecpipe import DeviceStatus
+from sims.doctor.machine import gpu, instruction_sets
 from sims.doctor.packages import modules
 
 
@@ -53,3 +55,19 @@ def test_a_module_from_elsewhere_is_a_problem_with_its_package(
     assert finding.level == "problem"
     assert "of the package qec" in finding.value
     assert "pip uninstall qec" in finding.value
+
+
+@pytest.mark.parametrize("reason", [None, "the kernel compiler NVRTC was not found"])
+def test_a_gpu_that_torch_offers_may_still_lack_what_device_needs(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    card = SimpleNamespace(name="NVIDIA H100", major=9, minor=0, total_memory=80 * 2**30)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: card)
+    monkeypatch.setattr("cuda.qecpipe.cuda_status", lambda index: DeviceStatus(reason))
+    (finding,) = gpu()
+    assert (finding.section, finding.name) == ("gpu", "cuda:0")
+    assert finding.level == ("ok" if reason is None else "note")
+    assert finding.value.startswith("NVIDIA H100 (sm_90, 80 GiB)")
+    assert finding.value.endswith("" if reason is None else f", which --device cannot use: {reason}")
