@@ -24,7 +24,7 @@ VERBS = {
     "learn-noise": "fit a detector error model with error bars to detection events",
     "plot": "draw the plots of a sweep again from its CSV files",
     "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
-    "rare": "logical error rates too small to be counted, down to 10^-12 and below",
+    "rare": "logical error rates too small to be counted",
     "merge": "put the shards of a sweep together",
     "fit": "error suppression and thresholds from the CSV files of sweeps",
     "train": "train a pre-decoder from a TOML configuration",

@@ -38,7 +38,7 @@ _SAY_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RareConfig(NetworkFlags, CircuitFamily):
-    """Logical error rates down to 10^-12 and below, where counting errors takes too long.
+    """Logical error rates where counting errors takes too long.
 
     Failures are sampled where stronger noise makes them common; Markov chains over sets of faults follow
     them down to the noise that was asked for (splitting). Any decoder, as a black box; unbiased, with

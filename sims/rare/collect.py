@@ -219,7 +219,7 @@ def _here(of: RareTask, ladder: Ladder, log: RareLog, report: Callable[[str], No
 
 
 def _there(of: RareTask, ladder: Ladder, log: RareLog, until: Until, workers: Workers) -> Iterator[Run]:
-    """The same by workers, which are a few repetitions ahead; all that they did is in the log."""
+    """The same by workers, each of which is a repetition ahead at most; what is not asked for is dropped."""
     out: dict[Future[Run], int] = {}
     sent, index = 0, 0
     with workers.clear_errors(log.path):

@@ -101,7 +101,7 @@ def test_errors_are_looked_at_now_and_then(count: int):
     assert Until(repetitions=7, effective_errors=None).reached([0.0] * count)
 
 
-_BLACK_BOXES = [name for name in decoder_names() if is_available(name)]
+_BLACK_BOXES = [name for name in decoder_names() if is_available(name) and name != "mwpf"]  # half a minute
 
 
 @pytest.mark.parametrize(
