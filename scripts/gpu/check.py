@@ -2,7 +2,8 @@
 
 Steps, in order: whether the GPU can be used; the tests marked `gpu`; those of kernels under
 compute-sanitizer; the table of latencies; logical errors of every precision against float32; measured times
-against the cost model. After each, OUT/check.json says how it ended. A step that fails or runs out of its time is said, and the next one begins.
+against the cost model. After each, OUT/check.json says how it ended. A step that fails or runs out of its
+time is said, and the next one begins.
 """
 
 from __future__ import annotations
