@@ -7,7 +7,7 @@ Decoders (`sinter.Decoder`): `PredecodedDecoder` is `predecoder+X`, `NeuralMatch
 Torch is imported where a network is built or run, not by importing this package.
 """
 
-from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_sides
+from predecoder.applicability import LayoutMismatchWarning, ShortExperimentWarning, check_fits
 from predecoder.correction import (
     NEURAL_MATCHING,
     Policies,
@@ -53,7 +53,7 @@ __all__ = [
     "WeightsError",
     "WeightsFile",
     "automatic_policy",
-    "check_sides",
+    "check_fits",
     "load_bundle",
     "load_network",
     "resolve_weights",

@@ -15,7 +15,7 @@ __all__ = [
     "OnMismatch",
     "ShortExperimentWarning",
     "applicable_problem",
-    "check_sides",
+    "check_fits",
     "noisy_rounds",
     "short_experiment",
     "warn_caller",
@@ -36,7 +36,7 @@ class ShortExperimentWarning(UserWarning):
 
 
 def applicable_problem(
-    normal: NormalForm, *, min_rounds: int, even_sides: bool, on_mismatch: OnMismatch
+    normal: NormalForm, *, min_rounds: int, even_sides: bool, without_reset: bool, on_mismatch: OnMismatch
 ) -> DecodingProblem | None:
     """The decoding problem of a DEM that the network can be used on; None, with a warning, of others.
 
@@ -44,7 +44,8 @@ def applicable_problem(
         normal: of a decomposed DEM.
         min_rounds: of the shortest experiment that the network is used for.
         even_sides: whether it is used on patches with an even side.
-        on_mismatch: for a DEM that is not a rotated-surface-code memory experiment, or has a patch that the
+        without_reset: whether it is used on circuits without mid-circuit reset.
+        on_mismatch: for a DEM that is not a rotated-surface-code memory experiment, or one that the
             network is not used on: 'warn', or 'fail'.
 
     Raises:
@@ -52,7 +53,7 @@ def applicable_problem(
     """
     try:
         problem = DecodingProblem.from_normal_form(normal)
-        check_sides(problem.layout, even_sides=even_sides)
+        check_fits(problem, even_sides=even_sides, without_reset=without_reset)
     except LayoutError as error:
         if on_mismatch == "fail":
             raise
@@ -75,13 +76,19 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def check_sides(layout: DetectorLayout, *, even_sides: bool) -> None:
-    """Refuse a patch with an even side for a network that is not used on those.
+def check_fits(problem: DecodingProblem, *, even_sides: bool, without_reset: bool) -> None:
+    """Refuse patches with an even side, and circuits without reset, for a network that is not used on those.
 
     Raises:
-        LayoutError: naming the sides.
+        LayoutError: naming the sides, or what to use instead.
     """
-    sides = (layout.rows - 1, layout.columns - 1)
+    if problem.lacks_reset and not without_reset:
+        raise LayoutError(
+            "detectors compare rounds t and t - 2 (ancillas are not reset), and these weights, trained with "
+            "reset, make matching worse there; train or fine-tune some on such a circuit, or use a decoder "
+            "without a network, such as pymatching-correlated"
+        )
+    sides = (problem.layout.rows - 1, problem.layout.columns - 1)
     if not even_sides and any(side % 2 == 0 for side in sides):
         raise LayoutError(
             f"the patch has {sides[0]} x {sides[1]} data qubits, and these weights make matching worse where "

@@ -70,10 +70,12 @@ class NetworkDecoder(NormalFormDecoder):
             WeightsError: the file changed since it was hashed, or cannot be loaded.
         """
         bundle = self._bundle()
+        policies = bundle.policies
         problem = applicable_problem(
             normal,
-            min_rounds=bundle.policies.min_rounds,
-            even_sides=bundle.policies.even_sides,
+            min_rounds=policies.min_rounds,
+            even_sides=policies.even_sides,
+            without_reset=policies.without_reset,
             on_mismatch=self.on_mismatch,
         )
         if problem is None:

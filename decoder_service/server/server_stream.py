@@ -93,7 +93,7 @@ class ServerStream:
             self.number,
             window=self.head.window,
             bits=max(shape.layers)[1],  # of the longest run of rounds
-            differences=self.decoder.inner.input == "measurements",
+            compared=self.decoder.inner.rounds_compared,
         )
         self.plane.open(
             self.number,

@@ -53,12 +53,13 @@ class StreamMeter:
         number: of the stream.
         window: rows that it may have in flight.
         bits: of a round, in most of its rounds.
-        differences: rounds are measurements: two together say what a stabilizer saw.
+        compared: rounds are measurements, and a stabilizer fires where one differs from that of so many
+            rounds before: 1, or 2 without reset. 0 of rounds that say themselves what fired.
     """
 
-    def __init__(self, number: int, *, window: int, bits: int, differences: bool) -> None:
+    def __init__(self, number: int, *, window: int, bits: int, compared: int) -> None:
         self._number, self._window = number, window
-        self._bits, self._differences = bits, differences
+        self._bits, self._compared = bits, compared
         self._density = DensityMeter(bits)
         self._sampled = 0
         self._counted: dict[str, int] = {}
@@ -68,7 +69,7 @@ class StreamMeter:
         totals = plane.stats(self._number)
         new, self._sampled = totals["rounds"] - self._sampled, totals["rounds"]
         most = min(new, SAMPLED_ROUNDS)
-        ones = plane.count_ones(self._number, most=most, bits=self._bits, differences=self._differences)
+        ones = plane.count_ones(self._number, most=most, bits=self._bits, compared=self._compared)
         latencies = plane.take_latencies(self._number)
         return StreamSample(totals, latencies, ones, model_id, model_since, connected)
 

@@ -54,6 +54,8 @@ class Result:
             where the input is detectors.
         commits: of the windows that were decoded at the end; the last has upto_round == rounds.
         flags: see `Flag`.
+        gap: nats between the two logical classes in the shot's last window, given what was committed before:
+            of a shot of one window that of the whole shot. None where it was not asked for, or there is none.
     """
 
     shot: int
@@ -62,3 +64,4 @@ class Result:
     readout: bytes | None
     commits: tuple[Commit, ...]
     flags: Flag
+    gap: float | None = None

@@ -10,7 +10,7 @@ import numpy as np
 import stim
 
 from global_decoders.windows import LayeredDem, WindowGraphs, shortened
-from predecoder import Bundle, PolicyName, check_sides, load_bundle, stream_policy
+from predecoder import Bundle, PolicyName, check_fits, load_bundle, stream_policy
 from qec import DecodingProblem
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class PredecoderStage:
         if sum(len(detectors) for detectors in layers.source_detectors) != dem.num_detectors:
             dem = shortened(dem)
         problem = DecodingProblem.from_dem(dem)
-        check_sides(problem.layout, even_sides=bundle.policies.even_sides)
+        policies = bundle.policies
+        check_fits(problem, even_sides=policies.even_sides, without_reset=policies.without_reset)
         predecoder = StreamPredecoder(
             problem,
             bundle.network if policy is None else bundle.removal_network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from decoder_service.streaming.prepared import PreparedStream
 from decoder_service.streaming.reload import check_fits
 from decoder_service.streaming.rounds import RoundMap, round_dem
 from decoder_service.streaming.serialized_model import SerializedModel
+from global_decoders.matching import GAP_SCALE
 from global_decoders.windows import (
     INNER_DECODERS,
     LayeredDem,
@@ -52,6 +54,7 @@ class StreamDecoder:
         predecoder: str | Path | None = None,
         device: str = "auto",
         input: Input | None = None,
+        gap: bool = False,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         """Reads the experiment; `warm` builds its graphs.
@@ -69,6 +72,11 @@ class StreamDecoder:
                 has the default network without it.
             device: where the network runs; see `predecoder.StreamPredecoder`.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
+            gap: results say how sure the last window is (`Result.gap`), which takes a second matching of it.
+                There is none behind a pre-decoder that removes errors, where the last window of parallel ones
+                leaves something to another, of more observables than one, and of 'pymatching' where Y errors
+                are edges of their own, which close cycles that flip the observable: at the corners of a
+                surface code's patch.
             clock: gives ns for the commits' times.
 
         Raises:
@@ -97,11 +105,11 @@ class StreamDecoder:
         measured = short if self.input == "measurements" else None
         rounds = None if measured is None else RoundMap.from_circuit(measured, layers=layers)
         self._short = self._build(dem, layers, None) if neural else None
-        self._begin(layers, rounds, self._build(dem, layers, self._stage))
+        self._begin(layers, rounds, self._build(dem, layers, self._stage), gap=gap)
 
     @classmethod
     def of(
-        cls, prepared: PreparedStream, *, clock: Callable[[], int] = time.perf_counter_ns
+        cls, prepared: PreparedStream, *, gap: bool = False, clock: Callable[[], int] = time.perf_counter_ns
     ) -> StreamDecoder:
         """The decoder that `prepared` was made of, in any process; it adopts models, and prepares none."""
         decoder = cls.__new__(cls)
@@ -109,7 +117,7 @@ class StreamDecoder:
         decoder.input = prepared.input
         decoder.sizes, decoder._decoder, decoder._clock = model.sizes, prepared.model.decoder, clock
         decoder._stage = decoder._short = None
-        decoder._begin(model.layers, prepared.rounds, model)
+        decoder._begin(model.layers, prepared.rounds, model, gap=gap)
         return decoder
 
     def prepared(self, *, rounds: int) -> PreparedStream:
@@ -121,12 +129,14 @@ class StreamDecoder:
             raise ValueError("a decoder with a network is built where it decodes")
         return PreparedStream(SerializedModel.of(self._model), self._rounds, self.input, rounds)
 
-    def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel) -> None:
+    def _begin(self, layers: LayeredDem, rounds: RoundMap | None, model: StreamModel, *, gap: bool) -> None:
         self._layers, self._rounds, self._model = layers, rounds, model
         self._source = round_source(layers, rounds)
         self._models = {model.native.serial: model for model in (self._model, self._short) if model}
         short = None if self._short is None else self._short.native
-        self._stream = Stream(self._source, self._model.native, short_model=short)
+        self._stream = Stream(
+            self._source, self._model.native, short_model=short, gap_scale=self._gap_scale if gap else 0.0
+        )
         self._shot: int | None = None
         self._staged: StagedShot | None = None
 
@@ -139,6 +149,11 @@ class StreamDecoder:
     def weights(self) -> str:
         """SHA-256 of the network's weights, empty without a network."""
         return "" if self._stage is None else self._stage.sha256
+
+    @property
+    def rounds_compared(self) -> int:
+        """How many rounds back detectors look: 1, or 2 without mid-circuit reset; 0 where they are pushed."""
+        return 0 if self._rounds is None else self._rounds.depth
 
     @property
     def device(self) -> str | None:
@@ -258,7 +273,8 @@ class StreamDecoder:
         commits = self._complete(status, found, time_in=time_in)
         self._shot = self._staged = None
         readout = stream.readout if self.input == "measurements" else None
-        return Result(shot, last + 1, stream.frame, readout, tuple(commits), Flag(stream.flags))
+        gap = None if math.isnan(stream.gap) else stream.gap
+        return Result(shot, last + 1, stream.frame, readout, tuple(commits), Flag(stream.flags), gap)
 
     def reset(self) -> None:
         """Forgets the open shot, if there is one; graphs stay warm."""
@@ -348,6 +364,13 @@ class StreamDecoder:
         return StreamModel.build(
             dem, layers=layers, sizes=self.sizes, decoder=decoder, weights=self.weights, stage=stage
         )
+
+    @property
+    def _gap_scale(self) -> float:
+        """That of the decoder of whole shots."""
+        if self._decoder in INNER_DECODERS or self._stage is None:
+            return GAP_SCALE[INNER_DECODERS.get(self._decoder, False)]
+        return self._stage.bundle.policies.gap_scale
 
     def _opened(self) -> int:
         if self._shot is None:

@@ -7,14 +7,10 @@ import pymatching
 import sinter
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
-from global_decoders.matching import MatchingGaps
+from global_decoders.matching import GAP_SCALE, MatchingGaps
 from global_decoders.packed_shots import checked_packed
 from global_decoders.soft_output import WithGap
 from qec import NormalForm
-
-GAP_SCALE = {False: 0.8, True: 0.92}
-"""Of plain and of correlated matchings: one matching stands for all that are nearly as light, of which the
-other class has more. docs/results/confidence.md says how well it holds."""
 
 
 @dataclasses.dataclass(frozen=True)

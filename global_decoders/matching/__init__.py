@@ -11,15 +11,16 @@
     LogitMatcher(ends)         matchings by logits of every shot, such as a network's
     Int8Logits                 logits of one byte each, as devices hand them down
     Matched, Classes, Moves    what they return
-    MatchingGaps               how sure decoders are that match on a DEM's edges
+    MatchingGaps, GAP_SCALE    how sure decoders are that match on a DEM's edges
 """
 
-from global_decoders.matching.gaps import MatchingGaps
+from global_decoders.matching.gaps import GAP_SCALE, MatchingGaps
 from global_decoders.matching.graph import ImpliedWeights, MatchingGraph
 from global_decoders.matching.logits import Int8Logits, LogitMatcher, Logits, Moves
 from global_decoders.matching.matcher import Classes, Matched, Matcher
 
 __all__ = [
+    "GAP_SCALE",
     "Classes",
     "ImpliedWeights",
     "Int8Logits",

@@ -11,7 +11,11 @@ from global_decoders.matching.matcher import Matcher
 from global_decoders.soft_output import NoGapError, relative_gap
 from qec import NormalForm
 
-__all__ = ["MatchingGaps"]
+__all__ = ["GAP_SCALE", "MatchingGaps"]
+
+GAP_SCALE = {False: 0.8, True: 0.92}
+"""Factor on gaps of plain and of correlated matchings that makes them log-odds: one matching stands for all
+that are nearly as light, of which the other class has more. How well it holds: docs/results/confidence.md."""
 
 
 class MatchingGaps:

@@ -281,24 +281,26 @@ def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
         (DemMechanism(1.0, (part,)) for part in always), layer_of, sites, num_layers
     )
     detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
-    index: dict[LayerKind, int] = {}
-    source = tuple(
-        index.setdefault(
-            LayerKind(
-                tuple(sites[detectors[layer]].tolist()),
-                tuple(found[layer]),
-                tuple(component for m in certain[layer] for component in m.components),
-            ),
-            len(index),
+    index: dict[object, int] = {}
+    kinds: list[LayerKind] = []
+    numbers: list[int] = []
+    for layer in range(num_layers):
+        kind = LayerKind(
+            tuple(sites[detectors[layer]].tolist()),
+            tuple(found[layer]),
+            tuple(component for m in certain[layer] for component in m.components),
         )
-        for layer in range(num_layers)
-    )
+        number = index.setdefault(_looks(kind), len(kinds))
+        if number == len(kinds):
+            kinds.append(kind)
+        numbers.append(number)
+    source = tuple(numbers)
     cut, cycle = _repetition(source)
-    footprints = [footprint for kind in index for footprint in kind.footprints]
+    footprints = [footprint for kind in kinds for footprint in kind.footprints]
     placeless = Counter(flip for flipped, flips in always if not flipped for flip in flips)
     return LayeredDem(
         positions=positions,
-        kinds=tuple(index),
+        kinds=tuple(kinds),
         source=source,
         source_detectors=detectors,
         num_observables=dem.num_observables,
@@ -309,6 +311,15 @@ def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
         span=max((f[-1] - f[0] for f in footprints), default=0),
         reach=max((f[-1] for f in footprints), default=0),
     )
+
+
+def _looks(kind: LayerKind) -> object:
+    """Equal for layers that differ in the rounding of probabilities alone: Stim's sums are of any order.
+
+    Twelve digits, as `cut` writes them.
+    """
+    mechanisms = tuple((f"{m.probability:.12g}", m.components) for m in kind.known_mechanisms)
+    return kind.sites, mechanisms, kind.certain
 
 
 def _sites(

@@ -49,8 +49,12 @@ class Window:
         )
 
     def commits(self, touched: Sequence[int]) -> bool:
-        """Whether a component that touches these layers is committed by this window."""
-        return any(self.lo <= layer < self.hi for layer in touched) and not self.drops(touched)
+        """Whether a component that touches these layers is committed by this window.
+
+        One that reaches over the commit region, from a layer before it to one behind it, is; so is every
+        component that touches it.
+        """
+        return min(touched) < self.hi and max(touched) >= self.lo and not self.drops(touched)
 
 
 def check_sizes(*, commit: int, buffer: int, mode: str) -> None:
@@ -154,10 +158,8 @@ def assert_committed_once(footprints: Iterable[tuple[int, ...]], windows: Iterab
             raise ValueError(f"commit regions do not tile: [.., {previous.hi}) then [{window.lo}, ..)")
     starts = [window.lo for window in ordered]
     for touched in footprints:
-        near = {bisect.bisect_right(starts, layer) - 1 for layer in touched}
-        committing = [
-            (ordered[k].lo, ordered[k].hi) for k in sorted(near) if k >= 0 and ordered[k].commits(touched)
-        ]
+        first, last = (bisect.bisect_right(starts, end(touched)) - 1 for end in (min, max))
+        committing = [(one.lo, one.hi) for one in ordered[max(first, 0) : last + 1] if one.commits(touched)]
         if len(committing) != 1:
             raise ValueError(
                 f"a component that touches layers {touched} is committed by {len(committing)} windows "

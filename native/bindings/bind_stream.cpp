@@ -82,8 +82,8 @@ std::shared_ptr<streams::Front> make_front(std::shared_ptr<streams::StageTables>
 class BoundStream {
   public:
     BoundStream(std::shared_ptr<streams::RoundSource> source, std::shared_ptr<streams::Model> model,
-                std::shared_ptr<streams::Model> short_model)
-        : stream(source, model, short_model) {}
+                std::shared_ptr<streams::Model> short_model, double gap_scale)
+        : stream(source, model, short_model, gap_scale) {}
 
     void open() {
         const Turn turn(busy_, "stream");
@@ -228,9 +228,11 @@ void bind_stream(nb::module_& module) {
         .value("UNEXPLAINED", streams::Status::kUnexplained);
     nb::class_<BoundStream>(module, "Stream", "One stream of shots in process; see native/streams/stream.h.")
         .def(nb::init<std::shared_ptr<streams::RoundSource>, std::shared_ptr<streams::Model>,
-                      std::shared_ptr<streams::Model>>(),
-             "source"_a, "model"_a, nb::kw_only(), "short_model"_a.none() = nb::none(),
-             "short_model: decodes shots too short for a network whose logits windows are matched on.")
+                      std::shared_ptr<streams::Model>, double>(),
+             "source"_a, "model"_a, nb::kw_only(), "short_model"_a.none() = nb::none(), "gap_scale"_a = 0.0,
+             "short_model: decodes shots too short for a network whose logits windows are matched on. "
+             "gap_scale: "
+             "factor on gaps; 0 for none.")
         .def("open", &BoundStream::open)
         .def("close", &BoundStream::close)
         .def(
@@ -257,6 +259,9 @@ void bind_stream(nb::module_& module) {
         .def_prop_ro("model", [](const BoundStream& self) { return self.stream.model().id; })
         .def_prop_ro("frame", &BoundStream::frame)
         .def_prop_ro("readout", &BoundStream::readout)
+        .def_prop_ro(
+            "gap", [](const BoundStream& self) { return self.stream.gap(); },
+            "Nats between the classes of the last window of the shot that ended; not a number without any.")
         .def_prop_ro("was_short", [](const BoundStream& self) { return self.stream.was_short(); })
         .def_prop_ro("detections", &BoundStream::detections);
 }

@@ -24,12 +24,10 @@ struct SeenError {
 SeenError seen_in(const Window& window, const Component& error, const std::map<Place, int32_t>& number) {
     SeenError found;
     int64_t low = INT64_MAX, high = INT64_MIN;
-    bool commits = false;
     std::vector<int32_t> ends;
     for (const Place& at : error.detectors) {
         const int64_t layer = error.layer + at.layer;
         low = std::min(low, layer), high = std::max(high, layer);
-        commits = commits || (window.lo <= layer && layer < window.hi);
         const Place here{static_cast<int32_t>(layer - window.start), at.site};
         if (layer < window.lo || layer >= window.hi) found.handed_on.push_back(here);
         if (layer >= window.start && layer < window.stop) {
@@ -41,7 +39,7 @@ SeenError seen_in(const Window& window, const Component& error, const std::map<P
     found.seen = true;
     found.first = ends[0];
     if (ends.size() == 2) found.second = ends[1];
-    if (commits) {
+    if (window.commits(low, high)) {
         found.observables = error.observables;
     } else {
         found.handed_on.clear();

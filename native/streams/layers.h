@@ -84,6 +84,9 @@ struct Window {
     bool drops(int64_t low, int64_t high) const {
         return (past_closed && low < start) || (future_closed && high >= stop);
     }
+
+    // Whether such a component, of those that it does not drop, is committed by this window.
+    bool commits(int64_t low, int64_t high) const { return low < hi && high >= lo; }
 };
 
 struct WindowSizes {

@@ -30,10 +30,11 @@ bool is_seen(const Window& window, const Component& error) {
 }  // namespace
 
 Stream::Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
-               std::shared_ptr<const Model> short_model)
-    : source_(std::move(source)), short_model_(std::move(short_model)), current_(std::move(model)),
-      recent_(*source_), ring_(source_->num_sites), flips_(source_->num_observables), logits_(0),
-      plan_(current_->sizes, 0), frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
+               std::shared_ptr<const Model> short_model, double gap_scale)
+    : source_(std::move(source)), short_model_(std::move(short_model)), gap_scale_(gap_scale),
+      current_(std::move(model)), recent_(*source_), ring_(source_->num_sites),
+      flips_(source_->num_observables), logits_(0), plan_(current_->sizes, 0),
+      frame_((source_->num_observables + 63) / 64), row_(ring_.words()) {
     source_->check();
     check_model(*current_);
     if (short_model_) check_model(*short_model_);
@@ -59,6 +60,7 @@ void Stream::open() {
     num_layers_ = source_->layers.endless();
     pushed_ = received_ = upto_ = ahead_ = 0;
     flags_ = 0;
+    gap_ = std::numeric_limits<double>::quiet_NaN();
     recent_.clear();
     ring_.clear(), flips_.clear(), logits_.clear();
     if (stage_) stage_->start();
@@ -246,13 +248,21 @@ Status Stream::decode_next(Commits& out) {
     missing_ = {model->serial, window, num_layers};
     if (!decoder) return Status::kMissing;
     if (model != current_ && !is_short_) flags_ |= kReloaded;
-    if (!decoder->decode(ring_, logits_, window.start, frame_.data())) {
+    double* gap = gap_scale_ > 0 && has_classes(window) ? &gap_ : nullptr;
+    if (!decoder->decode(ring_, logits_, window.start, frame_.data(), gap)) {
         close();
         return Status::kUnexplained;
     }
     plan_.advance();
     passed(window, *model, out);
     return Status::kDone;
+}
+
+// Whether a window leaves nothing open: it commits all that it sees, to the end of the shot, and a network
+// only weighs its edges.
+bool Stream::has_classes(const Window& window) const {
+    return ending_ && window.hi == num_layers_ && window.start == window.lo &&
+           (!stage_ || is_short_ || stage_->tables().keeps_logits);
 }
 
 // A window was decoded: what is committed without a gap goes out.

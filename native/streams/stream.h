@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -63,8 +64,10 @@ class Stream {
   public:
     // short_model: decodes shots that are too short for a network whose logits windows are matched on; or
     // null.
+    // gap_scale: factor on the `gap` that is found for every shot, by a second matching of its last window; 0
+    // where none is asked for.
     Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
-           std::shared_ptr<const Model> short_model = nullptr);
+           std::shared_ptr<const Model> short_model = nullptr, double gap_scale = 0);
 
     // Begins a shot, with the pre-decoder of its model in front of the windows; a model without one keeps the
     // one that is there. A shot that is open is forgotten.
@@ -113,6 +116,13 @@ class Stream {
     // measurements. Throws std::invalid_argument before the first round.
     void readout(uint64_t* observables) const;
 
+    // Of the shot that ended: how much less likely, in nats, its last window's other logical class is than the
+    // one that was committed, given what was committed before it. Of a shot of one window that is the gap of
+    // the whole shot. Not a number where there are no classes: behind a pre-decoder that removes errors, with
+    // other than one observable, where a cycle of edges between detectors flips it, where the last window (of
+    // parallel ones) leaves something to another, and before a shot has ended.
+    double gap() const { return gap_scale_ * gap_; }
+
     // Flips of the observables so far, packed.
     const std::vector<uint64_t>& frame() const { return frame_; }
 
@@ -150,6 +160,7 @@ class Stream {
     void take(const uint8_t* row, int64_t num_layers, bool last);
     void drain();
     Status decode_next(Commits& out);
+    bool has_classes(const Window& window) const;
     void passed(const Window& window, const Model& model, Commits& out);
     const std::shared_ptr<const Model>& model_of(int64_t lo) const;
     std::shared_ptr<WindowDecoder> decoder_of(const Window& window, const Model& model, int64_t num_layers);
@@ -157,6 +168,7 @@ class Stream {
 
     const std::shared_ptr<const RoundSource> source_;
     const std::shared_ptr<const Model> short_model_;
+    const double gap_scale_;
     std::shared_ptr<const Front> front_;
     std::unique_ptr<Stage> stage_;  // of the front; one shot at a time, as its network
     std::unique_ptr<LayerNetwork> network_;
@@ -166,6 +178,7 @@ class Stream {
     int64_t num_layers_ = 0;  // of the experiment; without end before it is known
     int64_t pushed_ = 0, received_ = 0, upto_ = 0, ahead_ = 0;
     uint8_t flags_ = 0;
+    double gap_ = std::numeric_limits<double>::quiet_NaN();
     RecentRounds recent_;
     LayerRing ring_, flips_;  // detections by site; observables that a stage flipped with every layer
     LogitRing logits_;

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -62,10 +63,14 @@ class WindowDecoder {
     // detections.
     //
     // logits: of layers, where the window is matched on them.
-    bool decode(LayerRing& ring, const LogitRing& logits, int64_t start, uint64_t* frame) {
+    // gap: null, or how much less likely the window's other logical class is than the one that is committed,
+    //     in nats; not a number of windows that leave something open, and of those without one observable.
+    bool decode(LayerRing& ring, const LogitRing& logits, int64_t start, uint64_t* frame,
+                double* gap = nullptr) {
         const std::lock_guard turn(turn_);
         if (!read(ring, start)) return false;
         if (!window_.logits.empty()) read_logits(logits, start);
+        if (gap != nullptr) *gap = match_classes();
         if (!detections_.empty() || !window_.logits.empty()) {
             if (!match()) return false;
             for (int32_t edge : edges_) {
@@ -136,6 +141,17 @@ class WindowDecoder {
         return matcher_->match(detections_, {weights_.data(), true}, edges_, nullptr);
     }
 
+    // The gap between the classes of the detections at hand.
+    double match_classes() {
+        constexpr double kInfinity = std::numeric_limits<double>::infinity();
+        if (!classes_) classes_ = std::make_unique<Classes>(*this);
+        if (classes_->correlated) return std::abs(classes_->correlated->gap(detections_, kInfinity));
+        if (!classes_->matcher) return std::numeric_limits<double>::quiet_NaN();
+        const ::matching::Weights weights =
+            window_.logits.empty() ? ::matching::Weights{} : ::matching::Weights{weights_.data(), true};
+        return std::abs(classes_->matcher->gap(detections_, weights, kInfinity));
+    }
+
     // The shot's weights. Edges are in the order of their layers.
     void read_logits(const LogitRing& logits, int64_t start) {
         const float* row = nullptr;
@@ -153,9 +169,13 @@ class WindowDecoder {
         weights_.assign(window_.logits.size(), 0);
         if (window_.others.empty()) {
             matcher_ = std::make_unique<::matching::Matcher>(window_.graph);
-            return;
+        } else {
+            correlated_ = std::make_unique<::matching::CorrelatedMatcher>(correlated_graph({}));
         }
-        // An edge that is used makes those that fire with it likelier.
+    }
+
+    // An edge that is used makes those that fire with it likelier.
+    std::shared_ptr<const ::matching::CorrelatedGraph> correlated_graph(std::vector<uint8_t> flips) const {
         std::vector<float> implied(window_.joint.size());
         for (size_t edge = 0; edge + 1 < window_.together.size(); edge++) {
             const double marginal = 1 / (1 + std::exp(static_cast<double>(window_.graph.weights[edge])));
@@ -164,11 +184,33 @@ class WindowDecoder {
                 implied[j] = static_cast<float>(std::log((1 - p) / p));
             }
         }
-        correlated_ = std::make_unique<::matching::CorrelatedMatcher>(
-            std::make_shared<const ::matching::CorrelatedGraph>(
-                window_.graph, std::vector<uint8_t>{},
-                ::matching::ImpliedWeights{window_.together, window_.others, std::move(implied)}));
+        return std::make_shared<const ::matching::CorrelatedGraph>(
+            window_.graph, std::move(flips),
+            ::matching::ImpliedWeights{window_.together, window_.others, std::move(implied)});
     }
+
+    // Matchers that know which edges flip the observable; none where windows have no classes.
+    struct Classes {
+        explicit Classes(const WindowDecoder& of) {
+            const WindowGraph& window = of.window_;
+            if (window.num_observables != 1 || !window.artificial_defects.empty()) return;
+            std::vector<uint8_t> flips(window.graph.first.size());
+            for (size_t edge = 0; edge < flips.size(); edge++) {
+                for (int32_t k = window.starts[edge]; k < window.starts[edge + 1]; k++) flips[edge] ^= 1;
+            }
+            if (!::matching::has_classes(window.graph, flips)) return;
+            if (window.others.empty()) {
+                matcher = std::make_unique<::matching::Matcher>(
+                    std::make_shared<const ::matching::PreparedGraph>(window.graph, std::move(flips)));
+            } else {
+                correlated =
+                    std::make_unique<::matching::CorrelatedMatcher>(of.correlated_graph(std::move(flips)));
+            }
+        }
+
+        std::unique_ptr<::matching::Matcher> matcher;  // one of the two, or none
+        std::unique_ptr<::matching::CorrelatedMatcher> correlated;
+    };
 
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
         if (fault_id < window_.num_observables) {
@@ -182,6 +224,7 @@ class WindowDecoder {
     const WindowGraph window_;
     std::unique_ptr<::matching::Matcher> matcher_;  // one of the two
     std::unique_ptr<::matching::CorrelatedMatcher> correlated_;
+    std::unique_ptr<Classes> classes_;  // from the first gap on
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does

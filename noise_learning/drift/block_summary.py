@@ -19,6 +19,7 @@ __all__ = ["ANYWHERE", "GROUPS", "DriftSummary", "summarize_drift"]
 
 GROUPS: dict[Kind | None, str] = {
     "time": "time",
+    "readout": "readout",
     "space": "space, boundary",
     "boundary": "space, boundary",  # both are data qubits; short blocks do not tell them apart
     "hyperedge": "hyperedge",

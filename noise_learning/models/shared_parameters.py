@@ -44,6 +44,7 @@ class SharedParameterModel:
         basis: Basis = "x",
         orientation: Orientation = "XV",
         perfect_last_round: bool = False,
+        reset: bool = True,
         guess: CircuitNoise | None = None,
     ) -> SharedParameterModel:
         """The 25 parameters of `qec.CircuitNoise` in `qec.memory_circuit`.
@@ -63,6 +64,7 @@ class SharedParameterModel:
                 basis=basis,
                 orientation=orientation,
                 perfect_last_round=perfect_last_round,
+                reset=reset,
             )
 
         noise = guess or depolarizing(0.005)

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from noise_learning.models.ancilla_rounds import AncillaRounds
 from noise_learning.models.structure import Structure
 from qec import position_of, time_of
 
@@ -20,15 +21,10 @@ def time_translation_keys(structure: Structure, *, ends_apart: bool = True) -> l
     differ in detectors that are left out.
 
     Args:
-        ends_apart: sets that touch the first or last detector of an ancilla are apart: preparation and the
-            measurement of data qubits add to them, and where the ancilla is of the other basis, whose first
-            detector comes a round later, so do its first and last measurement.
+        ends_apart: sets that touch the first or last detector of an ancilla are apart, and others that are
+            near (`AncillaRounds.ends`).
     """
-    times: dict[tuple[float, ...], list[float]] = {}
-    for c in structure.coordinates:
-        if c:
-            times.setdefault(position_of(c), []).append(time_of(c))
-    ends = {position: (min(ts), max(ts)) for position, ts in times.items()}
+    rounds = AncillaRounds.of(structure)
     keys: list[Hashable | None] = []
     for k, detectors in enumerate(structure.detector_sets):
         places = [structure.coordinates[d] for d in detectors]
@@ -37,8 +33,7 @@ def time_translation_keys(structure: Structure, *, ends_apart: bool = True) -> l
             when = [(position_of(c), time_of(c)) for c in places]
             first = min(t for _, t in when)
             shifted = sorted((*position, round(t - first, _TIME_DIGITS)) for position, t in when)
-            at_ends = (any(t == ends[position][side] for position, t in when) for side in (0, 1))
-            key = (tuple(shifted), *(at_ends if ends_apart else ()))
+            key = (tuple(shifted), *(rounds.ends(detectors) if ends_apart else ()))
         keys.append(key)
     return keys
 

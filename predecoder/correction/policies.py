@@ -128,6 +128,8 @@ class Policies:
         min_rounds: of the shortest experiment that the network is used for; shorter ones are decoded
             without it.
         even_sides: whether the network is used on patches of which a side has an even number of data qubits.
+        without_reset: whether the network is used on circuits without mid-circuit reset, as one that was
+            trained on them.
         gap_scale: factor on the cost between two logical classes that makes it the log-odds of an error
             (`scripts.benchmarks.confidence.table` fits it); it decides nothing.
     """
@@ -140,6 +142,7 @@ class Policies:
     abstain: AbstainPolicy = field(default_factory=AbstainPolicy)
     min_rounds: int = 1
     even_sides: bool = True
+    without_reset: bool = False
     gap_scale: float = 1.0
 
     def __post_init__(self) -> None:

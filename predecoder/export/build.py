@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from predecoder.applicability import check_sides, noisy_rounds
+from predecoder.applicability import check_fits, noisy_rounds
 from predecoder.export.graphs import Graph, JoinedGraph, LogitsGraph, ResidualGraph
 from predecoder.export.tables import MoveTables, NetworkTables
 from predecoder.weights import Bundle, WeightsError
@@ -37,11 +37,12 @@ def build_graph(
         steps: see `ResidualGraph`.
 
     Raises:
-        LayoutError: the weights are not used on patches with an even side, and this is one.
+        LayoutError: the weights are not used on such a patch, or circuit.
         WeightsError: the experiment is shorter than the weights are used for.
         ValueError: an unknown name, or 'cudaq' without a residual.
     """
-    check_sides(problem.layout, even_sides=bundle.policies.even_sides)
+    policies = bundle.policies
+    check_fits(problem, even_sides=policies.even_sides, without_reset=policies.without_reset)
     rounds, least = noisy_rounds(problem.layout), bundle.policies.min_rounds
     if rounds < least:
         raise WeightsError(

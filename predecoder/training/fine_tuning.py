@@ -122,7 +122,7 @@ def fine_tune(
         start = resolve_weights(config.weights).path
         best, checks = start, [_check(0, start, held_back)]
         on_check(checks[0])
-        stage = _stage(recordings, config, [h.first for h in held_back])
+        stage = _stage(recordings, config, held_back)
         for check in range(1, config.checks + 1):
             step = config.steps * check // config.checks
             made = work_dir / f"step-{step}.safetensors"
@@ -157,15 +157,18 @@ def _claim(work_dir: Path, recordings: Sequence[Recording], config: FineTuneConf
     file.write_text(text)
 
 
-def _stage(recordings: Sequence[Recording], config: FineTuneConfig, ends: Sequence[int]) -> StageConfig:
+def _stage(
+    recordings: Sequence[Recording], config: FineTuneConfig, held_back: Sequence[_HeldBack]
+) -> StageConfig:
     """One stage over all recordings, each up to the shots held back."""
     bundle = load_bundle(config.weights)
+    without_reset = bundle.policies.without_reset or any(held.problem.lacks_reset for held in held_back)
     tasks = []
-    for recording, end in zip(recordings, ends, strict=True):
+    for recording, held in zip(recordings, held_back, strict=True):
         if recording.shots is None:
             tasks.append(TaskConfig(dem=str(recording.dem), shots="mined"))
         else:
-            kept = dataclasses.replace(recording.shots, last=end)
+            kept = dataclasses.replace(recording.shots, last=held.first)
             tasks.append(TaskConfig(dem=str(recording.dem), recorded=kept))
     return StageConfig(
         name="fine-tune",
@@ -173,7 +176,7 @@ def _stage(recordings: Sequence[Recording], config: FineTuneConfig, ends: Sequen
         init=str(resolve_weights(config.weights).path),
         loss="logical-class",
         network=bundle.network.config,
-        policies=bundle.policies,
+        policies=dataclasses.replace(bundle.policies, without_reset=without_reset),
         optimizer=OptimizerConfig(
             method="adamw",
             steps=config.steps,

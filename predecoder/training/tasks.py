@@ -43,6 +43,8 @@ class TaskConfig:
             p, up to 0.02.
         variants: of 'randomized' noise, how many; every one has streams of its own.
         perfect_last_round: the last round is without noise, as in the paper's counts.
+        reset: whether ancillas are reset between rounds; see `qec.memory_circuit`. Weights that are trained
+            without say so in their policies: `policies.without_reset = true`.
         bases: any of 'x' and 'z'.
         orientations: any of 'XV', 'XH', 'ZV', 'ZH'; 'uniform-stim' has one orientation only.
         dem: a .dem file to train on instead of a circuit; nothing else of the task is used.
@@ -62,6 +64,7 @@ class TaskConfig:
     noise: str = "depolarizing"
     variants: int = 1
     perfect_last_round: bool = False
+    reset: bool = True
     bases: tuple[str, ...] = ("x", "z")
     orientations: tuple[str, ...] = ("XV", "XH", "ZV", "ZH")
     dem: str | None = None
@@ -116,12 +119,16 @@ class TaskConfig:
             )
         if not isinstance(self.perfect_last_round, bool):
             raise ValueError(f"task perfect_last_round={self.perfect_last_round!r} is not true or false")
+        if not isinstance(self.reset, bool):
+            raise ValueError(f"task reset={self.reset!r} is not true or false")
         if self.perfect_last_round and min(self.all_rounds) < 2:
             raise ValueError(f"task rounds={self.rounds!r} with perfect_last_round: use 2 or more")
         if self.noise != "uniform-stim":
             return
         if self.perfect_last_round:
             raise ValueError("noise='uniform-stim' has no perfect_last_round; use 'depolarizing'")
+        if not self.reset:
+            raise ValueError("noise='uniform-stim' has reset only; use 'depolarizing'")
         if len(self.sides) > 1:
             raise ValueError(f"noise='uniform-stim' has square patches only, not {self.distance!r}")
 
@@ -157,6 +164,8 @@ class Stream:
             source = task.recorded.detections
         if task.noise != "depolarizing" and task.dem is None:
             source += f" {task.noise}"
+        if not task.reset and task.dem is None:
+            source += " without reset"
         return source if task.shots == "all" else f"{source} {task.shots}"
 
     @cached_property
@@ -178,6 +187,7 @@ class Stream:
                 orientation=self.orientation,  # pyright: ignore[reportArgumentType]
                 variation=variation,
                 perfect_last_round=task.perfect_last_round,
+                reset=task.reset,
             )
         return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
 

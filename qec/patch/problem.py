@@ -13,6 +13,7 @@ from qec.dem import DemTables, NormalForm, normal_form
 from qec.patch.layout import DetectorLayout
 from qec.patch.moves import MoveSet
 from qec.patch.noise_features import noise_features
+from qec.patch.schedule import lacks_reset
 
 __all__ = ["DecodingProblem"]
 
@@ -81,6 +82,11 @@ class DecodingProblem:
     def distance(self) -> int:
         """Code distance of the patch: the smaller of its two, where they differ."""
         return self.layout.distance
+
+    @cached_property
+    def lacks_reset(self) -> bool:
+        """Whether ancillas are not reset between rounds, so that wrong results are seen two layers apart."""
+        return lacks_reset(self.layout.voxels, self.tables)
 
     @cached_property
     def peak_density(self) -> float:

@@ -30,7 +30,7 @@ _AXIS_INCHES = 5.2
 _INK = "0.3"
 _DRIFT_MARKERS = ("o", "s", "^", "D", "v", "P")
 _DRIFT_LINES = ("-", "--", ":", "-.")
-_MARKERS: dict[Kind, str] = {"time": "o", "space": "-", "boundary": "-", "hyperedge": "s"}
+_MARKERS: dict[Kind, str] = {"time": "o", "readout": "D", "space": "-", "boundary": "-", "hyperedge": "s"}
 
 
 def draw_lattice(
@@ -180,7 +180,7 @@ def _map(
                 LineCollection(lines, colors=colour, linewidths=0.22 * thickness[here], zorder=2)
             )
         else:
-            size, layer = (0.55, 4) if kind == "time" else (0.3, 3)
+            size, layer = {"time": (0.55, 4), "readout": (0.25, 5)}.get(kind, (0.3, 3))
             axes.scatter(
                 *np.array([classes[k].centre for k in here]).T,
                 s=(size * thickness[here]) ** 2,

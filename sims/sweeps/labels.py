@@ -11,7 +11,7 @@ import sinter
 from sims.decoders import NEURAL, PREDECODER_PREFIX
 from sims.sweeps.kept import GAP, KEEP
 
-CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round")
+CIRCUIT_DETAILS = ("noise", "orientation", "perfect_last_round", "reset")
 ESTIMATOR = "estimator"
 """Key of `json_metadata` in rows whose counts are effective ones, of an estimator that counts no errors."""
 DECODER_DETAILS = ("weights", "device", "policy", "precision", GAP, KEEP, ESTIMATOR)

@@ -46,6 +46,8 @@ class CircuitFamily:
     """depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file with 25 rates."""
     perfect_last_round: bool = False
     """No noise in the last round and final measurement, as the paper's reference counts them."""
+    reset: bool = True
+    """Whether ancillas are reset between rounds; without, detectors compare rounds t and t - 2."""
 
     @property
     def noise_file(self) -> Path | None:
@@ -73,6 +75,7 @@ class CircuitFamily:
                     noise=noise,
                     orientation=self.orientation,
                     perfect_last_round=self.perfect_last_round,
+                    reset=self.reset,
                 )
             metadata = {
                 "basis": basis,
@@ -82,7 +85,9 @@ class CircuitFamily:
                 "p": p,
                 "rounds": rounds,
             }
-            yield metadata | ({"perfect_last_round": True} if self.perfect_last_round else {}), circuit
+            # What is as ever is not named: rows of older sweeps stay the same tasks.
+            unusual = {"perfect_last_round": True} if self.perfect_last_round else {}
+            yield metadata | unusual | ({} if self.reset else {"reset": False}), circuit
 
     def _noise_name(self, points: Sequence[tuple[float, CircuitNoise | None]]) -> str:
         """Name in results; a file's name alone would mix what it held before an edit and after."""
@@ -95,10 +100,12 @@ class CircuitFamily:
         """(p, noise model) pairs; None stands for Stim's generated circuits."""
         ps = sorted(set(self.p or DEFAULT_P))
         if self.noise == STIM_NOISE:
-            if self.perfect_last_round:
-                raise ValueError(
-                    f"--perfect-last-round has no meaning with --noise {STIM_NOISE}; leave it out"
-                )
+            for flag, given in (
+                ("--perfect-last-round", self.perfect_last_round),
+                ("--no-reset", not self.reset),
+            ):
+                if given:
+                    raise ValueError(f"{flag} has no meaning with --noise {STIM_NOISE}; leave it out")
             return [(p, None) for p in ps]
         if self.noise in _NOISE_AT_P:
             return [(p, _NOISE_AT_P[self.noise](p)) for p in ps]

@@ -27,16 +27,19 @@ class Kit:
     """Makers of experiments and of their answers."""
 
     @staticmethod
-    def circuit(rounds: int, *, p: float = 0.008, distance: int = 3) -> stim.Circuit:
-        return qec.memory_circuit(distance=distance, rounds=rounds, basis="x", noise=qec.depolarizing(p))
+    def circuit(rounds: int, *, p: float = 0.008, distance: int = 3, reset: bool = True) -> stim.Circuit:
+        noise = qec.depolarizing(p)
+        return qec.memory_circuit(distance=distance, rounds=rounds, basis="x", noise=noise, reset=reset)
 
     @staticmethod
     def dem(circuit: stim.Circuit) -> stim.DetectorErrorModel:
         return circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
 
     @staticmethod
-    def experiment(rounds: int, *, shots: int, p: float = 0.008, distance: int = 3) -> Experiment:
-        circuit = Kit.circuit(rounds, p=p, distance=distance)
+    def experiment(
+        rounds: int, *, shots: int, p: float = 0.008, distance: int = 3, reset: bool = True
+    ) -> Experiment:
+        circuit = Kit.circuit(rounds, p=p, distance=distance, reset=reset)
         measurements = circuit.compile_sampler(seed=rounds).sample(shots)
         detections, flips = circuit.compile_m2d_converter().convert(
             measurements=measurements, separate_observables=True

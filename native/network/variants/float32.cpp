@@ -61,23 +61,16 @@ struct Float {
             FloatLanes::store(numbers + c, FloatLanes::positive(FloatLanes::load(numbers + c)));
     }
 
-    void depthwise(int block, int kind, int row, const Rows<Number>& near, Hidden* hidden) const {
-        const int64_t cell =
-            (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
-        for (int c = 0; c < channels; c += kFloats) {
-            const Number* const taps = depthwise_ + (int64_t{block} * channels + c) * kTaps;
-            const Number* const bias = position_bias_ + cell * channels + c;
-            for_each_tile<kWidestStencil>(near.columns, [&](int first, auto width) {
-                constexpr int kColumns = decltype(width)::value;
-                const int64_t at = int64_t{first} * channels;
-                Vector sum[kColumns];
-                for (int j = 0; j < kColumns; ++j)
-                    sum[j] = FloatLanes::load(bias + at + int64_t{j} * channels);
-                add_stencil<kColumns, FloatLanes, kFloats>(sum, near, at + c, first, channels, taps);
-                for (int j = 0; j < kColumns; ++j)
-                    FloatLanes::store(hidden + at + int64_t{j} * channels + c, FloatLanes::positive(sum[j]));
+    [[gnu::flatten]] void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
+        const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells();
+        const int64_t step = channels;  // stores may change any member, for all that the compiler knows
+        const Number* const bias = position_bias_ + cell * step;
+        convolve<FloatLanes, kFloats>(
+            near, depthwise_ + block * step * kTaps,
+            [&](int channel, int64_t at) { return FloatLanes::load(bias + at * step + channel); },
+            [&](int channel, int64_t at, Vector sum) {
+                FloatLanes::store(hidden + at * step + channel, FloatLanes::positive(sum));
             });
-        }
     }
 
     void pointwise(int block, const Number* from, const Hidden* hidden, Number* to) const {
@@ -131,8 +124,8 @@ struct Float {
 #pragma GCC unroll 8
             for (int n = 0; n < kCells; ++n) {
                 const Vector x = FloatLanes::broadcast(numbers[int64_t{n} * channels + c]);
-                sum[n][0] = FloatLanes::accumulate(sum[n][0], x, low);
-                sum[n][1] = FloatLanes::accumulate(sum[n][1], x, high);
+                FloatLanes::accumulate(x, low, sum[n][0]);
+                FloatLanes::accumulate(x, high, sum[n][1]);
             }
         }
     }

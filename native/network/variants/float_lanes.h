@@ -12,7 +12,7 @@ namespace qecpipe::network::QECPIPE_VARIANT {
 
 #if defined(__AVX512F__)
 
-struct FloatLanes {
+struct FloatVectors {
     using Vector = __m512;
     static constexpr int kFloats = 16, kRegisters = 32;
 
@@ -21,12 +21,12 @@ struct FloatLanes {
     static Vector broadcast(float x) { return _mm512_set1_ps(x); }
     static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
     static Vector positive(Vector a) { return _mm512_max_ps(a, _mm512_setzero_ps()); }
-    static Vector accumulate(Vector sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
+    static void accumulate(Vector x, Vector a, Vector& sum) { sum = _mm512_fmadd_ps(x, a, sum); }
 };
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
-struct FloatLanes {
+struct FloatVectors {
     using Vector = __m256;
     static constexpr int kFloats = 8, kRegisters = 16;
 
@@ -35,12 +35,12 @@ struct FloatLanes {
     static Vector broadcast(float x) { return _mm256_set1_ps(x); }
     static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
     static Vector positive(Vector a) { return _mm256_max_ps(a, _mm256_setzero_ps()); }
-    static Vector accumulate(Vector sum, Vector a, Vector b) { return _mm256_fmadd_ps(a, b, sum); }
+    static void accumulate(Vector x, Vector a, Vector& sum) { sum = _mm256_fmadd_ps(x, a, sum); }
 };
 
 #else
 
-struct FloatLanes {
+struct FloatVectors {
     typedef float Vector __attribute__((vector_size(16)));
     static constexpr int kFloats = 4, kRegisters = 16;
 
@@ -53,9 +53,20 @@ struct FloatLanes {
     static Vector broadcast(float x) { return Vector{x, x, x, x}; }
     static Vector add(Vector a, Vector b) { return a + b; }
     static Vector positive(Vector a) { return a > 0 ? a : Vector{}; }
-    static Vector accumulate(Vector sum, Vector a, Vector b) { return sum + a * b; }
+    static void accumulate(Vector x, Vector a, Vector& sum) { sum += x * a; }
 };
 
 #endif
+
+struct FloatLanes : FloatVectors {
+    using FloatVectors::accumulate;
+
+    // Adds products with x to several sums.
+    template <class... More>
+    static void accumulate(Vector x, Vector a, Vector& sum, More&... more) {
+        accumulate(x, a, sum);
+        accumulate(x, more...);
+    }
+};
 
 }  // namespace qecpipe::network::QECPIPE_VARIANT

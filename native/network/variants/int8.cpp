@@ -16,14 +16,18 @@ using Vector = Lanes::Vector;
 
 constexpr int kShorts = Lanes::kShorts, kWords = kShorts / 2;
 constexpr int kVectorBytes = 2 * kShorts;
-constexpr int kWidestMix = Lanes::kRegisters == 32 ? 8 : 5;  // two sums each, two weights and a value
-constexpr int kWidestOfPairs = 6;                            // four sums each, four weights and a value
+constexpr bool kPairsOfGroups = kShorts < kChunk;  // of kShorts channels: always an even number of them
+// Cells whose sums of kGroups x kShorts outputs fit registers, with weights, a value, a product and one to spare.
+template <int kGroups>
+constexpr int kWidestMix =
+    std::min(8, (Lanes::kRegisters - kGroups * Lanes::kSums - 3) / (kGroups * Lanes::kSums));
+constexpr int kUnrolled = Lanes::kRegisters == 32 ? 8 : 1;  // GCC spills more than that saves
 constexpr int kHeadVectors = (kMoves + kWords - 1) / kWords;
 constexpr int kWidestHead = Lanes::kRegisters == 32 ? 8 : 4;
 
 struct Int8 {
     using Number = int16_t;
-    using Hidden = uint8_t;
+    using Hidden = Lanes::Hidden;
 
     const Sizes sizes;
     const int channels;  // whole chunks: those that are added are 0, and stay so
@@ -64,26 +68,23 @@ struct Int8 {
             Lanes::store(numbers + c, Lanes::positive(Lanes::load(numbers + c)));
     }
 
-    void depthwise(int block, int kind, int row, const Rows<Number>& near, Hidden* hidden) const {
-        const int64_t cell =
-            (int64_t{block} * sizes.positions + kind) * sizes.patch.cells() + row * near.columns;
-        for (int group = 0; group < groups; ++group) {
-            const int first_channel = group * kShorts;
-            const Number* taps = depthwise_ + (int64_t{block} * groups + group) * kTaps * kShorts;
-            const Number* bias = position_bias_ + cell * channels + first_channel;
-            const Vector gain = Lanes::load(gain_ + int64_t{block} * channels + first_channel);
-            for_each_tile<kWidestStencil>(near.columns, [&](int first, auto width) {
-                const int64_t at = int64_t{first} * channels;
-                stencil<decltype(width)::value>(near, at + first_channel, first, taps, bias + at, gain,
-                                                hidden + at + first_channel);
+    [[gnu::flatten]] void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
+        const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells();
+        const int64_t step = channels;  // stores may change any member, for all that the compiler knows
+        const Number *const bias = position_bias_ + cell * step, *const gain = gain_ + block * step;
+        convolve<Lanes, kShorts>(
+            near, depthwise_ + block * step * kTaps, [](int, int64_t) { return Lanes::zero(); },
+            [&](int channel, int64_t at, Vector sum) {
+                const int64_t here = at * step + channel;
+                const Vector biased = Lanes::add_saturated(sum, Lanes::load(bias + here));
+                Lanes::put_hidden(hidden + here, Lanes::scaled(biased, Lanes::load(gain + channel)));
             });
-        }
     }
 
     void pointwise(int block, const Number* from, const Hidden* hidden, Number* to) const {
-        if (Lanes::kRegisters == 32 && groups % 2 == 0)
-            mix_groups<kWidestOfPairs, 2>(block, from, hidden, to);
-        else mix_groups<kWidestMix, 1>(block, from, hidden, to);
+        if (channels > Lanes::kExactInputs) mix_groups<kPairsOfGroups ? 2 : 1, true>(block, from, hidden, to);
+        else if (kPairsOfGroups || groups % 2 == 0) mix_groups<2, false>(block, from, hidden, to);
+        else mix_groups<1, false>(block, from, hidden, to);
     }
 
     void head(const Number* numbers, float* logits) const {
@@ -97,87 +98,65 @@ struct Int8 {
         return in_rows(table, count, sizes.channels, channels);
     }
 
-    // A 3 x 3 x 3 stencil's hidden activations of some columns; `at` is the first one's place in each row.
-    template <int kColumns>
-    void stencil(const Rows<Number>& near, int64_t at, int first, const Number* taps, const Number* bias,
-                 Vector gain, Hidden* hidden) const {
-        Vector sum[kColumns];
-        const int64_t step =
-            channels;  // stores of bytes may change any member, for all that the compiler knows
-        for (int j = 0; j < kColumns; ++j) sum[j] = Lanes::zero();
-        add_stencil<kColumns, Lanes, kShorts>(sum, near, at, first, channels, taps);
-        for (int j = 0; j < kColumns; ++j) {
-            const int64_t cell = j * step;
-            Lanes::put_hidden(hidden + cell,
-                              Lanes::scaled(Lanes::add_saturated(sum[j], Lanes::load(bias + cell)), gain));
-        }
-    }
-
-    template <int kWidest, int kGroups>
+    template <int kGroups, bool kLong>
     void mix_groups(int block, const Number* from, const Hidden* hidden, Number* to) const {
-        for_each_tile<kWidest>(sizes.patch.cells(), [&](int first, auto width) {
+        for_each_tile<kWidestMix<kGroups>>(sizes.patch.cells(), [&](int first, auto width) {
             const int64_t at = int64_t{first} * channels;
             for (int group = 0; group < groups; group += kGroups)
-                mix<decltype(width)::value, kGroups>(block, group, from + at, hidden + at, to + at);
+                mix<decltype(width)::value, kGroups, kLong>(block, group, from + at, hidden + at, to + at);
         });
     }
 
     // kGroups of kShorts outputs of the pointwise convolution of some cells, scaled and added to the stream.
-    template <int kCells, int kGroups>
-    void mix(int block, int group, const Number* from, const Hidden* hidden, Number* to) const {
-        constexpr int kSums = 2 * kGroups;
+    // kLong: of more than kExactInputs inputs.
+    template <int kCells, int kGroups, bool kLong>
+    [[gnu::flatten]] void mix(int block, int group, const Number* from, const Hidden* hidden,
+                              Number* to) const {
+        const int64_t output = int64_t{group} * kShorts, offset = int64_t{block} * channels + output;
         const int8_t* weights[kGroups];
-        for (int g = 0; g < kGroups; ++g)
-            weights[g] = pointwise_ + (int64_t{block} * groups + group + g) * kShorts * channels;
-        Vector total[kCells][kSums];
-        for (int n = 0; n < kCells; ++n)
-            for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::zero();
-        for (int chunk = 0; chunk < channels; chunk += kChunk) {
-            if constexpr (Lanes::kExact) {
-                add_chunk<kCells, kSums>(total, weights, hidden + chunk);
-            } else {
-                Vector sum[kCells][kSums];
-                for (int n = 0; n < kCells; ++n)
-                    for (int s = 0; s < kSums; ++s) sum[n][s] = Lanes::zero();
-                add_chunk<kCells, kSums>(sum, weights, hidden + chunk);
-                for (int n = 0; n < kCells; ++n)
-                    for (int s = 0; s < kSums; ++s)
-                        total[n][s] = Lanes::add_words(total[n][s], Lanes::widened(sum[n][s]));
-            }
-            // `packed` cuts off what leaves 16 bits at the end; before, it takes more than two chunks to
-            // leave them.
-            if (chunk == 0 || chunk + kChunk == channels) continue;
-            for (int n = 0; n < kCells; ++n)
-                for (int s = 0; s < kSums; ++s) total[n][s] = Lanes::cut_words(total[n][s]);
-        }
-        for (int g = 0; g < kGroups; ++g) {
-            const int64_t first = int64_t{group + g} * kShorts, offset = int64_t{block} * channels + first;
-            const Vector gain = Lanes::load(pointwise_gain_ + offset),
-                         bias = Lanes::load(pointwise_bias_ + offset);
-            for (int n = 0; n < kCells; ++n) {
-                const Vector sums = Lanes::packed(total[n][2 * g], total[n][2 * g + 1]);
-                const Vector step = Lanes::add_saturated(Lanes::scaled(sums, gain), bias);
-                const int64_t at = int64_t{n} * channels + first;
-                Lanes::store(to + at, Lanes::add_saturated(Lanes::load(from + at), step));
-            }
+        for (int g = 0; g < kGroups; ++g) weights[g] = pointwise_ + (offset + g * kShorts) * channels;
+        const auto finish = [&](auto k, Vector sum) {
+            constexpr int n = k / kGroups, g = k % kGroups * kShorts;
+            const Vector gain = Lanes::load(pointwise_gain_ + offset + g),
+                         bias = Lanes::load(pointwise_bias_ + offset + g);
+            const Vector step = Lanes::add_saturated(Lanes::scaled(sum, gain), bias);
+            const int64_t at = int64_t{n} * channels + output + g;
+            Lanes::store(to + at, Lanes::add_saturated(Lanes::load(from + at), step));
+        };
+        if constexpr (kLong) {
+            Vector total[kCells * kGroups];
+            unrolled<kCells * kGroups>([&](auto k) { total[k] = Lanes::zero(); });
+            for (int c = 0; c < channels; c += kChunk)
+                sum_inputs<kCells, kGroups>(kChunk, weights, hidden + c, [&](auto k, Vector sum) {
+                    total[k] = Lanes::add_saturated(total[k], sum);
+                });
+            unrolled<kCells * kGroups>([&](auto k) { finish(k, total[k]); });
+        } else {
+            constexpr bool kOneChunk = Lanes::kExactInputs == kChunk;
+            sum_inputs<kCells, kGroups>(kOneChunk ? kChunk : channels, weights, hidden, finish);
         }
     }
 
-    // Adds the products of kChunk inputs of some cells with their weights, which are moved on.
-    template <int kCells, int kSums>
-    void add_chunk(Vector (&sum)[kCells][kSums], const int8_t* (&weights)[kSums / 2],
-                   const Hidden* hidden) const {
-#pragma GCC unroll 8
-        for (int k = 0; k < kChunk; k += 4) {
-            Vector w[kSums];
-            for (int s = 0; s < kSums; ++s) w[s] = Lanes::load(weights[s / 2] + s % 2 * kVectorBytes);
-            for (int g = 0; g < kSums / 2; ++g) weights[g] += 2 * kVectorBytes;
-#pragma GCC unroll 8
-            for (int n = 0; n < kCells; ++n) {
-                const Vector x = Lanes::broadcast(hidden + int64_t{n} * channels + k);
-                for (int s = 0; s < kSums; ++s) sum[n][s] = Lanes::dot(sum[n][s], x, w[s]);
-            }
+    // Adds up the products of some inputs of some cells with their weights, which are moved on, and calls
+    // visit(std::integral_constant<int, cell * kGroups + group>(), sum).
+    template <int kCells, int kGroups, class Visitor>
+    [[gnu::always_inline]] void sum_inputs(int inputs, const int8_t* (&weights)[kGroups],
+                                           const Hidden* hidden, Visitor visit) const {
+        constexpr int kSums = Lanes::kSums, kRow = kGroups * kSums;
+        Vector sum[kCells * kRow];
+        unrolled<kCells * kRow>([&](auto k) { sum[k] = Lanes::zero(); });
+#pragma GCC unroll kUnrolled
+        for (int c = 0; c < inputs; c += Lanes::kInputs) {
+            Vector w[kRow];
+            unrolled<kRow>(
+                [&](auto s) { w[s] = Lanes::load(weights[s / kSums] + s % kSums * kVectorBytes); });
+            unrolled<kGroups>([&](auto g) { weights[g] += kSums * kVectorBytes; });
+            unrolled<kCells>([&](auto n) {
+                const Vector x = Lanes::broadcast(hidden + int64_t{n} * channels + c);
+                unrolled<kRow>([&](auto s) { sum[n * kRow + s] = Lanes::dot(sum[n * kRow + s], x, w[s]); });
+            });
         }
+        unrolled<kCells * kGroups>([&](auto k) { visit(k, Lanes::outputs(sum + kSums * k)); });
     }
 
     // The logits of some cells.
@@ -201,19 +180,21 @@ struct Int8 {
                 Lanes::put_floats(logits + n * kLogits + v * kWords, sum[n][v], head_scale_ + v * kWords);
     }
 
-    // [blocks][o][C] to [blocks][groups][C / 4][2][kWords][4]: four inputs of the outputs in a vector of
-    // sums.
+    // [blocks][o][C] to [blocks][groups][C / kInputs][kSums][lanes][kInputs]: some inputs of the outputs in a
+    // vector of sums.
     void order_pointwise(const int8_t* table) {
+        constexpr int kSums = Lanes::kSums, kLanes = kShorts / kSums, kInputs = Lanes::kInputs;
         for (int64_t block = 0; block < sizes.blocks; ++block)
             for (int group = 0; group < groups; ++group)
-                for (int vector = 0; vector < 2; ++vector)
-                    for (int lane = 0; lane < kWords; ++lane) {
+                for (int vector = 0; vector < kSums; ++vector)
+                    for (int lane = 0; lane < kLanes; ++lane) {
                         const int output = group * kShorts + output_of(vector, lane);
                         if (output >= sizes.channels) continue;
                         int8_t* const to = pointwise_ + (block * groups + group) * kShorts * channels;
                         const int8_t* const from = table + (block * sizes.channels + output) * sizes.channels;
                         for (int c = 0; c < sizes.channels; ++c)
-                            to[((c / 4 * 2 + vector) * kWords + lane) * 4 + c % 4] = from[c];
+                            to[((c / kInputs * kSums + vector) * kLanes + lane) * kInputs + c % kInputs] =
+                                from[c];
                     }
     }
 

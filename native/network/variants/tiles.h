@@ -26,4 +26,14 @@ inline void for_each_tile(int count, Visitor visit) {
     }
 }
 
+// Calls visit(std::integral_constant<int, k>()) for k from 0 to kCount - 1, all written out: an array that
+// is indexed by nothing else is kept in registers, over loops too.
+template <int kCount, class Visitor>
+inline void unrolled(Visitor visit) {
+    const auto go = [&]<int... k>(std::integer_sequence<int, k...>) {
+        (visit(std::integral_constant<int, k>()), ...);
+    };
+    go(std::make_integer_sequence<int, kCount>());
+}
+
 }  // namespace qecpipe::network::QECPIPE_VARIANT

@@ -3,7 +3,7 @@
 // An arithmetic A has the types Number of the stream of activations and Hidden of what is between the two
 // convolutions of a block, its `sizes`, the number of `channels` that a cell takes in memory, and:
 // - what the first convolution needs (first_layer.h), and relu(numbers, cells), of some cells;
-// - depthwise(block, kind, row, near, hidden): one row's hidden activations of nine rows' Numbers;
+// - depthwise(block, kind, near, hidden): a layer's hidden activations of the Numbers of three;
 // - pointwise(block, from, hidden, to): a layer's Numbers after a block;
 // - head(numbers, logits): a layer's logits, [I][J][kLogits].
 #pragma once
@@ -14,7 +14,7 @@
 #include "network/engine.h"
 #include "network/variants/buffer.h"
 #include "network/variants/first_layer.h"
-#include "network/variants/neighbours.h"
+#include "network/variants/stencil.h"
 
 namespace qecpipe::network::QECPIPE_VARIANT {
 
@@ -65,15 +65,13 @@ class SeparableWave final : public Wave {
 
   private:
     void run_block(int block, int64_t layer, int64_t layers, int kind) {
-        const Number* around[3];
+        Layers<Number> near{{}, patch_, net_.channels};
         for (int k = 0; k < 3; ++k) {
             const int64_t from = layer + k - 1;
-            around[k] = from < 0 || from >= layers ? nullptr : stream(block, from);
+            near.start[k] = from < 0 || from >= layers ? nullptr : stream(block, from);
         }
-        for (int i = 0; i < patch_.rows; ++i) {
-            net_.depthwise(block, kind, i, rows_around(around, patch_, row_, i), hidden_ + i * row_);
-        }
-        net_.pointwise(block, around[1], hidden_ + 0,
+        net_.depthwise(block, kind, near, hidden_ + 0);
+        net_.pointwise(block, near.start[1], hidden_ + 0,
                        block + 1 < blocks_ ? stream(block + 1, layer) : last_ + 0);
     }
 };

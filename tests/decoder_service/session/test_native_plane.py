@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import resource
 import socket
@@ -473,17 +472,17 @@ def test_a_close_comes_when_everything_before_it_is_decoded() -> None:
         session.place(0)
 
 
-@pytest.mark.parametrize("differences", [False, True])
-def test_ones_are_those_of_the_last_rounds(differences: bool) -> None:
-    """Not of those with another width, nor erased ones, nor, of differences, what follows them."""
+@pytest.mark.parametrize("compared", [0, 1, 2])
+def test_ones_are_those_of_the_last_rounds(compared: int) -> None:
+    """Not of those with another width, nor erased ones, nor what is compared with them."""
     session = _qecpipe.Session()
     opened(session, parity(), window=3)
     rounds = [None if at in (0, 4) else (at * 5 + 1) % 16 for at in range(SHAPE.rounds)]
-    seen = [(old ^ new if differences else new) for old, new in _pairs(rounds, differences)]
-    assert len(seen) == (2 if differences else 4)
+    seen = [(old ^ new if compared else new) for old, new in _pairs(rounds, compared)]
+    assert len(seen) == (2 if compared else 4)
 
     def counted(most: int, bits: int = 8) -> tuple[int, list[int]]:
-        rounds, ones = session.count_ones(0, most=most, bits=bits, differences=differences)
+        rounds, ones = session.count_ones(0, most=most, bits=bits, compared=compared)
         return rounds, ones.tolist()
 
     def expected(values: list[int]) -> tuple[int, list[int]]:
@@ -494,19 +493,20 @@ def test_ones_are_those_of_the_last_rounds(differences: bool) -> None:
         session.feed(block(0, at, 1, erased=(at,) if at == 4 else ()))
         work(session)
     assert counted(100) == expected(seen)
-    assert counted(3) == expected([] if differences else seen[-1:])  # one is the final row, one erased
-    assert counted(100, bits=4) == ((0, [0] * 4) if differences else (1, [1, 0, 0, 0]))
+    assert counted(3) == expected([] if compared else seen[-1:])  # one is the final row, one erased
+    assert counted(100, bits=4) == ((0, [0] * 4) if compared else (1, [1, 0, 0, 0]))
     session.feed(encode_frame(Frame(FrameType.RESET, 0, 4)))
     work(session)
     session.feed(block(4, 0, 2))
     work(session)
-    assert counted(100) == expected([] if differences else [(4 * 3 + 5 + 1) % 16])
+    assert counted(100) == expected([] if compared else [(4 * 3 + 5 + 1) % 16])
 
 
-def _pairs(rounds: list[int | None], differences: bool) -> Iterator[tuple[int, int]]:
-    for old, new in itertools.pairwise([None, *rounds]):
-        if new is not None and (old is not None or not differences):
-            yield old or 0, new
+def _pairs(rounds: list[int | None], compared: int) -> Iterator[tuple[int, int]]:
+    for at, new in enumerate(rounds):
+        old = rounds[at - compared] if at >= compared else None
+        if new is not None and old is not None:
+            yield old, new
 
 
 @pytest.mark.parametrize(

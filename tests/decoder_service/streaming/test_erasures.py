@@ -16,7 +16,9 @@ from global_decoders.windows import WindowedDecoder, graphs
 Mode = Literal["sliding", "parallel"]
 
 
-def _with_erasures(experiment, erased: list[int]) -> tuple[stim.DetectorErrorModel, np.ndarray]:
+def _with_erasures(
+    experiment, erased: list[int], *, reset: bool
+) -> tuple[stim.DetectorErrorModel, np.ndarray]:
     """The explicit DEM in which measurements of erased rounds are coin tosses, and its shots."""
     coordinates = experiment.dem.get_detector_coordinates()
     at = {tuple(where): d for d, where in coordinates.items()}
@@ -25,7 +27,8 @@ def _with_erasures(experiment, erased: list[int]) -> tuple[stim.DetectorErrorMod
     for r in erased:
         for (x, y, t), first in at.items():
             if t == r:
-                later = at.get((x, y, t + 1))
+                # Without reset a measurement is compared with the one after the next, the last one with data.
+                later = at.get((x, y, t + 1 if reset or t == 19 else t + 2))
                 targets = [stim.target_relative_detector_id(d) for d in (first, later) if d is not None]
                 dem.append(stim.DemInstruction("error", [0.5], targets))
                 if later is not None:  # the round's measurement is taken to be the one before it
@@ -35,17 +38,20 @@ def _with_erasures(experiment, erased: list[int]) -> tuple[stim.DetectorErrorMod
 
 
 @functools.cache
-def _streamed_experiment(kit, mode: Mode):
-    experiment = kit.experiment(20, shots=40)
+def _streamed_experiment(kit, mode: Mode, reset: bool):
+    experiment = kit.experiment(20, shots=40, reset=reset)
     return experiment, StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
-@pytest.mark.parametrize("erased", [[5], [6, 11], [9, 10], [19]])
-def test_erased_rounds_equal_a_model_of_coin_tosses(kit, mode: Mode, erased: list[int]) -> None:
-    experiment, decoder = _streamed_experiment(kit, mode)
+@pytest.mark.parametrize(
+    ("erased", "reset"),
+    [([5], True), ([6, 11], True), ([9, 10], True), ([19], True), ([9, 10, 11], False), ([19], False)],
+)
+def test_erased_rounds_equal_a_model_of_coin_tosses(kit, mode: Mode, erased: list[int], reset: bool) -> None:
+    experiment, decoder = _streamed_experiment(kit, mode, reset)
     windowed = WindowedDecoder(commit=3, buffer=3, mode=mode)
-    answers = kit.whole(*_with_erasures(experiment, erased), windowed)
+    answers = kit.whole(*_with_erasures(experiment, erased, reset=reset), windowed)
     found = []
     for bits in experiment.measurements:
         result, commits = kit.stream(decoder, bits, 20, erased=frozenset(erased))

@@ -1,14 +1,21 @@
 """A network before a stream's windows changes no bit against the network on the whole shot."""
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import stim
 
 from decoder_service.streaming.stream_decoder import StreamDecoder
-from global_decoders.windows import WindowedDecoder
-from predecoder import CompiledPredecoded, EngineOptions, load_bundle
+from global_decoders.windows import WindowedDecoder, WindowSizes
+from predecoder import (
+    CompiledPredecoded,
+    EngineOptions,
+    NeuralMatchingDecoder,
+    load_bundle,
+    save_weights,
+)
 from predecoder.correction import automatic_policy, make_decision
 from qec import DecodingProblem
 
@@ -56,6 +63,50 @@ def test_streams_equal_whole_shots(
             assert result.rounds == rounds + 1
             assert [c.upto_round for c in result.commits][-1] == rounds + 1
         assert bool(commits) == (rounds == 40)
+
+
+@pytest.fixture(scope="module")
+def without_reset(tmp_path_factory) -> str:
+    """Weights that shipped ones give to circuits without mid-circuit reset, as if trained there."""
+    bundle = load_bundle("realtime")
+    path = tmp_path_factory.mktemp("weights") / "without.safetensors"
+    policies = dataclasses.replace(bundle.policies, without_reset=True)
+    save_weights(bundle.network, path, {}, policies=policies)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "inner", ["pymatching-correlated", pytest.param("pymatching", marks=pytest.mark.slow)]
+)
+def test_streams_without_reset_equal_whole_shots(kit, without_reset: str, inner: str) -> None:
+    decoder = StreamDecoder(
+        kit.circuit(24, reset=False), commit=3, buffer=3, decoder=inner, predecoder=without_reset
+    )
+    windowed = WindowedDecoder(inner=inner, commit=3, buffer=3, mode="sliding")
+    for rounds in (7, 21):
+        experiment = kit.experiment(rounds, shots=8, reset=False)
+        expected = _whole_shots(windowed, experiment.dem, without_reset).decode_shots_bit_packed(
+            bit_packed_detection_event_data=np.packbits(experiment.detections, axis=1, bitorder="little")
+        )
+        for bits, answer in zip(experiment.measurements, expected, strict=True):
+            assert kit.stream(decoder, bits, rounds)[0].frame == answer.tobytes()
+
+
+def test_neural_matching_without_reset_equals_whole_shots(kit, without_reset: str) -> None:
+    options: dict[str, Any] = {"decoder": "neural-matching", "predecoder": without_reset}
+    decoder = StreamDecoder(kit.circuit(24, reset=False), commit=3, buffer=3, **options)
+    whole = NeuralMatchingDecoder(
+        weights=without_reset, windows=WindowSizes(3, 3, "sliding"), precision="float32", device="cpu"
+    )
+    experiment = kit.experiment(26, shots=8, reset=False)
+    expected = kit.whole(experiment.dem, experiment.detections, whole)
+    for bits, answer in zip(experiment.measurements, expected, strict=True):
+        assert kit.stream(decoder, bits, 26)[0].frame == answer.tobytes()
+
+
+def test_weights_trained_with_reset_are_refused_without(kit) -> None:
+    with pytest.raises(ValueError, match=r"rounds t and t - 2 .*use a decoder without a network"):
+        StreamDecoder(kit.circuit(20, reset=False), commit=3, buffer=3, predecoder="realtime")
 
 
 def test_detectors_and_measurements_give_the_same_commits(kit) -> None:

@@ -15,19 +15,32 @@ from global_decoders.windows import WindowedDecoder
 Mode = Literal["sliding", "parallel"]
 
 
-@pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
+SIZES: list[tuple[Mode, int, int]] = [
+    ("sliding", 3, 3),
+    ("sliding", 2, 1),
+    ("parallel", 3, 3),
+    ("parallel", 1, 2),
+]
+
+
 @pytest.mark.parametrize(
-    ("mode", "commit", "buffer"),
-    [("sliding", 3, 3), ("sliding", 2, 1), ("parallel", 3, 3), ("parallel", 1, 2)],
+    ("inner", "mode", "commit", "buffer", "reset"),
+    [
+        *((inner, *sizes, True) for inner in ("pymatching", "pymatching-correlated") for sizes in SIZES),
+        ("pymatching-correlated", "sliding", 3, 3, False),
+        ("pymatching", "sliding", 1, 0, False),  # wrong results reach beyond all that is read
+        ("pymatching", "parallel", 1, 2, False),  # and over what a window commits
+    ],
 )
 def test_streams_of_any_length_equal_whole_shots(
-    kit, inner: str, mode: Mode, commit: int, buffer: int
+    kit, inner: str, mode: Mode, commit: int, buffer: int, reset: bool
 ) -> None:
     """One decoder, made from a circuit of 30 rounds, for measurements of 4 to 47 rounds."""
-    decoder = StreamDecoder(kit.circuit(30), commit=commit, buffer=buffer, mode=mode, decoder=inner)
+    circuit = kit.circuit(30, reset=reset)
+    decoder = StreamDecoder(circuit, commit=commit, buffer=buffer, mode=mode, decoder=inner)
     windowed = WindowedDecoder(inner=inner, commit=commit, buffer=buffer, mode=mode)
-    for rounds in (4, 5, 12, 13, 14, 47):
-        experiment = kit.experiment(rounds, shots=20)
+    for rounds in (4, 5, 12, 13, 14, 47) if reset else (6, 13):
+        experiment = kit.experiment(rounds, shots=20, reset=reset)
         expected = kit.whole(experiment.dem, experiment.detections, windowed)
         for bits, answer, flips in zip(experiment.measurements, expected, experiment.flips, strict=True):
             result, _ = kit.stream(decoder, bits, rounds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pymatching
@@ -31,9 +31,11 @@ class Shots:
 
 
 def memory_dem(
-    *, distance: int, rounds: int, p: float, basis: Literal["x", "z"] = "x"
+    *, distance: int, rounds: int, p: float, basis: Literal["x", "z"] = "x", reset: bool = True
 ) -> stim.DetectorErrorModel:
-    circuit = qec.memory_circuit(distance=distance, rounds=rounds, basis=basis, noise=qec.depolarizing(p))
+    circuit = qec.memory_circuit(
+        distance=distance, rounds=rounds, basis=basis, noise=qec.depolarizing(p), reset=reset
+    )
     return circuit.detector_error_model(decompose_errors=True)
 
 
@@ -44,10 +46,8 @@ def memory() -> Callable[..., stim.DetectorErrorModel]:
 
 @pytest.fixture(scope="session")
 def sampled() -> Callable[..., Shots]:
-    def sample(
-        *, distance: int, rounds: int, p: float, shots: int, basis: Literal["x", "z"] = "x", seed: int = 5
-    ) -> Shots:
-        dem = memory_dem(distance=distance, rounds=rounds, p=p, basis=basis)
+    def sample(*, shots: int, seed: int = 5, **memory: Any) -> Shots:
+        dem = memory_dem(**memory)
         detections, flips, _ = dem.compile_sampler(seed=seed).sample(shots, bit_packed=True)
         return Shots(dem, detections, flips)
 

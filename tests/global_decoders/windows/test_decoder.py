@@ -26,17 +26,18 @@ def _tilted(shots):
     return dataclasses.replace(shots, dem=tilted)
 
 
+@pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("inner", ["pymatching", "pymatching-correlated"])
-def test_a_window_that_covers_all_is_whole_decoding(sampled, inner) -> None:
-    shots = _tilted(sampled(distance=3, rounds=8, p=0.01, shots=2000))
+def test_a_window_that_covers_all_is_whole_decoding(sampled, inner, reset) -> None:
+    shots = _tilted(sampled(distance=3, rounds=8, p=0.01, shots=2000, reset=reset))
     decoder = WindowedDecoder(inner=inner, commit=5, buffer=5)
     assert np.array_equal(shots.decoded_by(decoder), shots.whole(inner))
 
 
 @pytest.mark.parametrize("mode", ["sliding", "parallel"])
-@pytest.mark.parametrize("basis", ["x", "z"])
-def test_twice_the_buffer_agrees_with_whole_decoding(sampled, mode, basis) -> None:
-    shots = sampled(distance=3, rounds=60, p=0.003, shots=3000, basis=basis)
+@pytest.mark.parametrize(("basis", "reset"), [("x", True), ("z", True), ("x", False)])
+def test_twice_the_buffer_agrees_with_whole_decoding(sampled, mode, basis, reset) -> None:
+    shots = sampled(distance=3, rounds=60, p=0.003, shots=3000, basis=basis, reset=reset)
     shots = _tilted(shots)
     decoder = WindowedDecoder(commit=3, buffer=6, mode=mode)
     assert (shots.decoded_by(decoder) != shots.whole()).sum() <= 1
@@ -63,11 +64,12 @@ def test_a_batch_equals_its_single_shots(sampled, mode) -> None:
     assert np.array_equal(batch, singles)
 
 
-def test_graphs_do_not_grow_with_the_experiment(memory) -> None:
+@pytest.mark.parametrize("reset", [True, False])
+def test_graphs_do_not_grow_with_the_experiment(memory, reset) -> None:
     counts = {
         len(
             WindowedDecoder(commit=3, buffer=3)
-            .compile_decoder_for_dem(dem=memory(distance=3, rounds=r, p=0.01))
+            .compile_decoder_for_dem(dem=memory(distance=3, rounds=r, p=0.01, reset=reset))
             .graphs
         )
         for r in (60, 600)

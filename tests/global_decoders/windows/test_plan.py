@@ -31,6 +31,21 @@ def test_neighbouring_layers_are_committed_once(layers, commit, buffer, mode) ->
     assert_committed_once(footprints, windows_of(layers, commit=commit, buffer=buffer, mode=mode))
 
 
+@given(layers=st.integers(1, 120), commit=st.integers(1, 9), buffer=st.integers(1, 9), mode=MODES)
+def test_components_that_skip_layers_are_committed_once(layers, commit, buffer, mode) -> None:
+    """As wrong results without mid-circuit reset; parallel windows need a buffer of their span."""
+    for span in range(2, buffer + 1 if mode == "parallel" else 4):
+        footprints = [(t, t + span) for t in range(layers - span)]
+        assert_committed_once(footprints, windows_of(layers, commit=commit, buffer=buffer, mode=mode))
+
+
+def test_a_component_that_reaches_over_a_commit_region_is_committed_there() -> None:
+    window = Window(start=2, lo=4, hi=5, stop=7, past_closed=False)
+    assert window.commits((3, 5))
+    assert not window.commits((5, 7))
+    assert not window.commits((1, 3))
+
+
 def test_committing_twice_is_refused() -> None:
     """The mutant: a window that also commits what its predecessor commits."""
     windows = [

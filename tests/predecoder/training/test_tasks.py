@@ -17,6 +17,19 @@ from predecoder.training.unpacking import Unpacker
 from qec import depolarizing, memory_circuit, normal_form
 
 
+def test_tasks_may_be_without_reset():
+    task = TaskConfig(3, 4, p=0.006, reset=False, bases=("z",), orientations=("ZH",))
+    ((stream,), _) = expand_tasks((task,))
+    circuit = memory_circuit(
+        distance=3, rounds=4, basis="z", orientation="ZH", noise=depolarizing(0.006), reset=False
+    )
+    assert stream.dem == circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
+    with pytest.raises(ValueError, match="reset=1 is not true or false"):
+        TaskConfig(3, reset=1)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="uniform-stim' has reset only"):
+        TaskConfig(3, noise="uniform-stim", reset=False)
+
+
 def test_randomized_noise_differs_in_kind_and_not_in_how_much_is_seen():
     """By seed, the same each time; and every stream's DEM has its own."""
     tasks = (TaskConfig(5, 5, p=0.006, noise="randomized", variants=5, bases=("x",), orientations=("XV",)),)
@@ -60,6 +73,11 @@ distance = [4, 3]
 perfect_last_round = true
 p = 0.008
 noise = "randomized"
+[[tasks]]
+distance = 3
+rounds = 4
+reset = false
+p = 0.008
 """
 
 
@@ -73,6 +91,7 @@ def test_rectangular_and_even_patches_are_tasks_like_others(tmp_path: Path):
         "d3x5r5p0.004 si1000",
         *(f"d4r{rounds}p0.008" for rounds in (1, 3, 8)),
         "d4x3r4p0.008 randomized",
+        "d3r4p0.008 without reset",
     }
     torch.manual_seed(1)
     network, loss_of = make_network(stage.network), StageLoss(stage, streams)
@@ -90,6 +109,7 @@ def test_rectangular_and_even_patches_are_tasks_like_others(tmp_path: Path):
             noise=depolarizing(0.01),
             orientation=stream.orientation,  # pyright: ignore[reportArgumentType]
             perfect_last_round=stream.task.perfect_last_round,
+            reset=stream.task.reset,
         ).num_detectors
         problem = stream.problem
         assert problem.layout.num_detectors == circuit_detectors

@@ -45,6 +45,16 @@ def test_perfect_last_round_is_another_circuit_and_says_so() -> None:
         list(replace(family, noise="uniform-stim").circuits())
 
 
+def test_without_reset_is_another_circuit_and_says_so() -> None:
+    family = replace(FAMILY, distance=(3,), p=(0.01,), basis=("x",))
+    ((meta, circuit),) = replace(family, reset=False).circuits()
+    assert meta["reset"] is False
+    assert circuit == memory_circuit(distance=3, rounds=3, basis="x", noise=depolarizing(0.01), reset=False)
+    assert [{**with_reset, "reset": False} for with_reset, _ in family.circuits()] == [meta]
+    with pytest.raises(ValueError, match="--no-reset has no meaning"):
+        list(replace(family, noise="uniform-stim", reset=False).circuits())
+
+
 @pytest.mark.parametrize("name", ["distance", "basis"])
 def test_nothing_to_sweep_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"--{name} has no value"):
