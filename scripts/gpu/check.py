@@ -1,8 +1,9 @@
 """All checks that need a GPU, each in a process of its own: what one breaks, the others do not feel.
 
-Steps, in order: the tests marked `gpu`; the same under compute-sanitizer; the table of latencies; logical
-errors of every precision against float32; measured times against the cost model. After each, OUT/check.json
-says how it ended. A step that fails or runs out of its time is said, and the next one begins.
+Steps, in order: whether the GPU can be used; the tests marked `gpu`; those of kernels under
+compute-sanitizer; the table of latencies; logical errors of every precision against float32; measured times
+against the cost model. After each, OUT/check.json says how it ended. A step that fails or runs out of its
+time is said, and the next one begins.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from scripts.gpu.kit import Deadline, Report, about, flags
 
 __all__ = ["main"]
 
+GPU_TESTS = (
+    "tests/cuda/engine/test_on_gpu.py",
+    "tests/cuda/test_kernels_on_a_device.py",
+    "tests/predecoder/training/test_on_gpu.py",
+)
+"""All files with tests marked `gpu`: others may import what the machine lacks, and take long to collect."""
+_USABLE = "import sys; from cuda.qecpipe import cuda_status as s; print(s()); sys.exit(not s().usable)"
+"""Where a GPU cannot be used tests are skipped, which is no failure of theirs."""
 _PYTEST_NOTHING = 5
 """Its exit code where no test was selected or all were deselected."""
 
@@ -39,10 +48,13 @@ def _steps(device: str, out: str, *, small: bool) -> Iterator[Step]:
     python = sys.executable
     # Other versions of packages warn of other things than those that the project is tested with.
     pytest = [python, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    pytest.append("--continue-on-collection-errors")
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9"]
     common = ["--device", device, "--out", out, *(["--small"] if small else [])]
-    yield Step("tests", [*pytest, "tests/cuda", "tests/predecoder"], 0.2)
-    kernels = ["-k", "test_kernels_on_a_device or bits_of_the_cpus_kernels", "tests/cuda"]
+    if device == "cuda":
+        yield Step("usable", [python, "-c", _USABLE], 0.03)
+    yield Step("tests", [*pytest, *GPU_TESTS], 0.17)
+    kernels = ["-k", "test_kernels_on_a_device or bits_of_the_cpus_kernels", *GPU_TESTS[:2]]
     yield Step("sanitizer", [*sanitizer, *pytest, "-x", *kernels], 0.13, "compute-sanitizer")
     yield Step("latency", [python, "-m", "scripts.gpu.latency", *common], 0.4)
     yield Step("ler", [python, "-m", "scripts.gpu.ler", *common], 0.22)

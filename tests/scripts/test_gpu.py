@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cuda.qecpipe.cost import card_called
 from predecoder import load_network
@@ -74,14 +75,28 @@ def test_what_a_step_leaves_over_is_the_next_ones(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(check, "_run", run)
     monkeypatch.setattr(sys, "argv", ["check", "--device", "cpu", "--out", str(tmp_path), "--seconds", "100"])
     assert check.main() == 0
-    assert allowed == pytest.approx([20, 33, 73, 95, 100], abs=2)
+    assert allowed == pytest.approx(
+        [20, 33, 73, 95, 100], abs=2
+    )  # 3 are left over, as there is no GPU to look for
 
 
 def test_all_steps_fit_their_time() -> None:
     steps = list(check._steps("cuda", "out", small=False))
-    assert [step.name for step in steps] == ["tests", "sanitizer", "latency", "ler", "model"]
+    assert [step.name for step in steps] == ["usable", "tests", "sanitizer", "latency", "ler", "model"]
     assert sum(step.share for step in steps) == pytest.approx(1)
+    usable = subprocess.run(steps[0].command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert usable.returncode == int(not torch.cuda.is_available())
+    assert "DeviceStatus(reason=" in usable.stdout
     assert Deadline(5.0).left == pytest.approx(5, abs=1)
+
+
+def test_every_test_that_needs_a_gpu_is_checked_on_one() -> None:
+    marked = {
+        str(path.relative_to(_ROOT))
+        for path in (_ROOT / "tests").rglob("test_*.py")
+        if "pytest.mark." + "gpu" in path.read_text()
+    }
+    assert marked == set(check.GPU_TESTS)
 
 
 def test_the_recipe_is_one_stage_that_the_trainer_labels() -> None:

@@ -10,8 +10,9 @@ import pytest
 import stim
 
 import qec
-from predecoder import NeuralMatchingDecoder, resolve_weights
+from predecoder import NeuralMatchingDecoder, load_bundle, resolve_weights
 from predecoder.training import FineTuneConfig, RecordedShots, Recording, TaskConfig, fine_tune
+from predecoder.training.fine_tuning import _HeldBack, _stage
 from predecoder.training.recorded import RecordedSource
 from qec import DecodingProblem, DetectorLayout, ShotFileError
 
@@ -117,3 +118,15 @@ def test_fine_tuning_keeps_the_best_step_and_goes_on_where_it_was(device, tmp_pa
     with pytest.raises(ValueError, match=r"has a run of other data or settings, see fine-tune\.json there"):
         fine_tune(recordings, other, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "fine-tune.json").read_text())["config"]["checks"] == 2
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_weights_of_recordings_without_reset_say_so(tmp_path: Path, reset: bool) -> None:
+    """Shipped weights are used with reset only; those that are made of such recordings, without too."""
+    circuit = qec.memory_circuit(distance=3, rounds=4, noise=qec.depolarizing(0.01), reset=reset)
+    recording = Recording(tmp_path / "device.dem")
+    circuit.detector_error_model(decompose_errors=True).to_file(recording.dem)
+    config = FineTuneConfig(weights="realtime")
+    stage = _stage([recording], config, [_HeldBack.of(recording, config)])
+    assert stage.policies.without_reset is not reset
+    assert stage.policies.min_rounds == load_bundle("realtime").policies.min_rounds
