@@ -95,6 +95,7 @@ def _row(one: Collected) -> dict[str, Any]:
         "weights": meta.get("weights", ""),
         "rate": [rate.low, rate.best, rate.high],
         "effective_errors": one.rare.effective_errors,
+        "ancestors": one.rare.ancestors,
         "estimates": len(one.runs),
         "decoded": one.decoded,
         "core_seconds": one.seconds,

@@ -2,7 +2,7 @@
 
 collect_rare(tasks, decoders, folder=..., seed=...)   yields a Collected for each of sinter's tasks
 Collected            a task's rate with its interval; `.stats` is sinter's row, of effective counts
-RareRate             the mean of independent estimates
+RareRate             the mean of independent estimates; ENOUGH_ANCESTORS says when to rely on it
 Effort, Until        the size of one estimate, and how many there are
 
 In the order in which a task goes through them: `noise` (a DEM's noise, made stronger), `failures` (what the
@@ -26,8 +26,8 @@ Example:
 """
 
 from sims.rare.collect import Collected, Until, collect_rare
-from sims.rare.estimate import RareRate
+from sims.rare.estimate import ENOUGH_ANCESTORS, RareRate
 from sims.rare.log import RareLogError
 from sims.rare.splitting import Effort
 
-__all__ = ["Collected", "Effort", "RareLogError", "RareRate", "Until", "collect_rare"]
+__all__ = ["ENOUGH_ANCESTORS", "Collected", "Effort", "RareLogError", "RareRate", "Until", "collect_rare"]

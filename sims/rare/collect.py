@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,7 +17,7 @@ from qec import locked
 from sims.rare.estimate import RareRate
 from sims.rare.log import FINDS_LADDER, RUNS, RareLog, Run
 from sims.rare.runs import RareTask, do_run
-from sims.rare.splitting import Effort, Ladder
+from sims.rare.splitting import Effort, Ladder, Repetition
 from sims.sweeps.executors import Workers, local_workers
 from sims.sweeps.labels import ESTIMATOR
 from sims.sweeps.tasks import decoder_dem
@@ -26,8 +27,9 @@ __all__ = ["Collected", "Until", "collect_rare", "rare_task"]
 
 SPLITTING = "splitting"
 """`ESTIMATOR` in the `json_metadata` of rows of rare events: their shots and errors are effective ones."""
-DECODED, REPETITIONS = "decoded", "repetitions"
-"""Custom counts of such rows: shots that were decoded, and estimates that their rate is the mean of."""
+DECODED, REPETITIONS, ANCESTORS = "decoded", "repetitions", "ancestors"
+"""Custom counts of such rows: shots that were decoded, estimates that their rate is the mean of, and direct
+shots that these rest on, `RareRate.ancestors`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Until:
     """When a task is done: at `repetitions`, or at `effective_errors` if that comes first.
 
     With `effective_errors` a task ends earlier where the repetitions happen to agree, so that its interval
-    is a little too sure; the estimate is exactly unbiased without.
+    is a little too sure and its rate a little low; the estimate is exactly unbiased without.
 
     Attributes:
         least: repetitions before the errors are looked at.
@@ -53,14 +55,16 @@ class Until:
         if self.effective_errors is not None and not self.effective_errors > 0:
             raise ValueError(f"effective_errors is {self.effective_errors:g}; it must be above 0")
 
-    def reached(self, log_rates: Sequence[float]) -> bool:
-        """Whether these are enough, for the repetitions from the first on."""
-        count = len(log_rates)
+    def reached(self, found: Sequence[Repetition]) -> bool:
+        """Whether these are enough, which are all from the first on."""
+        count = len(found)
         if count >= self.repetitions:
             return True
         if self.effective_errors is None or count < self.least or (count - self.least) % self.every:
             return False
-        return RareRate.of(log_rates).effective_errors >= self.effective_errors
+        if not any(one.ancestors for one in found):
+            return False
+        return RareRate.of(found).effective_errors >= self.effective_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,13 @@ class Collected:
             shots=shots,
             errors=errors,
             seconds=self.seconds,
-            custom_counts=Counter({DECODED: self.decoded, REPETITIONS: len(self.runs)}),
+            custom_counts=Counter(
+                {
+                    DECODED: self.decoded,
+                    REPETITIONS: len(self.runs),
+                    ANCESTORS: math.floor(self.rare.ancestors),
+                }
+            ),
         )
 
 
@@ -196,13 +206,13 @@ def _collected(
     new = _here(of, ladder, log, report) if workers is None else _there(of, ladder, log, until, workers)
     for run in new:
         runs.append(run)
-        rates = [one.found.log_rate for one in runs]
-        if len(runs) > 1 and max(rates) > -float("inf"):
-            rare = RareRate.of(rates)
+        found = [one.found for one in runs]
+        if len(runs) > 1 and any(one.ancestors for one in found):
+            rare = RareRate.of(found)
             worth = f"{rare.effective_errors:.0f} effective errors"
             report(f"{len(runs)} repetitions: {rare.rate.best:.2e}, {worth}")
-        if until.reached(rates):
-            return Collected(task, RareRate.of(rates), tuple(runs), search)
+        if until.reached(found):
+            return Collected(task, RareRate.of(found), tuple(runs), search)
     raise AssertionError("repetitions never end before they are enough")
 
 

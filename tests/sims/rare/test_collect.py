@@ -18,6 +18,7 @@ from qec import depolarizing, memory_circuit
 from sims import make_decoder
 from sims.rare import Collected, Effort, RareLogError, Until, collect_rare
 from sims.rare.log import MANIFEST, RUNS
+from sims.rare.splitting import Repetition
 from sims.sweeps import read_results, write_results
 
 from .conftest import Exact, repetition_code
@@ -55,6 +56,7 @@ def test_a_row_has_the_counts_of_its_rate_and_says_that_they_are_effective(
     assert row.json_metadata == {"d": 3, "estimator": "splitting"}
     assert row.strong_id == _key(task)  # another one than that of a row whose errors were counted
     assert row.custom_counts["repetitions"] == 4
+    assert row.errors - 1 <= row.custom_counts["ancestors"] <= sum(run.found.origins for run in found.runs)
     assert row.custom_counts["decoded"] == found.decoded > 4 * EFFORT.direct_shots
     assert found.rare.rate.low < exact.rate < found.rare.rate.high
     write_results([row], tmp_path / "rare.csv")
@@ -96,9 +98,11 @@ def test_seeds_and_tasks_are_independent(task: sinter.Task, tmp_path: Path):
 def test_errors_are_looked_at_now_and_then(count: int):
     """So that a task does not end at the first moment at which its repetitions happen to agree."""
     until = Until(repetitions=20, effective_errors=20)
-    assert until.reached([-9.0, -9.1] * (count // 2) + [-9.0] * (count % 2)) == (count in (8, 12))
-    assert not until.reached([-9.0, -13.0] * (count // 2))
-    assert Until(repetitions=7, effective_errors=None).reached([0.0] * count)
+    near, far, none = (_repetition(log_rate) for log_rate in (-9.1, -13.0, -math.inf))
+    assert until.reached([near, near] * (count // 2) + [near] * (count % 2)) == (count in (8, 12))
+    assert not until.reached([near, far] * (count // 2))
+    assert not until.reached([none] * count)
+    assert Until(repetitions=7, effective_errors=None).reached([near] * count)
 
 
 _BLACK_BOXES = [name for name in decoder_names() if is_available(name) and name != "mwpf"]  # half a minute
@@ -162,8 +166,13 @@ def test_repetitions_without_a_failure_are_no_result():
     from sims.rare import RareRate
 
     with pytest.raises(ValueError, match="give more --repetitions or --chains"):
-        RareRate.of([-math.inf] * 4)
-    assert RareRate.of([-math.inf, 0.0, 0.0, 0.0]).rate.best == 0.75
+        RareRate.of([_repetition(-math.inf)] * 4)
+    assert RareRate.of([_repetition(log_rate) for log_rate in (-math.inf, 0.0, 0.0, 0.0)]).rate.best == 0.75
+
+
+def _repetition(log_rate: float) -> Repetition:
+    ancestors = 0 if log_rate == -math.inf else 20
+    return Repetition(log_rate, 100, (0.3,), ancestors, float(ancestors))
 
 
 def _key(task: sinter.Task) -> str:
