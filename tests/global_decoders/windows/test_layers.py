@@ -55,17 +55,17 @@ def test_without_reset_wrong_results_span_three_layers(memory, basis) -> None:
     assert {m.components[0].detectors for m in results} == {((0, site), (2, site)) for site in bulk.sites}
 
 
-def test_probabilities_on_two_sides_of_a_half_are_one(memory) -> None:
+def test_probabilities_on_two_sides_of_a_half_are_one() -> None:
     """Neighbours in floating point, of which one is rounded up to twelve digits and the other down."""
     up = 0.001234567890125
     down = np.nextafter(up, 0)
     while f"{down:.12g}" == f"{up:.12g}":
         up, down = np.nextafter(up, 1), up
-    dem = stim.DetectorErrorModel()
+    lines = []
     for t in range(12):
-        dem.append("detector", [stim.target_relative_detector_id(t)], (0, 0, t))
-        where = [stim.target_relative_detector_id(k) for k in (t, t + 1) if k < 12]
-        dem.append("error", float(up if t % 3 == 0 else down), [*where, stim.target_logical_observable_id(0)])
+        flipped = f"D{t}" if t == 11 else f"D{t} D{t + 1}"
+        lines += [f"detector(0, 0, {t}) D{t}", f"error({float(down if t % 3 else up)!r}) {flipped} L0"]
+    dem = stim.DetectorErrorModel("\n".join(lines))
     layers = LayeredDem.from_dem(dem)
     assert layers.cycle == 1
     assert len(layers.kinds) == 2
