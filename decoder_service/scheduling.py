@@ -66,6 +66,6 @@ def running_share(*, realtime: bool) -> float:
         )
     except OSError:  # another kernel
         return limit - _MARGIN
-    if 0 <= runtime <= period:
+    if 0 < runtime <= period:  # 0: such threads may not run at all, which `schedule` is told
         limit = min(limit, runtime / period)
     return max(limit - _MARGIN, limit / 2)

@@ -207,7 +207,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
         """The mean of all gaps of doubtful shots, of which the first network's are known."""
         observables = range(self._first.layout.num_observables)
-        total = first.copy()
+        total = np.clip(first, -self._limit, self._limit)
         for decoder in self._others:
             total += np.stack([self._gap(decoder, packed, k, self._limit) for k in observables], axis=1)
         mean = total / (1 + len(self._others))

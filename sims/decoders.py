@@ -86,7 +86,8 @@ def build_decoder(
     quantized weights on a CPU and float32 otherwise. `opinions` are weights that `neural-ensemble` asks
     besides. `threads` limits the network's CPU threads (None:
     torch's choice). Raises `UnknownDecoderError`, `MissingDecoderError`, `WeightsError`, or ValueError for a
-    precision that weights or device do not have, or a cascade that does not say what is doubtful.
+    device that there is not, a precision that weights or device do not have, or a cascade that does not say
+    what is doubtful.
     """
     if name.startswith(CASCADE_PREFIX):
         first, second, doubtful = _cascade_of(name)
@@ -105,6 +106,9 @@ def build_decoder(
         ]
         return _cascade(name, parts, doubtful)
     if name not in NEURAL and not name.startswith(PREDECODER_PREFIX):
+        from predecoder.inference import check_device
+
+        check_device(device)  # one that is not there is said, though no network will run on it
         return NamedDecoder(name, _global_decoder(name))
     from predecoder import NeuralEnsembleDecoder, NeuralMatchingDecoder, PredecodedDecoder
 

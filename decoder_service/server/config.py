@@ -11,6 +11,7 @@ import msgspec
 from decoder_service.protocol import Limits
 from decoder_service.scheduling import check_schedule
 from decoder_service.store import StateFolder
+from predecoder.inference import check_device
 
 MIN_TOKEN = 16
 """Characters of a token, at least."""
@@ -183,10 +184,7 @@ class ServerConfig:
         if self.deadline < 2 * self.worker.beat:
             raise ValueError(f"deadline={self.deadline} must be at least two beats of {self.worker.beat} s")
         check_schedule(self.worker.cores, realtime=self.worker.realtime)
-        if self.worker.device not in ("auto", "cpu"):
-            from predecoder.inference import select_device  # it loads torch
-
-            select_device(self.worker.device)
+        check_device(self.worker.device)
         for name in ("handshake", "deadline", "state_age", "sweep"):
             _check_seconds(name, getattr(self, name), positive=True)
         if not self.state_bytes > 0:

@@ -30,6 +30,7 @@ from global_decoders.windows import (
     shortened,
 )
 from predecoder import NEURAL_MATCHING, automatic_policy
+from predecoder.inference import check_device
 
 __all__ = ["StreamDecoder"]
 
@@ -82,6 +83,7 @@ class StreamDecoder:
         Raises:
             ValueError: naming what does not fit.
         """
+        check_device(device)
         self.input: Input = checked_input(input, circuit_or_dem)
         self.sizes, self._decoder, self._clock = WindowSizes(commit, buffer, mode), decoder, clock
         short = None

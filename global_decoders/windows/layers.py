@@ -27,6 +27,8 @@ from qec import Mechanism as DemMechanism
 __all__ = ["Component", "LayerKind", "LayeredDem", "Mechanism", "layers_of"]
 
 _MAX_PERIOD = 8
+_ROUNDING = 1e-12
+"""Of probabilities, relative: `cut` writes twelve digits."""
 _ENDLESS = 1 << 40
 
 
@@ -281,26 +283,20 @@ def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
         (DemMechanism(1.0, (part,)) for part in always), layer_of, sites, num_layers
     )
     detectors = tuple(np.flatnonzero(layer_of == layer) for layer in range(num_layers))
-    index: dict[object, int] = {}
-    kinds: list[LayerKind] = []
-    numbers: list[int] = []
-    for layer in range(num_layers):
-        kind = LayerKind(
+    kinds, source = _distinct(
+        LayerKind(
             tuple(sites[detectors[layer]].tolist()),
             tuple(found[layer]),
             tuple(component for m in certain[layer] for component in m.components),
         )
-        number = index.setdefault(_looks(kind), len(kinds))
-        if number == len(kinds):
-            kinds.append(kind)
-        numbers.append(number)
-    source = tuple(numbers)
+        for layer in range(num_layers)
+    )
     cut, cycle = _repetition(source)
     footprints = [footprint for kind in kinds for footprint in kind.footprints]
     placeless = Counter(flip for flipped, flips in always if not flipped for flip in flips)
     return LayeredDem(
         positions=positions,
-        kinds=tuple(kinds),
+        kinds=kinds,
         source=source,
         source_detectors=detectors,
         num_observables=dem.num_observables,
@@ -313,13 +309,27 @@ def _read(dem: stim.DetectorErrorModel, *, correlated: bool) -> LayeredDem:
     )
 
 
-def _looks(kind: LayerKind) -> object:
-    """Equal for layers that differ in the rounding of probabilities alone: Stim's sums are of any order.
+def _distinct(layers: Iterable[LayerKind]) -> tuple[tuple[LayerKind, ...], tuple[int, ...]]:
+    """The distinct kinds of layers, and which of them each layer has.
 
-    Twelve digits, as `cut` writes them.
+    Kinds whose probabilities differ by rounding alone are one: Stim's sums are of any order. (To round them
+    to some digits and compare those would tell apart neighbours of which one is rounded up.)
     """
-    mechanisms = tuple((f"{m.probability:.12g}", m.components) for m in kind.known_mechanisms)
-    return kind.sites, mechanisms, kind.certain
+    kinds: list[LayerKind] = []
+    probabilities: list[np.ndarray] = []
+    alike: dict[object, list[int]] = {}
+    source = []
+    for kind in layers:
+        mechanisms = kind.known_mechanisms
+        own = np.array([m.probability for m in mechanisms])
+        candidates = alike.setdefault((kind.sites, tuple(m.components for m in mechanisms), kind.certain), [])
+        number = next((k for k in candidates if np.allclose(own, probabilities[k], _ROUNDING, 0)), len(kinds))
+        if number == len(kinds):
+            kinds.append(kind)
+            probabilities.append(own)
+            candidates.append(number)
+        source.append(number)
+    return tuple(kinds), tuple(source)
 
 
 def _sites(

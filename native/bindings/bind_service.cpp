@@ -130,8 +130,7 @@ void continue_journal(BoundSession& self, uint32_t stream, int fd, uint64_t size
 }
 
 // (rounds, uint32 of each bit the rounds in which it is set).
-nb::tuple count_ones(BoundSession& self, uint32_t stream, uint64_t most, uint32_t bits,
-                     uint32_t compared) {
+nb::tuple count_ones(BoundSession& self, uint32_t stream, uint64_t most, uint32_t bits, uint32_t compared) {
     const auto session = self.use();
     const StreamSession& found = session->get(stream);
     const service::Ones ones = service::count_ones(found.ordering(), found.shape(), most, bits, compared);
@@ -358,7 +357,8 @@ void bind_service(nb::module_& module) {
             "count_ones", &count_ones, "stream"_a, nb::kw_only(), "most"_a, "bits"_a, "compared"_a,
             "(rounds, uint32 of every bit the rounds that have it set) of at most so many rounds that were "
             "decoded last and are still kept. Those that have another width, or are erased, are passed over. "
-            "compared: bits count in which a round differs from the one so many rounds before; 0: that are set.")
+            "compared: bits count in which a round differs from the one so many rounds before; 0: that are "
+            "set.")
         .def("stats", &stats_of, "stream"_a, "Totals, as STATS has them.")
         .def(
             "take_latencies", &take_latencies, "stream"_a,

@@ -10,8 +10,8 @@
 
 namespace matching {
 
-// Which detectors an observable has to be moved over for inner edges to be free of it: 0/1 per detector. -1, or
-// an edge that closes a cycle of inner edges that flips it, where there is one.
+// Which detectors an observable has to be moved over for inner edges to be free of it: 0/1 per detector. -1,
+// or an edge that closes a cycle of inner edges that flips it, where there is one.
 inline int32_t free_inner_edges(const Graph& graph, const std::vector<uint8_t>& flips,
                                 std::vector<int8_t>& changed) {
     const Arcs arcs(graph);

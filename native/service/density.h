@@ -17,8 +17,8 @@ struct Ones {
 //
 // most: as many of them, at most.
 // bits: of a round; those of another width are passed over, and so are erased ones.
-// compared: rounds are measurements, and what is counted are the bits in which one differs from that of so many
-//     rounds before; 0 where bits themselves say what fired.
+// compared: rounds are measurements, and what is counted are the bits in which one differs from that of
+//     so many rounds before; 0 where bits themselves say what fired.
 Ones count_ones(const Ordering& ordering, const Shape& shape, uint64_t most, uint32_t bits,
                 uint32_t compared);
 

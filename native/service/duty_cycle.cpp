@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace qecpipe::service {
 
@@ -21,6 +22,10 @@ int64_t running_time() {
 }
 
 }  // namespace
+
+DutyCycle::DutyCycle(double most) : most_(most) {
+    if (!(most > 0)) throw std::invalid_argument("most: the share of the time must be above 0");
+}
 
 bool DutyCycle::rest(int64_t now, bool busy) {
     if (most_ >= 1 || (looked_ && now - *looked_ < kLookEvery)) return false;

@@ -8,16 +8,18 @@ namespace qecpipe::service {
 
 // Lets a thread run for no more than a share of the time.
 //
-// Once threads of real-time priority have run on a core for 95 % of a second, Linux stops them for the rest of
-// it (sched_rt_runtime_us): 50 ms in which nothing is sent, nor decoded. And what has no such priority, some of
-// the kernel's threads among it, needs time too. So the thread sleeps by itself, for some tens of microseconds
-// at a time, and best where there is nothing to do.
+// Once threads of real-time priority have run on a core for 95 % of a second, Linux stops them for the rest
+// of it (sched_rt_runtime_us): 50 ms in which nothing is sent, nor decoded. And what has no such priority,
+// some of the kernel's threads among it, needs time too. So the thread sleeps by itself, for some tens of
+// microseconds at a time, and best where there is nothing to do.
 //
 // For one thread, from the first call on.
 class DutyCycle {
   public:
     // most: share of the time that the thread may run; 1 or more is all of it.
-    explicit DutyCycle(double most) : most_(most) {}
+    //
+    // Throws std::invalid_argument if it is not above 0.
+    explicit DutyCycle(double most);
 
     // Sleeps if the thread has run for too long; whether it did.
     //

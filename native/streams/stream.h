@@ -116,11 +116,11 @@ class Stream {
     // measurements. Throws std::invalid_argument before the first round.
     void readout(uint64_t* observables) const;
 
-    // Of the shot that ended: how much less likely, in nats, its last window's other logical class is than the
-    // one that was committed, given what was committed before it. Of a shot of one window that is the gap of
-    // the whole shot. Not a number where there are no classes: behind a pre-decoder that removes errors, with
-    // other than one observable, where a cycle of edges between detectors flips it, where the last window (of
-    // parallel ones) leaves something to another, and before a shot has ended.
+    // Of the shot that ended: how much less likely, in nats, its last window's other logical class is than
+    // the one that was committed, given what was committed before it. Of a shot of one window that is the
+    // whole shot's gap. Not a number where there are no classes: behind a pre-decoder that removes errors,
+    // with other than one observable, where a cycle of edges between detectors flips it, where the last
+    // window (of parallel ones) leaves something to another, and before a shot has ended.
     double gap() const { return gap_scale_ * gap_; }
 
     // Flips of the observables so far, packed.

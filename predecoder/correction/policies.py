@@ -131,7 +131,7 @@ class Policies:
         without_reset: whether the network is used on circuits without mid-circuit reset, as one that was
             trained on them.
         gap_scale: factor on the cost between two logical classes that makes it the log-odds of an error
-            (`scripts.benchmarks.confidence.table` fits it); it decides nothing.
+            (`scripts.benchmarks.confidence.table` fits it); the network's predictions do not depend on it.
     """
 
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)

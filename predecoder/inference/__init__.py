@@ -19,7 +19,7 @@ from predecoder.inference.cost import (
     training_stages,
 )
 from predecoder.inference.dense_tables import DenseTables
-from predecoder.inference.device import cuda_drivers, running, select_device, why_not_cuda
+from predecoder.inference.device import check_device, cuda_drivers, running, select_device, why_not_cuda
 from predecoder.inference.device_engine import DeviceEngine
 from predecoder.inference.engine import Engine, make_engine
 from predecoder.inference.engine_options import EngineOptions
@@ -53,6 +53,7 @@ __all__ = [
     "TileEngine",
     "TorchEngine",
     "Volume",
+    "check_device",
     "choose_precision",
     "cuda_drivers",
     "fitting_shots",

@@ -170,8 +170,13 @@ _NAMES = ("spatial.weight", "spatial.bias", "pointwise.weight", "pointwise.bias"
 
 def _bits(largest: float) -> int:
     """Bits behind the point with which 16 bits hold numbers up to `largest`, and some more."""
-    whole = math.frexp(_ROOM * largest / 32_767)[1]
-    return min(max(-whole, _BITS[0]), _BITS[1])
+    bits = -math.frexp(_ROOM * largest / 32_767)[1]
+    if bits < _BITS[0]:
+        raise QuantizationError(
+            f"the network's activations reach {largest:.3g}, and int8 holds them up to "
+            f"{32_767 / _ROOM / 2 ** _BITS[0]:.0f}; use precision 'float32'"
+        )
+    return min(bits, _BITS[1])
 
 
 def _in_16_bits(weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

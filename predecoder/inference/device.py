@@ -15,7 +15,7 @@ from predecoder.inference.precision import Precision
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SMALL_WORK", "cuda_drivers", "running", "select_device", "why_not_cuda"]
+__all__ = ["SMALL_WORK", "check_device", "cuda_drivers", "running", "select_device", "why_not_cuda"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,12 @@ def select_device(name: str = "auto") -> torch.device:
         raise ValueError(f"device {name!r} is not usable: {status.reason}; use 'auto' or 'cpu'")
     _tell_of_fallback(status)
     return torch.device("cpu")
+
+
+def check_device(name: str) -> None:
+    """Refuse what `select_device` does, also where no network will run; loads torch for a GPU only."""
+    if name not in ("auto", "cpu"):
+        select_device(name)
 
 
 def why_not_cuda() -> str | None:

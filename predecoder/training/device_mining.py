@@ -50,7 +50,7 @@ class DeviceMining:
         self._looking: deque[tuple[Batch, PendingGaps | None]] = deque()
         self._kept: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._unpackers: dict[int, Unpacker] = {}
-        self.looked_at = 0
+        self._last: int | None = None  # stream that shots were kept of last: no other can fill a batch
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -61,12 +61,17 @@ class DeviceMining:
         Raises:
             ValueError: hardly any shot is kept.
         """
+        # One look may keep several batches of shots.
+        made = None if self._last is None else self._full(self._last)
+        if made is not None:
+            return made
         for _ in range(_MOST_LOOKS):
             while len(self._looking) < _UNDER_WAY:
                 self._look(next(self._sampled))
             batch, gaps = self._looking.popleft()
             if gaps is None:
                 return batch
+            self._last = batch.stream
             self._keep(batch, gaps.small())
             made = self._full(batch.stream)
             if made is not None:
@@ -82,7 +87,6 @@ class DeviceMining:
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> None:
-        self.looked_at += len(batch.packed)
         gaps = None
         if self._streams[batch.stream].task.shots == "mined":
             logits, _ = self._run.logits(batch)

@@ -1,6 +1,8 @@
 """`neural-ensemble` takes the mean of several gaps where the first one is small, and only there."""
 
 import pickle
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -60,6 +62,29 @@ def test_gaps_are_the_mean_of_their_parts_where_the_first_is_small(model, weight
     unlimited = np.where(doubtful, expected, _parts(m, packed, weights[0], np.inf)[0])
     assert found.gap[:, 0] == pytest.approx(np.where(predicted[:, 0], -unlimited, unlimited), abs=1e-4)
     assert "doubtful 1.5, b@" in decoder.policy
+
+
+class _Known:
+    """Gaps of two observables that are known, the same for every shot."""
+
+    layout = SimpleNamespace(num_detectors=8, num_observables=2)
+
+    def __init__(self, *gaps: float) -> None:
+        self._gaps = gaps
+
+    def gap(self, packed: np.ndarray, *, observable: int, limit: float) -> np.ndarray:
+        return np.full(len(packed), np.clip(self._gaps[observable], -limit, limit))
+
+
+def test_an_observable_that_is_not_doubted_counts_the_same_with_and_without_gaps():
+    first, backwards, other = (cast("Any", _Known(a, b)) for a, b in ((0.5, 20.0), (0.5, -9.0), (0.5, -9.0)))
+    compiled = CompiledNeuralEnsemble(first, [backwards, other], correlated=None, doubtful=3.0, vote=0.0)
+    shots = np.zeros((2, 1), dtype=np.uint8)
+    assert compiled.gaps(shots) == pytest.approx(np.array([[0.5, -1.0]] * 2))
+    found = decode_with_gap(compiled, shots)
+    predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
+    assert found.predictions.tolist() == predicted.tolist() == [[2], [2]]
+    assert found.gap == pytest.approx(np.array([[0.5, 1.0]] * 2))
 
 
 def test_without_doubt_it_is_neural_matching(model, weights):

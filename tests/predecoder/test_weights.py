@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from predecoder import WeightsError, load_bundle, load_network, resolve_weights, save_weights, shipped_weights
 from predecoder.correction import AbstainPolicy, Policies, ThresholdPolicy
 from predecoder.network import DenseConfig
+from predecoder.training import load_config
 from qec import GRID_REVISION
 
 
@@ -96,6 +97,17 @@ def test_shipped_policies_are_told_apart(name):
     assert policies.small_patch is not None
     assert policies.complete.clustering == "hyperedges"
     assert policies.min_rounds > 1
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_weights() if name.endswith("-matching")])
+def test_shipped_gaps_are_log_odds_and_card_and_file_say_the_same_factor(name):
+    bundle = load_bundle(name)
+    scale = bundle.policies.gap_scale
+    assert 0.4 < scale < 0.7  # raw gaps of all three say too much, by nearly a factor of 2
+    card = bundle.file.card
+    assert card["gap_scale"]["factor"] == scale
+    assert {stage["policies"]["gap_scale"] for stage in card["config"]["stages"]} == {scale}
+    assert load_config(f"configs/{name}.toml").policies.gap_scale == scale
 
 
 def test_expected_size_is_checked(tmp_path, random_network):

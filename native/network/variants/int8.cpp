@@ -17,7 +17,7 @@ using Vector = Lanes::Vector;
 constexpr int kShorts = Lanes::kShorts, kWords = kShorts / 2;
 constexpr int kVectorBytes = 2 * kShorts;
 constexpr bool kPairsOfGroups = kShorts < kChunk;  // of kShorts channels: always an even number of them
-// Cells whose sums of kGroups x kShorts outputs fit registers, with weights, a value, a product and one to spare.
+// Cells whose sums of kGroups x kShorts outputs fit registers, with weights, a value, a product and a spare.
 template <int kGroups>
 constexpr int kWidestMix =
     std::min(8, (Lanes::kRegisters - kGroups * Lanes::kSums - 3) / (kGroups * Lanes::kSums));

@@ -18,8 +18,8 @@
 namespace qecpipe::network::QECPIPE_VARIANT {
 
 // What compilers are not to rearrange. sum + x is computed where it is written: they would add up products
-// first, as in a tree, for which there are not enough registers. And of several vectors all are computed before
-// one of them is used.
+// first, as in a tree, for which there are not enough registers. And of several vectors all are computed
+// before one of them is used.
 #if defined(__AVX512F__)
 #define QECPIPE_VECTOR "v"
 #define QECPIPE_ADD "vpaddw %1, %0, %0"

@@ -26,8 +26,8 @@ struct Layers {
     }
 };
 
-// Adds the products of a row's values with weights[0 to 2], of the columns before, here and after, to the sums
-// of the same columns: whole rows of few columns.
+// Adds the products of a row's values with weights[0 to 2], of the columns before, here and after, to the
+// sums of the same columns: whole rows of few columns.
 template <int kColumns, class L, int kLanes, class Number>
 inline void add_row(typename L::Vector* sum, const typename L::Vector (&value)[kColumns],
                     const Number* weights) {
@@ -70,7 +70,7 @@ inline void add_stencil_of_rows(typename L::Vector (&sum)[kRows * kColumns], con
     }
 }
 
-// Adds the taps' products to `sum`, of kColumns columns of a row from `first` on; `around`: the nine rows there.
+// Adds the taps' products to `sum`, of kColumns columns of a row from `first` on; `around`: its nine rows.
 template <int kColumns, class L, int kLanes, class Number>
 inline void add_stencil_of_columns(typename L::Vector (&sum)[kColumns], const Layers<Number>& near,
                                    const Rows<Number>& around, int first, int channel, const Number* taps) {

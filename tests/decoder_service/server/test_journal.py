@@ -29,6 +29,7 @@ from decoder_service.server.building import BuiltSources, build_decoder, tables_
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.control import Build
 from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.stream_meter import Samples
 from decoder_service.store import (
     HEAD,
     Journal,
@@ -58,6 +59,7 @@ class Jobs:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.metrics = WorkerMetrics()
+        self.samples = Samples(self.metrics)
         self.uploads = UploadBudget(max_bytes=1 << 20)
 
     def event(self, event: str, **fields: str | int | float) -> None:

@@ -103,8 +103,15 @@ def test_a_load_that_never_sleeps_rests_for_its_share() -> None:
         assert running(lambda: pump.run(ours.fileno(), lead=0.0, time=0.4)) < 0.4
 
 
+@pytest.mark.parametrize("share", [0.0, -0.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    """Not a number was slept, as an undefined number of nanoseconds."""
+    with pytest.raises(ValueError, match="above 0"):
+        _qecpipe.DutyCycle(share)
+
+
 @pytest.mark.parametrize(
-    ("runtime", "share"), [("950000", 0.93), ("-1", 0.93), ("1000000", 0.93), ("500000", 0.48), ("0", 0)]
+    ("runtime", "share"), [("950000", 0.93), ("-1", 0.93), ("1000000", 0.93), ("500000", 0.48), ("0", 0.93)]
 )
 def test_the_share_of_real_time_threads_is_below_the_kernels_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, share: float

@@ -55,6 +55,22 @@ def test_without_reset_wrong_results_span_three_layers(memory, basis) -> None:
     assert {m.components[0].detectors for m in results} == {((0, site), (2, site)) for site in bulk.sites}
 
 
+def test_probabilities_on_two_sides_of_a_half_are_one() -> None:
+    """Neighbours in floating point, of which one is rounded up to twelve digits and the other down."""
+    up = 0.001234567890125
+    down = np.nextafter(up, 0)
+    while f"{down:.12g}" == f"{up:.12g}":
+        up, down = np.nextafter(up, 1), up
+    lines = []
+    for t in range(12):
+        flipped = f"D{t}" if t == 11 else f"D{t} D{t + 1}"
+        lines += [f"detector(0, 0, {t}) D{t}", f"error({float(down if t % 3 else up)!r}) {flipped} L0"]
+    dem = stim.DetectorErrorModel("\n".join(lines))
+    layers = LayeredDem.from_dem(dem)
+    assert layers.cycle == 1
+    assert len(layers.kinds) == 2
+
+
 def test_equal_windows_have_equal_keys_and_dems(memory) -> None:
     layers = LayeredDem.from_dem(memory(distance=3, rounds=60, p=0.004))
     windows = list(windows_of(61, commit=3, buffer=3, mode="sliding"))

@@ -229,6 +229,18 @@ def test_what_int8_cannot_run_is_refused_and_float32_is_there(model, calibrated_
 
 
 @pytest.mark.parametrize(
+    ("kind", "largest"), [("stream_high", 830), ("stream_low", -830), ("hidden_high", 830)]
+)
+def test_activations_that_16_bits_do_not_hold_are_refused(model, calibrated_network, kind, largest):
+    m, network = model(), calibrated_network(1)
+    getattr(network.ranges, kind)[-1, 0] = np.copysign(819, largest)
+    _native(m, network)
+    getattr(network.ranges, kind)[-1, 0] = largest
+    with pytest.raises(QuantizationError, match="activations reach 830, and int8 holds them up to 819; use"):
+        _native(m, network)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
         ("unit_bits", 12, "unit_bits has 12, not 5 to 11"),

@@ -82,6 +82,26 @@ def test_what_is_kept_are_all_shots_with_small_gaps_in_order(mined) -> None:
         np.testing.assert_array_equal(batch.packed, packed)
 
 
+def test_shots_of_one_look_fill_several_batches(mined) -> None:
+    """Where all are doubtful: no more is looked at than is learned from, in the order that it came in."""
+    everything = dataclasses.replace(
+        mined, tasks=mined.tasks[:1], class_loss=dataclasses.replace(mined.class_loss, small_gap=1e6)
+    )
+    streams, _ = expand_tasks(everything.tasks)
+    looked_at = []
+
+    def sampled():
+        for batch in batches(everything, steps=range(4), streams=streams):
+            looked_at.append(batch.packed)
+            yield batch
+
+    run = TrainingRun(everything, device=_CPU)
+    mining = DeviceMining(sampled(), run, StageLoss(everything, streams), streams)
+    learned = np.concatenate([next(mining).packed for _ in range(9)])
+    assert len(looked_at) == 9 // 3 + 2  # of three shots each, and those under way
+    np.testing.assert_array_equal(learned, np.concatenate(looked_at)[: len(learned)])
+
+
 def test_a_run_learns_from_what_its_trainer_mines_and_goes_on(mined, tmp_path) -> None:
     half = dataclasses.replace(mined, optimizer=dataclasses.replace(mined.optimizer, stop=3))
     reports = []

@@ -69,6 +69,22 @@ def test_the_network_is_named_by_its_weights(circuit: stim.Circuit, run_cli: Run
     assert len(decoder["weights"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda:-1", "device 'cuda:-1' is unknown; use 'auto', 'cpu', 'cuda' or one GPU: 'cuda:0'"),
+        ("cuda:97", "device 'cuda:97' is not usable: "),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_without_a_network_too(
+    circuit: stim.Circuit, run_cli: RunCli, device: str, said: str
+) -> None:
+    code, _, err = run_cli(*COMMAND, "--device", device)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_an_overloaded_decoder_is_said_so_and_exit_code_1(circuit: stim.Circuit, run_cli: RunCli) -> None:
     flags = ("--rounds", 50_000, "--period-us", 0.01, "--max-lag", 0.002, "--report", "r.json")
     code, out, _ = run_cli(*COMMAND, *flags)
