@@ -48,7 +48,7 @@ def test_in_torch_the_answers_are_the_same(model, separable_network, monkeypatch
     m, network = model(5, 3), separable_network(4)
     packed = m.circuit.compile_detector_sampler(seed=4).sample(60, bit_packed=True)
     native = _decoded(CompiledNeuralMatching(m.problem, network, EngineOptions("cpu")), packed)
-    monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda _: False))
+    monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda *_: False))
     in_torch = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"))
     assert np.array_equal(native, _decoded(in_torch, packed))
 
