@@ -149,7 +149,7 @@ def test_connections_streams_and_models_are_limited(serve, kit) -> None:
         ("H 0\nM 0", {}),
         (None, {"commit": None}),
         (None, {"decoder": "no-such-decoder"}),
-        (None, {"rounds": 1 << 32}),
+        (None, {"rounds": (1 << 32) + 1}),
         (None, {"buffer": 0}),
         (None, {"predecoder": "/etc/passwd"}),
         (None, {"predecoder": "none-that-is-shipped"}),
