@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import stim
 
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.load import LoadPlan, StreamOptions, run_service, sample_shots
@@ -33,6 +34,11 @@ from decoder_service.server.front_end import listen_unix
 
 TOKEN = "a token of some length"
 WORKER = WorkerConfig(state="state")
+ONE_ROUND = str(
+    stim.Circuit.generated(
+        "surface_code:rotated_memory_x", distance=3, rounds=1, after_clifford_depolarization=0.01
+    )
+)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org", ""])
@@ -150,11 +156,12 @@ def test_connections_streams_and_models_are_limited(serve, kit) -> None:
         (None, {"commit": None}),
         (None, {"decoder": "no-such-decoder"}),
         (None, {"rounds": (1 << 32) + 1}),
+        (ONE_ROUND, {"rounds": 9}),  # whose layers show no repetition
         (None, {"buffer": 0}),
         (None, {"predecoder": "/etc/passwd"}),
         (None, {"predecoder": "none-that-is-shipped"}),
     ],
-    ids=str,
+    ids=lambda value: "one round" if value == ONE_ROUND else str(value),
 )
 def test_what_makes_no_decoder_is_said(serve, kit, model: str | None, options: dict) -> None:
     with serve().client() as client:
@@ -162,6 +169,12 @@ def test_what_makes_no_decoder_is_said(serve, kit, model: str | None, options: d
             client.open(model or kit.text, **(kit.options | options))
         assert refused.value.code in (ErrorCode.BAD_MODEL, ErrorCode.BAD_FRAME)
         assert client.open(kit.text, **kit.options).opened is not None
+
+
+def test_the_longest_shot_is_that_of_the_protocol(serve, kit) -> None:
+    with serve().client() as client:
+        stream = client.open(kit.text, **kit.options, rounds=1 << 32)
+        assert stream.shape.layers == ((1 << 32, 8),)
 
 
 def test_fuzzed_frames_are_answered_or_closed_by_rule_and_harm_nobody(serve, kit) -> None:
