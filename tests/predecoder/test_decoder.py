@@ -87,6 +87,7 @@ class _Constant(torch.nn.Module):
     """Outputs the same logit everywhere."""
 
     config = DenseConfig()
+    int8 = "none"
 
     def __init__(self, logit: float) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ def test_a_stream_through_a_separable_network_is_the_whole_volume(
 ) -> None:
     """In torch, and in C++."""
     if not native:
-        monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda _: False))
+        monkeypatch.setattr(NativeEngine, "runs", staticmethod(lambda *_: False))
     m, network = model(distance, rounds, "x"), separable_network(rounds, patch_embedding=patch_embedding)
     policy = ThresholdPolicy(-3.0, 3.0)
     random = np.random.default_rng(rounds)
