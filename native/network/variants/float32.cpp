@@ -61,7 +61,7 @@ struct Float {
             FloatLanes::store(numbers + c, FloatLanes::positive(FloatLanes::load(numbers + c)));
     }
 
-    [[gnu::flatten]] void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
+    QECPIPE_FLATTEN void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
         const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells();
         const int64_t step = channels;  // stores may change any member, for all that the compiler knows
         const Number* const bias = position_bias_ + cell * step;

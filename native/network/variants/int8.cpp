@@ -68,7 +68,7 @@ struct Int8 {
             Lanes::store(numbers + c, Lanes::positive(Lanes::load(numbers + c)));
     }
 
-    [[gnu::flatten]] void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
+    QECPIPE_FLATTEN void depthwise(int block, int kind, const Layers<Number>& near, Hidden* hidden) const {
         const int64_t cell = (int64_t{block} * sizes.positions + kind) * sizes.patch.cells();
         const int64_t step = channels;  // stores may change any member, for all that the compiler knows
         const Number *const bias = position_bias_ + cell * step, *const gain = gain_ + block * step;
@@ -110,7 +110,7 @@ struct Int8 {
     // kGroups of kShorts outputs of the pointwise convolution of some cells, scaled and added to the stream.
     // kLong: of more than kExactInputs inputs.
     template <int kCells, int kGroups, bool kLong>
-    [[gnu::flatten]] void mix(int block, int group, const Number* from, const Hidden* hidden,
+    QECPIPE_FLATTEN void mix(int block, int group, const Number* from, const Hidden* hidden,
                               Number* to) const {
         const int64_t output = int64_t{group} * kShorts, offset = int64_t{block} * channels + output;
         const int8_t* weights[kGroups];

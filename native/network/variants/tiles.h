@@ -4,6 +4,14 @@
 #include <type_traits>
 #include <utility>
 
+// Before a function: all that it calls becomes part of it. Not with AddressSanitizer, whose checks make so
+// large a function take minutes to compile.
+#ifdef __SANITIZE_ADDRESS__
+#define QECPIPE_FLATTEN
+#else
+#define QECPIPE_FLATTEN [[gnu::flatten]]
+#endif
+
 namespace qecpipe::network::QECPIPE_VARIANT {
 
 // Calls visit(first, std::integral_constant<int, width>) for tiles of `count` neighbours that are alike in
