@@ -111,7 +111,7 @@ struct Int8 {
     // kLong: of more than kExactInputs inputs.
     template <int kCells, int kGroups, bool kLong>
     QECPIPE_FLATTEN void mix(int block, int group, const Number* from, const Hidden* hidden,
-                              Number* to) const {
+                             Number* to) const {
         const int64_t output = int64_t{group} * kShorts, offset = int64_t{block} * channels + output;
         const int8_t* weights[kGroups];
         for (int g = 0; g < kGroups; ++g) weights[g] = pointwise_ + (offset + g * kShorts) * channels;
