@@ -32,6 +32,11 @@ class WithGap(NamedTuple):
     gap: np.ndarray
 
     @property
+    def log_odds(self) -> np.ndarray:
+        """Of an observable not being flipped, whatever was predicted: float32 `(B, O)`."""
+        return relative_gap(self.gap, self.predictions)  # which changes the same signs back
+
+    @property
     def of_shots(self) -> np.ndarray:
         """float32 `(B,)`: the gap of each shot's least sure observable; infinite without observables."""
         return self.gap.min(axis=1, initial=np.inf)

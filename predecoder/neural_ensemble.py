@@ -213,6 +213,5 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         mean = total / (1 + len(self._others))
         if self._correlated is None:
             return mean
-        predicted, sure = decode_with_gap(self._correlated, packed)
-        flipped = np.unpackbits(predicted, axis=1, bitorder="little", count=len(observables))
-        return mean + self._vote * np.clip(sure * (1 - 2.0 * flipped), -self._limit, self._limit)
+        log_odds = decode_with_gap(self._correlated, packed).log_odds.astype(np.float64)
+        return mean + self._vote * np.clip(log_odds, -self._limit, self._limit)
