@@ -138,6 +138,19 @@ def test_shipped_networks_are_used_from_where_they_help(name):
     assert load_bundle(name).policies.min_rounds == 3
 
 
+def _assert_decoded_without(path, circuit: stim.Circuit, dem: stim.DetectorErrorModel, *, match: str) -> None:
+    """Every decoder of these weights says why it does without them, and decodes as the one behind them."""
+    packed = circuit.compile_detector_sampler(seed=1).sample(200, bit_packed=True)
+    for decoder, plain in _decoders(path).items():
+        with pytest.warns(LayoutMismatchWarning, match=match):
+            compiled = decoder.compile_decoder_for_dem(dem=dem)
+        expected = plain.compile_decoder_for_dem(dem=dem)
+        np.testing.assert_array_equal(
+            compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
+            expected.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
+        )
+
+
 @pytest.mark.parametrize("distance", [(3, 4), (4, 3), 4])
 def test_patches_with_an_even_side_are_decoded_without_weights_that_are_no_good_there(
     tmp_path, random_network, distance
@@ -146,15 +159,7 @@ def test_patches_with_an_even_side_are_decoded_without_weights_that_are_no_good_
     predecoder.save_weights(random_network(), path, {}, policies=Policies(even_sides=False))
     circuit = qec.memory_circuit(distance=distance, rounds=3, noise=qec.depolarizing(0.01))
     dem = circuit.detector_error_model(decompose_errors=True)
-    packed = circuit.compile_detector_sampler(seed=1).sample(200, bit_packed=True)
-    for decoder, plain in _decoders(path).items():
-        with pytest.warns(LayoutMismatchWarning, match=r"x \d data qubits.*a side is even"):
-            compiled = decoder.compile_decoder_for_dem(dem=dem)
-        expected = plain.compile_decoder_for_dem(dem=dem)
-        np.testing.assert_array_equal(
-            compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
-            expected.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
-        )
+    _assert_decoded_without(path, circuit, dem, match=r"x \d data qubits.*a side is even")
     with pytest.raises(qec.LayoutError, match="a side is even"):
         NeuralMatchingDecoder(weights=path, device="cpu", on_mismatch="fail").compile_decoder_for_dem(dem=dem)
 
@@ -166,15 +171,8 @@ def without_reset() -> stim.Circuit:
 
 def test_circuits_without_reset_are_decoded_without_weights_that_never_saw_one(weights, without_reset):
     dem = without_reset.detector_error_model(decompose_errors=True)
-    packed = without_reset.compile_detector_sampler(seed=1).sample(200, bit_packed=True)
-    for decoder, plain in _decoders(weights).items():
-        with pytest.warns(LayoutMismatchWarning, match=r"rounds t and t - 2 .*trained with reset"):
-            compiled = decoder.compile_decoder_for_dem(dem=dem)
-        expected = plain.compile_decoder_for_dem(dem=dem)
-        np.testing.assert_array_equal(
-            compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
-            expected.decode_shots_bit_packed(bit_packed_detection_event_data=packed),
-        )
+    _assert_decoded_without(weights, without_reset, dem, match=r"rounds t and t - 2 .*trained with reset")
+    for decoder in _decoders(weights):
         decoder.on_mismatch = "fail"
         with pytest.raises(qec.LayoutError, match="use a decoder without a network"):
             decoder.compile_decoder_for_dem(dem=dem)
