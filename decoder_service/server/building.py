@@ -121,9 +121,12 @@ def build_decoder(
         predecoder=_shipped(options.predecoder),
         device=device,
         input=options.input if isinstance(model, stim.Circuit) else "detectors",
+        gap=options.gap,
     )
     decoder.width(rounds, final=True)  # whether it can end there
     decoder.warm(rounds=rounds)
+    if options.gap:
+        decoder.require_gap(rounds=rounds)
     return ServedDecoder(decoder, rounds=rounds, commit=options.commit, num_observables=model.num_observables)
 
 
@@ -158,7 +161,7 @@ def decoder_from(
         return build_decoder(build.options, text_of(build.options.model), device=device)
     prepared = PreparedStream.decode(tables)
     return ServedDecoder(
-        StreamDecoder.of(prepared),
+        StreamDecoder.of(prepared, gap=build.options.gap),
         rounds=prepared.num_rounds,
         commit=build.options.commit or 1,
         num_observables=prepared.model.layers.num_observables,

@@ -73,8 +73,8 @@ class ServedDecoder:
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
         result = self.inner.finish(_unpacked(bits, self.shape.final_bits))
         outcomes = _outcomes(result.commits, arrived)
-        last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
-        return [*outcomes, last]
+        readout = result.readout or b""
+        return [*outcomes, outcomes[-1]._replace(frame_bits=result.frame, readout=readout, gap=result.gap)]
 
     def adopt(self, prepared: StreamModel, at_round: int) -> None:
         self.inner.adopt(prepared, at_round)

@@ -186,6 +186,33 @@ class StreamDecoder:
         self._model.warm(None if rounds is None else rounds + 1)
         return len(self._model.graphs)
 
+    def require_gap(self, *, rounds: int) -> None:
+        """Raise ValueError, naming why, where the result of a shot of so many rounds has no `gap`.
+
+        Otherwise it has one, as long as no lost round closes cycles of edges in the last window, and no model
+        is adopted that has none.
+        """
+        self.width(rounds, final=True)
+        stage, model = self._stage, self._model
+        if stage is not None and stage.policy is not None:
+            raise ValueError(
+                f"gap=True with a predecoder before decoder={self._decoder!r}: its moves are committed without "
+                "a gap; leave the predecoder out, or use decoder='neural-matching'"
+            )
+        if self._layers.num_observables != 1:
+            raise ValueError(
+                f"gap=True with {self._layers.num_observables} observables: a stream has gaps of a single one"
+            )
+        if self._short is not None and stage is not None and rounds < stage.predecoder.min_rounds:
+            model = self._short
+        if not model.has_classes(rounds + 1):
+            raise ValueError(
+                f"gap=True with decoder={self._decoder!r}, which has no gap in the last window of shots of "
+                f"{rounds} rounds: a cycle of edges between detectors flips the observable, as Y errors at a "
+                "patch's corners do where they are edges; 'pymatching-correlated' and 'neural-matching' have "
+                "one on surface codes"
+            )
+
     def open(self, shot: int) -> None:
         """Begins a shot. Raises ValueError while another is open."""
         if self._shot is not None:

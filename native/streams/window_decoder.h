@@ -104,6 +104,13 @@ class WindowDecoder {
     // The same window where these errors, new or not, are as likely as not; `start` is its first layer.
     std::shared_ptr<WindowDecoder> freed(const Window& at, std::span<const Component> errors) const;
 
+    // Whether `decode` finds a gap: the window leaves nothing open, has one observable, and no cycle of edges
+    // between detectors flips it.
+    bool has_classes() {
+        const std::lock_guard turn(turn_);
+        return classes().matcher || classes().correlated;
+    }
+
     // Memory that it takes, rather too much than too little.
     size_t num_bytes() const { return 1024 + window_.graph.first.size() * 200 + window_.inputs.size() * 200; }
 
@@ -144,8 +151,7 @@ class WindowDecoder {
     // The gap between the classes of the detections at hand.
     double match_classes() {
         constexpr double kInfinity = std::numeric_limits<double>::infinity();
-        if (!classes_) classes_ = std::make_unique<Classes>(*this);
-        if (classes_->correlated) return std::abs(classes_->correlated->gap(detections_, kInfinity));
+        if (classes().correlated) return std::abs(classes_->correlated->gap(detections_, kInfinity));
         if (!classes_->matcher) return std::numeric_limits<double>::quiet_NaN();
         const ::matching::Weights weights =
             window_.logits.empty() ? ::matching::Weights{} : ::matching::Weights{weights_.data(), true};
@@ -211,6 +217,11 @@ class WindowDecoder {
         std::unique_ptr<::matching::Matcher> matcher;  // one of the two, or none
         std::unique_ptr<::matching::CorrelatedMatcher> correlated;
     };
+
+    const Classes& classes() {
+        if (!classes_) classes_ = std::make_unique<Classes>(*this);
+        return *classes_;
+    }
 
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
         if (fault_id < window_.num_observables) {

@@ -33,6 +33,22 @@ def test_every_output_comes_once_and_says_what_decoding_here_does(
         assert sum(output.final for output in opened[0].outputs) == 2
 
 
+def test_gaps_are_compared_and_reported(serve, kit) -> None:
+    options = StreamOptions(commit=2, buffer=2, decoder="pymatching-correlated", gap=True)
+    shots = sample_shots(kit.circuit, options, rows=160, seed=5)
+    with serve().client() as client:
+        plan = LoadPlan(period_ns=3e5, rows_per_shot=8, shots=25)
+        report = run_service(client, [client.open(kit.text, **options.fields)], shots, plan=plan)
+        assert report.complete
+        gaps = report.as_json()["gaps_nats"]
+        expected = [shots.answers[shots.index(0, epoch)][-1].gap for epoch in range(25)]
+        assert (gaps["results"], gaps["min"]) == (25, round(min(expected), 4))
+        without = client.open(kit.text, **options.fields | {"gap": False})
+        report = run_service(client, [without], shots, plan=plan)
+        assert (report.results.wrong, report.commits.wrong) == (25, 0)
+        assert report.as_json()["gaps_nats"] == {}
+
+
 def test_rounds_wait_for_credit_and_their_wait_counts(shots: ShotSet, serve, kit) -> None:
     with serve(worker={"window": 8}).client() as client:
         stream = client.open(kit.text, **OPTIONS.fields)

@@ -107,6 +107,46 @@ def test_there_is_none_where_none_was_asked_for_or_windows_have_none(kit) -> Non
         assert result.gap is None, options
 
 
+CHOICES = [
+    {"decoder": "pymatching"},
+    {"decoder": "pymatching-correlated"},
+    {"decoder": "pymatching-correlated", "predecoder": "realtime"},
+    {"decoder": "neural-matching", "predecoder": "realtime-matching"},
+]
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+@pytest.mark.parametrize("options", CHOICES, ids=lambda options: "+".join(options.values()))
+def test_who_asks_is_told_whether_there_is_one(kit, options: dict[str, Any], mode: str) -> None:
+    """Of shots of every length: those too short for a network are matched without it, by plain matching."""
+    experiment = kit.experiment(12, shots=1)
+    decoder = StreamDecoder(experiment.circuit, commit=2, buffer=3, mode=mode, **options, gap=True)
+    told = []
+    for rounds in (4, 12, 30):
+        try:
+            decoder.require_gap(rounds=rounds)
+            told.append(True)
+        except ValueError as error:
+            assert "gap=True" in str(error)
+            told.append(False)
+        bits = kit.experiment(rounds, shots=1).measurements[0].astype(np.uint8)
+        result, _ = kit.stream(decoder, bits, rounds)
+        assert (result.gap is not None) == told[-1], (rounds, told)
+    assert any(told) == (options["decoder"] != "pymatching" and options.get("predecoder") != "realtime")
+    with pytest.raises(ValueError, match="cannot end with round 0"):
+        decoder.require_gap(rounds=0)
+
+
+def test_of_several_observables_there_is_none() -> None:
+    dem = stim.DetectorErrorModel(
+        "error(0.1) D0 L0\nerror(0.1) D0 D1 L1\nerror(0.1) D1\n"
+        "detector(0, 0, 0) D0\ndetector(0, 0, 1) D1"
+    )
+    decoder = StreamDecoder(dem, commit=1, buffer=1, gap=True)
+    with pytest.raises(ValueError, match="gap=True with 2 observables"):
+        decoder.require_gap(rounds=1)
+
+
 def test_a_gap_is_by_how_much_a_class_is_likelier() -> None:
     """A repetition code of three bits, in one layer."""
     p = np.array([0.1, 0.05, 0.02])
