@@ -45,7 +45,9 @@ def dask_workers(count: int) -> Iterator[Workers]:
     """Those of a cluster in processes of this machine, one thread each."""
     from distributed.deploy.local import LocalCluster
 
-    opened: Any = LocalCluster(count, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
+    opened: Any = LocalCluster(
+        n_workers=count, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1"
+    )
     with opened as cluster:
         address = cluster.scheduler_address.replace("tcp://", "dask://")
         with cluster_workers(address, jobs=None) as workers:
