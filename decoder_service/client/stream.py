@@ -220,9 +220,7 @@ class ClientStream:
         if final:
             self._acknowledge(self.shape.ordinal(epoch + 1, 0))
         self.outputs.append(
-            new(
-                StreamOutput, (epoch, final, _FLAGS[flags & _MEANING], decode_commit(payload, flags=flags))
-            )
+            new(StreamOutput, (epoch, final, _FLAGS[flags & _MEANING], decode_commit(payload, flags=flags)))
         )
 
     def _acknowledge(self, ordinal: int) -> None:

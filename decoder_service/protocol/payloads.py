@@ -52,8 +52,8 @@ class CommitPayload(NamedTuple):
     bytes of the id of the model that decoded last.
     `readout`, in the RESULT of a stream of measurements, are the observables as measured, corrected by
     `frame_bits`, in as many bytes; else it is empty.
-    `gap`, in the RESULT of a stream that has gaps, are nats between the two classes of the shot's last window,
-    given what was committed before: a float32, of a frame with the flag GAP.
+    `gap`, in the RESULT of a stream that has gaps, are nats between the two classes of the shot's last
+    window, given what was committed before: a float32, of a frame with the flag GAP.
     """
 
     upto_round: int

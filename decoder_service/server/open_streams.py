@@ -279,7 +279,7 @@ class OpenStreams:
         self.by_number[stream.number] = stream
         inner = stream.decoder.inner
         network = {} if inner.device is None else {"device": inner.device}
-        if inner.fell_back:
+        if inner.models.fell_back:
             from predecoder.inference import why_not_cuda
 
             network["why_no_gpu"] = str(why_not_cuda())

@@ -93,7 +93,7 @@ class ServerStream:
             self.number,
             window=self.head.window,
             bits=max(shape.layers)[1],  # of the longest run of rounds
-            compared=self.decoder.inner.rounds_compared,
+            compared=self.decoder.inner.models.setup.rounds_compared,
         )
         self.plane.open(
             self.number,
@@ -120,7 +120,7 @@ class ServerStream:
         """The model takes over at the next swap; `swapped` follows."""
         self._prepared = bytes.fromhex(model.id)
         if isinstance(self.native, StreamRowDecoder):
-            self.decoder.inner.expect(model)
+            self.decoder.inner.models.expect(model)
             self.native.prepare(model.native)
         else:
             self.native.prepare(model)
@@ -135,7 +135,7 @@ class ServerStream:
         """Builds the window that the stream is blocked by, or gives its shot up."""
         assert isinstance(self.native, StreamRowDecoder), "a decoder in Python builds what it needs"
         try:
-            self.decoder.inner.build_missing()
+            self.decoder.inner.models.build_missing()
         except ValueError as error:
             self.native.give_up(str(error))
 

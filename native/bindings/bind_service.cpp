@@ -234,8 +234,8 @@ void bind_decoders(nb::module_& module) {
         .def(
             "__init__",
             [](service::ParityDecoder* self, const Layers& layers, uint32_t final_bits,
-               uint32_t num_observables, uint64_t commit, const nb::bytes& model, int refuse,
-               uint64_t block, bool gap) {
+               uint32_t num_observables, uint64_t commit, const nb::bytes& model, int refuse, uint64_t block,
+               bool gap) {
                 new (self) service::ParityDecoder(shape_of(layers, final_bits, num_observables, commit),
                                                   model_id(model), refuse, block, gap);
             },

@@ -25,7 +25,7 @@ struct Outcome {
 struct Outcomes {
     std::vector<Outcome> items;
     Bytes flips;
-    Bytes readout;  // of measurements, with the last outcome of a shot: the observables, corrected
+    Bytes readout;       // of measurements, with the last outcome of a shot: the observables, corrected
     float gap = kNoGap;  // with the last outcome of a shot: nats, where it was asked for and there is one
 
     static constexpr float kNoGap = std::numeric_limits<float>::quiet_NaN();

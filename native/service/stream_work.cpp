@@ -131,10 +131,10 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
         const bool readout = result && !outcomes_.readout.empty();
         const uint16_t flags = outcome.flags | (chunk.flags & kInherited);
         const uint64_t row = std::min<uint64_t>(outcome.after - chunk.sequence, arrived_.size() - 1);
-        const Bytes& frame = log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome,
-                                      arrived_[row], now, outcomes_.flips.data() + k * size,
-                                      readout ? outcomes_.readout.data() : nullptr,
-                                      result ? outcomes_.gap : Outcomes::kNoGap, flags);
+        const Bytes& frame =
+            log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome, arrived_[row],
+                     now, outcomes_.flips.data() + k * size, readout ? outcomes_.readout.data() : nullptr,
+                     result ? outcomes_.gap : Outcomes::kNoGap, flags);
         send_output(frame, out);
     }
     stats_.commits += outcomes_.items.size();

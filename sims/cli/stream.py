@@ -172,7 +172,7 @@ def _load(config: StreamConfig, circuit: stim.Circuit) -> tuple[LoadReport, Shot
         decoders = [options.build(circuit) for _ in range(config.streams)]
         for decoder in decoders:
             decoder.warm(rounds=shots.shape.rounds)
-        if decoders[0].fell_back:
+        if decoders[0].models.fell_back:
             say_why_not_cuda()
         return run_in_process(decoders, shots, plan=plan, max_lag=config.max_lag), shots
     with _connect(config) as client:

@@ -413,9 +413,7 @@ def test_a_model_that_took_over_in_the_shot_that_filled_a_segment_holds_in_the_n
     again = bench.restored("both")
     made = bench.feed(again, [frame for frame in frames if frame.epoch == 1])
     again.close(over=False)
-    expected = bench.kit.in_process(
-        bench.kit.sample(2, seed=3), text=str(bench.kit.other), **bench.kit.sure
-    )
+    expected = bench.kit.in_process(bench.kit.sample(2, seed=3), text=str(bench.kit.other), **bench.kit.sure)
     commits = [decode_commit(frame.payload, flags=frame.flags) for frame in made]
     assert {commit.model.hex() for commit in commits} == {model.id}
     assert [(one.upto_round, one.frame_bits, one.readout, one.gap) for one in commits] == [
