@@ -119,3 +119,26 @@ def test_the_line_is_the_same_every_time(dem: stim.DetectorErrorModel) -> None:
         lines.append(str(compiled.calibrations[0]))
     assert lines[0] == lines[1]
     assert "of 2,001 simulated shots" in lines[0]
+
+
+def test_sure_shots_count_for_those_that_are_not_decoded() -> None:
+    """The line of all shots, of a part of them: most of these are ones that plain matching is sure of."""
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.004))
+    dem = circuit.detector_error_model(decompose_errors=True)
+    decoded = []
+
+    class Counting:
+        compiled = make_decoder("pymatching-correlated").compile_decoder_for_dem(dem=dem)
+
+        def decode_shots_with_gap(self, *, bit_packed_detection_event_data):
+            decoded.append(len(bit_packed_detection_event_data))
+            return decode_with_gap(self.compiled, bit_packed_detection_event_data)
+
+    (found,) = calibrate_gaps(Counting(), dem, shots=40_000).calibrations  # type: ignore[arg-type]
+    assert sum(decoded) < 20_000
+    packed, flips, _ = dem.compile_sampler(seed=8).sample(40_000, bit_packed=True)
+    every = decode_with_gap(Counting.compiled, packed)
+    expected = GapCalibration.fit(every.gap[:, 0], (every.predictions != flips)[:, 0])
+    assert (found.slope, found.offset) == pytest.approx((expected.slope, expected.offset), abs=0.12)
+    assert found.shots == 40_000
+    assert found.errors == pytest.approx(expected.errors, rel=0.2)
