@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from decoder_service.server.jobs import Tasks
+from decoder_service.tasks import Tasks
 
 
 def test_jobs_of_a_line_wait_for_one_another_and_those_of_others_do_not() -> None:
@@ -40,5 +40,5 @@ def test_jobs_of_a_line_wait_for_one_another_and_those_of_others_do_not() -> Non
     tasks = asyncio.run(main())
     assert done[2:] == ["a1", "a2", "a3"]
     assert [str(fault) for fault in faults] == ["a2"]
-    assert not tasks._lines
+    assert not list(tasks._lines)
     assert not tasks._running
