@@ -15,6 +15,7 @@ __all__ = ["ClassLossConfig", "DataConfig", "OptimizerConfig", "StageConfig", "T
 Labels = Literal["sampled", "teacher", "observable-conditioned", "distilled"]
 Loss = Literal["marginal", "logical-class"]
 By = Literal["workers", "trainer"]
+TeacherDecoder = Literal["neural-matching", "neural-ensemble"]
 
 
 _MOST_LOOKS = 1_000_000
@@ -138,6 +139,8 @@ class ClassLossConfig:
         looks: batches' worth of shots that the trainer looks at together.
         teacher: weights whose matching gives every shot's flip a probability, which is learnt beside the
             truth: a shipped name or a path; none if empty.
+        teacher_decoder: who speaks for the teacher: 'neural-matching', its matching alone, or
+            'neural-ensemble', which sees the shot backwards too and hears correlated PyMatching.
         teacher_weight: of the cross-entropy to that probability, 0 to 1; the truth has the rest.
         teacher_scale: what the teacher's gap is multiplied with, to be its log-odds: 1 if it is calibrated.
         threads: of the trainer that match. What is learnt does not depend on it.
@@ -152,6 +155,7 @@ class ClassLossConfig:
     mined_by: By = "workers"
     looks: int = 8
     teacher: str = ""
+    teacher_decoder: TeacherDecoder = "neural-matching"
     teacher_weight: float = 0.7
     teacher_scale: float = 1.0
     threads: int = 1
@@ -168,8 +172,11 @@ class ClassLossConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"class_loss {name}={value!r} is not a {kind} 1, 2, ...")
-        if self.mined_by not in get_args(By):
-            raise ValueError(f"class_loss mined_by={self.mined_by!r} is unknown; use one of {get_args(By)}")
+        for name, known in (("mined_by", By), ("teacher_decoder", TeacherDecoder)):
+            if getattr(self, name) not in get_args(known):
+                raise ValueError(
+                    f"class_loss {name}={getattr(self, name)!r} is unknown; use one of {get_args(known)}"
+                )
         if self.mined_by == "trainer" and self.miner:
             raise ValueError(
                 f"class_loss miner={self.miner!r}, but mined_by='trainer' mines with the network in "

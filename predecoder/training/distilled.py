@@ -12,14 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from global_decoders import decode_with_gap
 from predecoder.inference import EngineOptions, make_engine
 from predecoder.network import Network, removal_network
+from predecoder.neural_ensemble import NeuralEnsembleDecoder
 from predecoder.training.labels import Keep, LabelledShots, sample_kept
 from predecoder.training.logical_class import ClassMatching
 from predecoder.weights import load_network
 from qec import DecodingProblem
 
-__all__ = ["ClassTeacher", "DistilledLabels"]
+__all__ = ["ClassTeacher", "DistilledLabels", "EnsembleTeacher"]
 
 
 class DistilledLabels:
@@ -78,3 +80,16 @@ class ClassTeacher:
         """cost(class 1) - cost(class 0) in nats, float32 `(B, O)`, of bit-packed detections."""
         logits = self._logits(packed)
         return np.stack([matching.gap(logits, packed) for matching in self._matchings], axis=1)
+
+
+class EnsembleTeacher:
+    """The gap of `neural-ensemble`: that network both ways in time, and correlated PyMatching beside it."""
+
+    def __init__(self, problem: DecodingProblem, weights: str) -> None:
+        """Compile it, see `NeuralEnsembleDecoder`; `weights` are a shipped name or a path."""
+        decoder = NeuralEnsembleDecoder(weights=weights, device="cpu", threads=1)
+        self._compiled = decoder.compile_decoder_for_dem(dem=problem.dem)
+
+    def __call__(self, packed: np.ndarray) -> np.ndarray:
+        """Log-odds of no flip in nats, float32 `(B, O)`, of bit-packed detections."""
+        return decode_with_gap(self._compiled, packed).log_odds.astype(np.float32)

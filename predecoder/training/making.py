@@ -10,7 +10,7 @@ import torch
 from predecoder.inference import Engine, EngineOptions, make_engine
 from predecoder.network import Network, make_network
 from predecoder.training.config import StageConfig
-from predecoder.training.distilled import ClassTeacher, DistilledLabels
+from predecoder.training.distilled import ClassTeacher, DistilledLabels, EnsembleTeacher
 from predecoder.training.labels import (
     Keep,
     ObservableConditionedLabels,
@@ -67,7 +67,7 @@ class BatchMaker:
         self._sources: dict[int, _Source] = {}
         self._disagreement: dict[int, DisagreementShots] = {}
         self._stage, self._processes = stage, processes
-        self._class_teachers: dict[int, ClassTeacher] = {}
+        self._class_teachers: dict[int, ClassTeacher | EnsembleTeacher] = {}
         self._miner = _Miner(stage, snapshots)
 
     def __call__(self, batch: int) -> Made:
@@ -122,12 +122,17 @@ class BatchMaker:
 
     def _teacher_gaps(self, index: int, packed: np.ndarray) -> np.ndarray:
         if index not in self._class_teachers:
-            stream, source, name = self._streams[index], self._sources[index], self._stage.class_teacher
-            of_labels = None
-            if isinstance(source, DistilledLabels) and self._stage.data.network == name:
-                of_labels = source.logits if source.logits_are_matched else None
-            self._class_teachers[index] = ClassTeacher(stream.problem, name, logits=of_labels)
+            self._class_teachers[index] = self._class_teacher(self._streams[index], self._sources[index])
         return self._class_teachers[index](packed)
+
+    def _class_teacher(self, stream: Stream, source: _Source) -> ClassTeacher | EnsembleTeacher:
+        name = self._stage.class_teacher
+        if self._stage.class_loss.teacher_decoder == "neural-ensemble":
+            return EnsembleTeacher(stream.problem, name)
+        of_labels = None
+        if isinstance(source, DistilledLabels) and self._stage.data.network == name:
+            of_labels = source.logits if source.logits_are_matched else None
+        return ClassTeacher(stream.problem, name, logits=of_labels)
 
 
 class _Miner:

@@ -120,9 +120,10 @@ class _Running:
     def all_sent(self, limits: Limits) -> bool:
         return self.done or self.sent * self.of.shots >= limits.max_shots
 
-    def send(self, shard: Shard, limits: Limits, executor: Executor) -> Future:
+    def send(self, shard: Shard, limits: Limits, executor: Executor, *, workers: int) -> Future:
         left = -(-limits.max_shots // self.of.shots) - self.sent
-        count = max(1, min(self.span, left))
+        # The last spans are smaller, so that no worker is left with a whole one when the others are done.
+        count = min(self.span, -(-left // (_SPANS_A_WORKER * workers)))
         blocks = [shard.block(self.sent + k) for k in range(count)]
         future = executor.submit(decode_blocks, self.of, blocks)
         self.out.append((count, future))
@@ -169,8 +170,8 @@ def _counted(
     try:
         while not all(one.done for one in running):
             for one in running:
-                while len(out) < _SPANS_A_WORKER * workers.count() and not one.all_sent(limits):
-                    out[one.send(shard, limits, workers.executor)] = one
+                while len(out) < _SPANS_A_WORKER * (count := workers.count()) and not one.all_sent(limits):
+                    out[one.send(shard, limits, workers.executor, workers=count)] = one
             finished, _ = wait(out, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
             workers.check()
             touched = {id(one): one for one in (out.pop(future) for future in finished)}

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from global_decoders import decode_with_gap
+from predecoder import NeuralEnsembleDecoder
 from predecoder.inference import EngineOptions, make_engine
 from predecoder.training import ClassLossConfig
 from predecoder.training.batches import batches
@@ -49,6 +51,21 @@ def test_the_teachers_gaps_are_those_of_its_logits(taught, random_network, label
     np.testing.assert_allclose(made.teacher_gaps[:, 0], expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.5
     assert BatchMaker(dataclasses.replace(taught, loss="marginal"))(2).teacher_gaps is None
+
+
+def test_an_ensemble_may_teach(taught):
+    """Its log-odds are those of the decoder of that name, which one network does not have."""
+    settings = dataclasses.replace(taught.class_loss, teacher_decoder="neural-ensemble")
+    made = BatchMaker(dataclasses.replace(taught, class_loss=settings))(2)
+    problem = expand_tasks(taught.tasks)[0][made.stream].problem
+    ensemble = NeuralEnsembleDecoder(weights=settings.teacher).compile_decoder_for_dem(dem=problem.dem)
+    expected = decode_with_gap(ensemble, made.packed).log_odds
+    assert made.teacher_gaps is not None
+    assert made.teacher_gaps.dtype == np.float32
+    np.testing.assert_allclose(made.teacher_gaps, expected, rtol=1e-5)
+    alone = BatchMaker(taught)(2).teacher_gaps
+    assert alone is not None
+    assert not np.allclose(made.teacher_gaps, alone, atol=0.1)
 
 
 def test_who_knows_all_that_the_teacher_does_has_nothing_to_learn_from_it(taught, random_network):

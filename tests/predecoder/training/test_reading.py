@@ -57,6 +57,10 @@ from predecoder.training.tasks import expand_tasks
         ("[data]\npasses = 3\npool = 2", "pool=2 is less than passes=3; hold as many or more"),
         ("[class_loss]\nteacher_weight = 1.5", "teacher_weight=1.5 is not from 0 to 1"),
         ("[class_loss]\nteacher_scale = 0.0", "teacher_scale=0.0 is not positive"),
+        (
+            "[class_loss]\nteacher_decoder = 'pymatching'",
+            "teacher_decoder='pymatching' is unknown; use one of .*'neural-ensemble'",
+        ),
         ("[class_loss]\nplain_gap = -1", "plain_gap=-1 is negative"),
         ("[optimizer]\nprecision = 'half'", "precision='half' is unknown; use 'float32' or 'bfloat16'"),
         (
