@@ -20,7 +20,7 @@ from predecoder.correction import (
 )
 from predecoder.decoder import CompiledPredecoded, PredecodedDecoder
 from predecoder.inference import EngineOptions
-from predecoder.neural_ensemble import CompiledNeuralEnsemble, NeuralEnsembleDecoder
+from predecoder.neural_ensemble import CompiledNeuralEnsemble, EnsembleShares, NeuralEnsembleDecoder
 from predecoder.neural_matching import CompiledNeuralMatching, NeuralMatchingDecoder
 from predecoder.weights import (
     Bundle,
@@ -40,6 +40,7 @@ __all__ = [
     "CompiledNeuralMatching",
     "CompiledPredecoded",
     "EngineOptions",
+    "EnsembleShares",
     "LayoutMismatchWarning",
     "NeuralEnsembleDecoder",
     "NeuralMatchingDecoder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -65,8 +66,9 @@ class PredecodedDecoder(NetworkDecoder):
         self.global_decoder = global_decoder
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
+        self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
     ) -> CompiledPredecoded:
+        (bundle,) = bundles
         return CompiledPredecoded(
             problem,
             bundle.removal_network,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,14 @@ import sinter
 from global_decoders import NormalFormDecoder, compile_normal_form
 from predecoder.applicability import OnMismatch, applicable_problem
 from predecoder.inference import EngineOptions, Precision, choose_precision
-from predecoder.weights import Bundle, WeightsError, int8_support, load_bundle, resolve_weights
+from predecoder.weights import (
+    Bundle,
+    WeightsError,
+    WeightsFile,
+    int8_support,
+    load_bundle,
+    resolve_weights,
+)
 from qec import DecodingProblem, NormalForm
 
 __all__ = ["NetworkDecoder", "checked_shots"]
@@ -30,6 +38,7 @@ class NetworkDecoder(NormalFormDecoder):
         *,
         without_network: sinter.Decoder,
         weights: str | Path,
+        more_weights: Sequence[str | Path] = (),
         on_mismatch: OnMismatch,
         options: EngineOptions,
     ) -> None:
@@ -38,6 +47,8 @@ class NetworkDecoder(NormalFormDecoder):
         Args:
             without_network: decodes DEMs that the network cannot be used on.
             weights: shipped name or path of a .safetensors file.
+            more_weights: of further networks, each as `weights`; what one of them is not used on, the decoder
+                decodes without any.
             on_mismatch: for a DEM that is not a rotated-surface-code memory experiment: 'warn' and
                 decode without the network, or 'fail'.
             options: where the network runs, and how. The precision, by default the weights' own, is a part of
@@ -49,12 +60,11 @@ class NetworkDecoder(NormalFormDecoder):
         """
         if on_mismatch not in get_args(OnMismatch):
             raise ValueError(f"on_mismatch={on_mismatch!r} is unknown; use 'warn' or 'fail'")
-        file = resolve_weights(weights)
-        self.weights_path, self.weights_sha256 = file.path, file.sha256
+        self._files = tuple(resolve_weights(named) for named in (weights, *more_weights))
+        self.weights_path, self.weights_sha256 = self._files[0].path, self._files[0].sha256
         self.device = str(options.torch_device)
-        self.precision: Precision = choose_precision(
-            options.precision, int8=int8_support(file), device_type=options.torch_device.type
-        )
+        self._precisions: tuple[Precision, ...] = tuple(_precision(file, options) for file in self._files)
+        self.precision: Precision = self._precisions[0]
         self.on_mismatch: OnMismatch = on_mismatch
         self._options = dataclasses.replace(options, device=self.device, precision=self.precision)
         self._without_network = without_network
@@ -69,33 +79,42 @@ class NetworkDecoder(NormalFormDecoder):
             LayoutError: the DEM does not fit and `on_mismatch` is 'fail'.
             WeightsError: the file changed since it was hashed, or cannot be loaded.
         """
-        bundle = self._bundle()
-        policies = bundle.policies
+        bundles = [_unchanged(file) for file in self._files]
+        policies = [bundle.policies for bundle in bundles]
         problem = applicable_problem(
             normal,
-            min_rounds=policies.min_rounds,
-            even_sides=policies.even_sides,
-            without_reset=policies.without_reset,
+            min_rounds=max(of.min_rounds for of in policies),
+            even_sides=all(of.even_sides for of in policies),
+            without_reset=all(of.without_reset for of in policies),
             on_mismatch=self.on_mismatch,
         )
         if problem is None:
             return compile_normal_form(self._without_network, normal)
-        return self._compiled(problem, bundle, self._options)
+        return self._compiled(problem, bundles, self._options)
 
     @abstractmethod
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
+        self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
     ) -> sinter.CompiledDecoder:
-        """The decoder of a problem that the network fits."""
+        """The decoder of a problem that the networks fit, those of `weights` and of `more_weights`."""
 
-    def _bundle(self) -> Bundle:
-        found = resolve_weights(self.weights_path).sha256
-        if found != self.weights_sha256:
-            raise WeightsError(
-                f"{self.weights_path} changed from sha256 {self.weights_sha256[:12]} to {found[:12]} "
-                "while in use; start again"
-            )
-        return load_bundle(self.weights_path)
+
+def _precision(file: WeightsFile, options: EngineOptions) -> Precision:
+    int8, device_type = int8_support(file), options.torch_device.type
+    try:
+        return choose_precision(options.precision, int8=int8, device_type=device_type)
+    except ValueError as error:
+        raise ValueError(f"weights {file.path.stem}: {error}") from None
+
+
+def _unchanged(file: WeightsFile) -> Bundle:
+    """What a file holds that was hashed before."""
+    found = resolve_weights(file.path).sha256
+    if found != file.sha256:
+        raise WeightsError(
+            f"{file.path} changed from sha256 {file.sha256[:12]} to {found[:12]} while in use; start again"
+        )
+    return load_bundle(file.path)
 
 
 def checked_shots(packed: np.ndarray, num_detectors: int) -> np.ndarray:

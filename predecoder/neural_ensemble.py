@@ -1,10 +1,10 @@
-"""`neural-ensemble`: `neural-matching`, and second opinions of the few shots that it is unsure of.
+"""`neural-ensemble`: `neural-matching`, and other opinions of the few shots that it is unsure of.
 
-Most shots that a network fails on are among the few that it doubts, whose gap is small. Those are decided by
-the mean of several gaps: of this network on the shot seen backwards (`DecodingProblem.from_normal_form`),
-whose mistakes are others, of further networks either way if any are given, and by the gap of correlated
-PyMatching, which knows what networks see least of: how far away errors of the other type were matched. As
-few shots are asked about, this costs little.
+Most shots that a network fails on are among the few that it doubts, whose gap is small: a fast network finds
+them nearly as well as the best one does. Those few are decided by the mean of several gaps: of one or more
+networks, each on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where
+its mistakes are others, and by the gap of correlated matching, which knows what networks see least of: how
+far away errors of the other type were matched. As few shots are asked about, this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -15,29 +15,50 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sinter
 
-from global_decoders import WithGap, compile_normal_form, decode_with_gap, make_decoder, relative_gap
+from global_decoders import WithGap, make_decoder, relative_gap
+from global_decoders.matching import GAP_SCALE, MatchingGaps
 from predecoder.applicability import OnMismatch
 from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.network_decoder import NetworkDecoder, checked_shots
 from predecoder.neural_matching import CompiledNeuralMatching
-from predecoder.weights import Bundle, WeightsError, load_bundle, resolve_weights
+from predecoder.weights import Bundle, WeightsFile
 from qec import DecodingProblem
 
-__all__ = ["CompiledNeuralEnsemble", "NeuralEnsembleDecoder"]
+__all__ = ["CompiledNeuralEnsemble", "EnsembleShares", "NeuralEnsembleDecoder"]
 
 _AT_ONCE = 2048
 """Shots that are looked at together: enough for the few doubtful ones among them to fill a batch."""
+_DEFAULT = ("fast-matching", "accurate-matching")
+"""Weights that see every shot, and those that decide about doubtful ones, where none are named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleShares:
+    """How much opinions of a doubtful shot count: factors on gaps, whose sum is the log-odds.
+
+    The defaults are those of a logistic regression (`docs/experiments/19-second-opinions.md`).
+
+    Attributes:
+        networks: of the mean of the networks' gaps.
+        correlated: of correlated matching's; 0 leaves it out.
+    """
+
+    networks: float = 0.65
+    correlated: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (self.networks > 0 and self.correlated >= 0):
+            raise ValueError(f"{self} are no shares: networks' is above 0, correlated matching's not below")
 
 
 class NeuralEnsembleDecoder(NetworkDecoder):
-    """Matches on a network's logits, and asks for second opinions where the gap is small.
+    """Matches on a network's logits, and asks for other opinions where the gap is small.
 
-    DEMs that the network cannot be used on are decoded by PyMatching.
+    DEMs that one of the networks cannot be used on are decoded by PyMatching.
     """
 
     def __init__(
@@ -46,7 +67,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
-        vote: float = 0.5,
+        shares: EnsembleShares = EnsembleShares(),
         device: str = "auto",
         precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
@@ -56,61 +77,64 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         """Find and hash the weights; for the other arguments see `NetworkDecoder` and `EngineOptions`.
 
         Args:
-            weights: of the network that sees all shots.
-            opinions: weights of other networks, which see the doubtful ones.
+            weights: of the network that sees all shots; 'default' is fast-matching, where no opinions are
+                named with those of accurate-matching.
+            opinions: weights of the networks that decide about doubtful shots; of `weights`, too, only where
+                they are named again. Left out, these decide alone.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
-            vote: what correlated PyMatching's gap counts beside the mean of the networks'; 0 to leave it out.
+            shares: what opinions count.
+            precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
-            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `vote` is negative.
+            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` is negative.
         """
-        for name, value in (("doubtful", doubtful), ("vote", vote)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value!r} is not a number from 0 on")
+        if not doubtful >= 0:
+            raise ValueError(f"doubtful={doubtful!r} is not a number of nats from 0 on")
+        if str(weights) == "default":
+            weights, opinions = _DEFAULT[0], opinions or _DEFAULT[1:]
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
+            more_weights=opinions,
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
-        self.doubtful, self.vote = doubtful, vote
-        self.opinions = tuple(resolve_weights(opinion) for opinion in opinions)
+        self.doubtful, self.shares = doubtful, shares
+
+    @property
+    def opinions(self) -> tuple[WeightsFile, ...]:
+        """The weights that decide about doubtful shots; none where the first do."""
+        return self._files[1:]
 
     @property
     def policy(self) -> str:
-        """What results depend on besides the first weights: for a row of results."""
-        names = "".join(f", {file.path.stem}@{file.sha256[:8]}" for file in self.opinions)
-        return f"doubtful {self.doubtful:g}{names}, vote {self.vote:g}"
+        """What results depend on besides the first network: for a row of results."""
+        opinions = zip(self.opinions, self._precisions[1:], strict=True)
+        names = "".join(f", {file.path.stem}@{file.sha256[:8]} {precision}" for file, precision in opinions)
+        return (
+            f"doubtful {self.doubtful:g}{names}, shares {self.shares.networks:g} {self.shares.correlated:g}"
+        )
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
+        self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
     ) -> CompiledNeuralEnsemble:
         backwards = DecodingProblem.from_normal_form(problem.normal, backwards=True)
-        first, *others = (
-            CompiledNeuralMatching(seen, network, dataclasses.replace(options, precision=precision))
-            for network, precision in self._networks(bundle)
-            for seen in (problem, backwards)
-        )
-        correlated = None
-        if self.vote:
-            correlated = compile_normal_form(make_decoder("pymatching-correlated"), problem.normal)
-        return CompiledNeuralEnsemble(
-            first,
-            others,
-            correlated=correlated,
-            doubtful=self.doubtful,
-            vote=self.vote,
-            gap_scale=bundle.policies.gap_scale,
-        )
 
-    def _networks(self, bundle: Bundle) -> list[tuple[Any, PrecisionChoice]]:
-        """Networks and what they compute in: others in that of their own weights."""
-        networks: list[tuple[Any, PrecisionChoice]] = [(bundle.network, self.precision)]
-        for file in self.opinions:
-            if resolve_weights(file.path).sha256 != file.sha256:
-                raise WeightsError(f"{file.path} changed while in use; start again")
-            networks.append((load_bundle(file.path).network, "auto"))
-        return networks
+        def matching(k: int, seen: DecodingProblem) -> CompiledNeuralMatching:
+            of_network = dataclasses.replace(options, precision=self._precisions[k])
+            scale = bundles[k].policies.gap_scale
+            return CompiledNeuralMatching(seen, bundles[k].network, of_network, gap_scale=scale)
+
+        first, opinions = matching(0, problem), []
+        for k in range(1, len(bundles)) or (0,):
+            known = bundles[k].file == bundles[0].file
+            opinions += [first if known else matching(k, problem), matching(k, backwards)]
+        correlated = None
+        if self.shares.correlated:
+            correlated = MatchingGaps(problem.normal, correlated=True, scale=GAP_SCALE[True])
+        return CompiledNeuralEnsemble(
+            first, opinions, correlated=correlated, doubtful=self.doubtful, shares=self.shares
+        )
 
 
 class CompiledNeuralEnsemble(sinter.CompiledDecoder):
@@ -122,27 +146,29 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def __init__(
         self,
         first: CompiledNeuralMatching,
-        others: Sequence[CompiledNeuralMatching],
+        opinions: Sequence[CompiledNeuralMatching],
         *,
-        correlated: sinter.CompiledDecoder | None,
+        correlated: MatchingGaps | None,
         doubtful: float,
-        vote: float,
-        gap_scale: float = 1.0,
+        shares: EnsembleShares,
     ) -> None:
         """Take them together.
 
         Args:
             first: its gap says which shots are doubtful.
-            others: give second opinions of those.
-            correlated: a decoder whose gap counts besides; None if none does.
+            opinions: decide about those; `first` may be one of them.
+            correlated: gaps of correlated matching, which count besides; None if they do not.
             doubtful: nats below which the first gap is small.
-            vote: factor on the gap of `correlated`.
-            gap_scale: factor on the gaps of `decode_shots_with_gap`; see `Policies`.
+            shares: what opinions count.
+
+        Raises:
+            NoGapError: correlated matching has no gap on this DEM.
         """
-        self._first, self._others, self._correlated = first, tuple(others), correlated
-        self._doubtful, self._vote = doubtful, vote
+        self._first, self._opinions, self._correlated = first, tuple(opinions), correlated
+        self._doubtful, self._shares = doubtful, shares
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
-        self._gap_scale = gap_scale
+        if correlated is not None:
+            correlated.log_odds(np.zeros((0, -(-first.layout.num_detectors // 8)), dtype=np.uint8))
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(B, ceil(O / 8))`.
@@ -151,67 +177,59 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot, or a detector fired
                 that no mechanism of the DEM flips.
         """
-        layout = self._first.layout
-        shots = checked_shots(bit_packed_detection_event_data, layout.num_detectors)
-        flips = np.empty((len(shots), layout.num_observables), dtype=np.uint8)
-        for start in range(0, len(shots), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            flips[part] = self.gaps(shots[part]) < 0
-        return np.packbits(flips, axis=1, bitorder="little")
+        log_odds = self.log_odds(bit_packed_detection_event_data)
+        return np.packbits(log_odds < 0, axis=1, bitorder="little")
 
     def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
-        """The same predictions, and `gaps` of any size times `gap_scale`."""
-        layout = self._first.layout
-        shots = checked_shots(bit_packed_detection_event_data, layout.num_detectors)
-        gaps = np.zeros((len(shots), layout.num_observables))
-        for start in range(0, len(shots), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            gaps[part] = self.gaps(shots[part], limit=math.inf)
-        predictions = np.packbits(gaps < 0, axis=1, bitorder="little")
-        return WithGap(predictions, relative_gap(self._gap_scale * gaps, predictions))
+        """The same predictions, and their gaps."""
+        log_odds = self.log_odds(bit_packed_detection_event_data, limit=math.inf)
+        predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
+        return WithGap(predictions, relative_gap(log_odds, predictions))
 
-    def gaps(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
-        """Which class is likelier: positive where an observable is not flipped, float64 `(B, O)`.
+    def log_odds(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
+        """Which class is likelier: nats, positive where an observable is not flipped, float32 `(B, O)`.
 
-        The first network's; of doubtful shots the mean of all, and `vote` times the gap of `correlated`, in
-        nats: the opinion on a shot, not a calibrated probability. Those of doubtful shots count at most
-        `doubtful` either way.
+        The first network's gap; of a doubtful shot the mean of the opinions' and that of correlated matching,
+        each at most `doubtful` either way, times their shares.
 
         Args:
             packed: detections.
             limit: of the first network's gaps, either way; None for `doubtful`, which takes the least time.
 
         Raises:
-            ValueError: a detector fired that no mechanism of the DEM flips.
+            ValueError: see `decode_shots_bit_packed`.
         """
         limit = self._limit if limit is None else limit
-        observables = range(self._first.layout.num_observables)
-        gaps = np.stack([self._gap(self._first, packed, k, limit) for k in observables], axis=1)
-        asked = np.flatnonzero((np.abs(gaps) < self._doubtful).any(axis=1))
-        if len(asked):
-            gaps[asked] = self._opinion(packed[asked], gaps[asked])
-        return gaps
-
-    def _gap(
-        self, decoder: CompiledNeuralMatching, packed: np.ndarray, observable: int, limit: float
-    ) -> np.ndarray:
-        gap = decoder.gap(packed, observable=observable, limit=limit)
-        nowhere = np.flatnonzero(np.isnan(gap))
-        if len(nowhere):
-            raise ValueError(
-                f"shot {nowhere[0]}: nothing explains its detections, of which no mechanism of the DEM flips "
-                "one; give a DEM with noise there"
-            )
-        return gap.astype(np.float64)
+        shots = checked_shots(packed, self._first.layout.num_detectors)
+        log_odds = np.empty((len(shots), self._first.layout.num_observables), dtype=np.float32)
+        for start in range(0, len(shots), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            found = self._first.log_odds(shots[part], limit=limit)
+            _require_explained(found, start)
+            doubtful = np.flatnonzero((np.abs(found) < self._doubtful).any(axis=1))
+            if len(doubtful):
+                found[doubtful] = self._opinion(shots[part][doubtful], found[doubtful])
+            log_odds[part] = found
+        return log_odds
 
     def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """The mean of all gaps of doubtful shots, of which the first network's are known."""
-        observables = range(self._first.layout.num_observables)
-        total = np.clip(first, -self._limit, self._limit)
-        for decoder in self._others:
-            total += np.stack([self._gap(decoder, packed, k, self._limit) for k in observables], axis=1)
-        mean = total / (1 + len(self._others))
-        if self._correlated is None:
-            return mean
-        log_odds = decode_with_gap(self._correlated, packed).log_odds.astype(np.float64)
-        return mean + self._vote * np.clip(log_odds, -self._limit, self._limit)
+        """What all say of doubtful shots, of which the first network's log-odds are known."""
+        gaps = [
+            first if of is self._first else of.log_odds(packed, limit=self._limit) for of in self._opinions
+        ]
+        opinion = self._shares.networks * np.mean(np.clip(gaps, -self._limit, self._limit), axis=0)
+        if self._correlated is not None:
+            said = self._correlated.log_odds(packed, limit=self._limit)
+            # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
+            opinion += self._shares.correlated * np.nan_to_num(said, nan=0.0)
+        return opinion
+
+
+def _require_explained(log_odds: np.ndarray, start: int) -> None:
+    """Raise ValueError for the first shot, of those from `start` on, that has none."""
+    nowhere = np.flatnonzero(np.isnan(log_odds).any(axis=1))
+    if len(nowhere):
+        raise ValueError(
+            f"shot {start + nowhere[0]}: nothing explains its detections, of which no mechanism of the DEM "
+            "flips one; give a DEM with noise there"
+        )

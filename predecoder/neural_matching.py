@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import numpy as np
 import sinter
 
 from global_decoders import WithGap, make_decoder, relative_gap
-from global_decoders.matching import LogitMatcher
+from global_decoders.matching import LogitMatcher, Logits
 from global_decoders.windows import WindowedDecoder, WindowSizes
 from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
@@ -64,8 +66,9 @@ class NeuralMatchingDecoder(NetworkDecoder):
         self.windows = windows
 
     def _compiled(
-        self, problem: DecodingProblem, bundle: Bundle, options: EngineOptions
+        self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
     ) -> CompiledNeuralMatching:
+        (bundle,) = bundles
         scale = bundle.policies.gap_scale
         return CompiledNeuralMatching(problem, bundle.network, options, windows=self.windows, gap_scale=scale)
 
@@ -101,7 +104,6 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         self._residual = ResidualNetwork(problem, network, options)
         self._decision, self._moves = MatchingDecision(problem), problem.moves
         self._windows = None if windows is None else move_windows(problem, windows)
-        self._of_classes: dict[int, LogitMatcher] = {}
 
     @property
     def precision(self) -> Precision:
@@ -121,35 +123,43 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         """The likeliest moves that explain the shots: uint8 0/1 `(shots, moves)`."""
         return self._decision(logits, packed)
 
-    def gap(self, packed: np.ndarray, *, observable: int = 0, limit: float = math.inf) -> np.ndarray:
-        """How sure the prediction is: log-odds of the observable not being flipped, float32 `(shots,)`.
+    def log_odds(self, packed: np.ndarray, *, limit: float = math.inf) -> np.ndarray:
+        """How likely observables are not flipped: float32 `(shots, num_observables)`.
 
-        The likeliest moves that leave it alone against the likeliest that flip it, in nats, times
+        The likeliest moves that leave one alone against the likeliest that flip it, in nats, times
         `gap_scale`; NaN for shots that nothing explains.
 
         Args:
             packed: detections.
-            observable: which one.
-            limit: larger gaps are `limit`, or `-limit`, and take less time.
+            limit: log-odds beyond it, either way, are `limit` or `-limit`, and take less time.
 
         Raises:
-            ValueError: the shots are of another shape, or a cycle of moves between detectors flips the
+            ValueError: the shots are of another shape, or a cycle of moves between detectors flips an
                 observable.
         """
         shots = checked_shots(packed, self.layout.num_detectors)
-        return self._log_odds(self.logits(shots), shots, observable, limit)
+        log_odds = np.empty((len(shots), self.layout.num_observables), dtype=np.float32)
+        for part in self._parts(shots):
+            log_odds[part] = self._log_odds(self.logits(shots[part]), shots[part], limit=limit)
+        return log_odds
 
-    def _log_odds(
-        self, logits: np.ndarray, shots: np.ndarray, observable: int, limit: float = math.inf
-    ) -> np.ndarray:
-        if observable not in self._of_classes:
-            self._of_classes[observable] = LogitMatcher(
+    def _log_odds(self, logits: Logits, shots: np.ndarray, *, limit: float = math.inf) -> np.ndarray:
+        costs = np.empty((len(shots), len(self._of_classes)), dtype=np.float32)
+        for k, matcher in enumerate(self._of_classes):
+            costs[:, k] = matcher.gap(logits, shots, limit=limit / self._gap_scale)
+        return np.float32(self._gap_scale) * costs
+
+    @cached_property
+    def _of_classes(self) -> list[LogitMatcher]:
+        """Of every observable, a matching that has its classes."""
+        return [
+            LogitMatcher(
                 self._moves.ends,
                 num_detectors=self.layout.num_detectors,
-                flips=np.asarray(self._moves.observables[observable].todense()).ravel(),
+                flips=self._moves.observables[k].toarray().ravel(),
             )
-        costs = self._of_classes[observable].gap(logits, shots, limit=limit / self._gap_scale)
-        return costs * np.float32(self._gap_scale)
+            for k in range(self.layout.num_observables)
+        ]
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(shots, ceil(num_observables / 8))`.
@@ -166,20 +176,19 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         return flips
 
     def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
-        """The same predictions, and their gaps; see `gap`.
+        """The same predictions, and their gaps; see `log_odds`.
 
         Windows' predictions, too, have the gaps of one matching of the whole shot.
 
         Raises:
-            ValueError: as `decode_shots_bit_packed` and `gap`.
+            ValueError: as `decode_shots_bit_packed` and `log_odds`.
         """
         shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
         log_odds = np.zeros((len(shots), self.layout.num_observables))
         predictions = np.zeros((len(shots), -(-self.layout.num_observables // 8)), dtype=np.uint8)
         for part in self._parts(shots):
             logits = self.logits(shots[part])
-            for k in range(log_odds.shape[1]):
-                log_odds[part, k] = self._log_odds(logits, shots[part], k)
+            log_odds[part] = self._log_odds(logits, shots[part])
             predictions[part] = self._predictions(logits, shots[part], log_odds[part])
         return WithGap(predictions, relative_gap(log_odds, predictions))
 

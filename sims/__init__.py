@@ -62,7 +62,7 @@ def make_decoder(
             the one that suits NAME.
         precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
             'auto' for the weights' own.
-        opinions: weights that `neural-ensemble` asks besides, where the first ones are in doubt.
+        opinions: weights that decide where `weights` leave `neural-ensemble` in doubt; none are those.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -49,10 +50,20 @@ class MatchingGaps:
         Raises:
             NoGapError: a cycle of edges between detectors flips an observable.
         """
+        return relative_gap(self.log_odds(packed, weights), predictions)
+
+    def log_odds(
+        self, packed: np.ndarray, weights: np.ndarray | None = None, *, limit: float = math.inf
+    ) -> np.ndarray:
+        """How likely observables are not flipped, float32 `(B, O)`; see `of`.
+
+        Args:
+            limit: log-odds beyond it, either way, are `limit` or `-limit`, and take less time.
+        """
         gaps = np.empty((len(packed), self._normal.num_observables), dtype=np.float32)
         for k in range(gaps.shape[1]):
-            gaps[:, k] = self._matcher.gap(packed, weights, observable=k)
-        return relative_gap(np.float32(self._scale) * gaps, predictions)
+            gaps[:, k] = self._matcher.gap(packed, weights, observable=k, limit=limit / self._scale)
+        return np.float32(self._scale) * gaps
 
     @property
     def graph(self) -> MatchingGraph:

@@ -51,7 +51,7 @@ class Flags:
     dems: tuple[DemName, ...] = ("circuit", "pij")
     weights: str = "accurate"
     opinions: tuple[str, ...] = ()
-    """More weights, of `neural-ensemble`."""
+    """Of `neural-ensemble`: more weights, which decide about doubtful shots together with the first ones."""
     shots: int | None = None
     """Of odd index, the first so many of every folder; left out: all 25,000."""
     results: Path | None = None
@@ -194,8 +194,8 @@ def _of_folder(
                 yield known
                 continue
             model = shots.dem(dem) if model is None else model
-            first, *opinions = weights or ("default",)
-            decoder = build_decoder(name, weights=first, opinions=opinions, on_mismatch="warn")
+            first, opinions = weights[:1] or ("default",), weights if len(weights) > 1 else ()
+            decoder = build_decoder(name, weights=first[0], opinions=opinions, on_mismatch="warn")
             predicted = decoder.compiled(model).decode_shots_bit_packed(
                 bit_packed_detection_event_data=shots.detections[1::2][: flags.shots]
             )

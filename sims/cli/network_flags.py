@@ -17,7 +17,8 @@ class NetworkFlags:
 
     weights: str = "default"
     """The network's weights: accurate (the default), fast or realtime; accurate-matching, fast-matching or
-    realtime-matching for neural-matching and neural-ensemble; or a safetensors file."""
+    realtime-matching for neural-matching and neural-ensemble, whose default is fast-matching with the
+    opinions of accurate-matching; or a safetensors file."""
     policy: Policy = "auto"
     """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
     sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
@@ -29,7 +30,9 @@ class NetworkFlags:
     otherwise. int8 runs calibrated dense weights too, as the shipped ones are. bfloat16, and float16, which
     GPUs alone have, run only where they are asked for; results say so."""
     opinions: tuple[str, ...] = ()
-    """More weights, names or files, that neural-ensemble asks about shots that --weights leave doubtful."""
+    """Weights, names or files, that decide about the shots that --weights leave neural-ensemble in doubt of;
+    left out, --weights decide alone. A fast network with the opinions of an accurate one has nearly the
+    errors of the latter: --weights realtime-matching --opinions accurate-matching --precision int8."""
     device: Device = "auto"
     """Where the network runs: cpu; cuda, on every GPU; one GPU, such as cuda:1; or auto: on GPUs if they can
     be used, and otherwise on the CPU, which is said."""

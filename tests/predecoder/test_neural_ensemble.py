@@ -1,5 +1,6 @@
 """`neural-ensemble` takes the mean of several gaps where the first one is small, and only there."""
 
+import hashlib
 import pickle
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,8 +10,15 @@ import pytest
 import torch
 
 import predecoder
-from global_decoders import decode_with_gap, make_decoder
-from predecoder import CompiledNeuralEnsemble, CompiledNeuralMatching, NeuralEnsembleDecoder, WeightsError
+from global_decoders import NoGapError, decode_with_gap, make_decoder
+from global_decoders.matching import MatchingGaps
+from predecoder import (
+    CompiledNeuralEnsemble,
+    CompiledNeuralMatching,
+    EnsembleShares,
+    NeuralEnsembleDecoder,
+    WeightsError,
+)
 from predecoder.inference import EngineOptions
 from qec import DecodingProblem
 
@@ -26,71 +34,139 @@ def weights(tmp_path, separable_network):
     return paths
 
 
-def _parts(m, packed: np.ndarray, path, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """A network's gaps of shots seen forwards and backwards."""
+def _parts(m, packed: np.ndarray, path, limit: float, *, gap_scale: float = 1.0) -> list[np.ndarray]:
+    """A network's log-odds of shots seen forwards and backwards."""
     network = predecoder.load_network(path)
     turned = DecodingProblem.from_normal_form(m.problem.normal, backwards=True)
-    there, back = (
-        CompiledNeuralMatching(p, network, EngineOptions(CPU)).gap(packed, limit=limit)
+    return [
+        CompiledNeuralMatching(p, network, EngineOptions(CPU), gap_scale=gap_scale).log_odds(
+            packed, limit=limit
+        )[:, 0]
         for p in (m.problem, turned)
-    )
-    return there, back
+    ]
 
 
-def test_gaps_are_the_mean_of_their_parts_where_the_first_is_small(model, weights):
+@pytest.mark.parametrize("named", [(), (1,), (0, 1)], ids=["its own", "another's", "both"])
+def test_doubtful_shots_have_the_mean_of_the_opinions_and_others_the_first(model, weights, named):
     m = model(3, 4, "z")
     packed, _ = m.circuit.compile_detector_sampler(seed=3).sample(
         300, separate_observables=True, bit_packed=True
     )
+    opinions, shares = [weights[k] for k in named], EnsembleShares(networks=0.8, correlated=0.7)
     decoder = NeuralEnsembleDecoder(
-        weights=weights[0], opinions=weights[1:], doubtful=1.5, vote=0.7, device="cpu"
+        weights=weights[0], opinions=opinions, doubtful=1.5, shares=shares, device="cpu"
     )
     compiled = decoder.compile_decoder_for_dem(dem=m.dem)
     assert isinstance(compiled, CompiledNeuralEnsemble)
-    parts = [gap for path in weights for gap in _parts(m, packed, path, 1.5)]
+    first = _parts(m, packed, weights[0], np.inf)[0]
+    asked = [gap for path in opinions or weights[:1] for gap in _parts(m, packed, path, 1.5)]
     correlated = make_decoder("pymatching-correlated").compile_decoder_for_dem(dem=m.dem)
-    said, sure = decode_with_gap(correlated, packed)
-    vote = 0.7 * np.clip(np.where(said[:, 0], -sure[:, 0], sure[:, 0]), -1.5, 1.5)
-    doubtful = np.abs(parts[0]) < 1.5
+    said = np.clip(decode_with_gap(correlated, packed).log_odds[:, 0], -1.5, 1.5)
+    doubtful = np.abs(first) < 1.5
     assert 0 < doubtful.sum() < len(packed)
-    expected = np.where(doubtful, np.mean(parts, axis=0) + vote, parts[0])
-    assert compiled.gaps(packed)[:, 0] == pytest.approx(expected, abs=1e-4)
+    expected = np.where(doubtful, 0.8 * np.mean(asked, axis=0) + 0.7 * said, first)
+    limited = np.where(doubtful, expected, np.clip(first, -1.5, 1.5))
+    assert compiled.log_odds(packed)[:, 0] == pytest.approx(limited, abs=1e-4)
     predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     assert np.array_equal(predicted[:, 0], expected < 0)
     found = decode_with_gap(compiled, packed)
     assert np.array_equal(found.predictions, predicted)
-    unlimited = np.where(doubtful, expected, _parts(m, packed, weights[0], np.inf)[0])
-    assert found.gap[:, 0] == pytest.approx(np.where(predicted[:, 0], -unlimited, unlimited), abs=1e-4)
-    assert "doubtful 1.5, b@" in decoder.policy
+    assert found.gap[:, 0] == pytest.approx(np.where(predicted[:, 0], -expected, expected), abs=1e-4)
+
+
+def test_what_results_depend_on_is_in_the_policy(weights):
+    def policy(**options):
+        return NeuralEnsembleDecoder(weights=weights[0], device="cpu", **options).policy
+
+    assert policy() == "doubtful 3, shares 0.65 0.5"
+    sha256 = hashlib.sha256(weights[1].read_bytes()).hexdigest()
+    asked = policy(opinions=weights[1:], doubtful=2, shares=EnsembleShares(networks=1, correlated=0))
+    assert asked == f"doubtful 2, b@{sha256[:8]} float32, shares 1 0"
+    assert "b@" + sha256[:8] + " bfloat16" in policy(opinions=weights[1:], precision="bfloat16")
+
+
+def test_without_weights_a_fast_network_asks_an_accurate_one():
+    decoder = NeuralEnsembleDecoder(device="cpu")
+    assert decoder.weights_path.stem == "fast-matching"
+    assert ", accurate-matching@" in decoder.policy
+    assert ", realtime-matching@" in NeuralEnsembleDecoder(opinions=["realtime-matching"]).policy
+
+
+def test_a_precision_is_of_all_networks(weights):
+    with pytest.raises(ValueError, match="weights b: precision='int8' needs a quantized network"):
+        NeuralEnsembleDecoder(weights="fast-matching", opinions=weights[1:], device="cpu", precision="int8")
+
+
+def test_gaps_are_scaled_each_by_its_own_weights(model, weights, separable_network):
+    """And those of the least confident one say which shots are doubtful."""
+    m = model(3, 3)
+    packed = m.circuit.compile_detector_sampler(seed=8).sample(100, bit_packed=True)
+    for path, scale in zip(weights, (0.5, 0.8), strict=True):
+        network = predecoder.load_network(path)
+        predecoder.save_weights(network, path, {}, policies=predecoder.Policies(gap_scale=scale))
+    alone = EnsembleShares(networks=1, correlated=0)
+    decoder = NeuralEnsembleDecoder(weights=weights[0], opinions=weights[1:], shares=alone, device="cpu")
+    first = _parts(m, packed, weights[0], np.inf, gap_scale=0.5)[0]
+    mean = np.mean(_parts(m, packed, weights[1], 3, gap_scale=0.8), axis=0)
+    found = decoder.compile_decoder_for_dem(dem=m.dem)
+    assert isinstance(found, CompiledNeuralEnsemble)
+    expected = np.where(np.abs(first) < 3, mean, np.clip(first, -3, 3))
+    assert found.log_odds(packed)[:, 0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_one_of_the_networks_is_not_used_on_is_decoded_without_any(model, weights):
+    m = model(3, 3)
+    network = predecoder.load_network(weights[1])
+    predecoder.save_weights(network, weights[1], {}, policies=predecoder.Policies(min_rounds=9))
+    decoder = NeuralEnsembleDecoder(weights=weights[0], opinions=weights[1:], device="cpu")
+    with pytest.warns(predecoder.ShortExperimentWarning, match="from 9 noisy rounds on"):
+        assert not isinstance(decoder.compile_decoder_for_dem(dem=m.dem), CompiledNeuralEnsemble)
 
 
 class _Known:
-    """Gaps of two observables that are known, the same for every shot."""
+    """Log-odds of observables that are known, the same for every shot."""
 
-    layout = SimpleNamespace(num_detectors=8, num_observables=2)
+    def __init__(self, *log_odds: float) -> None:
+        self._log_odds = np.array(log_odds, dtype=np.float32)
+        self.layout = SimpleNamespace(num_detectors=8, num_observables=len(log_odds))
 
-    def __init__(self, *gaps: float) -> None:
-        self._gaps = gaps
+    def log_odds(self, packed: np.ndarray, *, limit: float = np.inf) -> np.ndarray:
+        return np.tile(np.clip(self._log_odds, -limit, limit), (len(packed), 1))
 
-    def gap(self, packed: np.ndarray, *, observable: int, limit: float) -> np.ndarray:
-        return np.full(len(packed), np.clip(self._gaps[observable], -limit, limit))
+
+def _of_known(first: _Known, *others: _Known, correlated: _Known | None = None) -> CompiledNeuralEnsemble:
+    shares = EnsembleShares(networks=1, correlated=0.5 if correlated else 0)
+    return CompiledNeuralEnsemble(
+        cast("Any", first),
+        [cast("Any", of) for of in (first, *others)],
+        correlated=cast("Any", correlated),
+        doubtful=3.0,
+        shares=shares,
+    )
 
 
 def test_an_observable_that_is_not_doubted_counts_the_same_with_and_without_gaps():
-    first, backwards, other = (cast("Any", _Known(a, b)) for a, b in ((0.5, 20.0), (0.5, -9.0), (0.5, -9.0)))
-    compiled = CompiledNeuralEnsemble(first, [backwards, other], correlated=None, doubtful=3.0, vote=0.0)
+    compiled = _of_known(_Known(0.5, 20.0), _Known(0.5, -9.0), _Known(0.5, -9.0))
     shots = np.zeros((2, 1), dtype=np.uint8)
-    assert compiled.gaps(shots) == pytest.approx(np.array([[0.5, -1.0]] * 2))
+    assert compiled.log_odds(shots) == pytest.approx(np.array([[0.5, -1.0]] * 2))
     found = decode_with_gap(compiled, shots)
     predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
     assert found.predictions.tolist() == predicted.tolist() == [[2], [2]]
     assert found.gap == pytest.approx(np.array([[0.5, 1.0]] * 2))
 
 
+def test_correlated_matching_says_nothing_of_shots_that_only_moves_explain():
+    shots = np.zeros((1, 1), dtype=np.uint8)
+    assert _of_known(_Known(-1.0), correlated=_Known(9.0)).log_odds(shots).tolist() == [[0.5]]
+    assert _of_known(_Known(-1.0), correlated=_Known(np.nan)).log_odds(shots).tolist() == [[-1.0]]
+    with pytest.raises(ValueError, match="shot 0: nothing explains"):
+        _of_known(_Known(np.nan)).log_odds(shots)
+
+
 def test_without_doubt_it_is_neural_matching(model, weights):
     m = model(5, 3)
     packed = m.circuit.compile_detector_sampler(seed=4).sample(100, bit_packed=True)
-    sure = NeuralEnsembleDecoder(weights=weights[0], doubtful=0, vote=0, device="cpu")
+    sure = NeuralEnsembleDecoder(weights=weights[0], doubtful=0, device="cpu")
     matching = CompiledNeuralMatching(m.problem, predecoder.load_network(weights[0]), EngineOptions(CPU))
     assert np.array_equal(
         sure.compile_decoder_for_dem(dem=m.dem).decode_shots_bit_packed(
@@ -115,11 +191,22 @@ def test_a_copy_decodes_alike_and_changed_weights_are_refused(model, weights, se
         copy.compile_decoder_for_dem(dem=m.dem)
 
 
-@pytest.mark.parametrize("wrong", [{"doubtful": -1.0}, {"vote": float("nan")}])
-def test_nats_and_weights_are_not_negative(wrong):
-    (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name}=.*a number from 0 on"):
-        NeuralEnsembleDecoder(**wrong)
+def test_nats_and_shares_are_not_negative():
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"doubtful={wrong!r} is not a number of nats from 0 on"):
+            NeuralEnsembleDecoder(doubtful=wrong)
+    for shares in ({"networks": 0.0}, {"correlated": -0.5}, {"correlated": float("nan")}):
+        with pytest.raises(ValueError, match="are no shares"):
+            EnsembleShares(**shares)
+
+
+def test_a_dem_without_correlated_gaps_is_refused_before_any_shot(model, weights, monkeypatch):
+    def none(*_args, **_options):
+        raise NoGapError("matching has no gap for L0")
+
+    monkeypatch.setattr(MatchingGaps, "log_odds", none)
+    with pytest.raises(NoGapError, match="no gap for L0"):
+        NeuralEnsembleDecoder(weights=weights[0], device="cpu").compile_decoder_for_dem(dem=model(3, 3).dem)
 
 
 @pytest.mark.slow

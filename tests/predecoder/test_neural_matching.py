@@ -57,16 +57,16 @@ def test_the_gap_says_what_is_predicted_and_how_surely(model, separable_network)
     m, network = model(5, 3), separable_network(6)
     packed = m.circuit.compile_detector_sampler(seed=6).sample(60, bit_packed=True)
     compiled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"))
-    gap = compiled.gap(packed)
+    gap = compiled.log_odds(packed)[:, 0]
     sure = np.abs(gap) > 1e-3
     assert sure.sum() > 40
     assert np.array_equal(_decoded(compiled, packed)[sure, 0] == 1, gap[sure] < 0)
-    np.testing.assert_allclose(compiled.gap(packed, limit=1.0), np.clip(gap, -1, 1), atol=1e-5)
+    np.testing.assert_allclose(compiled.log_odds(packed, limit=1.0)[:, 0], np.clip(gap, -1, 1), atol=1e-5)
     scaled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"), gap_scale=0.5)
-    np.testing.assert_allclose(scaled.gap(packed), gap / 2, rtol=1e-6)
-    np.testing.assert_allclose(scaled.gap(packed, limit=1.0), np.clip(gap / 2, -1, 1), atol=1e-5)
+    np.testing.assert_allclose(scaled.log_odds(packed)[:, 0], gap / 2, rtol=1e-6)
+    np.testing.assert_allclose(scaled.log_odds(packed, limit=1.0)[:, 0], np.clip(gap / 2, -1, 1), atol=1e-5)
     with pytest.raises(ValueError, match="uint8"):
-        compiled.gap(packed[:, :-1])
+        compiled.log_odds(packed[:, :-1])
 
 
 def test_one_shot_is_decoded_as_in_a_batch(model, weights):
@@ -122,7 +122,7 @@ def test_predictions_with_gaps_are_those_without(model, separable_network, weigh
     compiled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu", batch_shots=4), gap_scale=0.7)
     predictions, gap = decode_with_gap(compiled, packed)
     assert np.array_equal(predictions, _decoded(compiled, packed))
-    log_odds = compiled.gap(packed)
+    log_odds = compiled.log_odds(packed)[:, 0]
     np.testing.assert_allclose(gap[:, 0], np.where(predictions[:, 0], -log_odds, log_odds), atol=1e-6)
     in_windows = NeuralMatchingDecoder(
         weights=weights, device="cpu", windows=WindowSizes(commit=1, buffer=1, mode="sliding")
