@@ -2,12 +2,12 @@
 
 Moves of positive logit and the likeliest moves that explain the shot (`MatchingDecision`) mostly agree. Where
 they do not, edges are flipped, and what is joined to them by shared detectors is one cluster, whose
-explanation is a compromise: it is left whole to the decoder behind. Clusters that need none, or a cheap one, are
-committed as they were matched, so that a committed cluster leaves nothing.
+explanation is a compromise: it is left whole to the decoder behind. Clusters that need none, or a cheap one,
+are committed as they were matched, so that a committed cluster leaves nothing.
 
-A threshold on the weakest logit of a cluster (`ClusterDecision`) commits parts of an explanation: what it leaves
-has lost the other part, and a matcher completes it wrongly. That policy loses half of what the network knows
-(docs/experiments/19-consistent-clusters.md).
+A threshold on the weakest logit of a cluster (`ClusterDecision`) commits parts of an explanation: what it
+leaves has lost the other part, and a matcher completes it wrongly. That policy loses half of what the network
+knows (docs/experiments/19-consistent-clusters.md).
 """
 
 from __future__ import annotations

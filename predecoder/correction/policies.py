@@ -2,15 +2,15 @@
 
 - `threshold` commits clusters of proposed moves that the network is sure of, whatever they leave: for
   matchers on independent edges, which lose nothing by it.
-- `consistent` matches the logits of the whole shot, and commits the clusters in which that changes little, each
-  whole: the LER of `neural-matching` but for a few per cent, with an eighth to a fiftieth of the syndrome left.
+- `consistent` matches the logits of the whole shot, and commits the clusters in which that changes little,
+  each whole: nearly the LER of `neural-matching`, with a tenth to a fortieth of the syndrome left.
 - `complete` commits only clusters that explain every detection they touch, joined along hyperedges: for
   decoders that use correlations, where the end of the experiment is not in sight (streams).
 - `abstain` explains a shot whole or, where a cluster of it is doubtful, leaves it whole: for decoders that
   use correlations, where whole shots are at hand.
 
-`threshold` and `complete` are thresholds on clusters (`ThresholdPolicy`) and are the same for batches and streams.
-`consistent` and `abstain` need the whole shot, so that streams do not have them.
+`threshold` and `complete` are thresholds on clusters (`ThresholdPolicy`) and are the same for batches and
+streams. `consistent` and `abstain` need the whole shot, so that streams do not have them.
 """
 
 from __future__ import annotations
@@ -125,17 +125,15 @@ class ConsistentPolicy:
     """Commit the clusters of a matching on the logits that change few of them.
 
     Attributes:
-        leave_above: nats of a cluster's flipped edges above which it is left whole. At 0 only clusters are committed
-            that the logits explain by themselves; the larger, the less is left, and infinite leaves nothing.
+        leave_above: nats of a cluster's flipped edges above which it is left whole. At 0 only clusters are
+            committed that the logits explain by themselves; infinite leaves none.
     """
 
     leave_above: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.leave_above >= 0:
-            raise ValueError(
-                f"leave_above={self.leave_above!r} is negative; use 0 to commit what is sure alone"
-            )
+            raise ValueError(f"leave_above={self.leave_above!r} is negative; use 0 to commit what is sure")
 
 
 @dataclass(frozen=True)

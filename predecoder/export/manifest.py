@@ -21,7 +21,10 @@ _BITS = (
     "one byte for each bit, 0 or 1, in the order of the detectors or observables of the error model; bit k "
     "of a shot in Stim's b8 format (little-endian bits) is element k"
 )
-_RESIDUAL_NOT_HERE = "the policies 'complete', 'consistent', 'abstain' and any matching on logits are no static graph and are not exported"
+_RESIDUAL_NOT_HERE = (
+    "the policies 'complete', 'consistent', 'abstain' and any matching on logits are no static graph and are "
+    "not exported"
+)
 
 
 def manifest_path(path: Path) -> Path:

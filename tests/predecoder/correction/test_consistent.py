@@ -26,7 +26,7 @@ def shots(model):
 
 
 def _by_hand(m, logits: np.ndarray, moves: np.ndarray, leave_above: float) -> np.ndarray:
-    """Cluster by cluster of one shot: moves that are proposed or matched, joined by the detectors they share."""
+    """Cluster by cluster of one shot: moves proposed or matched, joined by the detectors they share."""
     proposed = logits > 0
     together = np.flatnonzero(proposed | (moves > 0))
     touched = m.moves.matrix[:, together].toarray().astype(int)

@@ -62,7 +62,5 @@ def test_a_stream_has_no_policy_of_whole_shots(model, name):
 
 def test_unknown_policies_are_named(model):
     for make in (make_decision, stream_policy):
-        with pytest.raises(
-            ValueError, match="policy 'aggressive' is unknown; use one of threshold, consistent"
-        ):
+        with pytest.raises(ValueError, match="'aggressive' is unknown; use one of threshold, consistent"):
             make(POLICIES, "aggressive", model().problem)  # pyright: ignore[reportArgumentType]
