@@ -3,8 +3,9 @@
 Most shots that a network fails on are among the few that it doubts, whose gap is small: a fast network finds
 them nearly as well as the best one does. Those few are decided by the mean of several gaps: of one or more
 networks, each on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where
-its mistakes are others, and by the gap of correlated matching, which knows what networks see least of: how
-far away errors of the other type were matched. As few shots are asked about, this costs little.
+its mistakes are others, by the gap of correlated matching, which knows what networks see least of: how far
+away errors of the other type were matched, and by those of decoders that are slow and good, as `trellis`
+is. As few shots are asked about, this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -19,7 +20,15 @@ from pathlib import Path
 import numpy as np
 import sinter
 
-from global_decoders import WithGap, make_decoder, relative_gap
+from global_decoders import (
+    WithGap,
+    compile_normal_form,
+    decode_with_gap,
+    decoder_names,
+    make_decoder,
+    relative_gap,
+    require_gap,
+)
 from global_decoders.matching import GAP_SCALE, MatchingGaps
 from predecoder.applicability import OnMismatch
 from predecoder.inference import EngineOptions, PrecisionChoice
@@ -45,14 +54,20 @@ class EnsembleShares:
     Attributes:
         networks: of the mean of the networks' gaps.
         correlated: of correlated matching's; 0 leaves it out.
+        decoders: of the gap of each decoder that is asked besides.
     """
 
     networks: float = 0.65
     correlated: float = 0.5
+    decoders: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.networks > 0 and self.correlated >= 0):
-            raise ValueError(f"{self} are no shares: networks' is above 0, correlated matching's not below")
+        if not (self.networks > 0 and self.correlated >= 0 and self.decoders >= 0):
+            raise ValueError(f"{self} are no shares: networks' is above 0, the others not below")
+
+
+_WITH_DECODERS = EnsembleShares(networks=0.5, correlated=0.2, decoders=0.5)
+"""Correlated matching says little that `trellis` does not know (`docs/results/sycamore.md`)."""
 
 
 class NeuralEnsembleDecoder(NetworkDecoder):
@@ -67,7 +82,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
-        shares: EnsembleShares = EnsembleShares(),
+        shares: EnsembleShares | None = None,
         device: str = "auto",
         precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
@@ -80,9 +95,10 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             weights: of the network that sees all shots; 'default' is fast-matching, where no opinions are
                 named with those of accurate-matching.
             opinions: weights of the networks that decide about doubtful shots; of `weights`, too, only where
-                they are named again. Left out, these decide alone.
+                they are named again. Without any, these decide alone. Names of global decoders that have a
+                gap are decoders that are asked besides.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
-            shares: what opinions count.
+            shares: what opinions count; None for what was measured to be good, without decoders or with.
             precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
@@ -90,16 +106,20 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         """
         if not doubtful >= 0:
             raise ValueError(f"doubtful={doubtful!r} is not a number of nats from 0 on")
+        decoders = tuple(str(name) for name in opinions if str(name) in decoder_names())
+        networks = [named for named in opinions if str(named) not in decoders]
         if str(weights) == "default":
-            weights, opinions = _DEFAULT[0], opinions or _DEFAULT[1:]
+            weights, networks = _DEFAULT[0], networks or _DEFAULT[1:]
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
-            more_weights=opinions,
+            more_weights=networks,
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
-        self.doubtful, self.shares = doubtful, shares
+        self.decoders, self._asked = decoders, tuple(make_decoder(name) for name in decoders)
+        self.doubtful = doubtful
+        self.shares = shares or (_WITH_DECODERS if decoders else EnsembleShares())
 
     @property
     def opinions(self) -> tuple[WeightsFile, ...]:
@@ -111,9 +131,11 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         """What results depend on besides the first network: for a row of results."""
         opinions = zip(self.opinions, self._precisions[1:], strict=True)
         names = "".join(f", {file.path.stem}@{file.sha256[:8]} {precision}" for file, precision in opinions)
-        return (
-            f"doubtful {self.doubtful:g}{names}, shares {self.shares.networks:g} {self.shares.correlated:g}"
-        )
+        names += "".join(f", {name}" for name in self.decoders)
+        shares = f"{self.shares.networks:g} {self.shares.correlated:g}"
+        if self.decoders:
+            shares += f" {self.shares.decoders:g}"
+        return f"doubtful {self.doubtful:g}{names}, shares {shares}"
 
     def _compiled(
         self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
@@ -133,7 +155,12 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         if self.shares.correlated:
             correlated = MatchingGaps(problem.normal, correlated=True, scale=GAP_SCALE[True])
         return CompiledNeuralEnsemble(
-            first, opinions, correlated=correlated, doubtful=self.doubtful, shares=self.shares
+            first,
+            opinions,
+            correlated=correlated,
+            decoders=[compile_normal_form(decoder, problem.normal) for decoder in self._asked],
+            doubtful=self.doubtful,
+            shares=self.shares,
         )
 
 
@@ -149,6 +176,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         opinions: Sequence[CompiledNeuralMatching],
         *,
         correlated: MatchingGaps | None,
+        decoders: Sequence[sinter.CompiledDecoder] = (),
         doubtful: float,
         shares: EnsembleShares,
     ) -> None:
@@ -158,13 +186,17 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             first: its gap says which shots are doubtful.
             opinions: decide about those; `first` may be one of them.
             correlated: gaps of correlated matching, which count besides; None if they do not.
+            decoders: of the same DEM, with a gap that counts besides.
             doubtful: nats below which the first gap is small.
             shares: what opinions count.
 
         Raises:
-            NoGapError: correlated matching has no gap on this DEM.
+            NoGapError: one of the decoders has no gap, or correlated matching has none on this DEM.
         """
         self._first, self._opinions, self._correlated = first, tuple(opinions), correlated
+        self._decoders = tuple(decoders)
+        for decoder in self._decoders:
+            require_gap(decoder, num_detectors=first.layout.num_detectors)
         self._doubtful, self._shares = doubtful, shares
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
         if correlated is not None:
@@ -189,8 +221,8 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def log_odds(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: nats, positive where an observable is not flipped, float32 `(B, O)`.
 
-        The first network's gap; of a doubtful shot the mean of the opinions' and that of correlated matching,
-        each at most `doubtful` either way, times their shares.
+        The first network's gap; of a doubtful shot the mean of the opinions', that of correlated matching and
+        those of the decoders, each at most `doubtful` either way, times their shares.
 
         Args:
             packed: detections.
@@ -222,6 +254,9 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             said = self._correlated.log_odds(packed, limit=self._limit)
             # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
             opinion += self._shares.correlated * np.nan_to_num(said, nan=0.0)
+        for decoder in self._decoders:
+            said = decode_with_gap(decoder, packed).log_odds
+            opinion += self._shares.decoders * np.clip(said, -self._limit, self._limit)
         return opinion
 
 
