@@ -210,17 +210,21 @@ def test_a_dem_without_correlated_gaps_is_refused_before_any_shot(model, weights
 
 
 @pytest.mark.slow
-def test_second_opinions_remove_failures(model):
-    """d = 5, p = 0.006, the same 16,384 shots: 351 failures become 320 (seeds of no table)."""
+def test_other_opinions_remove_failures(model):
+    """d = 5: of the same 16,384 shots 1,850 failed, then 1,771, then 1,730 (seeds of no table)."""
     m = model(5, 5)
     packed, truth = m.circuit.compile_detector_sampler(seed=6).sample(
         16_384, separate_observables=True, bit_packed=True
     )
-    failures = {}
-    for doubtful in (0.0, 3.0):
-        decoder = NeuralEnsembleDecoder(weights="realtime-matching", doubtful=doubtful, device="cpu")
+
+    def failures(**options) -> int:
+        decoder = NeuralEnsembleDecoder(
+            weights="realtime-matching", device="cpu", precision="int8", **options
+        )
         predicted = decoder.compile_decoder_for_dem(dem=m.dem).decode_shots_bit_packed(
             bit_packed_detection_event_data=packed
         )
-        failures[doubtful] = int((predicted != truth).any(axis=1).sum())
-    assert failures[3.0] < failures[0.0], failures
+        return int((predicted != truth).any(axis=1).sum())
+
+    found = failures(doubtful=0), failures(), failures(opinions=["accurate-matching"])
+    assert max(found[1:]) < found[0], found
