@@ -25,6 +25,11 @@ Most compiled decoders also say how sure they are of every prediction, in nats:
     GapCalibration                        what makes a gap a log-odds
     CascadeDecoder, CompiledCascade       a slow decoder for the shots that a fast one doubts
     relative_gap(log_odds, predictions)   gaps, from the log-odds of an observable not being flipped
+
+Of simulated shots most are decided, whatever decoder they are for:
+
+    DoubtfulShots(normal)                 chooses those that are worth decoding
+    ChosenShots                           which ones, and how many shots each counts for
 """
 
 from global_decoders.calibration import (
@@ -35,6 +40,7 @@ from global_decoders.calibration import (
 )
 from global_decoders.cascade import CascadeDecoder, CompiledCascade
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
+from global_decoders.doubtful_shots import ChosenShots, DoubtfulShots
 from global_decoders.registry import (
     MissingDecoderError,
     UnknownDecoderError,
@@ -54,8 +60,10 @@ from global_decoders.soft_output import (
 __all__ = [
     "CalibratedDecoder",
     "CascadeDecoder",
+    "ChosenShots",
     "CompiledCalibrated",
     "CompiledCascade",
+    "DoubtfulShots",
     "GapCalibration",
     "MissingDecoderError",
     "NoGapError",

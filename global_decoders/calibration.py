@@ -22,13 +22,14 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form
+from global_decoders.doubtful_shots import DoubtfulShots
 from global_decoders.soft_output import WithGap, decode_with_gap, require_gap
-from qec import NormalForm
+from qec import NormalForm, normal_form
 
 __all__ = ["CalibratedDecoder", "CompiledCalibrated", "GapCalibration", "calibrate_gaps"]
 
 _SEED = 20_260_406
-_CHUNK_SHOTS = 2_000
+_CHUNK_SHOTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ class GapCalibration:
         Args:
             gap: float `(B,)`.
             wrong: bool `(B,)`.
-            counts: int `(B,)`, how often there was such a shot; once each if not given.
+            counts: `(B,)`, how many such shots there were, or how many each stands for; one if not given.
 
         Raises:
             ValueError: no shots.
         """
         counts = np.ones(len(gap)) if counts is None else counts
-        total, errors = int(counts.sum()), int(counts[wrong].sum())
+        total, errors = round(counts.sum()), round(counts[wrong].sum())
         if total == 0:
             raise ValueError("there are no shots to calibrate gaps on; give some")
         known = np.isfinite(gap)
@@ -98,7 +99,7 @@ class CalibratedDecoder(NormalFormDecoder):
 
         Args:
             decoder: it needs a gap.
-            shots: that are simulated when it is compiled; see `calibrate_gaps`.
+            shots: that are simulated when it is compiled; `calibrate_gaps` says how many are decoded.
 
         Raises:
             ValueError: fewer than one shot.
@@ -141,7 +142,8 @@ def calibrate_gaps(
 ) -> CompiledCalibrated:
     """Fit the gaps of a compiled decoder to shots that are sampled from its DEM, with a seed of their own.
 
-    On shots of a device the gaps hold as far as the DEM fits it.
+    Those that plain matching is sure of, most where errors are rare, are decoded in part, and count for all
+    (`DoubtfulShots`). On shots of a device the gaps hold as far as the DEM fits it.
 
     Raises:
         NoGapError: it has none.
@@ -149,9 +151,9 @@ def calibrate_gaps(
     """
     require_gap(compiled, num_detectors=dem.num_detectors)
     _check(shots)
-    gap, wrong = _simulated(compiled, dem, shots=shots)
+    gap, wrong, counts = _simulated(compiled, dem, shots=shots)
     return CompiledCalibrated(
-        compiled, [GapCalibration.fit(gap[:, k], wrong[:, k]) for k in range(gap.shape[1])]
+        compiled, [GapCalibration.fit(gap[:, k], wrong[:, k], counts) for k in range(gap.shape[1])]
     )
 
 
@@ -162,14 +164,22 @@ def _check(shots: int) -> None:
 
 def _simulated(
     compiled: sinter.CompiledDecoder, dem: stim.DetectorErrorModel, *, shots: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps of sampled shots, float32 `(B, O)`, and which predictions are wrong, bool `(B, O)`."""
-    sampler = dem.compile_sampler(seed=_SEED)
-    gaps, wrongs = [], []
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sampled shots that are decoded.
+
+    Returns:
+        Their gaps, float32 `(B, O)`; which predictions are wrong, bool `(B, O)`; how many shots each counts
+        for, float64 `(B,)`.
+    """
+    sampler, normal = dem.compile_sampler(seed=_SEED), normal_form(dem)
+    doubtful = DoubtfulShots(normal)
+    gaps, wrongs, counts = [], [], []
     for start in range(0, shots, _CHUNK_SHOTS):
-        packed, flips, _ = sampler.sample(min(_CHUNK_SHOTS, shots - start), bit_packed=True)
-        found = decode_with_gap(compiled, np.asarray(packed))
-        wrong = np.bitwise_xor(found.predictions, np.asarray(flips))
+        packed, flips, _ = map(np.asarray, sampler.sample(min(_CHUNK_SHOTS, shots - start), bit_packed=True))
+        chosen = doubtful.choose(np.bitwise_xor(packed, normal.detector_flips))
+        found = decode_with_gap(compiled, packed[chosen.numbers])
+        wrong = np.bitwise_xor(found.predictions, flips[chosen.numbers])
         gaps.append(found.gap)
         wrongs.append(np.unpackbits(wrong, axis=1, count=dem.num_observables, bitorder="little"))
-    return np.concatenate(gaps), np.concatenate(wrongs).astype(bool)
+        counts.append(chosen.weights)
+    return np.concatenate(gaps), np.concatenate(wrongs).astype(bool), np.concatenate(counts)

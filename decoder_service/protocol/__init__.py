@@ -15,6 +15,7 @@ from decoder_service.protocol.messages import (
     Welcome,
     decode_message,
     encode_message,
+    error_frame,
 )
 from decoder_service.protocol.parser import FaultKind, FrameParser, WireFault
 from decoder_service.protocol.payloads import (
@@ -85,6 +86,7 @@ __all__ = [
     "encode_nack",
     "encode_rows",
     "encode_upload",
+    "error_frame",
     "packed_bytes",
     "split_block",
     "without_times",

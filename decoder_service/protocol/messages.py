@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from decoder_service.protocol.frame import Frame, FrameType
 from decoder_service.protocol.payloads import PayloadError
 
 SessionId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
@@ -188,3 +189,8 @@ def decode_message(payload: bytes, kind: type[M]) -> M:
         return decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PayloadError(f"not a {kind.__name__} message: {error}") from error
+
+
+def error_frame(stream: int, code: ErrorCode, scope: Scope, message: str) -> Frame:
+    """An ERROR about a stream, or, with stream 0 and scope connection, about all."""
+    return Frame(FrameType.ERROR, stream, payload=encode_message(Error(code, scope, message[:1000])))

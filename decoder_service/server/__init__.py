@@ -7,7 +7,8 @@
 README.md of this folder has the modules in the order in which a connection passes through them.
 """
 
-from decoder_service.server.config import BuildLimits, ServerConfig, TcpAddress, TlsFiles, WorkerConfig
+from decoder_service.building import BuildLimits
+from decoder_service.server.config import ServerConfig, TcpAddress, TlsFiles, WorkerConfig
 from decoder_service.server.front_end import ServerFrontEnd
 
 __all__ = ["BuildLimits", "ServerConfig", "ServerFrontEnd", "TcpAddress", "TlsFiles", "WorkerConfig"]

@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable
 
 from _qecpipe import DutyCycle, Session
-from decoder_service.protocol import ErrorCode, Frame, encode_frame
+from decoder_service.building import ServedDecoder
+from decoder_service.protocol import ErrorCode, Frame, encode_frame, error_frame
 from decoder_service.scheduling import running_share, schedule
-from decoder_service.server.decoding import ServedDecoder
 from decoder_service.server.jobs import Jobs
-from decoder_service.server.open_streams import OpenStreams, error_frame
+from decoder_service.server.open_streams import OpenStreams
 from decoder_service.store import RestoredStream
 
 TICK = 1.0
@@ -63,12 +63,20 @@ class ClientSession:
         self._stalled_since: float | None = None
 
     def serve(self, sock: socket.socket, connection: int, welcome: Frame) -> None:
-        """Goes on over this connection, in a thread of its own; the worker's loop calls it."""
-        self._serving, self._leaving = True, False
+        """Goes on over this connection, in a thread of its own; the worker's loop calls it.
+
+        Raises:
+            RuntimeError: there are as many threads as there may be.
+        """
         thread = threading.Thread(
             target=self._thread, args=(sock, connection, welcome), name=self.name[:8], daemon=True
         )
-        thread.start()
+        self._serving, self._leaving = True, False
+        try:
+            thread.start()
+        except RuntimeError:
+            self._serving = False
+            raise
 
     def post(self, action: Callable[[], None]) -> None:
         """Does this in the session's thread or, without one, here; the worker's loop calls it.
@@ -140,7 +148,7 @@ class ClientSession:
                     error_frame(0, ErrorCode.INTERNAL, "connection", "the session failed; connect again")
                 )
             _say(sock, self._plane.take_output())
-        self.streams.drop_upload()
+        self.streams.upload.drop()
         self.detached_since = time.monotonic()
         while True:
             with self._lock:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from decoder_service.building import BuildLimits
 from decoder_service.protocol import Limits
 from decoder_service.scheduling import check_schedule
 from decoder_service.store import StateFolder
@@ -44,32 +45,6 @@ class TlsFiles:
 
     certificate: Path
     key: Path
-
-
-class BuildLimits(msgspec.Struct, frozen=True):
-    """What the build of one model may take.
-
-    Args:
-        seconds: of time.
-        bytes: of memory, and of the tables that it leads to.
-        depth: of nested REPEAT blocks.
-        detectors: of the model, those of blocks that repeat counted once.
-        observables: of the model; a stream keeps thousands of outputs with a bit for each.
-        window_rounds: commit and buffer together.
-    """
-
-    seconds: float = 120.0
-    bytes: int = 4 << 30
-    depth: int = 16
-    detectors: int = 2_000_000
-    observables: int = 4096
-    window_rounds: int = 1 << 16
-
-    def __post_init__(self) -> None:
-        _check_seconds("seconds", self.seconds, positive=True)
-        for name in ("bytes", "depth", "detectors", "observables", "window_rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):

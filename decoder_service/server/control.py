@@ -1,4 +1,7 @@
-"""Between the server's processes: small messages and file descriptors over SOCK_SEQPACKET pairs."""
+"""What the server's processes tell each other: small messages and file descriptors over SOCK_SEQPACKET pairs.
+
+And, in a file that it replaces once a second, the state of a worker, for whoever looks.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from decoder_service.protocol import Open, Reload
-from decoder_service.server.config import BuildLimits, WorkerConfig
+from decoder_service.building import Build, BuildLimits
+from decoder_service.server.config import WorkerConfig
+from decoder_service.store import PART
 
 MAX_MESSAGE = 1 << 17
 _MOST_DESCRIPTORS = 4
@@ -40,19 +45,7 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Beat(msgspec.Struct, tag=True):
-    """Of a worker: its loop is alive."""
-
-
-class Build(msgspec.Struct, tag=True):
-    """Of a worker: have the tables of a stream built, or those of a model that is to take over from it.
-
-    `key` names their file; `current` is the model that has taken over before, if one has.
-    """
-
-    key: str
-    options: Open
-    current: Reload | None = None
-    reload: Reload | None = None
+    """Of a worker or the watcher: its loop is alive."""
 
 
 class Closed(msgspec.Struct, tag=True):
@@ -75,9 +68,10 @@ class Event(msgspec.Struct, tag=True):
 
 
 class StartWorker(msgspec.Struct, tag=True):
-    """To the watcher: start a worker; its end of a pair comes along."""
+    """To the watcher: start the worker of a slot; its end of a pair comes along."""
 
     process: int
+    slot: int
     config: WorkerConfig
 
 
@@ -104,16 +98,20 @@ class Started(msgspec.Struct, tag=True):
 
 
 class Ended(msgspec.Struct, tag=True):
-    """Of the watcher: a process is gone; `status` is its exit code, or less the signal that ended it."""
+    """Of the watcher: a process is gone; `status` is its exit code, or less the signal that ended it.
+
+    `error` says why one that never was could not be started.
+    """
 
     process: int
     status: int
+    error: str = ""
 
 
 ToWorker = AssignConnection | Drain | Built
 FromWorker = Ready | Beat | Build | Closed | SessionEnded | Event
 ToWatcher = StartWorker | StartBuild | Kill
-FromWatcher = Started | Ended
+FromWatcher = Started | Beat | Ended
 _DECODERS: dict[Any, msgspec.msgpack.Decoder] = {
     kind: msgspec.msgpack.Decoder(kind) for kind in (ToWorker, FromWorker, ToWatcher, FromWatcher)
 }
@@ -149,3 +147,49 @@ def receive(end: socket.socket, kind: Any) -> tuple[Any, list[int]]:
         for descriptor in descriptors:
             os.close(descriptor)
     return None, []
+
+
+class StreamStatus(msgspec.Struct):
+    """A stream as it is now.
+
+    `density` are shares of rounds in which each stabilizer fired, `mean` of all of them, `baseline` the same
+    at the stream's beginning, `drift` their difference in standard errors.
+    """
+
+    session: str
+    stream: int
+    model_id: str
+    model_age: float
+    in_flight: int
+    window: int
+    connected: bool
+    density: list[float]
+    mean: float
+    baseline: float
+    drift: float
+
+
+class WorkerStatus(msgspec.Struct):
+    """A worker as it is now; `busy` is its share of a core since the last time."""
+
+    slot: int
+    pid: int
+    busy: float
+    resident_bytes: int
+    sessions: int
+    streams: list[StreamStatus]
+
+    def write(self, folder: Path) -> None:
+        """Replaces the worker's file."""
+        path = folder / f"worker_{self.slot}.json"
+        part = path.with_suffix(PART)
+        part.write_bytes(msgspec.json.encode(self))
+        part.replace(path)
+
+    @classmethod
+    def read(cls, folder: Path, slot: int) -> WorkerStatus | None:
+        """What the worker of a slot wrote last, None if nothing yet."""
+        try:
+            return msgspec.json.decode((folder / f"worker_{slot}.json").read_bytes(), type=cls)
+        except FileNotFoundError:
+            return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import socket
@@ -14,12 +15,22 @@ from pathlib import Path
 from decoder_service.server.config import ServerConfig
 from decoder_service.server.handshake import Handshakes, tls_context
 from decoder_service.server.processes import Builds, Processes
-from decoder_service.server.supervisor import Supervisor
+from decoder_service.server.supervisor import Supervisor, log_fault
 from decoder_service.store import Retention
+from decoder_service.tasks import Tasks
 
 log = logging.getLogger("decoder_service")
 DRAIN_GRACE = 2.0
 """Seconds beyond the workers' own drain time before they are killed."""
+
+KEEPALIVE = {
+    socket.TCP_KEEPIDLE: 20,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 4,
+    socket.TCP_USER_TIMEOUT: 40_000,
+}
+"""Seconds in which nothing came before a TCP peer is asked, and between two times; how often; and ms in which
+what was sent must be acknowledged."""
 
 Greet = Callable[[socket.socket], Coroutine[None, None, None]]
 """What is done with an accepted connection."""
@@ -34,32 +45,32 @@ class ServerFrontEnd:
         """The port in use, once listening."""
         self.http_port: int | None = None
         self.supervisor: Supervisor
-        self._handshakes: Handshakes
-        self._processes: Processes
-        self._builds: Builds
+        self.handshakes: Handshakes
+        self.processes: Processes
+        self.builds: Builds
         self._unix: UnixSocket | None = None
         self._lock = -1
         """Holds the state folder."""
         self._servers: list[asyncio.Server] = []
         self._listeners: list[tuple[socket.socket, asyncio.Task[None]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(log_fault)
 
     async def __aenter__(self) -> ServerFrontEnd:
         config = self.config
         self._lock = await asyncio.to_thread(config.worker.folder.lock)
-        self._processes = Processes(config.worker.folder.run)
-        self._builds = Builds(
-            self._processes, state=config.worker.state, limits=config.build, at_once=config.builds
+        self.processes = Processes(config.worker.folder.run, beat=config.worker.beat)
+        self.builds = Builds(
+            self.processes, state=config.worker.state, limits=config.build, at_once=config.builds
         )
         self.supervisor = Supervisor(
-            config.worker, self._processes, self._builds, workers=config.workers, deadline=config.deadline
+            config.worker, self.processes, self.builds, workers=config.workers, deadline=config.deadline
         )
-        self._handshakes = Handshakes(config, self.supervisor)
+        self.handshakes = Handshakes(config, self.supervisor)
         try:
-            self._processes.open(self._lock)
+            self.processes.open(self._lock)
             await self.supervisor.start()
             await self._listen()
-            self._keep(self._retain())
+            self._tasks.start(self._retain)
         except BaseException:
             await self.close()
             raise
@@ -79,54 +90,18 @@ class ServerFrontEnd:
         for server in self._servers:
             server.close()
         await self.supervisor.drain(self.config.worker.drain + DRAIN_GRACE)
-        self._builds.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._processes.close()
+        self.builds.close()
+        await self._tasks.cancel()
+        self.processes.close()
         os.close(self._lock)
-
-    @property
-    def pids(self) -> list[int]:
-        """Of the workers."""
-        return [worker.process.pid for worker in self.supervisor.workers if worker.ready]
-
-    @property
-    def run_folder(self) -> Path:
-        """Where workers write their counters and status."""
-        return self.config.worker.folder.run
-
-    @property
-    def restarts(self) -> int:
-        """Workers that were replaced."""
-        return self.supervisor.restarts
-
-    @property
-    def restart_delay(self) -> float:
-        """Seconds that the last one's place was left empty on purpose."""
-        return self.supervisor.restart_delay
-
-    @property
-    def building(self) -> int:
-        """Models that are being built or wait for it."""
-        return len(self._builds)
-
-    @property
-    def connections(self) -> int:
-        """Open now, those in their handshake included."""
-        return len(self._handshakes) + self.supervisor.connections
-
-    @property
-    def refused(self) -> int:
-        """Connections without a good HELLO."""
-        return self._handshakes.refused
 
     async def _listen(self) -> None:
         config = self.config
         if config.http is not None:
-            from decoder_service.server.status import start_http  # it loads prometheus_client
+            from decoder_service.server.status import Observed, start_http  # it loads prometheus_client
 
-            server = await start_http(self, config.http)
+            observed = Observed(self.supervisor, self.handshakes, self.builds, config.worker.folder.run)
+            server = await start_http(observed, config.http)
             self.http_port = server.sockets[0].getsockname()[1]
             self._servers.append(server)
         if config.unix is not None:
@@ -140,19 +115,12 @@ class ServerFrontEnd:
             context = tls_context(config.tls.certificate, config.tls.key)
             listener = socket.create_server((config.tcp.host, config.tcp.port))
             self.tcp_port = listener.getsockname()[1]
-            self._accept_from(listener, lambda sock: self._handshakes.greet_tls(sock, context))
+            self._accept_from(listener, lambda sock: self.handshakes.greet_tls(sock, context))
 
     def _accept_from(self, listener: socket.socket, greet: Greet | None = None) -> None:
         listener.setblocking(False)
-        self._listeners.append(
-            (listener, self._keep(self._accept(listener, greet or self._handshakes.greet)))
-        )
-
-    def _keep(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        accept = self._tasks.start(lambda: self._accept(listener, greet or self.handshakes.greet))
+        self._listeners.append((listener, accept))
 
     async def _accept(self, listener: socket.socket, greet: Greet) -> None:
         loop = asyncio.get_running_loop()
@@ -161,14 +129,14 @@ class ServerFrontEnd:
                 sock, _ = await loop.sock_accept(listener)
                 sock.setblocking(False)
                 if sock.family != socket.AF_UNIX:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    set_tcp_options(sock)
             except OSError as error:
                 if listener.fileno() < 0:
                     return
                 log.warning("accept failed", extra={"error": str(error)})
                 await asyncio.sleep(0.1)
                 continue
-            self._keep(greet(sock))
+            self._tasks.start(lambda sock=sock: greet(sock))
 
     async def _retain(self) -> None:
         """Deletes what the state folder has too much of, now and then."""
@@ -184,6 +152,17 @@ class ServerFrontEnd:
                 if deleted:
                     log.info("state swept", extra={"files": len(deleted), "first": deleted[0].name})
             await asyncio.sleep(self.config.sweep)
+
+
+def set_tcp_options(sock: socket.socket) -> None:
+    """Has small frames sent at once, and a connection end whose peer is gone without a word.
+
+    Such peers would keep their places for ever: a machine that lost its power, a cable that was pulled.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class UnixSocket:
@@ -216,9 +195,23 @@ def _identity(path: Path) -> tuple[int, int]:
 def listen_unix(path: Path) -> socket.socket:
     """A listening Unix socket with mode 0600; a socket that nobody listens on any more is replaced.
 
+    Servers that start at the same time look one after the other: the folder is locked meanwhile.
+
     Raises:
-        ValueError: the path is in use, or is something else than a socket.
+        ValueError: the path is in use, or is something else than a socket, or its folder is none.
     """
+    try:
+        folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"cannot listen on {path}: {error.strerror} of its folder") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        return _listen_unix(path)
+    finally:
+        os.close(folder)
+
+
+def _listen_unix(path: Path) -> socket.socket:
     if path.exists():
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise ValueError(f"{path} exists and is not a socket; choose another path")

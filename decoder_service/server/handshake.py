@@ -20,9 +20,7 @@ from typing import Any
 
 from decoder_service.protocol import (
     HEADER_BYTES,
-    Error,
     ErrorCode,
-    Frame,
     FrameParser,
     FrameType,
     Hello,
@@ -30,7 +28,7 @@ from decoder_service.protocol import (
     WireFault,
     decode_message,
     encode_frame,
-    encode_message,
+    error_frame,
 )
 from decoder_service.protocol.frame import HEADER
 from decoder_service.server.config import ServerConfig
@@ -75,12 +73,14 @@ class Handshakes:
         self._supervisor = supervisor
         self._half_open: list[_HalfOpen] = []
         """Oldest first."""
+        self._waiting: collections.Counter[str] = collections.Counter()
+        """Connections that wait for a worker, by session."""
         self._turned_away = 0
         """Connections that are turned away now."""
         self._numbers = iter(range(1, 1 << 62))
 
     def __len__(self) -> int:
-        return len(self._half_open)
+        return len(self._half_open) + self._waiting.total()
 
     async def greet(self, sock: socket.socket) -> None:
         """Hands an accepted connection over once it has said HELLO, or turns it away."""
@@ -173,6 +173,18 @@ class Handshakes:
             if half_open in self._half_open:
                 self._half_open.remove(half_open)
 
+    def _check_room(self, session: str) -> None:
+        """Raises HandshakeError where there is none; who comes back takes the place of the last one."""
+        config, supervisor = self._config, self._supervisor
+        count = supervisor.connections + self._waiting.total()
+        own = supervisor.connections_of(session) + self._waiting[session]
+        if count >= config.connections and own != 1:
+            message = f"{config.connections} connections are open, which is the limit"
+            raise HandshakeError(ErrorCode.LIMIT, message)
+        known = {*supervisor.sessions, *self._waiting}
+        if session not in known and len(known) >= config.sessions:
+            raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
+
     async def _hello(self, read: Callable[[int], Awaitable[bytes]]) -> Hello:
         parser = FrameParser(limits=self._config.worker.limits)
         header = await read(HEADER_BYTES)
@@ -188,19 +200,19 @@ class Handshakes:
             raise HandshakeError(ErrorCode.HANDSHAKE, str(error)) from error
         if self._config.token and not hmac.compare_digest(hello.token.encode(), self._config.token.encode()):
             raise HandshakeError(ErrorCode.UNAUTHORIZED, "HELLO has another token than the server")
-        limit, known = self._config.connections, self._supervisor.sessions
-        if self._supervisor.connections >= limit:
-            raise HandshakeError(ErrorCode.LIMIT, f"{limit} connections are open, which is the limit")
-        if hello.session not in known and len(known) >= self._config.sessions:
-            raise HandshakeError(ErrorCode.LIMIT, f"{len(known)} sessions are open, which is the limit")
         return hello
 
     async def _hand_over(self, hello: Hello, sock: socket.socket) -> None:
+        self._check_room(hello.session)
+        self._waiting[hello.session] += 1
         try:
             worker = await self._supervisor.assign(next(self._numbers), hello.session, sock)
         except OSError as error:
             message = f"the worker of this session just ended, connect again ({error})"
             raise HandshakeError(ErrorCode.INTERNAL, message) from error
+        finally:
+            self._waiting[hello.session] -= 1
+            self._waiting += collections.Counter()  # drops zeros
         log.info("connected", extra={"client": hello.client, "pid": worker.process.pid})
 
 
@@ -221,8 +233,7 @@ def _peer(sock: socket.socket) -> str:
 
 
 def _refusal(error: HandshakeError) -> bytes:
-    message = Error(error.code, "connection", str(error)[:1000])
-    return encode_frame(Frame(FrameType.ERROR, payload=encode_message(message)))
+    return encode_frame(error_frame(0, error.code, "connection", str(error)))
 
 
 async def _exactly(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:

@@ -4,85 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from decoder_service.protocol import Open, Reload, UploadPayload
-from decoder_service.server import control
-from decoder_service.server.building import (
+from decoder_service.building import (
+    Build,
     BuiltSources,
+    ServedDecoder,
     build_of,
     decoder_from,
     reload_from,
     stored_tables,
 )
+from decoder_service.protocol import (
+    ErrorCode,
+    Frame,
+    FrameType,
+    Open,
+    PayloadError,
+    Reload,
+    UploadPayload,
+    decode_upload,
+    encode_upload,
+    error_frame,
+)
+from decoder_service.server import control
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.stream_meter import Samples
-from decoder_service.store import ModelStore, RestoredStream, StreamHead, UploadBudget, restore, segments
+from decoder_service.server.metrics import Samples, WorkerMetrics
+from decoder_service.store import (
+    ModelLimitError,
+    ModelStore,
+    RestoredStream,
+    StreamHead,
+    Upload,
+    UploadBudget,
+    restore,
+    segments,
+)
 from decoder_service.streaming import StreamModel
+from decoder_service.tasks import Tasks
 
 T = TypeVar("T")
 LOADERS = 2
 """Threads that load tables and store models."""
-
-
-class Tasks:
-    """Tasks of the running loop; those of one line run one after the other, in the order of their start.
-
-    Args:
-        fault: is told of an exception that a task ends with.
-    """
-
-    def __init__(self, fault: Callable[[BaseException], None]) -> None:
-        self._fault = fault
-        self._running: set[asyncio.Task[None]] = set()
-        self._lines: dict[Hashable, _Line] = {}
-
-    def start(self, job: Callable[[], Coroutine[None, None, None]], *, line: Hashable = None) -> None:
-        """Runs it; in a line, once those before it are done."""
-        if line is not None:
-            place = self._lines.setdefault(line, _Line())
-            place.jobs += 1
-            coroutine = self._in_line(line, place, job)
-        else:
-            coroutine = job()
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._running.add(task)
-        task.add_done_callback(self._done)
-
-    async def cancel(self) -> None:
-        """Ends all, and waits until they are."""
-        for task in list(self._running):
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _in_line(
-        self, line: Hashable, place: _Line, job: Callable[[], Coroutine[None, None, None]]
-    ) -> None:
-        try:
-            async with place.lock:
-                await job()
-        finally:
-            place.jobs -= 1
-            if not place.jobs:
-                del self._lines[line]
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fault(error)
-
-
-@dataclasses.dataclass
-class _Line:
-    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    jobs: int = 0
 
 
 class Jobs:
@@ -207,7 +174,7 @@ class Jobs:
 
         self.soon(lambda: self.tasks.start(job, line=("jobs", session)))
 
-    async def _tables(self, build: control.Build) -> bytes:
+    async def _tables(self, build: Build) -> bytes:
         """What was built, by now. Raises ValueError where it cannot be."""
         folder = self.config.folder
         tables = await self.load(stored_tables, folder, build)
@@ -251,10 +218,59 @@ class Jobs:
             self.event("session restored", session=session[:8], streams=len(found))
         return found
 
-    def _tables_now(self, build: control.Build) -> bytes:
+    def _tables_now(self, build: Build) -> bytes:
         tables = stored_tables(self.config.folder, build)
         if tables is None:
             wanted = build.options.model if build.reload is None else build.reload.model
             self._models.text(wanted)  # says that it is unknown, if it is
             tables = asyncio.run_coroutine_threadsafe(self._tables(build), self._loop).result()
         return tables
+
+
+class SessionUpload:
+    """The model that a session sends, in parts; for the session's thread.
+
+    Args:
+        session: its name.
+        jobs: store it.
+        answer: has a function done in the session's thread, with these arguments and what was made.
+        send: sends a frame to the client.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        jobs: Jobs,
+        answer: Callable[..., Callable[[Any], None]],
+        send: Callable[[Frame], None],
+    ) -> None:
+        self._session = session
+        self._jobs = jobs
+        self._answer = answer
+        self._send = send
+        self._parts = Upload(jobs.uploads)
+
+    def take(self, frame: Frame) -> None:
+        """Takes an UPLOAD; the last one is answered.
+
+        Raises:
+            PayloadError, ModelLimitError: as `Upload.add`.
+        """
+        part = decode_upload(frame.payload)
+        text = self._parts.add(part)
+        if text is not None:
+            self._jobs.store(self._session, part, text, self._answer(self._stored, part))
+
+    def drop(self) -> None:
+        """Forgets what came of a model that is not whole."""
+        self._parts.drop()
+
+    def _stored(self, part: UploadPayload, stored: str | Exception) -> None:
+        if isinstance(stored, str):
+            whole = UploadPayload(part.digest, part.total, part.total, b"")
+            self._send(Frame(FrameType.UPLOAD, payload=encode_upload(whole)))
+            return
+        code = ErrorCode.INTERNAL
+        if isinstance(stored, PayloadError | ModelLimitError):
+            code = ErrorCode.LIMIT if isinstance(stored, ModelLimitError) else ErrorCode.BAD_FRAME
+        self._send(error_frame(0, code, "frame", str(stored)))

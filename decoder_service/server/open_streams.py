@@ -1,17 +1,18 @@
-"""The streams of one client: OPEN, CLOSE, UPLOAD and RELOAD. Their rows are the data plane's."""
+"""The streams of one client: OPEN, CLOSE and RELOAD. Their rows are the data plane's."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from _qecpipe import Blocked, ControlFrame, Damaged, JournalDue, JournalFailed, Session, Swapped
+from decoder_service.building import ServedDecoder
 from decoder_service.protocol import (
     Close,
-    Error,
     ErrorCode,
     Frame,
     FrameType,
@@ -19,15 +20,12 @@ from decoder_service.protocol import (
     PayloadError,
     Reload,
     Scope,
-    UploadPayload,
     decode_message,
-    decode_upload,
     encode_frame,
     encode_message,
-    encode_upload,
+    error_frame,
 )
-from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.jobs import Jobs
+from decoder_service.server.jobs import Jobs, SessionUpload
 from decoder_service.server.server_stream import ServerStream
 from decoder_service.store import (
     JournalError,
@@ -35,12 +33,20 @@ from decoder_service.store import (
     Position,
     RestoredStream,
     UnknownModelError,
-    Upload,
 )
 from decoder_service.streaming import StreamModel
 
 WHOLE_SESSION = 0xFFFFFFFF
 """Stream number of a CLOSE that ends the session."""
+
+
+class RefusedError(Exception):
+    """What a client asked for cannot be; it is told so."""
+
+    def __init__(self, code: ErrorCode, message: str, scope: Scope = "stream") -> None:
+        super().__init__(message)
+        self.code = code
+        self.scope: Scope = scope
 
 
 class OpenStreams:
@@ -66,7 +72,7 @@ class OpenStreams:
         self._plane = plane
         self._post = post
         self._opening: set[int] = set()
-        self._upload = Upload(jobs.uploads)
+        self.upload = SessionUpload(session, jobs, self._answer, self._send)
 
     @property
     def at_rest(self) -> bool:
@@ -103,15 +109,11 @@ class OpenStreams:
 
     def add(self, restored: RestoredStream[ServedDecoder]) -> None:
         """Takes in a stream from its journal."""
-        number = restored.head.number
-        self._adopt(ServerStream.restored(restored, self._plane), restored.position)
-        self._plane.keep(number, b"".join(map(encode_frame, restored.kept)))
+        stream = ServerStream(restored.head, restored.decoder, restored.journal, self._plane)
+        self._adopt(stream, restored.position)
+        self._plane.keep(stream.number, b"".join(map(encode_frame, restored.kept)))
         if restored.conflict:
-            self._plane.mark_conflict(number)
-
-    def drop_upload(self) -> None:
-        """Forgets what came of a model that is not whole."""
-        self._upload.drop()
+            self._plane.mark_conflict(stream.number)
 
     def sample(self, *, connected: bool) -> None:
         """Has every stream shown as it is now, and counted what it did since the last time."""
@@ -120,16 +122,13 @@ class OpenStreams:
 
     def models(self) -> set[str]:
         """Digests of those in use; for any thread."""
-        heads = [stream.head for stream in list(self.by_number.values())]
-        return {head.options.model for head in heads} | {
-            head.reloaded.model for head in heads if head.reloaded
-        }
+        return set().union(*(stream.head.models for stream in list(self.by_number.values())))
 
     def end(self) -> None:
         """Takes out all streams, for good if the session is over; else their journals stay."""
         for stream in list(self.by_number.values()):
             self._drop(stream, over=self.over)
-        self.drop_upload()
+        self.upload.drop()
 
     # Frames of the client.
 
@@ -140,66 +139,56 @@ class OpenStreams:
             self._send(error_frame(frame.stream, ErrorCode.BAD_FRAME, "frame", str(error)))
         except ModelLimitError as error:
             self._send(error_frame(frame.stream, ErrorCode.LIMIT, "frame", str(error)))
+        except RefusedError as error:
+            self._send(error_frame(frame.stream, error.code, error.scope, str(error)))
 
     def _open(self, frame: Frame) -> None:
         options = decode_message(frame.payload, Open)
         number = frame.stream
         stream = self.by_number.get(number)
-        refusal = self._refusal(number, options, stream)
-        if refusal is not None:
-            self._send(error_frame(number, refusal[0], "stream", refusal[1]))
-        elif stream is not None and options.resume_after is not None:
+        self._check_open(number, resumes=options.resume_after is not None)
+        if stream is not None and options.resume_after is not None:
             self._resume(stream, options.resume_after)
         elif number not in self._opening:  # else OPENED comes when it is built
             self._opening.add(number)
             options = msgspec.structs.replace(options, resume_after=None)
-            answer = functools.partial(self._opened, number, options)
-            self._jobs.decoder(self._session, options, lambda made: self._post(lambda: answer(made)))
+            self._jobs.decoder(self._session, options, self._answer(self._opened, number, options))
 
     def _resume(self, stream: ServerStream, after: int) -> None:
         number = stream.number
         resent = self._plane.resend(number, after)
         if resent is None:
             message = f"outputs after {after} of {stream.position.outputs} are not kept"
-            self._send(error_frame(number, ErrorCode.RESUME_LOST, "stream", message))
-            return
+            raise RefusedError(ErrorCode.RESUME_LOST, message)
         self._send(stream.opened())
         self._plane.send(resent)
         self._plane.announce(number)
 
-    def _refusal(
-        self, number: int, options: Open, stream: ServerStream | None
-    ) -> tuple[ErrorCode, str] | None:
-        limit = self._jobs.config.streams
+    def _check_open(self, number: int, *, resumes: bool) -> None:
+        """Raises RefusedError where a stream of this number cannot be opened, or taken up again."""
         if number == WHOLE_SESSION:
-            return ErrorCode.UNKNOWN_STREAM, f"stream {number} stands for the session"
-        opening = number in self._opening
-        if (opening or stream is not None) and options.resume_after is None:
-            return ErrorCode.STREAM_EXISTS, f"stream {number} is open already"
-        if stream is None and not opening and options.resume_after is not None:
-            return ErrorCode.RESUME_LOST, f"stream {number} is not known any more"
-        if stream is None and self.draining:
-            return ErrorCode.DRAINING, "the server is about to end"
-        if stream is None and not opening and len(self.by_number) + len(self._opening) >= limit:
-            return ErrorCode.LIMIT, f"{limit} streams are open, which is the limit"
-        return None
+            raise RefusedError(ErrorCode.UNKNOWN_STREAM, f"stream {number} stands for the session")
+        if number in self._opening or number in self.by_number:
+            if not resumes:
+                raise RefusedError(ErrorCode.STREAM_EXISTS, f"stream {number} is open already")
+            return
+        if resumes:
+            raise RefusedError(ErrorCode.RESUME_LOST, f"stream {number} is not known any more")
+        if self.draining:
+            raise RefusedError(ErrorCode.DRAINING, "the server is about to end")
+        limit = self._jobs.config.streams
+        if len(self.by_number) + len(self._opening) >= limit:
+            raise RefusedError(ErrorCode.LIMIT, f"{limit} streams are open, which is the limit")
 
     def _reload(self, frame: Frame) -> None:
-        stream = self.by_number.get(frame.stream)
-        if stream is None:
-            message = f"RELOAD for stream {frame.stream}, which is not open"
-            self._send(error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message))
-            return
+        stream = self._stream(frame)
         reload = decode_message(frame.payload, Reload)
         if stream.wanted is not None:
             message = f"the reload of {stream.wanted.model[:16]} is not finished"
-            self._send(error_frame(frame.stream, ErrorCode.RELOAD_BUSY, "frame", message))
-            return
+            raise RefusedError(ErrorCode.RELOAD_BUSY, message, "frame")
         stream.wanted = reload
-        answer = functools.partial(self._reloaded, stream)
-        self._jobs.model(
-            self._session, stream.head, reload, stream.decoder, lambda made: self._post(lambda: answer(made))
-        )
+        answer = self._answer(self._reloaded, stream)
+        self._jobs.model(self._session, stream.head, reload, stream.decoder, answer)
 
     def _close(self, frame: Frame) -> None:
         """Everything before it is decoded."""
@@ -207,33 +196,38 @@ class OpenStreams:
             self.over = True
             self._send(Frame(FrameType.CLOSE, WHOLE_SESSION, payload=encode_message(Close())))
             return
-        stream = self.by_number.get(frame.stream)
-        if stream is None:
-            message = f"CLOSE of stream {frame.stream}, which is not open"
-            self._send(error_frame(frame.stream, ErrorCode.UNKNOWN_STREAM, "frame", message))
-            return
+        stream = self._stream(frame)
         closed = Close(outputs=self._plane.outputs(frame.stream))
         self._drop(stream, over=True)
         self._send(Frame(FrameType.CLOSE, frame.stream, payload=encode_message(closed)))
 
-    def _uploaded(self, frame: Frame) -> None:
-        part = decode_upload(frame.payload)
-        text = self._upload.add(part)
-        if text is not None:
-            answer = functools.partial(self._stored, part)
-            self._jobs.store(self._session, part, text, lambda stored: self._post(lambda: answer(stored)))
+    def _stream(self, frame: Frame) -> ServerStream:
+        """The one that it is for. Raises RefusedError if it is not open."""
+        stream = self.by_number.get(frame.stream)
+        if stream is None:
+            message = f"{frame.type.name} for stream {frame.stream}, which is not open"
+            raise RefusedError(ErrorCode.UNKNOWN_STREAM, message, "frame")
+        return stream
 
     def _hello(self, frame: Frame) -> None:
-        self._send(error_frame(frame.stream, ErrorCode.BAD_FRAME, "frame", "HELLO was said already"))
+        raise RefusedError(ErrorCode.BAD_FRAME, "HELLO was said already", "frame")
 
     # Answers to what the worker was asked for.
+
+    def _answer(self, say: Callable[..., None], *about: Any) -> Callable[[Any], None]:
+        """Has `say(*about, made)` done in the session's thread, for whatever was made."""
+        return lambda made: self._post(functools.partial(say, *about, made))
 
     def _opened(self, number: int, options: Open, made: ServedDecoder | Exception) -> None:
         self._opening.discard(number)
         stream: ServerStream | Exception
         code = ErrorCode.UNKNOWN_MODEL if isinstance(made, UnknownModelError) else ErrorCode.BAD_MODEL
+        given = self._plane, self._jobs.config
         try:
-            stream = made if isinstance(made, Exception) else self._begun(number, options, made)
+            if isinstance(made, Exception):
+                stream = made
+            else:
+                stream = ServerStream.begun(self._session, number, options, made, *given)
         except ValueError as error:
             stream = error
         except OSError as error:
@@ -244,9 +238,6 @@ class OpenStreams:
         self._adopt(stream, Position(0, 0, 0))
         self._send(stream.opened())
         self._plane.announce(number)
-
-    def _begun(self, number: int, options: Open, decoder: ServedDecoder) -> ServerStream:
-        return ServerStream.begun(self._session, number, options, decoder, self._plane, self._jobs.config)
 
     def _reloaded(self, stream: ServerStream, made: StreamModel | Exception) -> None:
         """The new model takes over at the next window boundary, or the old one goes on as before."""
@@ -261,36 +252,13 @@ class OpenStreams:
         self._jobs.event("reload rejected", stream=stream.number, reason=str(made))
         self._send(error_frame(stream.number, ErrorCode.RELOAD_REJECTED, "frame", message))
 
-    def _stored(self, part: UploadPayload, stored: str | Exception) -> None:
-        """The answer to the last part of an UPLOAD."""
-        if isinstance(stored, str):
-            whole = UploadPayload(part.digest, part.total, part.total, b"")
-            self._send(Frame(FrameType.UPLOAD, payload=encode_upload(whole)))
-            return
-        code = ErrorCode.INTERNAL
-        if isinstance(stored, PayloadError | ModelLimitError):
-            code = ErrorCode.LIMIT if isinstance(stored, ModelLimitError) else ErrorCode.BAD_FRAME
-        self._send(error_frame(0, code, "frame", str(stored)))
-
     # Streams and their journals.
 
     def _adopt(self, stream: ServerStream, position: Position) -> None:
         stream.join(position, segment_bytes=self._jobs.config.segment_bytes)
         self.by_number[stream.number] = stream
-        inner = stream.decoder.inner
-        network = {} if inner.device is None else {"device": inner.device}
-        if inner.fell_back:
-            from predecoder.inference import why_not_cuda
-
-            network["why_no_gpu"] = str(why_not_cuda())
         self._jobs.event(
-            "stream opened",
-            session=self._session[:8],
-            stream=stream.number,
-            model=stream.decoder.model_id.hex(),
-            rounds=stream.decoder.shape.rounds,
-            decoder=stream.head.options.decoder,
-            **network,
+            "stream opened", session=self._session[:8], stream=stream.number, **stream.described()
         )
 
     def _drop(self, stream: ServerStream, *, over: bool) -> None:
@@ -328,11 +296,6 @@ _CONTROL: dict[FrameType, Callable[[OpenStreams, Frame], None]] = {
     FrameType.OPEN: OpenStreams._open,
     FrameType.RELOAD: OpenStreams._reload,
     FrameType.CLOSE: OpenStreams._close,
-    FrameType.UPLOAD: OpenStreams._uploaded,
+    FrameType.UPLOAD: lambda streams, frame: streams.upload.take(frame),
     FrameType.HELLO: OpenStreams._hello,
 }
-
-
-def error_frame(stream: int, code: ErrorCode, scope: Scope, message: str) -> Frame:
-    """An ERROR about a stream, or, with stream 0 and scope connection, about all."""
-    return Frame(FrameType.ERROR, stream, payload=encode_message(Error(code, scope, message[:1000])))

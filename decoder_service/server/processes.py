@@ -7,20 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from decoder_service.building import Build, BuildLimits
 from decoder_service.server import control
-from decoder_service.server.config import BuildLimits
 
 ROOT = Path(__file__).parents[2]
 log = logging.getLogger("decoder_service")
+SERVED = 1.0
+"""Seconds of service after which a process's end says nothing about the next one."""
+FIRST, MOST = 0.25, 15.0
+"""Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
 START = "import sys; sys.path.insert(0, sys.argv[1]); from decoder_service.server.watcher import main; main()"
 """Runs the watcher of this installation, wherever the server was started from."""
+
+
+class Backoff:
+    """How long the place of a process is left empty, so that one that cannot live is not all that is done."""
+
+    def __init__(self) -> None:
+        self._ends_in_a_row = 0
+
+    def after(self, served: float) -> float:
+        """Seconds to wait after one that served so long: the first end costs no time."""
+        self._ends_in_a_row = 1 if served >= SERVED else self._ends_in_a_row + 1
+        again = self._ends_in_a_row - 2
+        return 0.0 if again < 0 else min(MOST, FIRST * 2.0 ** min(again, 32))
 
 
 class Process:
@@ -44,14 +63,22 @@ class Processes:
 
     Args:
         metrics: folder in which processes keep their counters (prometheus-client's multiprocess mode).
+        beat: seconds between two of the watcher's signs of life.
     """
 
-    def __init__(self, metrics: Path) -> None:
+    def __init__(self, metrics: Path, *, beat: float) -> None:
+        self.heard = math.inf
+        """When the watcher gave a sign of life; infinite before the first one."""
         self._metrics = metrics
+        self._beat = beat
         self._running: dict[int, Process] = {}
         self._last = 0
         self._lock = -1
         self._watcher: subprocess.Popen[bytes] | None = None
+        self._backoff = Backoff()
+        self._ready_since = math.inf
+        self._restart: asyncio.TimerHandle | None = None
+        """Of a watcher that is waited for."""
 
     def open(self, lock: int) -> None:
         """Starts the watcher; `lock` is the descriptor that holds the state folder, which all inherit."""
@@ -59,7 +86,8 @@ class Processes:
         self._end, theirs = control.pair()
         # Its forks must be of one thread, and decoding has nothing that BLAS could share out.
         environment = ["OPENBLAS_NUM_THREADS=1", f"PROMETHEUS_MULTIPROC_DIR={self._metrics}"]
-        watcher = [sys.executable, "-c", START, str(ROOT), str(theirs.fileno()), str(os.getpid())]
+        arguments = [str(theirs.fileno()), str(os.getpid()), str(self._beat)]
+        watcher = [sys.executable, "-c", START, str(ROOT), *arguments]
         with theirs:
             self._watcher = subprocess.Popen(
                 ["env", *environment, *watcher],
@@ -67,6 +95,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
             )
         self._end.setblocking(False)
+        self.heard = self._ready_since = math.inf
         asyncio.get_running_loop().add_reader(self._end, self._message)
 
     @property
@@ -87,12 +116,21 @@ class Processes:
         self._running[process.number] = process
         return process
 
+    def replace_watcher(self) -> None:
+        """Ends the watcher, for another one to take its place."""
+        assert self._watcher is not None
+        self.heard = math.inf
+        self._watcher.kill()
+
     def close(self) -> None:
         """Ends the watcher, and with it what is left."""
         if self._watcher is None:
             return
-        asyncio.get_running_loop().remove_reader(self._end)
-        self._end.close()
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._end.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._end)
+            self._end.close()
         self._watcher.kill()
         self._watcher.wait()
         for process in self._running.values():
@@ -109,21 +147,32 @@ class Processes:
         message, _ = control.receive(self._end, control.FromWatcher)
         if message is None:
             self._lost()
-        elif isinstance(message, control.Started):
+            return
+        self.heard = time.monotonic()
+        self._ready_since = min(self._ready_since, self.heard)
+        if isinstance(message, control.Started):
             self._running[message.process].pid = message.pid
-        else:
+        elif isinstance(message, control.Ended):
+            if message.error:
+                log.error("process not started", extra={"error": message.error})
             process = self._running.pop(message.process)
             process.ended.set_result(message.status)
 
     def _lost(self) -> None:
         """All that the watcher started ends with it; another one takes its place."""
         assert self._watcher is not None
-        asyncio.get_running_loop().remove_reader(self._end)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._end)
         self._end.close()
         code = self._watcher.wait()
-        log.error("watcher lost", extra={"pid": self._watcher.pid, "exit_code": code})
+        delay = self._backoff.after(time.monotonic() - self._ready_since)
+        log.error("watcher lost", extra={"pid": self._watcher.pid, "exit_code": code, "restart_in": delay})
         running, self._running = self._running, {}
-        self.open(self._lock)
+        self.heard = math.inf
+        if delay:
+            self._restart = loop.call_later(delay, self.open, self._lock)
+        else:
+            self.open(self._lock)
         for process in running.values():
             process.ended.set_result(code)
 
@@ -148,7 +197,7 @@ class Builds:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, build: control.Build) -> str:
+    async def run(self, build: Build) -> str:
         """Has tables built; why they cannot be, "" if they are there."""
         task = self._running.get(build.key)
         if task is None:
@@ -161,7 +210,7 @@ class Builds:
         for task in self._running.values():
             task.cancel()
 
-    async def _run(self, build: control.Build) -> str:
+    async def _run(self, build: Build) -> str:
         async with self._slots:
             ours, theirs = os.pipe()
             process: Process | None = None
@@ -177,7 +226,7 @@ class Builds:
                 os.close(theirs)
                 os.close(ours)
 
-    async def _outcome(self, build: control.Build, process: Process, pipe: int) -> str:
+    async def _outcome(self, build: Build, process: Process, pipe: int) -> str:
         limits = self._limits
         try:
             status = await asyncio.wait_for(asyncio.shield(process.ended), limits.seconds)

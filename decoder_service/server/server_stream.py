@@ -6,11 +6,11 @@ import dataclasses
 import time
 
 from _qecpipe import PythonDecoder, Session, StreamRowDecoder
+from decoder_service.building import ServedDecoder
 from decoder_service.protocol import Frame, FrameType, Open, Reload, packed_bytes
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.decoding import ServedDecoder
-from decoder_service.server.stream_meter import StreamMeter, StreamSample
-from decoder_service.store import Journal, Position, RestoredStream, StreamHead
+from decoder_service.server.metrics import StreamMeter, StreamSample
+from decoder_service.store import Journal, Position, StreamHead
 from decoder_service.streaming import StreamModel
 
 WINDOW_BYTES = 1 << 24
@@ -71,11 +71,6 @@ class ServerStream:
         records = head.records(decoder, Position(0, 0, 0))
         return cls(head, decoder, Journal(config.folder, life, records, keep=not config.prune), plane)
 
-    @classmethod
-    def restored(cls, restored: RestoredStream[ServedDecoder], plane: Session) -> ServerStream:
-        """The stream that a journal led to."""
-        return cls(restored.head, restored.decoder, restored.journal, plane)
-
     @property
     def number(self) -> int:
         """In its session."""
@@ -115,6 +110,22 @@ class ServerStream:
     def opened(self) -> Frame:
         """The answer to OPEN, from here on."""
         return self.head.opened(self.decoder, self.position)
+
+    def described(self) -> dict[str, str | int]:
+        """What the log says of it."""
+        inner = self.decoder.inner
+        said: dict[str, str | int] = {
+            "model": self.decoder.model_id.hex(),
+            "rounds": self.decoder.shape.rounds,
+            "decoder": self.head.options.decoder,
+        }
+        if inner.device is not None:
+            said["device"] = inner.device
+        if inner.fell_back:
+            from predecoder.inference import why_not_cuda
+
+            said["why_no_gpu"] = str(why_not_cuda())
+        return said
 
     def prepare(self, model: StreamModel) -> None:
         """The model takes over at the next swap; `swapped` follows."""

@@ -8,14 +8,18 @@ import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from decoder_service.server.metrics import COUNTERS, STAGES, WorkerStatus
+from decoder_service.server.control import WorkerStatus
+from decoder_service.server.handshake import Handshakes
+from decoder_service.server.metrics import COUNTERS, STAGES
+from decoder_service.server.processes import Builds
+from decoder_service.server.supervisor import Supervisor
 
 HOST = "127.0.0.1"
 AT_ONCE = 32
@@ -27,47 +31,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
-class Observed(Protocol):
-    """What is told of a server: a `ServerFrontEnd` is one."""
+class Observed(NamedTuple):
+    """Those who know what the pages tell of a server; `folder` is where workers write what they count."""
 
-    @property
-    def refused(self) -> int:
-        """Connections without a good HELLO."""
-        ...
-
-    @property
-    def run_folder(self) -> Path:
-        """Where workers write their counters and status."""
-        ...
-
-    @property
-    def pids(self) -> list[int]:
-        """Of the workers."""
-        ...
-
-    @property
-    def restarts(self) -> int:
-        """Workers that were replaced."""
-        ...
-
-    @property
-    def restart_delay(self) -> float:
-        """Seconds that the last one's place was left empty on purpose."""
-        ...
-
-    @property
-    def building(self) -> int:
-        """Models that are being built or wait for it."""
-        ...
-
-    @property
-    def connections(self) -> int:
-        """Open now, those in their handshake included."""
-        ...
+    supervisor: Supervisor
+    handshakes: Handshakes
+    builds: Builds
+    folder: Path
 
 
-async def start_http(front_end: Observed, port: int) -> asyncio.Server:
-    """Serves the pages of a front end on this loopback port; 0 for any free one.
+async def start_http(server: Observed, port: int) -> asyncio.Server:
+    """Serves the pages of a server on this loopback port; 0 for any free one.
 
     Connections past `AT_ONCE` are closed at once: every user of this machine can make them.
     """
@@ -89,13 +63,13 @@ async def start_http(front_end: Observed, port: int) -> asyncio.Server:
         ):
             async with asyncio.timeout(TIMEOUT):
                 request = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_respond(front_end, request))
+                writer.write(_respond(server, request))
                 await writer.drain()
 
     return await asyncio.start_server(answer, HOST, port, limit=1 << 14)
 
 
-def _respond(front_end: Observed, request: bytes) -> bytes:
+def _respond(server: Observed, request: bytes) -> bytes:
     line, *headers = request.split(b"\r\n")
     # A page of another origin that resolves its own name to loopback must not read the status.
     hosts = [header[5:].strip() for header in headers if header.lower().startswith(b"host:")]
@@ -106,9 +80,9 @@ def _respond(front_end: Observed, request: bytes) -> bytes:
         return _message(405, "text/plain", b"only GET\n")
     path = rest.split(b" ")[0].split(b"?")[0]
     if path == b"/metrics":
-        return _message(200, CONTENT_TYPE, prometheus_text(front_end))
+        return _message(200, CONTENT_TYPE, prometheus_text(server))
     if path == b"/status.json":
-        return _message(200, "application/json", json.dumps(status(front_end)).encode())
+        return _message(200, "application/json", json.dumps(status(server)).encode())
     if path == b"/":
         page = resources.files("decoder_service.server").joinpath("status.html").read_bytes()
         return _message(200, "text/html; charset=utf-8", page)
@@ -129,14 +103,14 @@ def prometheus_text(server: Observed) -> bytes:
     """The page that a Prometheus server scrapes."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_ServerCollector(server))
-    MultiProcessCollector(registry, path=str(server.run_folder))
+    MultiProcessCollector(registry, path=str(server.folder))
     return generate_latest(registry)
 
 
 def status(server: Observed) -> dict[str, Any]:
     """What the status page shows, as JSON-ready values; latencies in µs."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(server.run_folder))
+    MultiProcessCollector(registry, path=str(server.folder))
     samples = [sample for metric in registry.collect() for sample in metric.samples]
     totals = {sample.name: sample.value for sample in samples if not sample.labels}
     buckets: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
@@ -144,9 +118,9 @@ def status(server: Observed) -> dict[str, Any]:
         if sample.name == "qecpipe_round_seconds_bucket":
             buckets[sample.labels["stage"]].append((float(sample.labels["le"]), sample.value))
     return {
-        "restarts": server.restarts,
-        "refused": server.refused,
-        "connections": server.connections,
+        "restarts": server.supervisor.restarts,
+        "refused": server.handshakes.refused,
+        "connections": len(server.handshakes) + server.supervisor.connections,
         "counters": {name: int(totals.get(f"qecpipe_{name}_total", 0)) for name in COUNTERS},
         "latency_us": {stage: _percentiles(sorted(found)) for stage, found in buckets.items()},
         "workers": [
@@ -182,22 +156,27 @@ class _ServerCollector(Collector):
         server = self._server
         yield from _gauges(_workers(server))
         restarts = CounterMetricFamily("qecpipe_worker_restarts", "Workers that ended and were replaced.")
-        restarts.add_metric([], server.restarts)
+        restarts.add_metric([], server.supervisor.restarts)
         refused = CounterMetricFamily("qecpipe_refused_connections", "Connections without a good HELLO.")
-        refused.add_metric([], server.refused)
+        refused.add_metric([], server.handshakes.refused)
         delay = GaugeMetricFamily(
             "qecpipe_worker_restart_delay_seconds",
             "Wait before a worker took the place of the last that ended.",
         )
-        delay.add_metric([], server.restart_delay)
+        delay.add_metric([], server.supervisor.restart_delay)
         builds = GaugeMetricFamily("qecpipe_builds", "Models being built, or waiting for it.")
-        builds.add_metric([], server.building)
-        yield from (restarts, delay, refused, builds)
+        builds.add_metric([], len(server.builds))
+        connections = GaugeMetricFamily("qecpipe_connections", "Open connections, half-open ones included.")
+        connections.add_metric([], len(server.handshakes) + server.supervisor.connections)
+        sessions = GaugeMetricFamily("qecpipe_sessions", "Sessions in memory, or waited for after a crash.")
+        sessions.add_metric([], len(server.supervisor.sessions))
+        yield from (restarts, delay, refused, builds, connections, sessions)
 
 
 def _workers(server: Observed) -> list[WorkerStatus]:
-    found = (WorkerStatus.read(server.run_folder, pid) for pid in server.pids)
-    return [worker for worker in found if worker is not None]
+    found = (WorkerStatus.read(server.folder, slot.number) for slot in server.supervisor.slots)
+    pids = server.supervisor.pids
+    return [worker for worker in found if worker is not None and worker.pid in pids]
 
 
 def _gauges(workers: list[WorkerStatus]) -> Iterator[Metric]:
@@ -213,11 +192,11 @@ def _gauges(workers: list[WorkerStatus]) -> Iterator[Metric]:
     drift = GaugeMetricFamily(
         "qecpipe_drift_sigmas", "Density less that of the first rounds, in standard errors.", labels=labels
     )
-    for slot, worker in enumerate(workers):
-        busy.add_metric([str(slot)], worker.busy)
-        memory.add_metric([str(slot)], worker.resident_bytes)
+    for worker in workers:
+        busy.add_metric([str(worker.slot)], worker.busy)
+        memory.add_metric([str(worker.slot)], worker.resident_bytes)
         for stream in worker.streams:
-            values = [str(slot), stream.session[:8], str(stream.stream)]
+            values = [str(worker.slot), stream.session[:8], str(stream.stream)]
             backlog.add_metric(values, stream.in_flight)
             credits.add_metric(values, stream.window - stream.in_flight)
             age.add_metric(values, stream.model_age)

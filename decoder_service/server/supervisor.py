@@ -8,24 +8,17 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Coroutine
+import traceback
 
+from decoder_service.building import Build
 from decoder_service.server import control
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.processes import Builds, Process, Processes
+from decoder_service.server.processes import FIRST, Backoff, Builds, Process, Processes
+from decoder_service.tasks import Tasks
 
 log = logging.getLogger("decoder_service")
-SERVED = 1.0
-"""Seconds of service after which a worker's end says nothing about the next one."""
-FIRST, MOST = 0.25, 15.0
-"""Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
 PATIENCE = 2.0
 """Seconds that a connection waits for a worker that is being started."""
-
-
-def backoff(ends_in_a_row: int) -> float:
-    """Seconds to wait before a worker is started again: the first end costs no time."""
-    return 0.0 if ends_in_a_row <= 1 else min(MOST, FIRST * 2.0 ** min(ends_in_a_row - 2, 32))
 
 
 class Worker:
@@ -37,7 +30,8 @@ class Worker:
         self.heard = time.monotonic()
         """When it gave a sign of life."""
         self.ready_since = math.inf
-        self.connections: set[int] = set()
+        self.connections: dict[int, str] = {}
+        """By number, their sessions."""
         self.sessions: set[str] = set()
 
     @property
@@ -48,23 +42,28 @@ class Worker:
     def assign(self, connection: int, session: str, sock: socket.socket) -> None:
         """Hands over a copy of a connection. Raises OSError if the worker takes none."""
         control.send(self.end, control.AssignConnection(connection, session), descriptors=[sock.fileno()])
-        self.connections.add(connection)
+        self.connections[connection] = session
         self.sessions.add(session)
 
 
 class Slot:
     """The place of a worker: one, or none while the next one waits to be started."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.worker: Worker | None = None
-        self.inherited: set[str] = set()
-        """Sessions of workers that were here, which may come back."""
-        self.ends_in_a_row = 0
+        self.inherited: dict[str, float] = {}
+        """Sessions of workers that were here, which may come back, and until when they are waited for."""
+        self.backoff = Backoff()
 
     @property
     def sessions(self) -> set[str]:
         """Those that it has or may be asked for."""
-        return self.inherited if self.worker is None else self.worker.sessions | self.inherited
+        return {*self.inherited} if self.worker is None else {*self.worker.sessions, *self.inherited}
+
+    def forget(self, now: float) -> None:
+        """Waits no longer for sessions that nobody took up; their journals stay."""
+        self.inherited = {name: until for name, until in self.inherited.items() if until > now}
 
 
 class Supervisor:
@@ -74,13 +73,13 @@ class Supervisor:
         config: of each worker.
         processes: start them.
         builds: have built what they ask for.
-        deadline: seconds without a sign of life after which a worker is ended.
+        deadline: seconds without a sign of life after which a worker, or the watcher, is ended.
     """
 
     def __init__(
         self, config: WorkerConfig, processes: Processes, builds: Builds, *, workers: int, deadline: float
     ) -> None:
-        self.slots = [Slot() for _ in range(workers)]
+        self.slots = [Slot(number) for number in range(workers)]
         self.restarts = 0
         self.restart_delay = 0.0
         """Seconds from the end of the last worker that ended to the start of a new one; 0 for most."""
@@ -89,7 +88,7 @@ class Supervisor:
         self._builds = builds
         self._deadline = deadline
         self._ending = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(log_fault)
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -105,12 +104,17 @@ class Supervisor:
                 raise RuntimeError("a worker process ended while it started; its error is above")
             self._changed.clear()
             await self._changed.wait()
-        self._keep(self._watch())
+        self._tasks.start(self._watch)
 
     @property
     def workers(self) -> list[Worker]:
         """Those that are there."""
         return [slot.worker for slot in self.slots if slot.worker is not None]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers that wait for connections."""
+        return [worker.process.pid for worker in self.workers if worker.ready]
 
     @property
     def connections(self) -> int:
@@ -121,6 +125,10 @@ class Supervisor:
     def sessions(self) -> set[str]:
         """That workers have, or may be asked for."""
         return {session for slot in self.slots for session in slot.sessions}
+
+    def connections_of(self, session: str) -> int:
+        """Those that a session has: more than one while it comes back."""
+        return sum(list(worker.connections.values()).count(session) for worker in self.workers)
 
     async def assign(self, connection: int, session: str, sock: socket.socket) -> Worker:
         """Hands a connection to the worker that has the session, or to the one with the fewest.
@@ -143,7 +151,7 @@ class Supervisor:
             log.error("worker takes no connections", extra={"pid": slot.worker.process.pid})
             slot.worker.process.kill()
             raise
-        slot.inherited.discard(session)
+        slot.inherited.pop(session, None)
         return slot.worker
 
     async def drain(self, timeout: float) -> None:
@@ -159,9 +167,7 @@ class Supervisor:
                 log.warning("worker did not end in time", extra={"pid": worker.process.pid})
                 worker.process.kill()
                 await worker.process.ended
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _fill(self, slot: Slot) -> None:
         """Starts a worker. Raises OSError if the watcher does not."""
@@ -170,14 +176,14 @@ class Supervisor:
         with theirs:
             try:
                 process = self._processes.start(
-                    lambda number: control.StartWorker(number, self._config), theirs.fileno()
+                    lambda number: control.StartWorker(number, slot.number, self._config), theirs.fileno()
                 )
             except OSError:
                 end.close()
                 raise
         worker = slot.worker = Worker(end, process)
         asyncio.get_running_loop().add_reader(end, self._message, worker)
-        self._keep(self._serve(slot, worker))
+        self._tasks.start(lambda: self._serve(slot, worker))
 
     async def _serve(self, slot: Slot, worker: Worker) -> None:
         """Waits for the worker's end, and fills its place again."""
@@ -185,13 +191,11 @@ class Supervisor:
         asyncio.get_running_loop().remove_reader(worker.end)
         worker.end.close()
         slot.worker = None
-        slot.inherited |= worker.sessions
+        slot.inherited |= dict.fromkeys(worker.sessions, time.monotonic() + self._config.linger)
         if self._ending:
             return
-        served = time.monotonic() - worker.ready_since
-        slot.ends_in_a_row = 1 if served >= SERVED else slot.ends_in_a_row + 1
         self.restarts += 1
-        self.restart_delay = delay = backoff(slot.ends_in_a_row)
+        self.restart_delay = delay = slot.backoff.after(time.monotonic() - worker.ready_since)
         log.error("worker lost", extra={"pid": worker.process.pid, "exit_code": status, "restart_in": delay})
         self._changed.set()
         while not self._ending:
@@ -204,15 +208,22 @@ class Supervisor:
                 delay = max(delay, FIRST)
 
     async def _watch(self) -> None:
-        """Ends workers that give no sign of life: stopped, or stuck."""
+        """Ends workers that give no sign of life, and the watcher if it does not: stopped, or stuck."""
         before = time.monotonic()
         while True:
             await asyncio.sleep(self._config.beat)
             now = time.monotonic()
             late = now - before > 4 * self._config.beat  # we did not hear them: stopped ourselves, or busy
             before = now
+            for slot in self.slots:
+                slot.forget(now)
+            if late and self._processes.heard < now:
+                self._processes.heard = now
+            elif now - self._processes.heard > self._deadline:
+                log.error("watcher hangs", extra={"pid": self._processes.pid})
+                self._processes.replace_watcher()
             for worker in self.workers:
-                if late:
+                if late or not worker.process.pid:  # nor did a worker say anything that is not started yet
                     worker.heard = now
                 elif now - worker.heard > self._deadline:
                     silent = round(now - worker.heard, 1)
@@ -233,15 +244,16 @@ class Supervisor:
             worker.ready_since = time.monotonic()
             self._changed.set()
         elif isinstance(message, control.Closed):
-            worker.connections.discard(message.connection)
+            worker.connections.pop(message.connection, None)
         elif isinstance(message, control.SessionEnded):
-            worker.sessions.discard(message.session)
+            if message.session not in worker.connections.values():  # else it begins again
+                worker.sessions.discard(message.session)
         elif isinstance(message, control.Event):
             log.info(message.event, extra={"pid": worker.process.pid, **message.fields})
-        elif isinstance(message, control.Build):
-            self._keep(self._build(worker, message))
+        elif isinstance(message, Build):
+            self._tasks.start(lambda: self._build(worker, message))
 
-    async def _build(self, worker: Worker, build: control.Build) -> None:
+    async def _build(self, worker: Worker, build: Build) -> None:
         try:
             error = await self._builds.run(build)
         except OSError as failure:
@@ -255,7 +267,7 @@ class Supervisor:
             log.warning("worker does not listen", extra={"pid": worker.process.pid, "error": str(error)})
             worker.process.kill()
 
-    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def log_fault(error: BaseException) -> None:
+    """Writes an exception to the log that nobody reckoned with."""
+    log.error("server fault", extra={"reason": "".join(traceback.format_exception(error))[-4000:]})

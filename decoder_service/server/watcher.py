@@ -1,34 +1,48 @@
 """The watcher: the process that starts all others of a server, and tells when one is gone.
 
 It ends with the server, as what it starts ends with it. It has imported all that workers and builds need, so
-that what it starts is there at once.
+that what it starts is there at once. A build reads what a client sent: it has limits, and nobody else is hurt
+by its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
+import resource
 import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+from decoder_service.building import BuildLimits, store_tables
 from decoder_service.server import control
-from decoder_service.server.building import run_build
 from decoder_service.server.worker import run_worker
+from decoder_service.store import StateFolder
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
+BUILD_NICENESS = 5
+_ERROR_BYTES = 2000
 
 
 class Watcher:
-    """Starts processes by fork: nothing here has threads."""
+    """Starts processes by fork: nothing here has threads.
 
-    def __init__(self, end: socket.socket) -> None:
+    Args:
+        end: of a pair with the server.
+        beat: seconds between two signs of life.
+    """
+
+    def __init__(self, end: socket.socket, *, beat: float) -> None:
         self._end = end
+        self._beat = beat
         self._selector = selectors.DefaultSelector()
         self._selector.register(end, selectors.EVENT_READ)
         self._pids: dict[int, int] = {}
@@ -36,8 +50,12 @@ class Watcher:
 
     def run(self) -> None:
         """Serves until the server is gone."""
+        said = -self._beat
         while True:
-            for key, _ in self._selector.select():
+            if time.monotonic() - said >= self._beat:
+                said = time.monotonic()
+                control.send(self._end, control.Beat())
+            for key, _ in self._selector.select(self._beat):
                 if key.fileobj is self._end:
                     message, descriptors = control.receive(self._end, control.ToWatcher)
                     if message is None:
@@ -51,12 +69,14 @@ class Watcher:
             if message.process in self._pids:
                 os.kill(self._pids[message.process], signal.SIGKILL)
             return
-        if isinstance(message, control.StartWorker):
-            pid = self._fork(lambda: run_worker(socket.socket(fileno=descriptors[0]), message.config))
-        else:
-            pid = self._fork(lambda: run_build(message, descriptors[0]))
-        for descriptor in descriptors:
-            os.close(descriptor)
+        try:
+            pid = self._fork(lambda: _run(message, descriptors[0]))
+        except OSError as error:  # there are as many processes as there may be; those that run go on
+            control.send(self._end, control.Ended(message.process, 1, f"it was not started: {error}"))
+            return
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._pids[message.process] = pid
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, message.process)
         control.send(self._end, control.Started(message.process, pid))
@@ -89,6 +109,42 @@ class Watcher:
         control.send(self._end, control.Ended(process, os.waitstatus_to_exitcode(status)))
 
 
+def _run(start: control.StartWorker | control.StartBuild, descriptor: int) -> None:
+    if isinstance(start, control.StartWorker):
+        run_worker(socket.socket(fileno=descriptor), start.config, slot=start.slot)
+    else:
+        run_build(start, descriptor)
+
+
+def run_build(start: control.StartBuild, pipe: int) -> None:
+    """Builds in this process, which is for nothing else; an error is written to the pipe."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    os.nice(BUILD_NICENESS)
+    set_limits(start.limits)
+    error = store_tables(StateFolder(Path(start.state)), start.build, start.limits)
+    os.write(pipe, error.encode(errors="replace")[:_ERROR_BYTES])
+
+
+def set_limits(limits: BuildLimits) -> None:
+    """Has the kernel end this process, or refuse it what it asks for, beyond these.
+
+    Where the machine itself runs out of memory, this process is the one that is ended.
+    """
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    for kind, limit in (
+        (resource.RLIMIT_AS, mapped + limits.bytes),
+        (resource.RLIMIT_FSIZE, limits.bytes),
+        (resource.RLIMIT_CPU, max(1, round(limits.seconds))),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, most = resource.getrlimit(kind)
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(kind, (limit, limit))
+
+
 def end_with(parent: int) -> None:
     """Has the kernel end this process when the thread that started it ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -99,12 +155,14 @@ def end_with(parent: int) -> None:
 def main() -> None:
     """Runs the watcher (`processes.START`).
 
-    The last arguments are the descriptor of its end of a `control.pair` and the server's process number.
+    The last arguments are the descriptor of its end of a `control.pair`, the server's process number, and the
+    seconds between two beats.
     """
-    fd, parent = map(int, sys.argv[-2:])
-    end_with(parent)
+    fd, parent, beat = sys.argv[-3:]
+    end_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the server, which drains
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # what was imported is shared with all that is started
-    Watcher(socket.socket(fileno=fd)).run()
+    with contextlib.suppress(ConnectionError):  # the server is gone
+        Watcher(socket.socket(fileno=int(fd)), beat=float(beat)).run()

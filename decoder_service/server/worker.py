@@ -20,19 +20,19 @@ from typing import Any
 
 from decoder_service.protocol import (
     VERSION,
-    Error,
     ErrorCode,
     Frame,
     FrameType,
     Welcome,
     encode_frame,
     encode_message,
+    error_frame,
 )
 from decoder_service.server import control
 from decoder_service.server.client_session import ClientSession
 from decoder_service.server.config import WorkerConfig
 from decoder_service.server.jobs import Jobs
-from decoder_service.server.metrics import WorkerStatus, reserve, resident_bytes
+from decoder_service.server.metrics import keep_counters, resident_bytes
 
 REPORT = 1.0
 """Seconds from one status of the worker to the next."""
@@ -45,8 +45,9 @@ SWITCH_INTERVAL = 0.0002
 class Worker:
     """The sessions of this process, their connections, and the loop that looks after them."""
 
-    def __init__(self, end: socket.socket, config: WorkerConfig) -> None:
+    def __init__(self, end: socket.socket, config: WorkerConfig, *, slot: int) -> None:
         self.config = config
+        self._slot = slot
         self._end = end
         self._jobs = Jobs(config, self._tell)
         self._sessions: dict[str, ClientSession] = {}
@@ -80,7 +81,7 @@ class Worker:
             name, connection = message.session, message.connection
             if not descriptors:
                 self._jobs.event("connection lost", reason="the worker has no file descriptor left for it")
-                self._tell(control.Closed(connection))
+                self._closed(name, connection)
                 return
             sock = socket.socket(fileno=descriptors[0])
             enter = functools.partial(self._enter_or_turn_away, name, connection, sock)
@@ -104,11 +105,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever it was
             self._jobs.fault(error)
             message = "the session cannot be taken up; the server's log says why"
-            answer = Error(ErrorCode.INTERNAL, "connection", message)
             with contextlib.suppress(OSError):
-                sock.send(encode_frame(Frame(FrameType.ERROR, payload=encode_message(answer))))
+                sock.send(encode_frame(error_frame(0, ErrorCode.INTERNAL, "connection", message)))
             sock.close()
-            self._tell(control.Closed(connection))
+            self._closed(name, connection)
 
     async def _enter(self, name: str, connection: int, sock: socket.socket) -> None:
         """A connection of this session: the one in memory, one with journals, or a new one."""
@@ -133,9 +133,9 @@ class Worker:
             self._sessions[name] = session
         if self._draining:
             session.streams.draining = True
+        session.serve(sock, connection, self._welcome(resumed=resumed))
         self._connections[name] = connection
         self._left[connection] = asyncio.Event()
-        session.serve(sock, connection, self._welcome(resumed=resumed))
 
     def _was_left(self, session: ClientSession, connection: int) -> None:
         self._jobs.soon(lambda: self._leave(session, connection))
@@ -145,9 +145,9 @@ class Worker:
         if self._connections.get(session.name) == connection:
             del self._connections[session.name]
         self._left.pop(connection).set()
-        self._tell(control.Closed(connection))
         if session.finished:
             self._forget(session)
+        self._closed(session.name, connection)
 
     def _forget(self, session: ClientSession) -> None:
         """Ends a session that no connection has: for good if it is over, else its journals stay."""
@@ -157,7 +157,12 @@ class Worker:
             session.end()
         except Exception as error:  # noqa: BLE001 - others are served by this process
             self._jobs.fault(error)
-        self._tell(control.SessionEnded(session.name))
+
+    def _closed(self, session: str, connection: int) -> None:
+        """Says that a connection is over, and its session with it if there is none."""
+        self._tell(control.Closed(connection))
+        if session not in self._sessions:
+            self._tell(control.SessionEnded(session))
 
     def _welcome(self, *, resumed: bool) -> Frame:
         limits = self.config.limits
@@ -191,6 +196,7 @@ class Worker:
                     session.post(session.publish)
                     if now - session.detached_since > self.config.linger:
                         self._forget(session)
+                        self._tell(control.SessionEnded(session.name))
             await self._tidy(self._write_status, (time_used - used) / (now - before))
             used, before = time_used, now
             if now - touched >= TOUCH:
@@ -212,7 +218,7 @@ class Worker:
     def _write_status(self, busy: float) -> None:
         sessions = set(self._sessions)
         streams = self._jobs.samples.work_off(sessions)
-        now = WorkerStatus(os.getpid(), busy, resident_bytes(), len(sessions), streams)
+        now = control.WorkerStatus(self._slot, os.getpid(), busy, resident_bytes(), len(sessions), streams)
         now.write(self.config.folder.run)
 
     async def _drain(self) -> None:
@@ -246,16 +252,16 @@ class Worker:
             self._end.setblocking(False)
 
 
-def run_worker(end: socket.socket, config: WorkerConfig) -> None:
+def run_worker(end: socket.socket, config: WorkerConfig, *, slot: int) -> None:
     """Runs a worker in this process, which is for nothing else."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the server, which drains
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # every stream has a journal
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    reserve(config.folder.run)
+    keep_counters(config.folder.run, slot)
 
     async def main() -> None:
-        await Worker(end, config).run()
+        await Worker(end, config, slot=slot).run()
 
     asyncio.run(main())

@@ -115,6 +115,11 @@ class StreamHead(NamedTuple):
     gap_deadline: int
     reloaded: Reload | None = None
 
+    @property
+    def models(self) -> set[str]:
+        """Digests of those that the stream needs, also after a restart."""
+        return {self.options.model} | ({self.reloaded.model} if self.reloaded else set())
+
     def opened(self, decoder: RoundDecoder, position: Position) -> Frame:
         """The answer to OPEN."""
         shape = decoder.shape

@@ -144,7 +144,7 @@ async def _serve(config: ServerConfig) -> None:
             socket=str(config.unix) if config.unix else None,
             tcp_port=front_end.tcp_port,
             status=f"http://127.0.0.1:{front_end.http_port}/" if front_end.http_port else None,
-            workers=front_end.pids,
+            workers=front_end.supervisor.pids,
         )
         await stop.wait()
         log.info("draining")

@@ -8,11 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from predecoder import ShortExperimentWarning
 from predecoder.training import PairedCounts
-from scripts.benchmarks.accuracy import neural
 from scripts.benchmarks.accuracy.table import KEY, render
 from scripts.benchmarks.results import update_results
 
@@ -50,24 +46,3 @@ def test_reports_go_into_pages_that_the_site_has() -> None:
     assert {"results/windows.md", "results/drift.md"} <= pages
     site = Path("mkdocs.yml").read_text()
     assert [page for page in sorted(pages) if not Path("docs", page).exists() or page not in site] == []
-
-
-def test_neural_decoders_are_paired_with_correlated_matching_and_cells_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every shot is wrong for both, one or neither; a second run has the counts and samples nothing."""
-    flags = ("--weights", "realtime-matching", "--distance", "3", "--basis", "x", "--p", "0.02")
-    arguments = ["neural", "--out", str(tmp_path), *flags, "--max-shots", "256", "--chunk-shots", "128"]
-    monkeypatch.setattr("sys.argv", arguments)
-    with pytest.warns(ShortExperimentWarning):  # two noisy rounds: both decoders are plain matching then
-        neural.main()
-    first = capsys.readouterr().out
-    rows = [json.loads(line) for line in (tmp_path / "cells.jsonl").read_text().splitlines()]
-    assert [row["shots"] for row in rows] == [128, 128]
-    for row in rows:
-        correlated = row["counts"]["pymatching-correlated"]
-        assert correlated[1:] == [0, 0]
-        for errors, only_correlated, only_this in row["counts"].values():
-            assert errors - only_this == correlated[0] - only_correlated
-    neural.main()
-    assert capsys.readouterr().out == first

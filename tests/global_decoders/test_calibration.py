@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import pickle
 
 import numpy as np
@@ -13,9 +15,11 @@ import qec
 from global_decoders import (
     CalibratedDecoder,
     CompiledCalibrated,
+    DoubtfulShots,
     GapCalibration,
     NoGapError,
     calibrate_gaps,
+    calibration,
     decode_with_gap,
     make_decoder,
 )
@@ -119,3 +123,26 @@ def test_the_line_is_the_same_every_time(dem: stim.DetectorErrorModel) -> None:
         lines.append(str(compiled.calibrations[0]))
     assert lines[0] == lines[1]
     assert "of 2,001 simulated shots" in lines[0]
+
+
+def test_sure_shots_count_for_those_that_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of all shots, of a part of them: most of these are ones that plain matching is sure of."""
+    circuit = qec.memory_circuit(distance=3, rounds=3, noise=qec.depolarizing(0.004))
+    dem = circuit.detector_error_model(decompose_errors=True)
+    decoded = []
+
+    class Counting:
+        compiled = make_decoder("pymatching-correlated").compile_decoder_for_dem(dem=dem)
+
+        def decode_shots_with_gap(self, *, bit_packed_detection_event_data):
+            decoded.append(len(bit_packed_detection_event_data))
+            return decode_with_gap(self.compiled, bit_packed_detection_event_data)
+
+    (found,) = calibrate_gaps(Counting(), dem, shots=40_000).calibrations  # type: ignore[arg-type]
+    assert sum(decoded) < 20_000
+    monkeypatch.setattr(calibration, "DoubtfulShots", functools.partial(DoubtfulShots, plain_gap=math.inf))
+    (expected,) = calibrate_gaps(Counting(), dem, shots=40_000).calibrations  # type: ignore[arg-type]
+    assert sum(decoded) > 40_000  # all of the same shots
+    assert (found.slope, found.offset) == pytest.approx((expected.slope, expected.offset), abs=0.1)
+    assert found.shots == 40_000
+    assert found.errors == pytest.approx(expected.errors, rel=0.2)

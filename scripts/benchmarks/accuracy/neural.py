@@ -1,37 +1,40 @@
 """Errors of `neural-matching` and `neural-ensemble` beside those of correlated PyMatching, paired.
 
     python -m scripts.benchmarks.accuracy.neural --out out/neural [--weights fast-matching] [--distance 5 9]
-    python -m scripts.benchmarks.accuracy.neural --out out/neural --noise si1000 --p 0.002
+    python -m scripts.benchmarks.accuracy.neural --out out/neural --noise si1000 si1000-cz --p 0.002
     python -m scripts.benchmarks.accuracy.neural --out out/neural --results docs/results
 
-Rounds and noise as the paper's reference counts them (a last round without noise). All decoders see the same
-shots. A cell runs in chunks until correlated PyMatching and every decoder of ours have --min-errors errors,
-or it has had --max-shots; each chunk is one line of cells.jsonl, so that a killed run goes on where it was.
+Experiments of d rounds, see `experiments`. All decoders see the same shots: doubtful ones, and a share of
+the others that counts for all (`selection`). A cell runs in chunks until correlated PyMatching and every
+decoder of ours have --min-errors errors, or it has had --max-shots. What each decoder gets wrong in each
+chunk is a line of chunks.jsonl: a killed run goes on where it was, and others join on the same shots later.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sinter
 import tyro
 
-from predecoder import resolve_weights
-from predecoder.training import EvaluationCase, Noise
+from global_decoders import DoubtfulShots
+from qec import Basis, normal_form
+from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
+from scripts.benchmarks.accuracy.selection import Counted, SelectedShots, Selection
+from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
 from scripts.benchmarks.results import markdown_table, update_results
-from sims import make_decoder
+from sims.decoders import NamedDecoder, Precision, build_decoder
+from sims.sweeps import decoder_dem
 
 SEED = 9_000_000
 ENOUGH_ERRORS = 100
 PLAIN = ("pymatching", "pymatching-correlated")
-KEY = ("weights", "decoder", "noise", "p", "d", "basis")
+KEY = ("weights", "decoder", "precision", "noise", "p", "d", "basis")
 
 
 @dataclass(frozen=True)
@@ -41,125 +44,188 @@ class Flags:
     out: Path
     weights: tuple[str, ...] = ("accurate-matching", "fast-matching", "realtime-matching")
     decoder: tuple[str, ...] = ("neural-matching", "neural-ensemble")
+    precision: Precision = "auto"
+    """What networks compute in; 'auto' is the weights' own."""
     distance: tuple[int, ...] = (5, 9, 13)
     p: tuple[float, ...] = (0.006,)
-    basis: tuple[str, ...] = ("x", "z")
-    noise: tuple[Noise, ...] = ("depolarizing",)
+    basis: tuple[Basis, ...] = ("x", "z")
+    noise: tuple[NoiseName, ...] = ("depolarizing",)
     min_errors: int = 300
-    max_shots: int = 100_000
-    chunk_shots: int = 4096
+    max_shots: int = 2_000_000
+    chunk_shots: int = 8192
+    plain_gap: float = 8.0
+    share: int = 16
     threads: int = 1
     results: Path | None = None
-
-
-Wrong = dict[str, np.ndarray]
-Counts = dict[str, list[int]]
-"""Of each decoder: errors; shots that only correlated PyMatching, and that only this one gets wrong."""
 
 
 def main() -> None:
     """Runs every cell to its end and prints the table."""
     flags = tyro.cli(Flags)
-    flags.out.mkdir(parents=True, exist_ok=True)
-    names = [f"{decoder} {weights}" for decoder, weights in product(flags.decoder, flags.weights)]
-    hashes = {weights: resolve_weights(weights).sha256 for weights in flags.weights}
-    rows: list[dict[str, Any]] = []
-    for cell in product(flags.noise, flags.p, flags.distance, flags.basis):
-        shots, counts = _run(flags, cell, names, hashes)
-        rows += _rows(cell, shots, counts, names, hashes)
-        print(f"{cell}: {shots} shots, " + ", ".join(f"{n} {counts[n][0]}" for n in counts), flush=True)
-    print(render(rows), f"\n\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result.")
-    if flags.results is not None:
-        print("written:", *update_results(flags.results, "neural", rows, key=KEY, render=render))
-
-
-def _run(
-    flags: Flags, cell: tuple[Noise, float, int, str], names: list[str], hashes: dict[str, str]
-) -> tuple[int, Counts]:
-    """Shots of a cell, and all counts."""
-    noise, p, distance, basis = cell
-    what = {"noise": noise, "p": p, "d": distance, "basis": basis, "names": names, "hashes": hashes}
-    log = flags.out / "cells.jsonl"
-    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    chunks = [row for row in done if {key: row[key] for key in what} == what]
-    total = {
-        name: [sum(row["counts"][name][k] for row in chunks) for k in range(3)] for name in (*PLAIN, *names)
-    }
-    shots, compiled = sum(row["shots"] for row in chunks), None
-    case = EvaluationCase(distance, p, basis, flags.chunk_shots, perfect_last_round=True, noise=noise)
-    circuit = case.circuit()
-    while shots < flags.max_shots and min(total[n][0] for n in (PLAIN[1], *names)) < flags.min_errors:
-        compiled = compiled or _compiled(circuit, names, flags.threads)
-        seed = SEED + 10_000 * distance + len(chunks)
-        packed, truth = circuit.compile_detector_sampler(seed=seed).sample(
-            flags.chunk_shots, separate_observables=True, bit_packed=True
+    log = WrongShotsFile(flags.out / "chunks.jsonl")
+    ours = {
+        (weights, name): build_decoder(
+            name, weights=weights, device="cpu", precision=flags.precision, threads=flags.threads
         )
-        wrong = {
-            name: (decoder.decode_shots_bit_packed(bit_packed_detection_event_data=packed) != truth).any(
-                axis=1
-            )
-            for name, decoder in compiled.items()
+        for name, weights in product(flags.decoder, flags.weights)
+    }
+    rows: list[dict[str, Any]] = []
+    for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
+        experiment = Experiment(noise, p, distance, basis)
+        run = _Run(flags, experiment, log)
+        chunks = run.chunks([*map(build_decoder, PLAIN), *ours.values()])
+        rows += [_row(experiment, key, named, chunks) for key, named in ours.items()]
+        print(_said(experiment, chunks, ours), flush=True)
+        if flags.results is not None:
+            update_results(flags.results, "neural", rows, key=KEY, render=render)
+    print(render(rows), f"\n\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result.")
+
+
+Chunks = dict[str, list[WrongShots]]
+"""By decoder, all chunks of one cell; see `_name`."""
+
+
+class _Run:
+    """One cell, chunk by chunk."""
+
+    def __init__(self, flags: Flags, experiment: Experiment, log: WrongShotsFile) -> None:
+        self._flags, self._experiment, self._log = flags, experiment, log
+        self._compiled: dict[str, sinter.CompiledDecoder] = {}
+        self._selection: Selection | None = None
+        self._circuit = experiment.circuit()
+
+    def chunks(self, decoders: Sequence[NamedDecoder]) -> Chunks:
+        """What every decoder got wrong, until there are errors enough."""
+        found: Chunks = {_name(named): [] for named in decoders}
+        number = 0
+        while not self._enough(found, number):
+            for named, result in zip(decoders, self._of_chunk(decoders, number), strict=True):
+                found[_name(named)].append(result)
+            number += 1
+        return found
+
+    def _enough(self, found: Chunks, number: int) -> bool:
+        errors = [
+            sum(result.errors[0] for result in results) for name, results in found.items() if name != PLAIN[0]
+        ]
+        return (
+            min(errors) >= self._flags.min_errors or number * self._flags.chunk_shots >= self._flags.max_shots
+        )
+
+    def _of_chunk(self, decoders: Sequence[NamedDecoder], number: int) -> list[WrongShots]:
+        results = [self._log.get(self._what(named, number)) for named in decoders]
+        if None in results:
+            shots = self._selected(number)
+            for k, named in enumerate(decoders):
+                if results[k] is None:
+                    wrong = self._ready(named).decode_shots_bit_packed(
+                        bit_packed_detection_event_data=shots.packed
+                    )
+                    result = WrongShots(shots.counted, (wrong != shots.truth).any(axis=1))
+                    self._log.add(self._what(named, number), result)
+                    results[k] = result
+        return [result for result in results if result is not None]
+
+    def _selected(self, number: int) -> SelectedShots:
+        if self._selection is None:
+            normal, flags = normal_form(decoder_dem(self._circuit)), self._flags
+            doubtful = DoubtfulShots(normal, plain_gap=flags.plain_gap, share=flags.share)
+            self._selection = Selection(self._circuit, doubtful)
+        seed = SEED + 10_000 * self._experiment.d + number
+        return self._selection.sample(self._flags.chunk_shots, seed=seed)
+
+    def _ready(self, named: NamedDecoder) -> sinter.CompiledDecoder:
+        name = _name(named)
+        if name not in self._compiled:
+            self._compiled[name] = named.compiled(decoder_dem(self._circuit))
+        return self._compiled[name]
+
+    def _what(self, named: NamedDecoder, number: int) -> dict[str, Any]:
+        flags = self._flags
+        selected = {"chunk_shots": flags.chunk_shots, "plain_gap": flags.plain_gap, "share": flags.share}
+        return {
+            **self._experiment.columns,
+            **selected,
+            "number": number,
+            "decoder": named.name,
+            **named.identity,
         }
-        counts = _counts(wrong)
-        chunks.append(what | {"shots": len(packed), "counts": counts})
-        with log.open("a") as lines:
-            lines.write(json.dumps(chunks[-1]) + "\n")
-        shots += len(packed)
-        total = {name: [a + b for a, b in zip(total[name], counts[name], strict=True)] for name in total}
-    return shots, total
 
 
-def _compiled(circuit: Any, names: list[str], threads: int) -> dict[str, sinter.CompiledDecoder]:
-    dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-    decoders = {name: make_decoder(name) for name in PLAIN}
-    for name in names:
-        kind, weights = name.split()
-        decoders[name] = make_decoder(kind, weights=weights, device="cpu", threads=threads)
-    return {name: decoder.compile_decoder_for_dem(dem=dem) for name, decoder in decoders.items()}
+def _name(named: NamedDecoder) -> str:
+    return " ".join([named.name, *named.identity.values()])
 
 
-def _counts(wrong: Wrong) -> Counts:
-    correlated = wrong[PLAIN[1]]
+def _row(experiment: Experiment, key: tuple[str, str], named: NamedDecoder, chunks: Chunks) -> dict[str, Any]:
+    plain, correlated, mine = (chunks[name] for name in (*PLAIN, _name(named)))
+    pairs = sum((paired(a, b) for a, b in zip(correlated, mine, strict=True)), Paired())
+    beside = sum((paired(a, b) for a, b in zip(plain, mine, strict=True)), Paired())
+    weights, decoder = key
     return {
-        name: [int(w.sum()), int((correlated & ~w).sum()), int((w & ~correlated).sum())]
-        for name, w in wrong.items()
+        **{"weights": weights, "sha256": named.weights, "decoder": decoder, "precision": named.precision},
+        **experiment.columns,
+        **vars(_counted(mine)),
+        **{"pymatching": beside.one, "correlated": pairs.one, "ours": pairs.other},
+        **{"only_correlated": pairs.only_one, "only_ours": pairs.only_other},
     }
 
 
-def _rows(
-    cell: tuple[Noise, float, int, str], shots: int, counts: Counts, names: list[str], hashes: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    noise, p, distance, basis = cell
-    for name in names:
-        decoder, weights = name.split()
-        yield {
-            **{"weights": weights, "sha256": hashes[weights], "decoder": decoder},
-            **{"noise": noise, "p": p, "d": distance, "basis": basis, "shots": shots},
-            **{"pymatching": counts[PLAIN[0]][0], "correlated": counts[PLAIN[1]][0]},
-            **dict(zip(("ours", "only_correlated", "only_ours"), counts[name], strict=True)),
-        }
+def _counted(results: Iterable[WrongShots]) -> Counted:
+    return sum((result.counted for result in results), Counted())
+
+
+def _said(experiment: Experiment, chunks: Chunks, ours: dict[tuple[str, str], NamedDecoder]) -> str:
+    counted = _counted(chunks[PLAIN[0]])
+    names = {name: name for name in PLAIN}
+    names |= {f"{decoder} {weights}": _name(named) for (weights, decoder), named in ours.items()}
+    errors = {
+        shown: counted.estimate(_sum(result.errors for result in chunks[name]))
+        for shown, name in names.items()
+    }
+    return f"{experiment}: {counted}, " + ", ".join(f"{name} {n:.0f}" for name, n in errors.items())
+
+
+def _sum(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    doubtful, others = zip(*pairs, strict=True)
+    return sum(doubtful), sum(others)
 
 
 def render(rows: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    columns = ("weights", "decoder", "noise", "p", "d", "basis", "shots")
+    shots = ("shots", "decoded: doubtful + others")
     errors = ("errors PyMatching", "correlated", "ours", "only correlated / only ours wrong")
-    return markdown_table((*columns, *errors, "ours / correlated (95 %)"), map(_cells, rows))
+    return markdown_table((*KEY, *shots, *errors, "ours / correlated (95 %)"), map(_cells, rows))
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    ours, correlated = row["ours"], row["correlated"]
-    few = "*" if min(ours, correlated) < ENOUGH_ERRORS else ""
-    ratio = ours / max(1, correlated)
-    # As of PairedCounts: the delta method on the logarithm, from the discordant shots.
-    variance = (row["only_ours"] + row["only_correlated"]) / max(1, ours * correlated)
-    factor = math.exp(1.96 * math.sqrt(variance))
+    counted = Counted(row["shots"], row["doubtful"], row["others"])
+    names = ("pymatching", "correlated", "ours", "only_correlated", "only_ours")
+    n = {name: counted.estimate(row[name]) for name in names}
+    few = "*" if min(sum(row["ours"]), sum(row["correlated"])) < ENOUGH_ERRORS else ""
+    ratio, low, high = ratio_interval([row])
     return (
-        *(row[name] for name in ("weights", "decoder", "noise", "p", "d", "basis")),
-        *(f"{row[name]:,}" for name in ("shots", "pymatching", "correlated", "ours")),
-        f"{row['only_correlated']} / {row['only_ours']}",
-        f"{ratio:.2f} [{ratio / factor:.2f}, {ratio * factor:.2f}]{few}",
+        *(row[name] for name in KEY),
+        f"{counted.shots:,}",
+        f"{counted.doubtful:,} + {counted.others:,}",
+        *(f"{n[name]:,.0f}" for name in names[:3]),
+        f"{n['only_correlated']:,.0f} / {n['only_ours']:,.0f}",
+        f"{ratio:.2f} [{low:.2f}, {high:.2f}]{few}",
     )
+
+
+def ratio_interval(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Errors of ours over those of correlated PyMatching, of some rows together, and its 95 % interval."""
+    ours, correlated, variance = 0.0, 0.0, 0.0
+    for row in rows:
+        counted = Counted(row["shots"], row["doubtful"], row["others"])
+        ours += counted.estimate(row["ours"])
+        correlated += counted.estimate(row["correlated"])
+        only = [counted.variance(row[name]) for name in ("only_ours", "only_correlated")]
+        variance += sum(only)
+    if not ours * correlated:
+        return math.nan, math.nan, math.nan
+    ratio, factor = ours / correlated, math.exp(1.96 * math.sqrt(variance / (ours * correlated)))
+    return ratio, ratio / factor, ratio * factor
 
 
 if __name__ == "__main__":

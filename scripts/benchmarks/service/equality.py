@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from decoder_service import ClientStream, DecoderClient, DisconnectedError, ServiceError
+from decoder_service.building import BuiltSources, build_decoder, tables_for
 from decoder_service.protocol import ErrorCode, Open, without_times
 from decoder_service.server import BuildLimits
-from decoder_service.server.building import BuiltSources, build_decoder, tables_for
 from decoder_service.store import replay, segments
 from scripts.benchmarks.service.kit import (
     Running,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from decoder_service import ClientStream, DecoderClient
+from decoder_service.building import build_decoder
 from decoder_service.protocol import Open
-from decoder_service.server.building import build_decoder
 from qec import depolarizing, memory_circuit
 from scripts.benchmarks.erasures.table import report
 from scripts.benchmarks.service.kit import in_process, packed_rows, server, summary

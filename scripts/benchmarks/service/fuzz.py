@@ -16,6 +16,7 @@ import socket
 import sys
 import zlib
 
+from decoder_service.building import build_decoder
 from decoder_service.protocol import (
     Error,
     Flag,
@@ -29,7 +30,6 @@ from decoder_service.protocol import (
     encode_frame,
     encode_message,
 )
-from decoder_service.server.building import build_decoder
 from scripts.benchmarks.service.kit import (
     in_process,
     memory,

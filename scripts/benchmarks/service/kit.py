@@ -34,7 +34,7 @@ class Running(NamedTuple):
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return self.front_end.pids
+        return self.front_end.supervisor.pids
 
     def client(self, **options: Any) -> DecoderClient:
         """A client of this server."""
@@ -86,7 +86,7 @@ def memory(distance: int, rounds: int, p: float) -> stim.Circuit:
 def wait_until_built(running: Running) -> None:
     """Returns once nothing is built any more."""
     deadline = time.monotonic() + 600
-    while running.front_end.building:
+    while len(running.front_end.builds):
         if time.monotonic() > deadline:
             raise RuntimeError("the service is still building after 600 s")
         time.sleep(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 import stim
 
-from decoder_service.client import DecoderClient, StreamOutput
+from decoder_service.building import build_decoder
+from decoder_service.client import DecoderClient, DisconnectedError, ServiceError, StreamOutput
 from decoder_service.protocol import Flag, Open
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
-from decoder_service.server.building import build_decoder
 from decoder_service.session import StreamShape
 
 CIRCUIT = stim.Circuit.generated(
@@ -68,7 +69,7 @@ class RunningServer:
     @property
     def pids(self) -> list[int]:
         """Of the workers that serve."""
-        return self.front_end.pids
+        return self.front_end.supervisor.pids
 
     @property
     def address(self) -> Path:
@@ -134,6 +135,28 @@ def push_all(client: DecoderClient, stream: Any, shots: np.ndarray) -> None:
         client.finish(stream, final)
 
 
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def come_back(client: DecoderClient) -> None:
+    """Reconnects as soon as the server takes the session up again. Raises what is said of a stream."""
+    for _ in range(400):
+        try:
+            client.reconnect()
+        except (DisconnectedError, ServiceError) as error:
+            if getattr(error, "scope", "") == "stream":
+                raise
+            time.sleep(0.05)
+            continue
+        return
+    raise AssertionError("the session did not come back")
+
+
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
     """The functions of this file; test modules cannot import one another."""
@@ -143,6 +166,8 @@ def kit() -> SimpleNamespace:
         summaries=summaries,
         sample=sample,
         push_all=push_all,
+        wait_for=wait_for,
+        come_back=come_back,
         text=str(CIRCUIT),
         circuit=CIRCUIT,
         other=OTHER,

@@ -5,32 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from decoder_service.client import DisconnectedError, ServiceError
+from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, Open
 from decoder_service.server import ServerConfig, WorkerConfig
 from decoder_service.server.server_stream import WINDOW_BYTES, ServerStream
 from decoder_service.session import StreamShape
 from decoder_service.store import segments
-
-
-def come_back(client) -> None:
-    for _ in range(200):
-        try:
-            client.reconnect()
-        except (DisconnectedError, ServiceError) as error:
-            if getattr(error, "scope", "") == "stream":
-                raise
-            time.sleep(0.05)
-            continue
-        return
-    raise AssertionError("the session did not come back")
 
 
 def test_a_number_that_is_opened_again_is_another_stream_after_a_crash(serve, kit) -> None:
@@ -48,7 +34,7 @@ def test_a_number_that_is_opened_again_is_another_stream_after_a_crash(serve, ki
         client.sync(stream)
         for crash in range(2):  # within one shot
             os.kill(server.pids[0], signal.SIGKILL)
-            come_back(client)
+            kit.come_back(client)
             client.push(stream, rounds[4 + crash])
             client.sync(stream)
         for row in rounds[6:]:
@@ -75,7 +61,7 @@ def test_a_ruined_journal_costs_its_stream_alone(serve, kit) -> None:
         path.write_bytes(os.urandom(path.stat().st_size))
         os.kill(server.pids[0], signal.SIGKILL)
         with pytest.raises(ServiceError, match="lost: stream 0") as lost:
-            come_back(client)
+            kit.come_back(client)
         assert lost.value.code is ErrorCode.RESUME_LOST
         assert list(client.streams.values()) == [whole]
         for row in rounds[4:]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from decoder_service.building import build_decoder, build_of, stored_tables, tables_for
 from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, Open, Reload
 from decoder_service.server import BuildLimits
-from decoder_service.server.building import build_decoder, build_of, stored_tables, tables_for
 from decoder_service.store import StateFolder
 
 SMALL = BuildLimits(seconds=3.0, bytes=400 << 20, detectors=100_000)
@@ -91,12 +91,11 @@ BUILD = """
 import os, sys, time
 from pathlib import Path
 from decoder_service.server import watcher
-from decoder_service.server.building import _set_limits
-from decoder_service.server.config import BuildLimits
+from decoder_service.building import BuildLimits
 
 def child():
     watcher.end_with(parent)
-    _set_limits(BuildLimits())
+    watcher.set_limits(BuildLimits())
     print(os.getpid(), flush=True)
     while True: time.sleep(1)
 
@@ -113,6 +112,7 @@ def test_a_build_ends_with_its_server() -> None:
         build = int(server.stdout.readline())
         limits = resource.prlimit(build, resource.RLIMIT_AS)
         assert (4 << 30) < limits[0] < (64 << 30)
+        assert Path(f"/proc/{build}/oom_score_adj").read_text() == "1000\n", "rather it than a worker"
         server.kill()
     deadline = time.monotonic() + 10
     while Path(f"/proc/{build}").exists():
@@ -145,3 +145,14 @@ def test_a_limit_of_nesting_names_it(kit) -> None:
         build_decoder(options, "REPEAT 2 {\n" * 3 + "H 0\n" + "}\n" * 3, limits=BuildLimits(depth=2))
     with pytest.raises(ValueError, match="detectors that do not repeat; the limit is 10"):
         build_decoder(options, kit.text, limits=BuildLimits(detectors=10))
+
+
+@pytest.mark.parametrize("tag", ["[#]", "[}}}{]"])
+def test_what_tags_say_is_no_nesting(kit, tag: str) -> None:
+    """A # in a tag hid the brace behind it from the limit, and braces in tags were counted."""
+    options = Open(model="0" * 64, **kit.options)
+    deep = f"REPEAT{tag} 2 {{\n" * 17 + "H 0\n" + "}\n" * 17
+    with pytest.raises(ValueError, match="nested 17 deep; the limit is 16"):
+        build_decoder(options, deep)
+    tagged = str(kit.circuit).replace("TICK", "TICK[{{{{{{{{{{{{{{{{{]")
+    assert build_decoder(options, tagged).shape == build_decoder(options, kit.text).shape

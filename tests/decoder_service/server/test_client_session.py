@@ -25,8 +25,7 @@ from decoder_service.protocol import (
 )
 from decoder_service.server import WorkerConfig
 from decoder_service.server.client_session import ClientSession
-from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.stream_meter import Samples
+from decoder_service.server.metrics import Samples, WorkerMetrics
 from decoder_service.store import UploadBudget
 
 
@@ -96,6 +95,32 @@ def test_a_session_whose_thread_may_not_run_where_it_has_to_is_not_served(tmp_pa
     assert session.failed
     (event,) = worker.events
     assert "OSError" in event
+    session.end()
+
+
+def test_a_session_that_finds_no_thread_can_be_served_later(
+    worker: BrokenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked of it from then on was never done, and the next connection waited for ever."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    session = ClientSession("0" * 32, cast(Any, worker), left=worker.left)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="new thread"):
+                session.serve(theirs, 7, Frame(FrameType.HELLO))
+        done: list[str] = []
+        session.post(lambda: done.append("here"))
+        assert done == ["here"]
+        session.serve(theirs, 7, Frame(FrameType.HELLO))
+        session.leave(None)
+        (hello,) = _frames(ours)
+    assert hello.type == FrameType.HELLO
+    assert worker.over.wait(10)
     session.end()
 
 

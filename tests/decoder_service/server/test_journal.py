@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
+from decoder_service.building import Build, BuiltSources, build_decoder, tables_for
 from decoder_service.protocol import (
     Flag,
     Frame,
@@ -25,11 +26,8 @@ from decoder_service.protocol import (
     without_times,
 )
 from decoder_service.server import BuildLimits, WorkerConfig
-from decoder_service.server.building import BuiltSources, build_decoder, tables_for
 from decoder_service.server.client_session import ClientSession
-from decoder_service.server.control import Build
-from decoder_service.server.metrics import WorkerMetrics
-from decoder_service.server.stream_meter import Samples
+from decoder_service.server.metrics import Samples, WorkerMetrics
 from decoder_service.store import (
     HEAD,
     Journal,

@@ -10,6 +10,7 @@ import pytest
 import stim
 
 import _qecpipe
+from decoder_service.building import build_decoder
 from decoder_service.protocol import (
     Flag,
     Frame,
@@ -21,7 +22,6 @@ from decoder_service.protocol import (
     encode_frame,
     without_times,
 )
-from decoder_service.server.building import build_decoder
 from decoder_service.server.server_stream import ServerStream
 from decoder_service.store import StreamHead
 

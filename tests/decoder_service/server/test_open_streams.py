@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import _qecpipe
+from decoder_service.building import build_decoder
 from decoder_service.protocol import (
     Close,
     Error,
@@ -26,11 +27,9 @@ from decoder_service.protocol import (
     encode_message,
 )
 from decoder_service.server import WorkerConfig
-from decoder_service.server.building import build_decoder
-from decoder_service.server.metrics import WorkerMetrics
+from decoder_service.server.metrics import Samples, WorkerMetrics
 from decoder_service.server.open_streams import OpenStreams
 from decoder_service.server.server_stream import ServerStream
-from decoder_service.server.stream_meter import Samples
 from decoder_service.store import Position, StreamHead, UploadBudget
 
 OLD, NEW, NEXT = "0" * 64, "1" * 64, "2" * 64

@@ -9,6 +9,8 @@ import socket
 import ssl
 import stat
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,9 +130,64 @@ def test_connections_without_a_hello_shut_nobody_out(serve, kit) -> None:
     (frame,) = FrameParser().feed(_read_all(silent[0]))
     assert isinstance(frame, Frame)
     assert decode_message(frame.payload, Error).code is ErrorCode.LIMIT
-    assert server.front_end.connections <= 4 + 1
+    assert server.front_end.supervisor.connections + len(server.front_end.handshakes) <= 4 + 1
     for sock in silent:
         sock.close()
+
+
+def test_who_comes_back_takes_the_place_of_the_connection_that_was_lost(serve, kit) -> None:
+    """At the limit of connections it was refused, for a connection that nobody was at any more."""
+    server = serve(connections=2, fresh="full")
+    with server.client() as one, server.client() as two:
+        stream = two.open(kit.text, **kit.options)
+        lost = two.sock
+        two.sock = lost.dup()  # the server sees no end of it
+        two.reconnect()
+        shots = kit.sample(2, seed=41)
+        kit.push_all(two, stream, shots)
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        lost.close()
+        with pytest.raises(ServiceError, match="2 connections are open"):
+            server.client()
+        assert one.welcome.resumed is False
+
+
+def test_a_tcp_peer_that_vanished_loses_its_place(serve) -> None:
+    """A connection without a machine at its other end stayed for ever: nothing is sent between two shots."""
+    server = serve(tcp=TcpAddress("127.0.0.1", 0))
+    port = server.front_end.tcp_port
+    with DecoderClient(("127.0.0.1", port)):
+        (timer,) = [
+            columns[5].split(":")[0]
+            for columns in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if columns[1].endswith(f":{port:04X}") and columns[3] == "01"  # its end of an open connection
+        ]
+    assert timer == "02", "a keepalive timer runs"
+
+
+def _listen(path: Path, start: threading.Barrier) -> socket.socket | str:
+    start.wait()
+    try:
+        return listen_unix(path)
+    except ValueError as error:
+        return str(error)
+
+
+def test_of_servers_that_start_at_the_same_time_one_gets_the_socket(tmp_path: Path) -> None:
+    """Both found nobody there, and one removed the socket of the other."""
+    start = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as servers:
+        for path in (tmp_path / f"s{attempt}" for attempt in range(20)):
+            found = list(servers.map(_listen, [path] * 4, [start] * 4))
+            (listener,) = (each for each in found if isinstance(each, socket.socket))
+            assert sum("a server listens on" in str(each) for each in found) == 3
+            with listener, socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(path))
+
+
+def test_a_socket_in_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="No such file or directory of its folder"):
+        listen_unix(tmp_path / "nowhere" / "s")
 
 
 def test_connections_streams_and_models_are_limited(serve, kit) -> None:

@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
+from decoder_service.building import BuiltSources, tables_for
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError
 from decoder_service.protocol import ErrorCode, Flag, without_times
 from decoder_service.server import BuildLimits
-from decoder_service.server.building import BuiltSources, tables_for
 from decoder_service.store import replay, segments
 from scripts.benchmarks.service.noisy import NoisyClient
 
@@ -90,7 +90,7 @@ def test_a_killed_worker_costs_nothing(serve, kit, when: str) -> None:
         os.kill(old[0], signal.SIGKILL)
         with pytest.raises(DisconnectedError):
             client.stats(stream)
-        _reconnect(client)
+        kit.come_back(client)
         assert server.pids != old
         for row in rounds[before:]:
             client.push(stream, row)
@@ -229,7 +229,7 @@ def test_a_killed_worker_keeps_the_reloaded_model(serve, kit) -> None:
         os.kill(server.pids[0], signal.SIGKILL)
         with pytest.raises(DisconnectedError):
             client.stats(stream)
-        _reconnect(client)
+        kit.come_back(client)
         kit.push_all(client, stream, shots[20:])
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots, text=str(kit.other))
 
@@ -322,14 +322,3 @@ def test_stopping_lets_the_shot_in_flight_end(serve, kit) -> None:
 def _poll_for_ever(client: DecoderClient) -> None:
     while True:
         client.poll(5)
-
-
-def _reconnect(client: DecoderClient) -> None:
-    """The front end needs a moment to see that a worker died."""
-    for _ in range(100):
-        try:
-            client.reconnect()
-        except (DisconnectedError, ServiceError):
-            continue
-        return
-    raise AssertionError("the session did not come back")

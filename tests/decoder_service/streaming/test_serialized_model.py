@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import stim
 
+from decoder_service.building import BuildLimits, build_of, tables_for
 from decoder_service.protocol import Open, Reload
-from decoder_service.server.building import build_of, tables_for
-from decoder_service.server.config import BuildLimits
 from decoder_service.streaming.prepared import PreparedStream
 from decoder_service.streaming.serialized_model import SerializedModel
 from decoder_service.streaming.stream_decoder import StreamDecoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decoder_service.server.stream_meter import BASELINE_ROUNDS, DensityMeter
+from decoder_service.server.metrics import BASELINE_ROUNDS, DensityMeter
 
 
 def feed(meter: DensityMeter, events: np.ndarray, *, at_once: int = 100) -> None:
