@@ -1,10 +1,11 @@
 """`neural-ensemble`: `neural-matching`, and other opinions of the few shots that it is unsure of.
 
 Most shots that a network fails on are among the few that it doubts, whose gap is small: a fast network finds
-them nearly as well as the best one does. Those few are decided by the mean of several gaps: of one or more
-networks, each on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where
-its mistakes are others, and by the gap of correlated matching, which knows what networks see least of: how
-far away errors of the other type were matched. As few shots are asked about, this costs little.
+them nearly as well as the best one does. Of those, correlated matching is asked first, which knows what
+networks see least of: how far away errors of the other type were matched. What its gap and the first one
+leave open, a third of them, is decided by the mean of several gaps beside it: of one or more networks, each
+on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where its mistakes
+are others. As few shots are asked about, all this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -40,7 +41,7 @@ _DEFAULT = ("fast-matching", "accurate-matching")
 class EnsembleShares:
     """How much opinions of a doubtful shot count: factors on gaps, whose sum is the log-odds.
 
-    The defaults are those of a logistic regression (`docs/experiments/19-second-opinions.md`).
+    The defaults are about those of a logistic regression (`docs/experiments/19-other-opinions.md`).
 
     Attributes:
         networks: of the mean of the networks' gaps.
@@ -67,6 +68,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
+        unsettled: float = 1.5,
         shares: EnsembleShares = EnsembleShares(),
         device: str = "auto",
         precision: PrecisionChoice = "auto",
@@ -82,14 +84,17 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             opinions: weights of the networks that decide about doubtful shots; of `weights`, too, only where
                 they are named again. Left out, these decide alone.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
+            unsettled: nats of that gap and correlated matching's together, each times its share, below which
+                the networks of `opinions` decide beside it.
             shares: what opinions count.
             precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
-            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` is negative.
+            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative.
         """
-        if not doubtful >= 0:
-            raise ValueError(f"doubtful={doubtful!r} is not a number of nats from 0 on")
+        for name, value in (("doubtful", doubtful), ("unsettled", unsettled)):
+            if not value >= 0:
+                raise ValueError(f"{name}={value!r} is not a number of nats from 0 on")
         if str(weights) == "default":
             weights, opinions = _DEFAULT[0], opinions or _DEFAULT[1:]
         super().__init__(
@@ -99,7 +104,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
-        self.doubtful, self.shares = doubtful, shares
+        self.doubtful, self.unsettled, self.shares = doubtful, unsettled, shares
 
     @property
     def opinions(self) -> tuple[WeightsFile, ...]:
@@ -111,9 +116,8 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         """What results depend on besides the first network: for a row of results."""
         opinions = zip(self.opinions, self._precisions[1:], strict=True)
         names = "".join(f", {file.path.stem}@{file.sha256[:8]} {precision}" for file, precision in opinions)
-        return (
-            f"doubtful {self.doubtful:g}{names}, shares {self.shares.networks:g} {self.shares.correlated:g}"
-        )
+        limits = f"doubtful {self.doubtful:g}, unsettled {self.unsettled:g}"
+        return f"{limits}{names}, shares {self.shares.networks:g} {self.shares.correlated:g}"
 
     def _compiled(
         self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
@@ -133,7 +137,12 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         if self.shares.correlated:
             correlated = MatchingGaps(problem.normal, correlated=True, scale=GAP_SCALE[True])
         return CompiledNeuralEnsemble(
-            first, opinions, correlated=correlated, doubtful=self.doubtful, shares=self.shares
+            first,
+            opinions,
+            correlated=correlated,
+            doubtful=self.doubtful,
+            unsettled=self.unsettled,
+            shares=self.shares,
         )
 
 
@@ -150,22 +159,22 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         *,
         correlated: MatchingGaps | None,
         doubtful: float,
+        unsettled: float,
         shares: EnsembleShares,
     ) -> None:
         """Take them together.
 
         Args:
             first: its gap says which shots are doubtful.
-            opinions: decide about those; `first` may be one of them.
-            correlated: gaps of correlated matching, which count besides; None if they do not.
-            doubtful: nats below which the first gap is small.
-            shares: what opinions count.
+            opinions: decide about what correlated matching leaves open; `first` may be one of them.
+            correlated: gaps of correlated matching, which is asked first; None to leave it out.
+            doubtful, unsettled, shares: see `NeuralEnsembleDecoder`.
 
         Raises:
             NoGapError: correlated matching has no gap on this DEM.
         """
         self._first, self._opinions, self._correlated = first, tuple(opinions), correlated
-        self._doubtful, self._shares = doubtful, shares
+        self._doubtful, self._unsettled, self._shares = doubtful, unsettled, shares
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
         if correlated is not None:
             correlated.log_odds(np.zeros((0, -(-first.layout.num_detectors // 8)), dtype=np.uint8))
@@ -189,8 +198,8 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def log_odds(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: nats, positive where an observable is not flipped, float32 `(B, O)`.
 
-        The first network's gap; of a doubtful shot the mean of the opinions' and that of correlated matching,
-        each at most `doubtful` either way, times their shares.
+        The first network's gap; of a doubtful shot that one, or the mean of the opinions' gaps, and
+        correlated matching's, each at most `doubtful` either way, times their shares.
 
         Args:
             packed: detections.
@@ -206,23 +215,35 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             part = slice(start, start + _AT_ONCE)
             found = self._first.log_odds(shots[part], limit=limit)
             _require_explained(found, start)
-            doubtful = np.flatnonzero((np.abs(found) < self._doubtful).any(axis=1))
+            doubtful = _below(found, self._doubtful)
             if len(doubtful):
                 found[doubtful] = self._opinion(shots[part][doubtful], found[doubtful])
             log_odds[part] = found
         return log_odds
 
     def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """What all say of doubtful shots, of which the first network's log-odds are known."""
-        gaps = [
-            first if of is self._first else of.log_odds(packed, limit=self._limit) for of in self._opinions
-        ]
-        opinion = self._shares.networks * np.mean(np.clip(gaps, -self._limit, self._limit), axis=0)
+        """What is said of doubtful shots, of which the first network's log-odds are known."""
+        networks, correlated = np.clip(first, -self._limit, self._limit), np.zeros_like(first)
+        asked = np.arange(len(packed))
         if self._correlated is not None:
             said = self._correlated.log_odds(packed, limit=self._limit)
             # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
-            opinion += self._shares.correlated * np.nan_to_num(said, nan=0.0)
-        return opinion
+            correlated = np.float32(self._shares.correlated) * np.nan_to_num(said, nan=0.0)
+            asked = _below(self._shares.networks * networks + correlated, self._unsettled)
+        if len(asked):
+            networks[asked] = np.mean(
+                [
+                    networks[asked] if of is self._first else of.log_odds(packed[asked], limit=self._limit)
+                    for of in self._opinions
+                ],
+                axis=0,
+            )
+        return self._shares.networks * networks + correlated
+
+
+def _below(log_odds: np.ndarray, nats: float) -> np.ndarray:
+    """The numbers of the shots of which an observable has less, either way."""
+    return np.flatnonzero((np.abs(log_odds) < nats).any(axis=1))
 
 
 def _require_explained(log_odds: np.ndarray, start: int) -> None:
