@@ -42,6 +42,7 @@ _ENTRIES = {
     "mwpf": _Entry("mwpf", "MwpfDecoder", "mwpf"),
     "tesseract": _Entry("tesseract", "TesseractDecoder", "tesseract-decoder"),
     "relay-bp": _Entry("relay_bp", "RelayBpDecoder", "relay-bp"),
+    "trellis": _Entry("trellis", "TrellisDecoder", "qecpipe"),
 }
 
 

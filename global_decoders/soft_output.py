@@ -66,7 +66,7 @@ def decode_with_gap(compiled: sinter.CompiledDecoder, packed: np.ndarray) -> Wit
         raise NoGapError(
             f"{type(compiled).__name__} does not say how sure it is; decoders with a gap are "
             "neural-matching, neural-ensemble, pymatching, pymatching-correlated, fusion-blossom, "
-            "belief-matching, bp-osd, bp-lsd, mwpf, tesseract, and predecoder+X with such an X"
+            "belief-matching, bp-osd, bp-lsd, mwpf, tesseract, trellis, and predecoder+X with such an X"
         )
     return compiled.decode_shots_with_gap(bit_packed_detection_event_data=packed)
 

@@ -8,6 +8,7 @@ namespace qecpipe::bindings {
 void bind_core(nanobind::module_& module);
 void bind_kernels(nanobind::module_& module);
 void bind_matching(nanobind::module_& module);
+void bind_trellis(nanobind::module_& module);
 void bind_network(nanobind::module_& module);
 void bind_streams(nanobind::module_& module);
 void bind_service(nanobind::module_& module);

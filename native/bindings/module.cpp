@@ -7,6 +7,7 @@ NB_MODULE(_qecpipe, module) {
     qecpipe::bindings::bind_core(module);
     qecpipe::bindings::bind_kernels(module);
     qecpipe::bindings::bind_matching(module);
+    qecpipe::bindings::bind_trellis(module);
     qecpipe::bindings::bind_network(module);
     qecpipe::bindings::bind_streams(module);
     qecpipe::bindings::bind_service(module);

@@ -81,6 +81,11 @@ class CorrelatedMatcher {
         forget();
         return explained;
     }
+    bool match_with_gap(std::span<const int32_t> detections, std::vector<int32_t>& edges, double& gap) {
+        const bool explained = matcher_.match_with_gap(detections, imply(detections), edges, gap);
+        forget();
+        return explained;
+    }
     void match_classes(std::span<const int32_t> detections, std::vector<int32_t> (&edges)[2],
                        double (&weight)[2]) {
         matcher_.match_classes(detections, imply(detections), edges, weight);

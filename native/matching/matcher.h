@@ -80,11 +80,20 @@ class Matcher {
         return match(detections, Weights{weights}, edges, weight);
     }
 
+    // The same, and by how much the lightest edges of the observable's other class weigh more; infinite where
+    // nothing explains that class. Needs a graph with flips.
+    bool match_with_gap(std::span<const int32_t> detections, const Weights& weights,
+                        std::vector<int32_t>& edges, double& gap) {
+        const bool explained = match(detections, weights, edges, nullptr);
+        gap = explained ? excess(kUnlimited) : std::numeric_limits<double>::quiet_NaN();
+        return explained;
+    }
+
     // The lightest edges that leave the observable alone and those that flip it; a class that nothing
     // explains has no edges and infinite weight. Needs a graph with flips.
     void match_classes(std::span<const int32_t> detections, const Weights& weights,
                        std::vector<int32_t> (&edges)[2], double (&weight)[2]) {
-        for (int k = 0; k < 2; k++) edges[k].clear(), weight[k] = std::numeric_limits<double>::infinity();
+        for (int k = 0; k < 2; k++) edges[k].clear(), weight[k] = kUnlimited;
         if (!solve(detections, weights)) return;
         const int which = parity();
         collect(weights, edges[which], &weight[which]);
@@ -96,11 +105,9 @@ class Matcher {
     // explains the detections, not a number where nothing does. Gaps above `limit` are `limit`, which takes
     // less time.
     double gap(std::span<const int32_t> detections, const Weights& weights, double limit) {
-        constexpr double kInfinity = std::numeric_limits<double>::infinity();
         if (!solve(detections, weights)) return std::numeric_limits<double>::quiet_NaN();
         const double sign = parity() ? -1 : 1;
-        const double gap = blossoms_.change_parity(limit) ? blossoms_.gained() : kInfinity;
-        return sign * std::min(gap, limit);
+        return sign * excess(limit);
     }
 
     // Edges that the last matching changed: those it has and negative ones that it has not; in any order.
@@ -110,6 +117,13 @@ class Matcher {
     const Graph& graph() const { return graph_->graph; }
 
   private:
+    static constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+
+    // After `solve`: what the other class weighs more, at most `limit`.
+    double excess(double limit) {
+        return std::min(blossoms_.change_parity(limit) ? blossoms_.gained() : kUnlimited, limit);
+    }
+
     bool solve(std::span<const int32_t> detections, const Weights& weights) {
         odd_.clear(), base_.clear();
         for (const int32_t detector : detections) toggle(detector);

@@ -70,9 +70,8 @@ class WindowDecoder {
         const std::lock_guard turn(turn_);
         if (!read(ring, start)) return false;
         if (!window_.logits.empty()) read_logits(logits, start);
-        if (gap != nullptr) *gap = match_classes();
-        if (!detections_.empty() || !window_.logits.empty()) {
-            if (!match()) return false;
+        if (gap != nullptr || !detections_.empty() || !window_.logits.empty()) {
+            if (!match(gap)) return false;
             for (int32_t edge : edges_) {
                 for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) {
                     flip(ring, start, frame, window_.flips[k]);
@@ -92,7 +91,7 @@ class WindowDecoder {
             const auto certain = std::ranges::count(window_.certain_inputs, k);
             if ((detections[k] + certain) % 2) detections_.push_back(k);
         }
-        if (!match()) return false;
+        if (!match(nullptr)) return false;
         for (int32_t edge : edges_) {
             for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++)
                 fault_ids[window_.flips[k]] ^= 1;
@@ -135,21 +134,18 @@ class WindowDecoder {
         return true;
     }
 
-    bool match() {
-        if (correlated_) return correlated_->match(detections_, edges_, nullptr);
-        if (window_.logits.empty()) return matcher_->match(detections_, edges_, nullptr);
-        return matcher_->match(detections_, {weights_.data(), true}, edges_, nullptr);
-    }
-
-    // The gap between the classes of the detections at hand.
-    double match_classes() {
-        constexpr double kInfinity = std::numeric_limits<double>::infinity();
-        if (!classes_) classes_ = std::make_unique<Classes>(*this);
-        if (classes_->correlated) return std::abs(classes_->correlated->gap(detections_, kInfinity));
-        if (!classes_->matcher) return std::numeric_limits<double>::quiet_NaN();
+    // Finds `edges_`, and the gap unless it is null; false where nothing explains the detections.
+    bool match(double* gap) {
+        if (gap != nullptr) *gap = std::numeric_limits<double>::quiet_NaN();
+        const bool with_gap = gap != nullptr && has_classes_;
+        if (correlated_) {
+            return with_gap ? correlated_->match_with_gap(detections_, edges_, *gap)
+                            : correlated_->match(detections_, edges_, nullptr);
+        }
         const ::matching::Weights weights =
             window_.logits.empty() ? ::matching::Weights{} : ::matching::Weights{weights_.data(), true};
-        return std::abs(classes_->matcher->gap(detections_, weights, kInfinity));
+        return with_gap ? matcher_->match_with_gap(detections_, weights, edges_, *gap)
+                        : matcher_->match(detections_, weights, edges_, nullptr);
     }
 
     // The shot's weights. Edges are in the order of their layers.
@@ -167,11 +163,26 @@ class WindowDecoder {
 
     void make_matcher() {
         weights_.assign(window_.logits.size(), 0);
+        std::vector<uint8_t> flips;
+        has_classes_ = find_flips(flips);
         if (window_.others.empty()) {
-            matcher_ = std::make_unique<::matching::Matcher>(window_.graph);
+            matcher_ = std::make_unique<::matching::Matcher>(
+                std::make_shared<const ::matching::PreparedGraph>(window_.graph, std::move(flips)));
         } else {
-            correlated_ = std::make_unique<::matching::CorrelatedMatcher>(correlated_graph({}));
+            correlated_ = std::make_unique<::matching::CorrelatedMatcher>(correlated_graph(std::move(flips)));
         }
+    }
+
+    // Which edges flip the observable; false, and none do, where there are no classes.
+    bool find_flips(std::vector<uint8_t>& flips) const {
+        if (window_.num_observables != 1 || !window_.artificial_defects.empty()) return false;
+        flips.assign(window_.graph.first.size(), 0);
+        for (size_t edge = 0; edge < flips.size(); edge++) {
+            for (int32_t k = window_.starts[edge]; k < window_.starts[edge + 1]; k++) flips[edge] ^= 1;
+        }
+        if (::matching::has_classes(window_.graph, flips)) return true;
+        flips.clear();
+        return false;
     }
 
     // An edge that is used makes those that fire with it likelier.
@@ -189,29 +200,6 @@ class WindowDecoder {
             ::matching::ImpliedWeights{window_.together, window_.others, std::move(implied)});
     }
 
-    // Matchers that know which edges flip the observable; none where windows have no classes.
-    struct Classes {
-        explicit Classes(const WindowDecoder& of) {
-            const WindowGraph& window = of.window_;
-            if (window.num_observables != 1 || !window.artificial_defects.empty()) return;
-            std::vector<uint8_t> flips(window.graph.first.size());
-            for (size_t edge = 0; edge < flips.size(); edge++) {
-                for (int32_t k = window.starts[edge]; k < window.starts[edge + 1]; k++) flips[edge] ^= 1;
-            }
-            if (!::matching::has_classes(window.graph, flips)) return;
-            if (window.others.empty()) {
-                matcher = std::make_unique<::matching::Matcher>(
-                    std::make_shared<const ::matching::PreparedGraph>(window.graph, std::move(flips)));
-            } else {
-                correlated =
-                    std::make_unique<::matching::CorrelatedMatcher>(of.correlated_graph(std::move(flips)));
-            }
-        }
-
-        std::unique_ptr<::matching::Matcher> matcher;  // one of the two, or none
-        std::unique_ptr<::matching::CorrelatedMatcher> correlated;
-    };
-
     void flip(LayerRing& ring, int64_t start, uint64_t* frame, int32_t fault_id) const {
         if (fault_id < window_.num_observables) {
             frame[fault_id >> 6] ^= uint64_t{1} << (fault_id & 63);
@@ -224,7 +212,7 @@ class WindowDecoder {
     const WindowGraph window_;
     std::unique_ptr<::matching::Matcher> matcher_;  // one of the two
     std::unique_ptr<::matching::CorrelatedMatcher> correlated_;
-    std::unique_ptr<Classes> classes_;  // from the first gap on
+    bool has_classes_ = false;  // of an observable that nothing after the window flips
     int32_t words_;
     std::vector<int32_t> input_of_;  // by layer, and site in it: the graph's number of a detector, -1
     std::vector<uint64_t> certain_;  // rows of what always happens; empty where nothing does

@@ -26,12 +26,12 @@ OPTIONAL = {
 
 
 def test_names():
-    assert decoder_names() == ("pymatching", "pymatching-correlated", *OPTIONAL)
+    assert decoder_names() == ("pymatching", "pymatching-correlated", *OPTIONAL, "trellis")
 
 
-def test_pymatching_is_always_available():
-    assert is_available("pymatching")
-    assert is_available("pymatching-correlated")
+@pytest.mark.parametrize("name", [name for name in decoder_names() if name not in OPTIONAL])
+def test_what_needs_no_optional_package_is_always_available(name):
+    assert is_available(name)
 
 
 @pytest.mark.parametrize("name", decoder_names())

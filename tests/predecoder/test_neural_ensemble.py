@@ -76,6 +76,32 @@ def test_doubtful_shots_have_the_mean_of_the_opinions_and_others_the_first(model
     assert found.gap[:, 0] == pytest.approx(np.where(predicted[:, 0], -expected, expected), abs=1e-4)
 
 
+def test_decoders_that_are_asked_count_each_by_their_share(model, weights):
+    m = model(3, 4, "z")
+    packed = m.circuit.compile_detector_sampler(seed=4).sample(200, bit_packed=True)
+    shares = EnsembleShares(networks=0.8, correlated=0, decoders=0.6)
+    names = ["trellis", "pymatching"]
+    compiled = NeuralEnsembleDecoder(
+        weights=weights[0], opinions=names, doubtful=1.5, shares=shares, device="cpu"
+    ).compile_decoder_for_dem(dem=m.dem)
+    assert isinstance(compiled, CompiledNeuralEnsemble)
+    first = _parts(m, packed, weights[0], np.inf)[0]
+    doubtful = np.abs(first) < 1.5
+    asked = 0.8 * np.mean(_parts(m, packed, weights[0], 1.5), axis=0)
+    for name in names:
+        said = decode_with_gap(make_decoder(name).compile_decoder_for_dem(dem=m.dem), packed).log_odds[:, 0]
+        asked += 0.6 * np.clip(said, -1.5, 1.5)
+    expected = np.where(doubtful, asked, np.clip(first, -1.5, 1.5))
+    assert compiled.log_odds(packed)[:, 0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_decoder_without_a_gap_is_not_asked(model, weights):
+    pytest.importorskip("relay_bp")
+    decoder = NeuralEnsembleDecoder(weights=weights[0], opinions=["relay-bp"], device="cpu")
+    with pytest.raises(NoGapError, match="does not say how sure it is"):
+        decoder.compile_decoder_for_dem(dem=model(3, 4, "z").dem)
+
+
 def test_what_results_depend_on_is_in_the_policy(weights):
     def policy(**options):
         return NeuralEnsembleDecoder(weights=weights[0], device="cpu", **options).policy
@@ -84,6 +110,7 @@ def test_what_results_depend_on_is_in_the_policy(weights):
     sha256 = hashlib.sha256(weights[1].read_bytes()).hexdigest()
     asked = policy(opinions=weights[1:], unsettled=2, shares=EnsembleShares(networks=1, correlated=0))
     assert asked == f"doubtful 3, unsettled 2, b@{sha256[:8]} float32, shares 1 0"
+    assert policy(opinions=["trellis"]) == "doubtful 3, unsettled 1.5, trellis, shares 0.5 0.2 0.5"
     assert "b@" + sha256[:8] + " bfloat16" in policy(opinions=weights[1:], precision="bfloat16")
 
 

@@ -93,6 +93,22 @@ def test_what_earlier_windows_have_committed_is_taken_as_given(kit) -> None:
     assert little.mean() > much.mean() > whole.mean()
 
 
+@pytest.mark.parametrize("name", ["pymatching-correlated", "neural-matching"])
+def test_a_gap_changes_no_frame(kit, name) -> None:
+    """One matching gives both."""
+    experiment = kit.experiment(12, shots=60, p=0.02)
+    options: dict[str, Any] = {"commit": 3, "buffer": 3, "decoder": name}
+    if name == "neural-matching":
+        options["predecoder"] = "realtime-matching"
+    without, with_gap = (StreamDecoder(experiment.circuit, **options, gap=gap) for gap in (False, True))
+    frames = [
+        [kit.stream(decoder, bits.astype(np.uint8), 12)[0].frame for bits in experiment.measurements]
+        for decoder in (without, with_gap)
+    ]
+    assert frames[0] == frames[1]
+    assert len(set(map(bytes, frames[0]))) == 2
+
+
 def test_there_is_none_where_none_was_asked_for_or_windows_have_none(kit) -> None:
     experiment = kit.experiment(12, shots=1)
     correlated: dict[str, Any] = {"decoder": "pymatching-correlated"}

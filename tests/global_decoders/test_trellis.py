@@ -1,0 +1,109 @@
+"""Sums over errors against all errors of small codes, by convolution."""
+
+import numpy as np
+import pytest
+import stim
+
+from _qecpipe import Trellis
+from global_decoders import decode_with_gap
+from global_decoders.adapters.trellis import TrellisDecoder
+
+
+def _log_odds(dem: stim.DetectorErrorModel, packed: np.ndarray, **options) -> np.ndarray:
+    return decode_with_gap(TrellisDecoder(**options).compile_decoder_for_dem(dem=dem), packed).log_odds
+
+
+def test_log_odds_are_those_of_all_errors(exact):
+    """Likely and unlikely syndromes; what is left out are states below 1e-7 of the best one."""
+    syndromes = np.flatnonzero((exact.joint > 1e-9).all(axis=1))
+    syndromes = syndromes[:: len(syndromes) // 200 or 1]
+    expected = np.log(exact.joint[syndromes, 0]) - np.log(exact.joint[syndromes, 1])
+    found = _log_odds(exact.dem, exact.packed[syndromes], beam=1 << 14)[:, 0]
+    sure = np.abs(expected) < 8
+    np.testing.assert_allclose(found[sure], expected[sure], rtol=0.01, atol=2e-3)
+    np.testing.assert_array_equal(found < 0, expected < 0)
+
+
+def test_a_narrow_beam_is_near(memory):
+    dem = memory(distance=3, rounds=6, p=0.01).detector_error_model(decompose_errors=True)
+    packed, _, _ = dem.compile_sampler(seed=5).sample(300, bit_packed=True)
+    wide, narrow = (_log_odds(dem, packed, beam=beam) for beam in (4096, 64))
+    assert np.median(np.abs(np.clip(wide, -5, 5) - np.clip(narrow, -5, 5))) < 0.01
+    assert ((wide < 0) != (narrow < 0)).mean() < 0.02
+
+
+def test_a_beam_that_loses_all_states_is_widened():
+    """The likelier first step leads nowhere: D0 fires by the rarer fault alone, as D1 says at the end."""
+    dem = stim.DetectorErrorModel("""
+        error(0.2) D0 L0
+        error(0.01) D0 D1
+        error(1e-9) D1 D2
+        error(0.1) D2
+    """)
+    found = _log_odds(dem, np.array([[0b011]], dtype=np.uint8), beam=1)
+    # D0 D1, or what flips both by D0 L0, D1 D2 and D2.
+    odds = (0.01 / 0.99) / (0.2 / 0.8 * 1e-9 / (1 - 1e-9) * 0.1 / 0.9)
+    wide = _log_odds(dem, np.array([[0b011]], dtype=np.uint8), beam=64)
+    assert found[0, 0] > 0
+    assert wide[0, 0] == np.inf or wide[0, 0] == pytest.approx(np.log(odds), abs=0.01)
+
+
+def test_each_observable_by_itself():
+    dem = stim.DetectorErrorModel("""
+        error(0.1) D0 L0
+        error(0.03) D0 D1 L1
+        error(0.2) D1
+        error(0.15) D1 L0 L1
+    """)
+    # Of two faults of D1 alone, the likelier one says what both flip.
+    shots = np.arange(4, dtype=np.uint8)[:, None]
+    joint = np.zeros((4, 4))
+    faults = [(0.1, 0b01, 0b01), (0.03, 0b11, 0b10), (0.2 * 0.85 + 0.15 * 0.8, 0b10, 0b00)]
+    for fired in range(8):
+        p, syndrome, flips = 1.0, 0, 0
+        for k, (of, detectors, observables) in enumerate(faults):
+            happens = fired >> k & 1
+            p *= of if happens else 1 - of
+            syndrome ^= detectors * happens
+            flips ^= observables * happens
+        joint[syndrome, flips] += p
+    expected = (
+        np.log(joint[:, [0, 2]].sum(1) / joint[:, [1, 3]].sum(1)),
+        np.log(joint[:, [0, 1]].sum(1) / joint[:, [2, 3]].sum(1)),
+    )
+    np.testing.assert_allclose(_log_odds(dem, shots), np.stack(expected, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [20, 63, 64, 100, 127])
+def test_keys_of_any_width(width):
+    """Every detector has a fault that flips L0, then one that does not: all are open half way."""
+    trellis = _twice_each(width)
+    bits = np.zeros((4, width), dtype=np.uint8)
+    bits[1, width - 1] = bits[2, [0, width // 2]] = bits[3, -3:] = 1
+    found = trellis.log_odds(np.packbits(bits, axis=1, bitorder="little"))[:, 0]
+    # The mean of the sign of L0: one of both faults of what fired; none or both of what did not.
+    one, other = 0.01 / 0.99, 0.03 / 0.97
+    fired = np.array([1, 2, 3])
+    sign = ((other - one) / (other + one)) ** fired
+    sign *= ((1 - one * other) / (1 + one * other)) ** (width - fired)
+    np.testing.assert_allclose(found[1:], 2 * np.arctanh(sign), rtol=0.05)
+    assert found[0] > 3
+
+
+def test_a_patch_too_large_is_refused():
+    with pytest.raises(ValueError, match="more than 127 detectors are open at a time"):
+        _twice_each(128)
+
+
+def test_a_fault_of_too_many_detectors_is_refused():
+    dem = stim.DetectorErrorModel("error(0.1) " + " ".join(f"D{d}" for d in range(13)))
+    with pytest.raises(ValueError, match="fault 0 flips 13 detectors; a trellis takes 1 to 12"):
+        TrellisDecoder().compile_decoder_for_dem(dem=dem)
+
+
+def _twice_each(width: int) -> Trellis:
+    detectors = np.tile(np.arange(width, dtype=np.int32), 2)
+    probabilities = np.repeat([0.01, 0.03], width)
+    flips = np.repeat(np.array([1, 0], dtype=np.uint32), width)
+    starts = np.arange(2 * width + 1, dtype=np.int32)
+    return Trellis(starts, detectors, probabilities, flips, num_detectors=width, num_observables=1, beam=1024)
