@@ -1,10 +1,12 @@
 """`neural-ensemble`: `neural-matching`, and other opinions of the few shots that it is unsure of.
 
 Most shots that a network fails on are among the few that it doubts, whose gap is small: a fast network finds
-them nearly as well as the best one does. Those few are decided by the mean of several gaps: of one or more
-networks, each on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where
-its mistakes are others, and by the gap of correlated matching, which knows what networks see least of: how
-far away errors of the other type were matched. As few shots are asked about, this costs little.
+them nearly as well as the best one does. Of those, correlated matching is asked first, which knows what
+networks see least of: how far away errors of the other type were matched. What its gap and the first one
+leave open, a third of them, is decided by the mean of several gaps beside it: of one or more networks, each
+on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where its mistakes
+are others; and by the gaps of decoders that are slow and good, as `trellis` is. As few shots are asked about,
+all this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -19,7 +21,15 @@ from pathlib import Path
 import numpy as np
 import sinter
 
-from global_decoders import WithGap, make_decoder, relative_gap
+from global_decoders import (
+    WithGap,
+    compile_normal_form,
+    decode_with_gap,
+    decoder_names,
+    make_decoder,
+    relative_gap,
+    require_gap,
+)
 from global_decoders.matching import GAP_SCALE, MatchingGaps
 from predecoder.applicability import OnMismatch
 from predecoder.inference import EngineOptions, PrecisionChoice
@@ -40,19 +50,25 @@ _DEFAULT = ("fast-matching", "accurate-matching")
 class EnsembleShares:
     """How much opinions of a doubtful shot count: factors on gaps, whose sum is the log-odds.
 
-    The defaults are those of a logistic regression (`docs/experiments/19-second-opinions.md`).
+    The defaults are about those of a logistic regression (`docs/experiments/19-other-opinions.md`).
 
     Attributes:
         networks: of the mean of the networks' gaps.
         correlated: of correlated matching's; 0 leaves it out.
+        decoders: of the gap of each decoder that is asked besides.
     """
 
     networks: float = 0.65
     correlated: float = 0.5
+    decoders: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.networks > 0 and self.correlated >= 0):
-            raise ValueError(f"{self} are no shares: networks' is above 0, correlated matching's not below")
+        if not (self.networks > 0 and self.correlated >= 0 and self.decoders >= 0):
+            raise ValueError(f"{self} are no shares: networks' is above 0, the others not below")
+
+
+_WITH_DECODERS = EnsembleShares(networks=0.5, correlated=0.2, decoders=0.5)
+"""Correlated matching says little that `trellis` does not know (`docs/results/sycamore.md`)."""
 
 
 class NeuralEnsembleDecoder(NetworkDecoder):
@@ -67,7 +83,8 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
-        shares: EnsembleShares = EnsembleShares(),
+        unsettled: float = 1.5,
+        shares: EnsembleShares | None = None,
         device: str = "auto",
         precision: PrecisionChoice = "auto",
         on_mismatch: OnMismatch = "warn",
@@ -80,26 +97,34 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             weights: of the network that sees all shots; 'default' is fast-matching, where no opinions are
                 named with those of accurate-matching.
             opinions: weights of the networks that decide about doubtful shots; of `weights`, too, only where
-                they are named again. Left out, these decide alone.
+                they are named again. Without any, these decide alone. Names of global decoders that have a
+                gap are decoders that are asked besides.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
-            shares: what opinions count.
+            unsettled: nats of that gap and correlated matching's together, each times its share, below which
+                `opinions` decide beside it.
+            shares: what opinions count; None for what was measured to be good, without decoders or with.
             precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
-            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` is negative.
+            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative.
         """
-        if not doubtful >= 0:
-            raise ValueError(f"doubtful={doubtful!r} is not a number of nats from 0 on")
+        for name, value in (("doubtful", doubtful), ("unsettled", unsettled)):
+            if not value >= 0:
+                raise ValueError(f"{name}={value!r} is not a number of nats from 0 on")
+        decoders = tuple(str(name) for name in opinions if str(name) in decoder_names())
+        networks = [named for named in opinions if str(named) not in decoders]
         if str(weights) == "default":
-            weights, opinions = _DEFAULT[0], opinions or _DEFAULT[1:]
+            weights, networks = _DEFAULT[0], networks or _DEFAULT[1:]
         super().__init__(
             without_network=make_decoder("pymatching"),
             weights=weights,
-            more_weights=opinions,
+            more_weights=networks,
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
-        self.doubtful, self.shares = doubtful, shares
+        self.decoders, self._asked = decoders, tuple(make_decoder(name) for name in decoders)
+        self.doubtful, self.unsettled = doubtful, unsettled
+        self.shares = shares or (_WITH_DECODERS if decoders else EnsembleShares())
 
     @property
     def opinions(self) -> tuple[WeightsFile, ...]:
@@ -111,9 +136,11 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         """What results depend on besides the first network: for a row of results."""
         opinions = zip(self.opinions, self._precisions[1:], strict=True)
         names = "".join(f", {file.path.stem}@{file.sha256[:8]} {precision}" for file, precision in opinions)
-        return (
-            f"doubtful {self.doubtful:g}{names}, shares {self.shares.networks:g} {self.shares.correlated:g}"
-        )
+        names += "".join(f", {name}" for name in self.decoders)
+        shares = f"{self.shares.networks:g} {self.shares.correlated:g}"
+        if self.decoders:
+            shares += f" {self.shares.decoders:g}"
+        return f"doubtful {self.doubtful:g}, unsettled {self.unsettled:g}{names}, shares {shares}"
 
     def _compiled(
         self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
@@ -133,7 +160,13 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         if self.shares.correlated:
             correlated = MatchingGaps(problem.normal, correlated=True, scale=GAP_SCALE[True])
         return CompiledNeuralEnsemble(
-            first, opinions, correlated=correlated, doubtful=self.doubtful, shares=self.shares
+            first,
+            opinions,
+            correlated=correlated,
+            decoders=[compile_normal_form(decoder, problem.normal) for decoder in self._asked],
+            doubtful=self.doubtful,
+            unsettled=self.unsettled,
+            shares=self.shares,
         )
 
 
@@ -149,23 +182,28 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         opinions: Sequence[CompiledNeuralMatching],
         *,
         correlated: MatchingGaps | None,
+        decoders: Sequence[sinter.CompiledDecoder] = (),
         doubtful: float,
+        unsettled: float,
         shares: EnsembleShares,
     ) -> None:
         """Take them together.
 
         Args:
             first: its gap says which shots are doubtful.
-            opinions: decide about those; `first` may be one of them.
-            correlated: gaps of correlated matching, which count besides; None if they do not.
-            doubtful: nats below which the first gap is small.
-            shares: what opinions count.
+            opinions: decide about what correlated matching leaves open; `first` may be one of them.
+            correlated: gaps of correlated matching, which is asked first; None to leave it out.
+            decoders: of the same DEM, with a gap that counts besides.
+            doubtful, unsettled, shares: see `NeuralEnsembleDecoder`.
 
         Raises:
-            NoGapError: correlated matching has no gap on this DEM.
+            NoGapError: one of the decoders has no gap, or correlated matching has none on this DEM.
         """
         self._first, self._opinions, self._correlated = first, tuple(opinions), correlated
-        self._doubtful, self._shares = doubtful, shares
+        self._decoders = tuple(decoders)
+        for decoder in self._decoders:
+            require_gap(decoder, num_detectors=first.layout.num_detectors)
+        self._doubtful, self._unsettled, self._shares = doubtful, unsettled, shares
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
         if correlated is not None:
             correlated.log_odds(np.zeros((0, -(-first.layout.num_detectors // 8)), dtype=np.uint8))
@@ -189,8 +227,8 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def log_odds(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: nats, positive where an observable is not flipped, float32 `(B, O)`.
 
-        The first network's gap; of a doubtful shot the mean of the opinions' and that of correlated matching,
-        each at most `doubtful` either way, times their shares.
+        The first network's gap; of a doubtful shot that one and correlated matching's, or the mean of the
+        opinions', that one and those of the decoders, each at most `doubtful` either way, times their shares.
 
         Args:
             packed: detections.
@@ -206,23 +244,40 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             part = slice(start, start + _AT_ONCE)
             found = self._first.log_odds(shots[part], limit=limit)
             _require_explained(found, start)
-            doubtful = np.flatnonzero((np.abs(found) < self._doubtful).any(axis=1))
+            doubtful = _below(found, self._doubtful)
             if len(doubtful):
                 found[doubtful] = self._opinion(shots[part][doubtful], found[doubtful])
             log_odds[part] = found
         return log_odds
 
     def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """What all say of doubtful shots, of which the first network's log-odds are known."""
+        """What is said of doubtful shots, of which the first network's log-odds are known."""
+        first, correlated = np.clip(first, -self._limit, self._limit), np.zeros_like(first)
+        if self._correlated is not None:
+            gaps = self._correlated.log_odds(packed, limit=self._limit)
+            # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
+            correlated = np.float32(self._shares.correlated) * np.nan_to_num(gaps, nan=0.0)
+        said = self._shares.networks * first + correlated
+        asked = np.arange(len(said)) if self._correlated is None else _below(said, self._unsettled)
+        if len(asked):
+            said[asked] = self._decided(packed[asked], first[asked], correlated[asked])
+        return said
+
+    def _decided(self, packed: np.ndarray, first: np.ndarray, correlated: np.ndarray) -> np.ndarray:
+        """What networks and decoders say of shots beside correlated matching's share."""
         gaps = [
             first if of is self._first else of.log_odds(packed, limit=self._limit) for of in self._opinions
         ]
-        opinion = self._shares.networks * np.mean(np.clip(gaps, -self._limit, self._limit), axis=0)
-        if self._correlated is not None:
-            said = self._correlated.log_odds(packed, limit=self._limit)
-            # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
-            opinion += self._shares.correlated * np.nan_to_num(said, nan=0.0)
-        return opinion
+        said = self._shares.networks * np.mean(gaps, axis=0) + correlated
+        for decoder in self._decoders:
+            gap = decode_with_gap(decoder, packed).log_odds
+            said += self._shares.decoders * np.clip(gap, -self._limit, self._limit)
+        return said
+
+
+def _below(log_odds: np.ndarray, nats: float) -> np.ndarray:
+    """The numbers of the shots of which an observable has less, either way."""
+    return np.flatnonzero((np.abs(log_odds) < nats).any(axis=1))
 
 
 def _require_explained(log_odds: np.ndarray, start: int) -> None:

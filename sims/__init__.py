@@ -62,7 +62,8 @@ def make_decoder(
             'complete', or 'auto' for the one that suits NAME.
         precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
             'auto' for the weights' own.
-        opinions: weights that decide where `weights` leave `neural-ensemble` in doubt; none are those.
+        opinions: weights that decide where `weights` leave `neural-ensemble` in doubt, by default those; and
+            decoders that are asked besides, such as `trellis`.
         threads: of the network on a CPU; None for torch's choice.
 
     Raises:

@@ -84,10 +84,10 @@ def build_decoder(
     `policy` is that of `predecoder+X`: 'auto' is threshold for matchers on independent edges and abstain for
     other decoders. `precision` is what the network computes in; 'auto' is the weights' own, int8 for
     quantized weights on a CPU and float32 otherwise. `opinions` are weights that decide about the shots that
-    `neural-ensemble` doubts; none are those of `weights`. `threads` limits the network's CPU threads (None:
-    torch's choice). Raises `UnknownDecoderError`, `MissingDecoderError`, `WeightsError`, or ValueError for a
-    device that there is not, a precision that weights or device do not have, or a cascade that does not say
-    what is doubtful.
+    `neural-ensemble` doubts, by default those of `weights`, and decoders that are asked besides. `threads`
+    limits the network's CPU threads (None: torch's choice). Raises `UnknownDecoderError`,
+    `MissingDecoderError`, `WeightsError`, or ValueError for a device that there is not, a precision that
+    weights or device do not have, or a cascade that does not say what is doubtful.
     """
     if name.startswith(CASCADE_PREFIX):
         first, second, doubtful = _cascade_of(name)

@@ -7,7 +7,7 @@ are committed as they were matched, so that a committed cluster leaves nothing.
 
 A threshold on the weakest logit of a cluster (`ClusterDecision`) commits parts of an explanation: what it
 leaves has lost the other part, and a matcher completes it wrongly. That policy loses half of what the network
-knows (docs/experiments/19-consistent-clusters.md).
+knows (docs/experiments/20-consistent-clusters.md).
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Flags:
     noise: str = "depolarizing"
     effective_errors: float = 100
     repetitions: int = 64
-    chains: int = 256
-    steps: int = 16
+    chains: int = 768
+    steps: int = 2
     direct_shots: int = 1_000_000
     workers: int = 1
     seed: int = 1

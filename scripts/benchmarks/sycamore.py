@@ -25,6 +25,7 @@ import numpy as np
 import stim
 import tyro
 
+from global_decoders import decoder_names
 from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import resolve_weights
 from qec import read_shots
@@ -51,7 +52,8 @@ class Flags:
     dems: tuple[DemName, ...] = ("circuit", "pij")
     weights: str = "accurate"
     opinions: tuple[str, ...] = ()
-    """Of `neural-ensemble`: more weights, which decide about doubtful shots together with the first ones."""
+    """Of `neural-ensemble`: more weights, which decide about doubtful shots together with the first ones, and
+    decoders that are asked besides."""
     shots: int | None = None
     """Of odd index, the first so many of every folder; left out: all 25,000."""
     results: Path | None = None
@@ -59,8 +61,13 @@ class Flags:
     def weights_of(self, decoder: str) -> tuple[str, ...]:
         """Of the networks that a decoder consists of."""
         if decoder == NEURAL_ENSEMBLE:
-            return (self.weights, *self.opinions)
+            return (self.weights, *(named for named in self.opinions if named not in decoder_names()))
         return (self.weights,) if decoder in NEURAL or decoder.startswith(PREDECODER_PREFIX) else ()
+
+    def asked_by(self, decoder: str) -> tuple[str, ...]:
+        """Decoders without a network that a decoder asks."""
+        of_ensemble = tuple(named for named in self.opinions if named in decoder_names())
+        return of_ensemble if decoder == NEURAL_ENSEMBLE else ()
 
 
 @dataclass(frozen=True)
@@ -186,16 +193,17 @@ def _of_folder(
     for dem in flags.dems:
         model: stim.DetectorErrorModel | None = None
         for name in flags.decoders:
-            weights = flags.weights_of(name)
+            weights, asked = flags.weights_of(name), flags.asked_by(name)
+            label = ", ".join((name, *asked))
             sha256 = " ".join(resolve_weights(one).sha256 for one in weights)
-            of = (patch, cycles, name, dem, " + ".join(weights), sha256, len(truth))
+            of = (patch, cycles, label, dem, " + ".join(weights), sha256, len(truth))
             known = next((row for row in done if tuple(asdict(row).values())[:-1] == of), None)
             if known is not None:
                 yield known
                 continue
             model = shots.dem(dem) if model is None else model
             first, opinions = weights[:1] or ("default",), weights if len(weights) > 1 else ()
-            decoder = build_decoder(name, weights=first[0], opinions=opinions, on_mismatch="warn")
+            decoder = build_decoder(name, weights=first[0], opinions=(*opinions, *asked), on_mismatch="warn")
             predicted = decoder.compiled(model).decode_shots_bit_packed(
                 bit_packed_detection_event_data=shots.detections[1::2][: flags.shots]
             )

@@ -32,8 +32,9 @@ class NetworkFlags:
     GPUs alone have, run only where they are asked for; results say so."""
     opinions: tuple[str, ...] = ()
     """Weights, names or files, that decide about the shots that --weights leave neural-ensemble in doubt of;
-    left out, --weights decide alone. A fast network with the opinions of an accurate one has nearly the
-    errors of the latter: --weights realtime-matching --opinions accurate-matching --precision int8."""
+    without any, --weights decide alone. A fast network with the opinions of an accurate one has nearly the
+    errors of the latter: --weights realtime-matching --opinions accurate-matching --precision int8. Decoders
+    with a gap may be named, too, and are asked about these shots besides: trellis, on patches up to d = 5."""
     device: Device = "auto"
     """Where the network runs: cpu; cuda, on every GPU; one GPU, such as cuda:1; or auto: on GPUs if they can
     be used, and otherwise on the CPU, which is said."""

@@ -33,8 +33,8 @@ from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 RESUME_HINT = "what was done is in --out; run the same command again and it goes on from there"
 RESULTS, ESTIMATES = "rare.csv", "rare.json"
 EXPERIMENTAL = (
-    "experimental: at d = 13, p = 0.003 a small run was 31 % below the rate that was counted, more than its "
-    "interval allowed; compare with counted errors at a larger p"
+    "experimental: at d = 13, p = 0.003 rates were lower than the one that was counted; compare with counted "
+    "errors at a larger p"
 )
 _SAY_SECONDS = 10.0
 """Time between lines of progress where there is no terminal."""
@@ -48,20 +48,21 @@ class RareConfig(NetworkFlags, CircuitFamily):
     them down to the noise that was asked for (splitting). Any decoder, as a black box; unbiased, with
     intervals from independent repetitions. Kill it at any time and run the same command again.
 
-    Experimental: at d = 13, p = 0.003 a small run was 31 % below the rate that was counted, more than its
-    interval allowed. A rate of fewer than 50 ancestors is not to be relied on.
+    Experimental: at d = 13, p = 0.003 rates were lower than the one that was counted. Single estimates are
+    mostly a little low and now and then far too high, the more so the fewer direct failures (ancestors) they
+    rest on: a rate of fewer than 50 is not to be relied on.
     """
 
     decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching")
     """Names of decoders, as those of qecpipe sweep."""
     effective_errors: float = 100
-    """Ends a task when its rate is as precise as so many counted errors would make it; 0: after all
-    --repetitions, which leaves no doubt that nothing is biased."""
+    """As precise as so many counted errors: how many estimates that takes is settled before the first one.
+    0: all --repetitions."""
     repetitions: int = 64
     """Most independent estimates of every task; more add to those that are there."""
-    chains: int = 256
-    """Markov chains, decoded in one batch. More of them, or of --steps, make each estimate more precise."""
-    steps: int = 16
+    chains: int = 768
+    """Markov chains, decoded in one batch. More of them make each estimate more precise."""
+    steps: int = 2
     """States of each chain at every strength of the noise."""
     workers: int | None = None
     """Processes, each of which makes an estimate at a time; left out: one per core."""
@@ -197,7 +198,7 @@ def _notes(found: Sequence[Collected], config: RareConfig) -> list[str]:
     return [
         *notes,
         f"{len(few)} of {len(found)} rates have fewer than {wanted:g} effective errors; the same command "
-        f"with --repetitions {more} adds to what is there",
+        f"with --effective-errors 0 --repetitions {more} adds to what is there",
     ]
 
 
@@ -216,7 +217,7 @@ def _as_json(one: Collected) -> dict[str, Any]:
         "effective_errors": one.rare.effective_errors,
         "ancestors": one.rare.ancestors,
         "reliable": one.rare.reliable,
-        "log_rates": [run.found.log_rate for run in one.runs],
+        "log_rates": [run.found.log_rates for run in one.runs],
         "decoded": one.decoded,
         "core_seconds": one.seconds,
         "tilts": one.search.tilts,

@@ -30,24 +30,25 @@ SPLITTING = "splitting"
 DECODED, REPETITIONS, ANCESTORS = "decoded", "repetitions", "ancestors"
 """Custom counts of such rows: shots that were decoded, estimates that their rate is the mean of, and direct
 shots that these rest on, `RareRate.ancestors`."""
+_MARGIN = 1.5
+"""Ancestors to plan for, for each effective error that is wanted: estimates have more of them, or fewer."""
 
 
 @dataclass(frozen=True)
 class Until:
-    """When a task is done: at `repetitions`, or at `effective_errors` if that comes first.
-
-    With `effective_errors` a task ends earlier where the repetitions happen to agree, so that its interval
-    is a little too sure and its rate a little low; the estimate is exactly unbiased without.
+    """How many repetitions a task gets, which is settled before the first of them: nothing that a repetition
+    finds decides whether it counts, or whether there is another one.
 
     Attributes:
-        least: repetitions before the errors are looked at.
-        every: repetitions between looks.
+        repetitions: the most.
+        effective_errors: as many as the run that found the ladder, which does not count itself, says that
+            this takes; None for all.
+        least: the fewest, so that their spread makes an interval.
     """
 
     repetitions: int = 64
     effective_errors: float | None = 100.0
     least: int = 8
-    every: int = 4
 
     def __post_init__(self) -> None:
         if self.repetitions < 2:
@@ -55,16 +56,12 @@ class Until:
         if self.effective_errors is not None and not self.effective_errors > 0:
             raise ValueError(f"effective_errors is {self.effective_errors:g}; it must be above 0")
 
-    def reached(self, found: Sequence[Repetition]) -> bool:
-        """Whether these are enough, which are all from the first on."""
-        count = len(found)
-        if count >= self.repetitions:
-            return True
-        if self.effective_errors is None or count < self.least or (count - self.least) % self.every:
-            return False
-        if not any(one.ancestors for one in found):
-            return False
-        return RareRate.of(found).effective_errors >= self.effective_errors
+    def count(self, search: Repetition) -> int:
+        """Repetitions, from what the run that found the ladder has found."""
+        if self.effective_errors is None or not search.ancestors:
+            return self.repetitions
+        needed = math.ceil(_MARGIN * self.effective_errors / search.ancestors)
+        return min(self.repetitions, max(self.least, needed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,44 +199,46 @@ def _collected(
         log.append(search)
         report(f"ladder of {len(search.tilts)} steps found in {search.found.decoded:,} shots")
     ladder = Ladder(search.tilts)
+    count = until.count(search.found)
     runs: list[Run] = []
-    new = _here(of, ladder, log, report) if workers is None else _there(of, ladder, log, until, workers)
+    if workers is None:
+        new = _here(of, ladder, log, count, report)
+    else:
+        new = _there(of, ladder, log, count, workers)
     for run in new:
         runs.append(run)
         found = [one.found for one in runs]
         if len(runs) > 1 and any(one.ancestors for one in found):
             rare = RareRate.of(found)
             worth = f"{rare.effective_errors:.0f} effective errors"
-            report(f"{len(runs)} repetitions: {rare.rate.best:.2e}, {worth}")
-        if until.reached(found):
-            return Collected(task, RareRate.of(found), tuple(runs), search)
-    raise AssertionError("repetitions never end before they are enough")
+            report(f"{len(runs)} of {count} repetitions: {rare.rate.best:.2e}, {worth}")
+    return Collected(task, RareRate.of([run.found for run in runs]), tuple(runs), search)
 
 
-def _here(of: RareTask, ladder: Ladder, log: RareLog, report: Callable[[str], None]) -> Iterator[Run]:
-    """Repetitions from the first on, as they are asked for; those in the log are not done again."""
-    index = 0
-    while True:
+def _here(
+    of: RareTask, ladder: Ladder, log: RareLog, count: int, report: Callable[[str], None]
+) -> Iterator[Run]:
+    """The first `count` repetitions, in their order; those in the log are not done again."""
+    for index in range(count):
         run = log.runs.get((of.key, index))
         if run is None:
             run = do_run(of, index, ladder, lambda text, k=index: report(f"repetition {k + 1}: {text}"))
             log.append(run)
         yield run
-        index += 1
 
 
-def _there(of: RareTask, ladder: Ladder, log: RareLog, until: Until, workers: Workers) -> Iterator[Run]:
-    """The same by workers, each of which is a repetition ahead at most; what is not asked for is dropped."""
+def _there(of: RareTask, ladder: Ladder, log: RareLog, count: int, workers: Workers) -> Iterator[Run]:
+    """The same by workers."""
     out: dict[Future[Run], int] = {}
     sent, index = 0, 0
     with workers.clear_errors(log.path):
         try:
-            while True:
-                while sent < until.repetitions and len(out) < workers.count():
+            while index < count:
+                while sent < count and len(out) < workers.count():
                     if (of.key, sent) not in log.runs:
                         out[workers.executor.submit(do_run, of, sent, ladder)] = sent
                     sent += 1
-                while (run := log.runs.get((of.key, index))) is not None:
+                while index < count and (run := log.runs.get((of.key, index))) is not None:
                     index += 1
                     yield run
                 finished, _ = wait(out, timeout=2.0, return_when=FIRST_COMPLETED)

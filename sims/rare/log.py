@@ -49,7 +49,8 @@ class Run:
         """Of a line of the log. Raises ValueError, KeyError or TypeError."""
         row = json.loads(line)
         found = row.pop("found")
-        found = Repetition(**found | {"accepted": tuple(found["accepted"])})
+        tuples = {name: tuple(found[name]) for name in ("log_rates", "accepted")}
+        found = Repetition(**found | tuples)
         return cls(**row | {"tilts": tuple(row["tilts"]), "found": found})
 
     def line(self) -> str:

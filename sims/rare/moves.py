@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sims.rare.noise import TiltedNoise
+from sims.rare.noise import TiltedNoise, among, union
 
 __all__ = ["propose"]
 
@@ -52,8 +52,8 @@ def _redraw(
 
     fresh = noise.sample(tilt, shots=shots, rng=rng)
     # A fault that was there and is in the fresh shot too stays, whether it was chosen or not.
-    left = keys[~chosen(keys) | np.isin(keys, fresh, assume_unique=True)]
-    return np.union1d(left, fresh[chosen(fresh)])
+    left = keys[~chosen(keys) | among(keys, fresh)]
+    return union(left, fresh[chosen(fresh)])
 
 
 def _swap(noise: TiltedNoise, keys: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +74,7 @@ def _swap(noise: TiltedNoise, keys: np.ndarray, shots: int, rng: np.random.Gener
     beside = of_detector.indptr[detector + 1] - of_detector.indptr[detector]
     new = of_detector.indices[of_detector.indptr[detector] + rng.integers(beside)].astype(np.int64)
     likelier = noise.odds[new] * degree[old] / (noise.odds[old] * degree[new])
-    taken = (rng.random(len(shot)) < likelier) & ~np.isin(shot * n + new, keys)
+    taken = (rng.random(len(shot)) < likelier) & ~among(shot * n + new, keys)
     swapped = keys.copy()
     swapped[place[taken]] = (shot * n + new)[taken]
     swapped.sort()

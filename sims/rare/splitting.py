@@ -43,8 +43,9 @@ _OFTEN = 0.03
 """The first tilt is the least of those tried at which so many shots fail: direct sampling is as good as
 chains down to about there."""
 _TRIED_SHOTS = 1024
-_DIRECT = 4
-"""Shots sampled directly at the first tilt, for each state at one of the others."""
+_DIRECT = 8
+"""Shots sampled directly at the first tilt, for each state at one of the others: a third of the work, and of
+the variance (d = 9, p = 0.003)."""
 _TILT_STEP = 0.25
 _MOST_TILT = 30.0
 _STAYS = 0.5
@@ -59,14 +60,18 @@ Report = Callable[[str], None]
 class Effort:
     """Size of one repetition.
 
+    Many short chains are more precise than a few long ones, whose states are alike: relative standard
+    deviations 0.136, 0.101 and 0.090 with 96, 384 and 768 chains of 16, 4 and 2 states, for about the same
+    work (d = 9, p = 0.003).
+
     Attributes:
         chains: decoded in one batch.
         steps: states of each chain at every tilt, its first one included; direct shots come in as many
-            batches, four times over.
+            batches, eight times over.
     """
 
-    chains: int = 256
-    steps: int = 8
+    chains: int = 768
+    steps: int = 2
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("steps", 2)):
@@ -101,7 +106,8 @@ class Repetition:
     """What one independent run down a ladder found.
 
     Attributes:
-        log_rate: natural logarithm of the logical error rate that it estimates; -inf where nothing failed.
+        log_rates: natural logarithm of the failure rate that it estimates at each tilt; -inf, and the last
+            one, where nothing failed.
         decoded: shots.
         accepted: share of the proposals that were accepted, at each tilt with chains.
         origins: how many different direct shots have failures at the end that come from them.
@@ -109,11 +115,16 @@ class Repetition:
             is `origins` where all have the same part, and less elsewhere; 0 without a failure.
     """
 
-    log_rate: float
+    log_rates: tuple[float, ...]
     decoded: int
     accepted: tuple[float, ...]
     origins: int
     ancestors: float
+
+    @property
+    def log_rate(self) -> float:
+        """Natural logarithm of the logical error rate."""
+        return self.log_rates[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,23 +186,23 @@ def _descend(
 ) -> Repetition:
     decoded, noise, accepted = failures.decoded, failures.noise, []
     sample = _direct(failures, effort, tilt, rng)
-    log_rate = _log(len(sample.origin) / effort.direct_shots)
+    log_rates = [_log(len(sample.origin) / effort.direct_shots)]
     parts = np.ones(len(sample.origin))
-    report(f"{math.exp(log_rate):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
-    while tilt > 0 and log_rate > -math.inf:
+    report(f"{math.exp(log_rates[-1]):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
+    while tilt > 0 and log_rates[-1] > -math.inf:
         low = lower(tilt, sample)
         fewer, weights = _weaken(failures, sample, tilt, low, rng)
-        log_rate += _log(float(weights.mean()))
+        log_rates.append(log_rates[-1] + _log(float(weights.mean())))
         parts = np.bincount(sample.origin, weights=weights)
         tilt = low
-        report(f"{math.exp(log_rate):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
-        if tilt > 0 and log_rate > -math.inf:
+        report(f"{math.exp(log_rates[-1]):.2e} with {noise.mean_faults(tilt):.1f} faults a shot")
+        if tilt > 0 and log_rates[-1] > -math.inf:
             start = _choose(noise, fewer, weights, effort.chains, rng)
             sample, share = _walk(failures, start, effort, tilt, rng)
             accepted.append(share)
     origins = int(np.count_nonzero(parts))
     ancestors = float(parts.sum() ** 2 / (parts**2).sum()) if origins else 0.0
-    return Repetition(log_rate, failures.decoded - decoded, tuple(accepted), origins, ancestors)
+    return Repetition(tuple(log_rates), failures.decoded - decoded, tuple(accepted), origins, ancestors)
 
 
 def _log(value: float) -> float:

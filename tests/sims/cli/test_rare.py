@@ -52,7 +52,8 @@ def test_too_few_effective_errors_are_said(run_cli: RunCli, tmp_path: Path):
     wanted = [*SMALL[:-1], 100_000]
     code, out, _ = run_cli(*wanted, "--repetitions", 2, "--out", tmp_path)
     assert code == 0
-    assert "1 of 1 rates have fewer than 100000 effective errors; the same command with --repetitions" in out
+    assert "1 of 1 rates have fewer than 100000 effective errors; the same command with" in out
+    assert "--effective-errors 0 --repetitions" in out
 
 
 def test_a_rate_of_few_ancestors_is_not_to_be_relied_on(run_cli: RunCli, tmp_path: Path):

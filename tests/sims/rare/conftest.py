@@ -19,17 +19,23 @@ class Exact:
     """A DEM, and for each set of its mechanisms whether PyMatching fails.
 
     Attributes:
-        sets: bool `(2^n, n)`; probabilities: float64 `(2^n,)`; fails: bool `(2^n,)`.
+        sets: bool `(2^n, n)`; p: float64 `(n,)`, of each mechanism; fails: bool `(2^n,)`.
     """
 
     dem: stim.DetectorErrorModel
     sets: np.ndarray
-    probabilities: np.ndarray
+    p: np.ndarray
     fails: np.ndarray
 
     @property
     def rate(self) -> float:
-        return float(self.probabilities[self.fails].sum())
+        return self.rate_at(0.0)
+
+    def rate_at(self, tilt: float) -> float:
+        """Where all odds are exp(tilt) times as large."""
+        scaled = self.p * np.exp(tilt)
+        there = np.where(self.sets, scaled, 1 - self.p) / (scaled + 1 - self.p)
+        return float(there.prod(axis=1)[self.fails].sum())
 
 
 def exact_of(dem: stim.DetectorErrorModel) -> Exact:
@@ -47,7 +53,7 @@ def exact_of(dem: stim.DetectorErrorModel) -> Exact:
     flips = np.packbits(sets @ observables & 1, axis=1, bitorder="little")
     compiled = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
     predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
-    return Exact(dem, sets, np.where(sets, p, 1 - p).prod(axis=1), (predicted != flips).any(axis=1))
+    return Exact(dem, sets, p, (predicted != flips).any(axis=1))
 
 
 def repetition_code(p: float) -> stim.Circuit:

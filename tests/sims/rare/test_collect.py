@@ -81,7 +81,7 @@ def test_a_killed_collection_goes_on_with_the_same_numbers(task: sinter.Task, tm
 
 @pytest.mark.slow
 def test_workers_find_the_same_numbers(task: sinter.Task, tmp_path: Path):
-    enough = Until(repetitions=16, effective_errors=30, least=4, every=2)
+    enough = Until(repetitions=16, effective_errors=30, least=4)
     here = _collect([task], tmp_path / "here", enough)
     there = _collect([task], tmp_path / "there", enough, workers=2)
     assert _numbers(there) == _numbers(here)
@@ -94,15 +94,15 @@ def test_seeds_and_tasks_are_independent(task: sinter.Task, tmp_path: Path):
     assert len({one.rare.rate.best for one in found}) == 3
 
 
-@pytest.mark.parametrize("count", [7, 8, 9, 12])
-def test_errors_are_looked_at_now_and_then(count: int):
-    """So that a task does not end at the first moment at which its repetitions happen to agree."""
-    until = Until(repetitions=20, effective_errors=20)
-    near, far, none = (_repetition(log_rate) for log_rate in (-9.1, -13.0, -math.inf))
-    assert until.reached([near, near] * (count // 2) + [near] * (count % 2)) == (count in (8, 12))
-    assert not until.reached([near, far] * (count // 2))
-    assert not until.reached([none] * count)
-    assert Until(repetitions=7, effective_errors=None).reached([near] * count)
+@pytest.mark.parametrize(
+    ("ancestors", "count"), [(50.0, 8), (15.0, 10), (14.0, 11), (2.0, 20), (0.0, 20), (1000.0, 8)]
+)
+def test_how_many_repetitions_there_are_is_settled_by_the_search_alone(ancestors: float, count: int):
+    """What repetitions find has no say, or those that happen to agree would be the last ones."""
+    search = Repetition((-3.0, -9.1), 100, (), math.ceil(ancestors), ancestors)
+    assert Until(repetitions=20, effective_errors=100).count(search) == count
+    assert Until(repetitions=7, effective_errors=None).count(search) == 7
+    assert Until(repetitions=4, effective_errors=100).count(search) == 4
 
 
 _BLACK_BOXES = [name for name in decoder_names() if is_available(name) and name != "mwpf"]  # half a minute
@@ -172,7 +172,7 @@ def test_repetitions_without_a_failure_are_no_result():
 
 def _repetition(log_rate: float) -> Repetition:
     ancestors = 0 if log_rate == -math.inf else 20
-    return Repetition(log_rate, 100, (0.3,), ancestors, float(ancestors))
+    return Repetition((log_rate,), 100, (0.3,), ancestors, float(ancestors))
 
 
 def _key(task: sinter.Task) -> str:

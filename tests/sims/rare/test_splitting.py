@@ -44,6 +44,18 @@ def test_the_mean_is_the_exact_rate_and_intervals_cover_it(p: float, estimates: 
     assert covered >= 0.95 * len(intervals) - 2 * math.sqrt(0.95 * 0.05 * len(intervals))
 
 
+def test_every_step_finds_the_exact_rate_of_its_noise(exact: Exact, compiled: sinter.CompiledDecoder):
+    """The failing sets are those of one decoder, whatever the noise; a step that is off shows where it is."""
+    failures, effort = Failures(exact.dem, compiled), Effort(1024, 2)
+    ladder, _ = find_ladder(failures, effort, rng=np.random.default_rng(6))
+    found = [repeat(failures, effort, ladder, rng=np.random.default_rng([6, k])) for k in range(12)]
+    rates = np.exp([one.log_rates for one in found]) / [exact.rate_at(tilt) for tilt in ladder.tilts]
+    error = rates.std(axis=0, ddof=1) / math.sqrt(len(found))
+    assert len(ladder.tilts) > 7
+    assert (np.abs(rates.mean(axis=0) - 1) < 3.5 * error).all()
+    assert error.max() < 0.03
+
+
 def test_few_ancestors_cost_precision_alone_and_the_typical_estimate_is_low(monkeypatch: pytest.MonkeyPatch):
     """Chains that never move: a handful of direct failures is all that an estimate rests on.
 
@@ -68,14 +80,14 @@ def test_few_ancestors_cost_precision_alone_and_the_typical_estimate_is_low(monk
 
 
 def test_repetitions_that_agree_are_worth_no_more_than_their_ancestors():
-    agreeing = [Repetition(math.log(1e-4), 1000, (0.3,), 6, 5.0)] * 8
+    agreeing = [Repetition((math.log(1e-4),), 1000, (0.3,), 6, 5.0)] * 8
     rare = RareRate.of(agreeing)
     assert rare.ancestors == pytest.approx(40)
     assert rare.effective_errors == pytest.approx(40)
     assert not rare.reliable
     assert rare.rate.high / rare.rate.best > math.exp(1.96 / math.sqrt(40))
     # One that is a thousand times larger is all that the mean rests on.
-    lone = RareRate.of([*agreeing, Repetition(math.log(0.1), 1000, (0.3,), 3, 2.0)])
+    lone = RareRate.of([*agreeing, Repetition((math.log(0.1),), 1000, (0.3,), 3, 2.0)])
     assert lone.ancestors == pytest.approx(2, rel=0.02)
 
 
