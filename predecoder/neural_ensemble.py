@@ -1,11 +1,12 @@
 """`neural-ensemble`: `neural-matching`, and other opinions of the few shots that it is unsure of.
 
 Most shots that a network fails on are among the few that it doubts, whose gap is small: a fast network finds
-them nearly as well as the best one does. Those few are decided by the mean of several gaps: of one or more
-networks, each on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where
-its mistakes are others, by the gap of correlated matching, which knows what networks see least of: how far
-away errors of the other type were matched, and by those of decoders that are slow and good, as `trellis`
-is. As few shots are asked about, this costs little.
+them nearly as well as the best one does. Of those, correlated matching is asked first, which knows what
+networks see least of: how far away errors of the other type were matched. What its gap and the first one
+leave open, a third of them, is decided by the mean of several gaps beside it: of one or more networks, each
+on the shot as it is and on the shot seen backwards (`DecodingProblem.from_normal_form`), where its mistakes
+are others; and by the gaps of decoders that are slow and good, as `trellis` is. As few shots are asked about,
+all this costs little.
 
 Shape legend: B shots, O observables.
 """
@@ -49,7 +50,7 @@ _DEFAULT = ("fast-matching", "accurate-matching")
 class EnsembleShares:
     """How much opinions of a doubtful shot count: factors on gaps, whose sum is the log-odds.
 
-    The defaults are those of a logistic regression (`docs/experiments/19-second-opinions.md`).
+    The defaults are about those of a logistic regression (`docs/experiments/19-other-opinions.md`).
 
     Attributes:
         networks: of the mean of the networks' gaps.
@@ -82,6 +83,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         weights: str | Path = "default",
         opinions: Sequence[str | Path] = (),
         doubtful: float = 3.0,
+        unsettled: float = 1.5,
         shares: EnsembleShares | None = None,
         device: str = "auto",
         precision: PrecisionChoice = "auto",
@@ -98,14 +100,17 @@ class NeuralEnsembleDecoder(NetworkDecoder):
                 they are named again. Without any, these decide alone. Names of global decoders that have a
                 gap are decoders that are asked besides.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
+            unsettled: nats of that gap and correlated matching's together, each times its share, below which
+                `opinions` decide beside it.
             shares: what opinions count; None for what was measured to be good, without decoders or with.
             precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
-            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` is negative.
+            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative.
         """
-        if not doubtful >= 0:
-            raise ValueError(f"doubtful={doubtful!r} is not a number of nats from 0 on")
+        for name, value in (("doubtful", doubtful), ("unsettled", unsettled)):
+            if not value >= 0:
+                raise ValueError(f"{name}={value!r} is not a number of nats from 0 on")
         decoders = tuple(str(name) for name in opinions if str(name) in decoder_names())
         networks = [named for named in opinions if str(named) not in decoders]
         if str(weights) == "default":
@@ -118,7 +123,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
         self.decoders, self._asked = decoders, tuple(make_decoder(name) for name in decoders)
-        self.doubtful = doubtful
+        self.doubtful, self.unsettled = doubtful, unsettled
         self.shares = shares or (_WITH_DECODERS if decoders else EnsembleShares())
 
     @property
@@ -135,7 +140,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         shares = f"{self.shares.networks:g} {self.shares.correlated:g}"
         if self.decoders:
             shares += f" {self.shares.decoders:g}"
-        return f"doubtful {self.doubtful:g}{names}, shares {shares}"
+        return f"doubtful {self.doubtful:g}, unsettled {self.unsettled:g}{names}, shares {shares}"
 
     def _compiled(
         self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
@@ -160,6 +165,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             correlated=correlated,
             decoders=[compile_normal_form(decoder, problem.normal) for decoder in self._asked],
             doubtful=self.doubtful,
+            unsettled=self.unsettled,
             shares=self.shares,
         )
 
@@ -178,17 +184,17 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         correlated: MatchingGaps | None,
         decoders: Sequence[sinter.CompiledDecoder] = (),
         doubtful: float,
+        unsettled: float,
         shares: EnsembleShares,
     ) -> None:
         """Take them together.
 
         Args:
             first: its gap says which shots are doubtful.
-            opinions: decide about those; `first` may be one of them.
-            correlated: gaps of correlated matching, which count besides; None if they do not.
+            opinions: decide about what correlated matching leaves open; `first` may be one of them.
+            correlated: gaps of correlated matching, which is asked first; None to leave it out.
             decoders: of the same DEM, with a gap that counts besides.
-            doubtful: nats below which the first gap is small.
-            shares: what opinions count.
+            doubtful, unsettled, shares: see `NeuralEnsembleDecoder`.
 
         Raises:
             NoGapError: one of the decoders has no gap, or correlated matching has none on this DEM.
@@ -197,7 +203,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         self._decoders = tuple(decoders)
         for decoder in self._decoders:
             require_gap(decoder, num_detectors=first.layout.num_detectors)
-        self._doubtful, self._shares = doubtful, shares
+        self._doubtful, self._unsettled, self._shares = doubtful, unsettled, shares
         self._limit = doubtful or 1.0  # of 0 nothing would be left of a gap
         if correlated is not None:
             correlated.log_odds(np.zeros((0, -(-first.layout.num_detectors // 8)), dtype=np.uint8))
@@ -221,8 +227,8 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
     def log_odds(self, packed: np.ndarray, *, limit: float | None = None) -> np.ndarray:
         """Which class is likelier: nats, positive where an observable is not flipped, float32 `(B, O)`.
 
-        The first network's gap; of a doubtful shot the mean of the opinions', that of correlated matching and
-        those of the decoders, each at most `doubtful` either way, times their shares.
+        The first network's gap; of a doubtful shot that one and correlated matching's, or the mean of the
+        opinions', that one and those of the decoders, each at most `doubtful` either way, times their shares.
 
         Args:
             packed: detections.
@@ -238,26 +244,40 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
             part = slice(start, start + _AT_ONCE)
             found = self._first.log_odds(shots[part], limit=limit)
             _require_explained(found, start)
-            doubtful = np.flatnonzero((np.abs(found) < self._doubtful).any(axis=1))
+            doubtful = _below(found, self._doubtful)
             if len(doubtful):
                 found[doubtful] = self._opinion(shots[part][doubtful], found[doubtful])
             log_odds[part] = found
         return log_odds
 
     def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """What all say of doubtful shots, of which the first network's log-odds are known."""
+        """What is said of doubtful shots, of which the first network's log-odds are known."""
+        first, correlated = np.clip(first, -self._limit, self._limit), np.zeros_like(first)
+        if self._correlated is not None:
+            gaps = self._correlated.log_odds(packed, limit=self._limit)
+            # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
+            correlated = np.float32(self._shares.correlated) * np.nan_to_num(gaps, nan=0.0)
+        said = self._shares.networks * first + correlated
+        asked = np.arange(len(said)) if self._correlated is None else _below(said, self._unsettled)
+        if len(asked):
+            said[asked] = self._decided(packed[asked], first[asked], correlated[asked])
+        return said
+
+    def _decided(self, packed: np.ndarray, first: np.ndarray, correlated: np.ndarray) -> np.ndarray:
+        """What networks and decoders say of shots beside correlated matching's share."""
         gaps = [
             first if of is self._first else of.log_odds(packed, limit=self._limit) for of in self._opinions
         ]
-        opinion = self._shares.networks * np.mean(np.clip(gaps, -self._limit, self._limit), axis=0)
-        if self._correlated is not None:
-            said = self._correlated.log_odds(packed, limit=self._limit)
-            # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
-            opinion += self._shares.correlated * np.nan_to_num(said, nan=0.0)
+        said = self._shares.networks * np.mean(gaps, axis=0) + correlated
         for decoder in self._decoders:
-            said = decode_with_gap(decoder, packed).log_odds
-            opinion += self._shares.decoders * np.clip(said, -self._limit, self._limit)
-        return opinion
+            gap = decode_with_gap(decoder, packed).log_odds
+            said += self._shares.decoders * np.clip(gap, -self._limit, self._limit)
+        return said
+
+
+def _below(log_odds: np.ndarray, nats: float) -> np.ndarray:
+    """The numbers of the shots of which an observable has less, either way."""
+    return np.flatnonzero((np.abs(log_odds) < nats).any(axis=1))
 
 
 def _require_explained(log_odds: np.ndarray, start: int) -> None:

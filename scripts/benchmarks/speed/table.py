@@ -1,144 +1,154 @@
-"""Time per round of pre-decoded and plain matching, all on the same shots in one run, as a Markdown table.
+"""Time per round of decoders with a network and of PyMatching, all on the same shots in one run.
 
-    python -m scripts.benchmarks.speed.table --distance 13 21 31 --weights fast [--results docs/results]
+    python -m scripts.benchmarks.speed.table --out out/speed --results docs/results
+    python -m scripts.benchmarks.speed.table --out out/speed --decoder predecoder+pymatching --weights fast
 
 One core: every decoder takes each batch in turn, in an order that rotates, after a warm-up, so that whatever
-else the machine does hits all alike. Ratios are of one batch's times, given as their median and the
-quartiles over the batches. Noise and rounds as in the benchmark `accuracy`. Nothing else may run meanwhile.
+else the machine does hits all alike. Ratios are of one batch's times, given as their median and the quartiles
+over the batches. Noise and rounds as in the benchmark `accuracy`. Nothing else may run meanwhile. Each batch
+is a line of batches.jsonl: a run that is killed goes on where it was, if processor and decoders are the same.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sinter
 import torch
 import tyro
 
-from global_decoders import make_decoder
-from predecoder import CompiledPredecoded, NeuralMatchingDecoder, PredecodedDecoder
 from predecoder.training import EvaluationCase
-from scripts.benchmarks.results import markdown_table, update_results
+from scripts.benchmarks.results import about_run, markdown_table, update_results
+from scripts.benchmarks.speed.contestants import PLAIN, Contestant, contestants
+from sims.decoders import Precision
+from sims.sweeps import decoder_dem
 
 SEED = 8_000_000
 WARM_UP = 2
-KEY = ("weights", "p", "d", "basis", "decoder")
+KEY = ("p", "d", "basis", "decoder", "weights", "precision")
 
 
 @dataclass(frozen=True)
 class Flags:
     """Reproduce the table of times."""
 
-    distance: tuple[int, ...] = (13, 21, 31)
+    out: Path
+    distance: tuple[int, ...] = (5, 9, 13, 21, 31)
     p: tuple[float, ...] = (0.006,)
     basis: str = "x"
-    weights: str = "fast"
+    weights: tuple[str, ...] = (
+        "fast-matching",
+        "realtime-matching",
+        "fast-matching+accurate-matching",
+        "realtime-matching+accurate-matching",
+    )
+    """Names or files; with a +, what neural-ensemble asks about doubtful shots comes after it."""
+    decoder: tuple[str, ...] = ("neural-matching", "neural-ensemble")
+    precision: Precision = "int8"
     batches: int = 20
     """Batches that are timed."""
-    rounds_per_batch: int = 2_000
-    """Shots of a batch times their rounds, about."""
+    detectors_per_batch: int = 2_000_000
+    """About; a batch has 64 to 4,096 shots."""
     results: Path | None = None
     """Folder for speed.json and speed.md; left out: only printed."""
 
 
 @dataclass(frozen=True)
-class Times:
-    """Seconds float `(decoders, batches)` and errors of each decoder, in the order of `names`."""
+class Batch:
+    """One batch: seconds and errors of each decoder."""
 
-    names: tuple[str, ...]
-    seconds: np.ndarray
-    errors: tuple[int, ...]
     shots: int
+    seconds: tuple[float, ...]
+    errors: tuple[int, ...]
 
 
 def main() -> None:
     """Times every cell and prints the table."""
     flags = tyro.cli(Flags)
     torch.set_num_threads(1)
-    rows = []
+    flags.out.mkdir(parents=True, exist_ok=True)
+    decoders = list(contestants(flags.decoder, flags.weights, precision=flags.precision))
+    rows: list[dict[str, Any]] = []
     for p in flags.p:
         for distance in flags.distance:
-            new = _rows(flags, distance, p, _measure(flags, distance, p))
+            cell = {"p": p, "d": distance, "basis": flags.basis}
+            new = rows_of(cell, decoders, _measure(flags, cell, decoders))
             print(render(new), flush=True)
             rows += new
-    if flags.results is not None:
-        print("written:", *update_results(flags.results, "speed", rows, key=KEY, render=render))
+            if flags.results is not None:
+                update_results(flags.results, "speed", rows, key=KEY, render=render)
 
 
-def _measure(flags: Flags, distance: int, p: float) -> Times:
-    case = EvaluationCase(distance, p, flags.basis, 0, perfect_last_round=True)
-    circuit = case.circuit()
-    dem = circuit.detector_error_model(decompose_errors=True, approximate_disjoint_errors=True)
-    decoders: dict[str, sinter.CompiledDecoder] = {}
-    for name in ("pymatching", "pymatching-correlated"):
-        decoders[name] = make_decoder(name).compile_decoder_for_dem(dem=dem)
-    options = {"weights": flags.weights, "device": "cpu", "threads": 1}
-    decoders["neural-matching"] = NeuralMatchingDecoder(**options).compile_decoder_for_dem(dem=dem)
-    for name in ("pymatching", "pymatching-correlated"):
-        before = PredecodedDecoder(make_decoder(name), **options)
-        compiled = before.compile_decoder_for_dem(dem=dem)
-        if not isinstance(compiled, CompiledPredecoded):
-            raise ValueError(f"d={distance} is decoded without the network; give larger distances")
-        decoders[f"predecoder+{name}"] = compiled
-        decoders[f"{name} on its residual"] = _Residual(compiled)
-    shots = max(8, flags.rounds_per_batch // distance // 8 * 8)
-    sampler = circuit.compile_detector_sampler(seed=SEED + distance)
-    names = tuple(decoders)
-    seconds = np.zeros((len(names), flags.batches))
-    errors = np.zeros(len(names), dtype=int)
-    for batch in range(-WARM_UP, flags.batches):
-        packed, truth = sampler.sample(shots, separate_observables=True, bit_packed=True)
-        for decoder in decoders.values():
-            if isinstance(decoder, _Residual):
-                decoder.prepare(packed)
-        gc.collect()
-        gc.disable()
-        for k in np.roll(np.arange(len(names)), batch):
-            started = time.perf_counter()
-            predicted = decoders[names[k]].decode_shots_bit_packed(bit_packed_detection_event_data=packed)
-            spent = time.perf_counter() - started
-            if batch >= 0:
-                seconds[k, batch] = spent
-                errors[k] += int((predicted != truth).any(axis=1).sum())
-        gc.enable()
-    return Times(names, seconds / (shots * distance), tuple(errors.tolist()), shots * flags.batches)
+def _measure(flags: Flags, cell: dict[str, Any], decoders: Sequence[Contestant]) -> list[Batch]:
+    """All batches of a cell: those of the file, and those that it lacks."""
+    distance = cell["d"]
+    shots = int(np.clip(flags.detectors_per_batch // distance**3 // 64 * 64, 64, 4096))
+    about = {"processor": about_run()["processor"], "shots": shots, "decoders": [of.key for of in decoders]}
+    about = json.loads(json.dumps(cell | about))
+    log = flags.out / "batches.jsonl"
+    lines = map(json.loads, log.read_text().splitlines() if log.exists() else ())
+    known = {line["batch"]: line for line in lines if about.items() <= line.items()}
+    missing = [number for number in range(flags.batches) if number not in known]
+    if missing:
+        circuit = EvaluationCase(distance, cell["p"], flags.basis, 0, perfect_last_round=True).circuit()
+        dem = decoder_dem(circuit)
+        for of in decoders:
+            of.compile(dem)
+        for number in [*range(-WARM_UP, 0), *missing]:
+            seed = SEED + 10_000 * distance + WARM_UP + number
+            packed, truth = circuit.compile_detector_sampler(seed=seed).sample(
+                shots, separate_observables=True, bit_packed=True
+            )
+            seconds, errors = _times(packed, truth, decoders, first=number)
+            if number >= 0:
+                known[number] = about | {"batch": number, "seconds": seconds, "errors": errors}
+                with log.open("a") as file:
+                    file.write(json.dumps(known[number]) + "\n")
+    return [Batch(shots, tuple(line["seconds"]), tuple(line["errors"])) for line in known.values()]
 
 
-class _Residual(sinter.CompiledDecoder):
-    """The global decoder behind a network, alone: the network has run before the clock starts."""
+def _times(
+    packed: np.ndarray, truth: np.ndarray, decoders: Sequence[Contestant], *, first: int
+) -> tuple[list[float], list[int]]:
+    """Seconds and errors of all decoders on one batch, in turns that begin with the `first`."""
+    seconds, errors = [0.0] * len(decoders), [0] * len(decoders)
+    given = [of.given(packed) for of in decoders]
+    gc.collect()
+    gc.disable()
+    for k in np.roll(np.arange(len(decoders)), -first).tolist():
+        started = time.perf_counter()
+        predicted = decoders[k].decode(given[k])
+        seconds[k] = time.perf_counter() - started
+        errors[k] = int((predicted != truth).any(axis=1).sum())
+    gc.enable()
+    return seconds, errors
 
-    def __init__(self, compiled: CompiledPredecoded) -> None:
-        self._compiled = compiled
 
-    def prepare(self, packed: np.ndarray) -> None:
-        self._residual, self._flips = self._compiled.decode_to_residual(packed)
-
-    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
-        decode = self._compiled.global_decoder.decode_shots_bit_packed
-        return decode(bit_packed_detection_event_data=self._residual) ^ self._flips
-
-
-def _rows(flags: Flags, distance: int, p: float, times: Times) -> list[dict[str, Any]]:
+def rows_of(
+    cell: dict[str, Any], decoders: Sequence[Contestant], batches: Sequence[Batch]
+) -> list[dict[str, Any]]:
     """One row a decoder: quartiles of µs a round, and of its ratios to both plain decoders."""
-    us = times.seconds * 1e6
-    plain, correlated = (us[times.names.index(n)] for n in ("pymatching", "pymatching-correlated"))
-    cell = {"weights": flags.weights, "p": p, "d": distance, "basis": flags.basis}
+    rounds = np.array([batch.shots * cell["d"] for batch in batches])
+    us = np.array([batch.seconds for batch in batches]).T / rounds * 1e6
+    errors = np.array([batch.errors for batch in batches]).sum(axis=0)
+    plain, correlated = (us[[of.decoder for of in decoders].index(name)] for name in PLAIN)
     return [
         cell
+        | {"precision": "", **of.key}
         | {
-            "decoder": name,
-            "us_per_round": _quartiles(of),
-            "over_correlated": _quartiles(of / correlated),
-            "over_plain": _quartiles(of / plain),
-            "errors": errors,
-            "shots": times.shots,
+            "us_per_round": _quartiles(us[k]),
+            "over_correlated": _quartiles(us[k] / correlated),
+            "over_plain": _quartiles(us[k] / plain),
+            "errors": int(errors[k]),
+            "shots": sum(batch.shots for batch in batches),
         }
-        for name, of, errors in zip(times.names, us, times.errors, strict=True)
+        for k, of in enumerate(decoders)
     ]
 
 
@@ -148,17 +158,17 @@ def _quartiles(values: np.ndarray) -> list[float]:
 
 def render(rows: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table; the processor is said of rows that have been written."""
-    columns = ("weights", "p", "d", "decoder", "µs/round", "/ correlated", "/ plain", "errors", "shots")
+    columns = ("p", "d", "decoder", "weights", "µs/round", "/ correlated", "/ plain", "errors", "shots")
     return markdown_table((*columns, "processor"), map(_cells, rows))
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    spreads = ((row["us_per_round"], 1), (row["over_correlated"], 3), (row["over_plain"], 3))
+    spreads = ((row["us_per_round"], 2), (row["over_correlated"], 3), (row["over_plain"], 3))
     return (
-        *(row[name] for name in ("weights", "p", "d", "decoder")),
+        *(row[name] for name in ("p", "d", "decoder", "weights")),
         *(f"{middle:.{n}f} [{low:.{n}f}, {high:.{n}f}]" for (low, middle, high), n in spreads),
         row["errors"],
-        row["shots"],
+        f"{row['shots']:,}",
         row.get("measured", {}).get("processor", ""),
     )
 
