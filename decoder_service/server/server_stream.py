@@ -115,6 +115,7 @@ class ServerStream:
         """What the log says of it."""
         inner = self.decoder.inner
         said: dict[str, str | int] = {
+            "stream": self.number,
             "model": self.decoder.model_id.hex(),
             "rounds": self.decoder.shape.rounds,
             "decoder": self.head.options.decoder,

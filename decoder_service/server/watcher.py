@@ -136,7 +136,7 @@ def set_limits(limits: BuildLimits) -> None:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     for kind, limit in (
         (resource.RLIMIT_AS, mapped + limits.bytes),
-        (resource.RLIMIT_FSIZE, limits.bytes),
+        (resource.RLIMIT_FSIZE, limits.tables + 4096),
         (resource.RLIMIT_CPU, max(1, round(limits.seconds))),
         (resource.RLIMIT_CORE, 0),
     ):

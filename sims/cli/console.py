@@ -10,5 +10,6 @@ FILE_WIDTH = 180
 
 def make_console() -> Console:
     """A console on stdout, as wide as the terminal, or wide enough for our tables where there is none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=FILE_WIDTH)
+    # Brackets are ours, as in qecpipe[service], and no styles.
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=FILE_WIDTH)

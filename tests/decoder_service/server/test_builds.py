@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from decoder_service.building import build_decoder, build_of, stored_tables, tables_for
+from decoder_service.building import build_decoder, build_of, store_tables, stored_tables, tables_for
 from decoder_service.client import ServiceError
 from decoder_service.protocol import ErrorCode, Open, Reload
 from decoder_service.server import BuildLimits
-from decoder_service.store import StateFolder
+from decoder_service.store import ModelStore, StateFolder
 
 SMALL = BuildLimits(seconds=3.0, bytes=400 << 20, detectors=100_000)
 BOMBS = {
@@ -137,6 +138,27 @@ def test_tables_are_built_once_and_checked_when_they_are_read(tmp_path: Path, ki
     path.write_bytes(path.read_bytes()[:-1])
     assert stored_tables(state, build) is None
     assert not path.exists()
+
+
+def test_tables_have_a_limit_of_their_own(tmp_path: Path, kit) -> None:
+    """Those of a stream might have had as many bytes as its build, 4 GiB: where it is served, too."""
+    state = StateFolder(tmp_path)
+    os.close(state.lock())
+    store = ModelStore(state, max_bytes=1 << 20, max_models=1)
+    build = build_of(Open(model=store.put(kit.text.encode()), **kit.options))
+    refusal = store_tables(state, build, BuildLimits(tables=1000))
+    assert re.fullmatch(r"its decoder's tables have \d+ bytes; the limit is 1000", refusal)
+    assert list(state.tables.iterdir()) == []
+    assert store_tables(state, build, BuildLimits()) == ""
+    assert stored_tables(state, build) is not None
+
+
+def test_a_worker_that_has_its_memory_opens_no_more_streams(serve, kit) -> None:
+    """Streams of one client could take all there is, and all others with them."""
+    with serve(worker={"memory_bytes": 1 << 20}).client() as client:
+        with pytest.raises(ServiceError, match=r"the worker has \d+ MiB, .+; the limit is 1 MiB") as refused:
+            client.open(kit.text, **kit.options)
+        assert refused.value.code is ErrorCode.LIMIT
 
 
 def test_a_limit_of_nesting_names_it(kit) -> None:

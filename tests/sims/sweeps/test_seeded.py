@@ -285,7 +285,9 @@ def test_a_cluster_counts_the_same_shots_though_a_worker_is_killed(tmp_path, who
 _CLUSTER = """
 import time, distributed
 if __name__ == "__main__":
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1"
+    )
     print(cluster.scheduler_address.replace("tcp://", "dask://"), flush=True)
     time.sleep(600)
 """
