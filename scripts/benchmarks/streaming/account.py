@@ -26,7 +26,6 @@ from scripts.benchmarks.results import markdown_table
 from scripts.benchmarks.streaming import targets
 
 HERTZ = 4000
-ROUNDS = 400_000
 MOST_SECONDS = 8.0
 _WARM_ROUNDS = 20_000
 _CLOSED_US = 1e-3
@@ -110,7 +109,7 @@ def sampled_process(pid: int, found: Counter[str]) -> Iterator[None]:
             raise RuntimeError(f"perf found nothing: {said}{printed.stderr}")
 
 
-def account(setup: targets.Setup, *, p: float = 0.003, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
+def account(setup: targets.Setup, *, p: float, rounds: int) -> Iterator[dict[str, Any]]:
     """Rows: in process, and in the worker of a service."""
     circuit, shots = targets.sampled(setup, shot_rows=1000, p=p, rows=20_000)
     yield _row(setup, "in process", targets.in_process(setup, circuit, shots), os.getpid(), rounds)
