@@ -11,7 +11,7 @@ import stim
 
 from predecoder import ShortExperimentWarning
 from qec import CircuitNoise, DecodingProblem, memory_circuit, si1000
-from scripts.benchmarks.accuracy import neural
+from scripts.benchmarks.accuracy import neural, table
 from scripts.benchmarks.accuracy.cz_gates import si1000_cz_circuit
 from scripts.benchmarks.accuracy.selection import Counted
 from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
@@ -125,3 +125,31 @@ def test_neural_decoders_are_paired_with_correlated_matching_and_cells_go_on(
     neural.main()
     assert capsys.readouterr().out == first
     assert (tmp_path / "chunks.jsonl").read_text() == lines
+
+
+def test_the_table_of_policies_goes_on_and_counts_all_shots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the decoded shots, by hand: what a part counts for, and what is left of the syndrome."""
+    flags = ["--weights", "realtime", "--distance", "5", "--p", "0.006", "--basis", "z", "--min-errors", "9"]
+    flags += ["--policy", "consistent", "--decoder", "predecoder+pymatching", "--max-shots", "1024"]
+    arguments = ["table", "--out", str(tmp_path), *flags, "--chunk-shots", "512", "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    first = capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "accuracy.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "cells.jsonl").read_text().splitlines()]
+    parts = [line["counts"]["predecoder+pymatching"] for line in lines]
+    for kind in ("doubtful", "others"):
+        for name, total in row["counts"][kind].items():
+            assert total == sum(part[kind][name] for part in parts)
+    counts = table.Counts.from_dict(row["counts"])
+    weight = (counts.shots - counts.doubtful.shots) / counts.others.shots
+    left = counts.doubtful.residual_events + weight * counts.others.residual_events
+    events = counts.doubtful.events + weight * counts.others.events
+    assert counts.sdr == pytest.approx(events / left)
+    assert counts.sdr > 10
+    assert counts.fewest_errors >= 9 or counts.shots == 1024
+    monkeypatch.setattr(table.Selection, "sample", lambda *_, **__: pytest.fail("nothing is left to decode"))
+    table.main()
+    assert capsys.readouterr().out == first
