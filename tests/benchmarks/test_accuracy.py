@@ -11,7 +11,7 @@ import stim
 
 from predecoder import ShortExperimentWarning
 from qec import CircuitNoise, DecodingProblem, memory_circuit, si1000
-from scripts.benchmarks.accuracy import neural, table
+from scripts.benchmarks.accuracy import neural, summary, table
 from scripts.benchmarks.accuracy.cz_gates import si1000_cz_circuit
 from scripts.benchmarks.accuracy.selection import Counted
 from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
@@ -153,3 +153,28 @@ def test_the_table_of_policies_goes_on_and_counts_all_shots(
     monkeypatch.setattr(table.Selection, "sample", lambda *_, **__: pytest.fail("nothing is left to decode"))
     table.main()
     assert capsys.readouterr().out == first
+
+
+def test_both_bases_are_put_beside_what_is_required() -> None:
+    cell = {
+        "weights": "fast-matching",
+        "decoder": "neural-matching",
+        "noise": "depolarizing",
+        "p": 0.006,
+        "d": 5,
+    }
+    counts = {"shots": 2000, "doubtful": 1000, "others": 50, "only_ours": [30, 1], "only_correlated": [40, 0]}
+    rows = [
+        cell | counts | {"basis": "x", "ours": [90, 1], "correlated": [100, 0]},
+        cell | counts | {"basis": "z", "ours": [60, 0], "correlated": [100, 0]},
+        cell
+        | counts
+        | {"basis": "z", "ours": [1, 0], "correlated": [2, 0]},  # fewer errors, of other precision
+    ]
+    ratio, low, high = summary.pooled_ratio(rows[:2])
+    assert ratio == pytest.approx((90 + 20 + 60) / 200)
+    spread = np.sqrt((30 + 400 + 40 + 30 + 400 + 40) / (170 * 200))
+    assert (low, high) == pytest.approx((ratio * np.exp(-1.96 * spread), ratio * np.exp(1.96 * spread)))
+    line = summary.summary(rows).splitlines()[-1]
+    assert line.startswith("| depolarizing | 0.006 | 5 | 170 / 200: 0.85 [")
+    assert line.endswith("required 0.93: met |")
