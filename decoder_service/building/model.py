@@ -81,9 +81,12 @@ def build_decoder(
         predecoder=_shipped(options.predecoder),
         device=device,
         input=options.input if isinstance(model, stim.Circuit) else "detectors",
+        gap=options.gap,
     )
     decoder.width(rounds, final=True)  # whether it can end there
     decoder.warm(rounds=rounds)
+    if options.gap:
+        decoder.require_gap(rounds=rounds)
     return ServedDecoder(decoder, rounds=rounds, commit=options.commit, num_observables=model.num_observables)
 
 

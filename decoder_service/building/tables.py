@@ -118,7 +118,7 @@ def decoder_from(
         return build_decoder(build.options, text_of(build.options.model), device=device)
     prepared = PreparedStream.decode(tables)
     return ServedDecoder(
-        StreamDecoder.of(prepared),
+        StreamDecoder.of(prepared, gap=build.options.gap),
         rounds=prepared.num_rounds,
         commit=build.options.commit or 1,
         num_observables=prepared.model.layers.num_observables,

@@ -88,7 +88,7 @@ class ServerStream:
             self.number,
             window=self.head.window,
             bits=max(shape.layers)[1],  # of the longest run of rounds
-            compared=self.decoder.inner.rounds_compared,
+            compared=self.decoder.inner.models.setup.rounds_compared,
         )
         self.plane.open(
             self.number,
@@ -122,7 +122,7 @@ class ServerStream:
         }
         if inner.device is not None:
             said["device"] = inner.device
-        if inner.fell_back:
+        if inner.models.fell_back:
             from predecoder.inference import why_not_cuda
 
             said["why_no_gpu"] = str(why_not_cuda())
@@ -132,7 +132,7 @@ class ServerStream:
         """The model takes over at the next swap; `swapped` follows."""
         self._prepared = bytes.fromhex(model.id)
         if isinstance(self.native, StreamRowDecoder):
-            self.decoder.inner.expect(model)
+            self.decoder.inner.models.expect(model)
             self.native.prepare(model.native)
         else:
             self.native.prepare(model)
@@ -147,7 +147,7 @@ class ServerStream:
         """Builds the window that the stream is blocked by, or gives its shot up."""
         assert isinstance(self.native, StreamRowDecoder), "a decoder in Python builds what it needs"
         try:
-            self.decoder.inner.build_missing()
+            self.decoder.inner.models.build_missing()
         except ValueError as error:
             self.native.give_up(str(error))
 

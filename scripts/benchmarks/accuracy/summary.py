@@ -32,30 +32,35 @@ UNSEEN_NOISE = 1.1
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: one row an experiment, one column for each decoder and weights."""
-    kinds = list(dict.fromkeys((row["weights"], row["decoder"]) for row in rows))
+    """A Markdown table: one row for each weights, decoder and experiment."""
+    kinds = dict.fromkeys((row["weights"], row["decoder"]) for row in rows)
     lines = []
-    for noise, p, distances in COLUMNS:
-        for d in distances:
-            cells = [_cell(rows, kind, noise, p, d) for kind in kinds]
-            if any(cells):
-                lines.append((noise, p, d, *cells))
-    names = (f"{weights}, {decoder}" for weights, decoder in kinds)
-    return markdown_table(("both bases, ours / correlated", "p", "d", *names), lines)
+    for kind in kinds:
+        for noise, p, distances in COLUMNS:
+            for d in distances:
+                found = _rows(rows, kind, noise, p, d)
+                if found:
+                    lines.append((*kind, noise, p, d, *_cells(found, _required(rows, kind, noise, p, d))))
+    names = (
+        "weights",
+        "decoder",
+        "noise",
+        "p",
+        "d",
+        "bases",
+        "ours / correlated",
+        "ratio (95 %)",
+        "required",
+    )
+    return markdown_table(names, lines)
 
 
-def _cell(rows: Sequence[dict[str, Any]], kind: tuple[str, str], noise: str, p: float, d: int) -> str:
-    found = _rows(rows, kind, noise, p, d)
-    if not found:
-        return ""
+def _cells(found: Sequence[dict[str, Any]], required: float | None) -> tuple[str, ...]:
     ratio, low, high = pooled_ratio(found)
-    errors = [sum(_estimate(row, name) for row in found) for name in ("ours", "correlated")]
-    bases = "" if len(found) == 2 else f" ({found[0]['basis']} alone)"
-    text = f"{errors[0]:,.0f} / {errors[1]:,.0f}{bases}: {ratio:.2f} [{low:.2f}, {high:.2f}]"
-    required = _required(rows, kind, noise, p, d)
-    if required is None:
-        return text
-    return f"{text}, required {required:.2f}: {'met' if ratio <= required else 'not met'}"
+    ours, correlated = (sum(_estimate(row, name) for row in found) for name in ("ours", "correlated"))
+    verdict = "" if required is None else f"{required:.2f}: {'met' if ratio <= required else 'not met'}"
+    bases = " ".join(sorted(row["basis"] for row in found))
+    return bases, f"{ours:,.0f} / {correlated:,.0f}", f"{ratio:.2f} [{low:.2f}, {high:.2f}]", verdict
 
 
 def _required(
