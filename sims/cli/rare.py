@@ -33,8 +33,8 @@ from sims.sweeps.tasks import CircuitFamily, sweep_tasks
 RESUME_HINT = "what was done is in --out; run the same command again and it goes on from there"
 RESULTS, ESTIMATES = "rare.csv", "rare.json"
 EXPERIMENTAL = (
-    "experimental: rates agree with counted ones within 2 % at d = 3 and 5, but are 4 % (+- 2 %) below at d = 9 "
-    "and 3 % (+- 7 %; 13 +- 5 % with older ones) at d = 13; compare with counted errors at a larger p"
+    "experimental: rates agree with counted ones within 2 % at d = 3 and 5, but are 4 % (+- 2 %) below at "
+    "d = 9 and 3 % (+- 7 %; 13 +- 5 % with older ones) at d = 13; compare with counted errors at a larger p"
 )
 _SAY_SECONDS = 10.0
 """Time between lines of progress where there is no terminal."""
