@@ -44,8 +44,9 @@ class PredecodedDecoder(NetworkDecoder):
 
         Args:
             global_decoder: decodes the residual syndrome with the unchanged DEM.
-            policy: 'threshold' commits clusters of moves that the network is sure of; 'abstain' explains a
-                shot whole, or leaves it whole; 'complete' commits clusters that explain every detection
+            policy: 'threshold' commits clusters of moves that the network is sure of; 'consistent' clusters
+                in which a matching of the whole shot agrees with it; 'abstain' explains a shot whole, or
+                leaves it whole; 'complete' commits clusters that explain every detection
                 they touch; 'auto' picks by the global decoder (`predecoder.correction`).
             weights, on_mismatch: see `NetworkDecoder`.
             device, precision, batch_shots, threads: see `EngineOptions`.

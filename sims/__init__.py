@@ -58,8 +58,8 @@ def make_decoder(
     Args:
         weights: of the network: a shipped name, or a path of a .safetensors file.
         device: where the network runs: 'auto', 'cpu' or 'cuda'.
-        policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'abstain', 'complete', or 'auto' for
-            the one that suits NAME.
+        policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'consistent', 'abstain',
+            'complete', or 'auto' for the one that suits NAME.
         precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or
             'auto' for the weights' own.
         opinions: weights that decide where `weights` leave `neural-ensemble` in doubt, by default those; and

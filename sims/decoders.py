@@ -20,7 +20,7 @@ NEURAL = (NEURAL_MATCHING, NEURAL_ENSEMBLE)
 """Decoders that are a network and a matching on its logits, with nothing behind them."""
 Device = str
 """'auto', 'cpu', 'cuda', or one GPU, such as 'cuda:0'; see `predecoder.inference.select_device`."""
-Policy = Literal["auto", "threshold", "abstain", "complete"]
+Policy = Literal["auto", "threshold", "consistent", "abstain", "complete"]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 

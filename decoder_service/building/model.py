@@ -26,7 +26,8 @@ class BuildLimits(msgspec.Struct, frozen=True):
 
     Args:
         seconds: of time.
-        bytes: of memory, and of the tables that it leads to.
+        bytes: of memory.
+        tables: bytes of the tables that it leads to, which is about what a stream takes where it is served.
         depth: of nested REPEAT blocks.
         detectors: of the model, those of blocks that repeat counted once.
         observables: of the model; a stream keeps thousands of outputs with a bit for each.
@@ -35,6 +36,7 @@ class BuildLimits(msgspec.Struct, frozen=True):
 
     seconds: float = 120.0
     bytes: int = 4 << 30
+    tables: int = 256 << 20
     depth: int = 16
     detectors: int = 2_000_000
     observables: int = 4096
@@ -43,7 +45,7 @@ class BuildLimits(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 1e9:
             raise ValueError(f"seconds={self.seconds} is no time; it is above 0 and at most 1e9")
-        for name in ("bytes", "depth", "detectors", "observables", "window_rounds"):
+        for name in ("bytes", "tables", "depth", "detectors", "observables", "window_rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
@@ -79,9 +81,12 @@ def build_decoder(
         predecoder=_shipped(options.predecoder),
         device=device,
         input=options.input if isinstance(model, stim.Circuit) else "detectors",
+        gap=options.gap,
     )
     decoder.width(rounds, final=True)  # whether it can end there
     decoder.warm(rounds=rounds)
+    if options.gap:
+        decoder.require_gap(rounds=rounds)
     return ServedDecoder(decoder, rounds=rounds, commit=options.commit, num_observables=model.num_observables)
 
 

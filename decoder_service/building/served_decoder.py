@@ -47,7 +47,7 @@ class ServedDecoder:
 
     def row_decoder(self) -> StreamRowDecoder | PythonDecoder:
         """What the data plane decodes with: the stream itself, where it needs no Python, else this object."""
-        shape, stream = self.shape, self.inner.native
+        shape, stream = self.shape, self.inner.models.native
         widths: dict[str, Any] = {
             "layers": list(shape.layers),
             "final_bits": shape.final_bits,
@@ -55,7 +55,7 @@ class ServedDecoder:
         }
         if stream is None:
             return PythonDecoder(decoder=self, **widths)
-        self.inner.warn_of_short(shape.rounds)
+        self.inner.models.warn_of_short(shape.rounds)
         return StreamRowDecoder(stream, measured=self.inner.input == "measurements", **widths)
 
     def adopted(self, model_id: bytes) -> None:
@@ -73,8 +73,8 @@ class ServedDecoder:
     def finish(self, bits: bytes, arrived: int) -> list[Outcome]:
         result = self.inner.finish(_unpacked(bits, self.shape.final_bits))
         outcomes = _outcomes(result.commits, arrived)
-        last = outcomes[-1]._replace(frame_bits=result.frame, readout=result.readout or b"")
-        return [*outcomes, last]
+        readout = result.readout or b""
+        return [*outcomes, outcomes[-1]._replace(frame_bits=result.frame, readout=readout, gap=result.gap)]
 
     def adopt(self, prepared: StreamModel, at_round: int) -> None:
         self.inner.adopt(prepared, at_round)

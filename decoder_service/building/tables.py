@@ -53,6 +53,8 @@ def store_tables(state: StateFolder, build: Build, limits: BuildLimits) -> str:
     try:
         store = ModelStore(state, max_bytes=limits.bytes, max_models=1)
         tables = tables_for(build, store.text, limits)
+        if len(tables) > limits.tables:
+            return f"its decoder's tables have {len(tables)} bytes; the limit is {limits.tables}"
         path = state.tables / build.key
         part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
         try:
@@ -116,7 +118,7 @@ def decoder_from(
         return build_decoder(build.options, text_of(build.options.model), device=device)
     prepared = PreparedStream.decode(tables)
     return ServedDecoder(
-        StreamDecoder.of(prepared),
+        StreamDecoder.of(prepared, gap=build.options.gap),
         rounds=prepared.num_rounds,
         commit=build.options.commit or 1,
         num_observables=prepared.model.layers.num_observables,

@@ -41,7 +41,7 @@ _FLAGS = {flags: Flag(flags) for flags in range(_MEANING + 1) if flags | _MEANIN
 
 
 class StreamOutput(NamedTuple):
-    """A COMMIT or RESULT, in order, each once."""
+    """A COMMIT or RESULT, in order, each once; `commit.gap` of a RESULT is its gap, where there is one."""
 
     epoch: int
     final: bool
@@ -220,7 +220,7 @@ class ClientStream:
         if final:
             self._acknowledge(self.shape.ordinal(epoch + 1, 0))
         self.outputs.append(
-            new(StreamOutput, (epoch, final, _FLAGS[flags & _MEANING], decode_commit(payload)))
+            new(StreamOutput, (epoch, final, _FLAGS[flags & _MEANING], decode_commit(payload, flags=flags)))
         )
 
     def _acknowledge(self, ordinal: int) -> None:

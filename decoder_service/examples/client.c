@@ -1,4 +1,5 @@
-/* A client of the decoder service in C11 and sockets alone, written from docs/protocol.md.
+/* A client of the decoder service in C11 and sockets alone, written from docs/protocol.md,
+ * for little-endian machines.
  *
  *     cc -std=c11 -O2 -o client client.c
  *     ./client qecpipe.sock circuit.stim $(sha256sum < circuit.stim | cut -c 1-64) 5 shots.b8 3
@@ -15,181 +16,150 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 enum { HELLO = 1, OPEN, OPENED, ROUNDS, FINAL, COMMIT, RESULT, CREDIT, NACK };
-enum { ERROR_ = 12, CLOSE = 15, UPLOAD };
-enum { MOST_ROUNDS = 1 << 16, MOST_BYTES = 1 << 16, PART = 100000 };
+enum { ERROR_ = 12, CLOSE = 15, UPLOAD, MOST_ROUNDS = 1 << 16, PART = 100000 };
 
-static int sock;
+static FILE *to_server, *from_server;
 static uint64_t rounds, window, starts[MOST_ROUNDS + 2]; /* of the rows of a shot: their first measurement */
-static struct { int type, flags; uint64_t epoch, length, sequence; } head;
-static uint8_t payload[1 << 18];
+static struct header { /* "Frames" */
+    uint8_t magic[2], version, type;
+    uint32_t stream, epoch, length;
+    uint64_t sequence;
+    uint32_t payload_crc;
+    uint16_t flags, check;
+} head;                                      /* of the frame that came last */
+static _Alignas(8) uint8_t payload[1 << 18]; /* and its payload; of COMMIT and RESULT: */
+struct output { uint64_t upto_round, after, arrival, end, model; uint32_t observables; uint8_t bits[]; };
 
-static void die(const char* what) { fprintf(stderr, "%s\n", what), exit(1); }
+static void need(int holds, const char* or_say) {
+    if (!holds) fprintf(stderr, "%s\n", or_say), exit(1);
+}
 
-static uint32_t crc32(const uint8_t* data, size_t size) {
+static uint32_t crc32(const void* data, size_t size) {
     uint32_t crc = ~0u;
-    for (; size--; data++)
-        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ ((crc ^ *data >> bit) & 1 ? 0xEDB88320u : 0);
+    for (const uint8_t* at = data; size--; at++)
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ ((crc ^ *at >> bit) & 1 ? 0xEDB88320u : 0);
     return ~crc;
 }
 
-static void put(uint8_t* at, uint64_t value, int bytes) {
-    for (; bytes--; value >>= 8) *at++ = (uint8_t)value;
-}
-
-static uint64_t get(const uint8_t* at, int bytes) { return bytes ? get(at + 1, bytes - 1) << 8 | *at : 0; }
-
-/* "Frames" */
-
-static void send_frame(int type, uint64_t epoch, uint64_t sequence, const uint8_t* data, size_t length) {
-    static uint8_t frame[32 + 48 + PART] = "QD\2";
-    put(frame + 3, type, 1), put(frame + 4, 0, 4), put(frame + 8, epoch, 4), put(frame + 12, length, 4);
-    put(frame + 16, sequence, 8), put(frame + 24, crc32(data, length), 4), put(frame + 28, 0, 2);
-    put(frame + 30, crc32(frame, 30), 2), memcpy(frame + 32, data, length);
-    for (ssize_t size = 32 + (ssize_t)length, at = 0, sent; at < size; at += sent)
-        if ((sent = write(sock, frame + at, (size_t)(size - at))) <= 0) die("the server is gone");
-}
-
-static void read_all(uint8_t* data, size_t size) {
-    for (ssize_t got; size > 0; data += got, size -= (size_t)got)
-        if ((got = read(sock, data, size)) <= 0) die("the server closed the connection");
+static void send_frame(int type, uint64_t epoch, uint64_t sequence, const void* data, size_t length) {
+    struct header h = {{'Q', 'D'}, 2, (uint8_t)type, 0, (uint32_t)epoch, (uint32_t)length, sequence, 0, 0, 0};
+    h.payload_crc = crc32(data, length), h.check = (uint16_t)crc32(&h, 30);
+    need(fwrite(&h, 32, 1, to_server) && fwrite(data, 1, length, to_server) == length && !fflush(to_server),
+         "the server is gone");
 }
 
 static void read_frame(void) {
-    uint8_t h[32];
-    read_all(h, sizeof h);
-    if (memcmp(h, "QD\2", 3) || get(h + 30, 2) != (crc32(h, 30) & 0xFFFF)) die("that is no frame");
-    head.type = h[3], head.flags = (int)get(h + 28, 2);
-    head.epoch = get(h + 8, 4), head.length = get(h + 12, 4), head.sequence = get(h + 16, 8);
-    if (head.length >= sizeof payload) die("a frame is too long");
-    read_all(payload, head.length), payload[head.length] = 0;
-    if (crc32(payload, head.length) != get(h + 24, 4)) die("a payload is damaged");
-    if (head.type == ERROR_) die((char*)payload);
+    need(fread(&head, 32, 1, from_server) == 1, "the server closed the connection");
+    need(!memcmp(&head, "QD\2", 3) && head.check == (uint16_t)crc32(&head, 30), "that is no frame");
+    need(head.length < sizeof payload && fread(payload, 1, head.length, from_server) == head.length &&
+         crc32(payload, head.length) == head.payload_crc, "a payload is too long, cut short or damaged");
+    payload[head.length] = 0;
+    need(head.type != ERROR_, (char*)payload);
 }
 
 static void await(int type) { do read_frame(); while (head.type != type); }
 
-/* "Messages": maps of MessagePack, as far as they are needed. */
-
-static uint8_t* text(uint8_t* at, const char* value) {
-    size_t size = strlen(value);
-    *at++ = 0xD9, *at++ = (uint8_t)size;
-    return (uint8_t*)memcpy(at, value, size) + size;
-}
-
-/* Reads a number, or the size of a list or map, or skips a text, nil or boolean; the place after it. */
+/* "Messages": reads a number, or the size of a list, map or text; the place after it, and after the text. */
 static const uint8_t* item(const uint8_t* at, uint64_t* value) {
-    int kind = *at++, bytes = kind >= 0xCC && kind <= 0xCF ? 1 << (kind - 0xCC) : kind == 0xDC ? 2 : 0;
-    *value = kind < 0x80 ? (uint64_t)kind : kind < 0xA0 ? kind & 15 : 0;
+    int kind = *at++, text = (kind >= 0xA0 && kind < 0xC0) || kind == 0xD9;
+    int bytes = kind >= 0xCC && kind < 0xD0 ? 1 << (kind - 0xCC) : kind == 0xD9 ? 1 : kind == 0xDC ? 2 : 0;
+    need(kind < 0xC4 || bytes, "a message has something unexpected");
+    *value = bytes ? 0 : (uint64_t)(kind < 0x80 ? kind : text ? kind & 31 : kind & 15);
     while (bytes--) *value = *value << 8 | *at++;
-    if (kind == 0xD9) at += *at + 1;
-    else if (kind == 0xC1 || (kind > 0xC3 && kind < 0xCC) || (kind > 0xCF && kind != 0xDC)) die("unexpected");
-    return kind >= 0xA0 && kind < 0xC0 ? at + (kind & 31) : at;
-}
-
-static int is(const uint8_t* key, const char* name) {
-    return (*key & 31) == (int)strlen(name) && !memcmp(key + 1, name, strlen(name));
+    return text ? at + *value : at;
 }
 
 /* Opens the stream; OPENED says how many bits its rows have ("Shots"). */
 static void open_stream(const char* digest, int commit) {
-    uint8_t message[200] = {0x83}, *end = text(text(text(message + 1, "model"), digest), "commit");
-    *end++ = (uint8_t)commit, end = text(end, "buffer"), *end++ = (uint8_t)commit;
-    send_frame(OPEN, 0, 0, message, (size_t)(end - message)), await(OPENED);
-    const uint8_t* at = payload + 1;
-    uint64_t value, ignored, count, width, row = 0, final_bits = 0;
-    for (int keys = payload[0] & 15; keys--;) {
-        const uint8_t* key = at;
-        at = item(item(at, &ignored), &value);
-        if (is(key, "final_bits")) final_bits = value;
-        if (is(key, "window")) window = value;
-        if (!is(key, "layers")) continue;
-        while (value--) /* runs of rounds of the same width */
-            for (at = item(item(item(at, &ignored), &count), &width); count--; row++)
-                if (row < MOST_ROUNDS) starts[row + 1] = starts[row] + width;
+    char open[200];
+    int size = sprintf(open, "\x83\xA5model\xD9\x40%s\xA6" "commit%c\xA6" "buffer%c", digest, commit, commit);
+    send_frame(OPEN, 0, 0, open, (size_t)size), await(OPENED);
+    uint64_t keys, value, count, width, final_bits = 0;
+    for (const uint8_t *at = item(payload, &keys), *key; keys--;) {
+        at = item(item(key = at, &value), &value);
+        if (!memcmp(key, "\xAA" "final_bits", 11)) final_bits = value;
+        if (!memcmp(key, "\xA6window", 7)) window = value;
+        if (memcmp(key, "\xA6layers", 7)) continue;
+        for (uint64_t runs = value; runs--;) /* of rounds of the same width */
+            for (at = item(item(item(at, &value), &count), &width); count--; rounds++)
+                if (rounds < MOST_ROUNDS) starts[rounds + 1] = starts[rounds] + width;
     }
-    if ((rounds = row) > MOST_ROUNDS) die("too many rounds");
+    need(rounds <= MOST_ROUNDS, "a shot has too many rounds");
     starts[rounds + 1] = starts[rounds] + final_bits;
 }
 
-/* Sends `count` rows of a shot, whose measurements are packed without gaps, from `row` on. */
+/* "Blocks": sends `count` rows of a shot, whose measurements are packed without gaps, from `row` on. */
 static void send_rows(const uint8_t* shot, uint64_t epoch, uint64_t row, uint64_t count) {
-    uint8_t block[MOST_BYTES] = {(uint8_t)count, (uint8_t)(count >> 8)}, *at = block + 2;
-    int type = row + count > rounds ? FINAL : ROUNDS;
+    uint8_t block[1 << 16] = {(uint8_t)count, (uint8_t)(count >> 8)}, *at = block + 2;
     for (uint64_t r = row; r < row + count; at += (starts[r + 1] - starts[r] + 7) / 8, r++)
         for (uint64_t k = 0, bit = starts[r]; bit < starts[r + 1]; k++, bit++)
             at[k / 8] |= (uint8_t)((shot[bit / 8] >> bit % 8 & 1) << k % 8);
-    send_frame(type, epoch, row, block, (size_t)(at - block));
+    send_frame(row + count > rounds ? FINAL : ROUNDS, epoch, row, block, (size_t)(at - block));
 }
 
-static void print_output(void) {
-    uint64_t size = (get(payload + 40, 4) + 7) / 8;
-    printf("%s shot=%u", head.type == RESULT ? "RESULT" : "COMMIT", (unsigned)head.epoch);
-    printf(" upto=%llu flips=", (unsigned long long)get(payload, 8));
-    for (uint64_t k = 44; k < head.length; k++)
-        printf("%s%02x", k == 44 + size ? " observables=" : "", payload[k]);
+static void print_output(const struct output* output) {
+    printf("%s shot=%u ", head.type == RESULT ? "RESULT" : "COMMIT", (unsigned)head.epoch);
+    printf("upto=%llu flips=", (unsigned long long)output->upto_round);
+    for (uint32_t k = 0, size = (output->observables + 7) / 8; k < head.length - 44; k++)
+        printf("%s%02x", k == size ? " observables=" : "", output->bits[k]);
     if (head.flags) printf(" flags=%d", head.flags);
     printf("\n");
 }
 
 static uint8_t* read_file(const char* path, size_t* size) {
     FILE* file = fopen(path, "rb");
-    if (!file || fseek(file, 0, SEEK_END)) die(path);
+    need(file && !fseek(file, 0, SEEK_END), path);
     uint8_t* data = malloc((*size = (size_t)ftell(file)) + 1);
     rewind(file);
-    if (!data || fread(data, 1, *size, file) != *size) die(path);
-    fclose(file);
+    need(data && fread(data, 1, *size, file) == *size && !fclose(file), path);
     return data;
 }
 
-static void upload(const char* path, const char* digest) {
-    size_t size;
-    uint8_t part[48 + PART], *model = read_file(path, &size);
-    for (int k = 0; k < 32; k++) sscanf(digest + 2 * k, "%2hhx", &part[k]);
-    put(part + 32, size, 8);
-    for (size_t at = 0, bytes; at < size; at += bytes) {
-        bytes = size - at < PART ? size - at : PART;
-        put(part + 40, at, 8), memcpy(part + 48, model + at, bytes);
-        send_frame(UPLOAD, 0, 0, part, 48 + bytes);
+static void upload(const uint8_t* model, size_t size, const char* digest) {
+    static struct { uint8_t digest[32]; uint64_t total, offset; uint8_t part[PART]; } up;
+    for (int k = 0; k < 32; k++) sscanf(digest + 2 * k, "%2hhx", &up.digest[k]);
+    for (size_t bytes; up.total = size, up.offset < size; up.offset += bytes) {
+        bytes = size - up.offset < PART ? size - up.offset : PART;
+        memcpy(up.part, model + up.offset, bytes), send_frame(UPLOAD, 0, 0, &up, 48 + bytes);
     }
-    free(model), await(UPLOAD);
+    await(UPLOAD);
 }
 
 int main(int argc, char** argv) {
-    if (argc != 7 || strlen(argv[3]) != 64) die("client SOCKET CIRCUIT SHA256 COMMIT SHOTS.b8 ROWS");
+    need(argc == 7 && strlen(argv[3]) == 64, "client SOCKET CIRCUIT SHA256 COMMIT SHOTS.b8 ROWS");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strncpy(address.sun_path, argv[1], sizeof address.sun_path - 1);
-    sock = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (connect(sock, (struct sockaddr*)&address, sizeof address)) die("no service listens there");
-    uint8_t hello[80] = {0x81}, random[16];
-    char session[33];
+    int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+    need(!connect(sock, (struct sockaddr*)&address, sizeof address), "no service listens there");
+    to_server = fdopen(sock, "wb"), from_server = fdopen(sock, "rb");
+    char hello[64] = "\x81\xA7session\xD9\x20"; /* 32 digits follow */
     FILE* source = fopen("/dev/urandom", "rb");
-    if (!source || fread(random, 1, 16, source) != 16) die("/dev/urandom");
-    for (int k = 0; k < 16; k++) sprintf(session + 2 * k, "%02x", random[k]);
-    send_frame(HELLO, 0, 0, hello, (size_t)(text(text(hello + 1, "session"), session) - hello)), await(HELLO);
-    upload(argv[2], argv[3]), open_stream(argv[3], atoi(argv[4]));
-
+    for (int k = 0; k < 16; k++) sprintf(hello + 11 + 2 * k, "%02x", (unsigned)getc(source));
+    send_frame(HELLO, 0, 0, hello, 43), await(HELLO);
     size_t size;
+    const uint8_t* model = read_file(argv[2], &size);
+    upload(model, size, argv[3]), open_stream(argv[3], atoi(argv[4]));
+
     const uint8_t* shots = read_file(argv[5], &size);
     uint64_t rows = rounds + 1, shot_bytes = (starts[rows] + 7) / 8, most = strtoull(argv[6], NULL, 10);
     /* Places in the stream: row `sequence` of shot `epoch` is number epoch * rows + sequence. */
     for (uint64_t next = 0, known = 0, total = size / shot_bytes * rows; known < total;) {
         for (uint64_t count; next < total && next < known + window; next += count) {
-            count = rows - next % rows;
-            if (count > most) count = most;
+            count = rows - next % rows < most ? rows - next % rows : most;
             if (count > known + window - next) count = known + window - next;
             send_rows(shots + next / rows * shot_bytes, next / rows, next % rows, count);
         }
         read_frame();
-        uint64_t place = head.epoch * rows + head.sequence;
-        if (head.type == COMMIT || head.type == RESULT) print_output();
+        uint64_t place = head.epoch * rows + head.sequence, missing = 0;
+        if (head.type == COMMIT || head.type == RESULT) print_output((const struct output*)payload);
         if (head.type == RESULT) known = (head.epoch + 1) * rows;
         if (head.type == CREDIT && place > known) known = place;
-        for (uint64_t left = head.type == NACK ? get(payload, 8) : 0; left--; place++)
+        if (head.type == NACK) memcpy(&missing, payload, 8);
+        for (; missing--; place++)
             send_rows(shots + place / rows * shot_bytes, place / rows, place % rows, 1);
     }
-    send_frame(CLOSE, 0, 0, (const uint8_t*)"\x80", 1), await(CLOSE);
+    send_frame(CLOSE, 0, 0, "\x80", 1), await(CLOSE);
     return 0;
 }

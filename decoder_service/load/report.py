@@ -19,6 +19,8 @@ __all__ = ["QUANTILES", "Backlog", "LoadReport", "quantiles_us"]
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 SHOWN_TIMES = 100
 """Points of the backlog over time."""
+GAP_QUANTILES = {"min": 0.0, "p1": 0.01, "p10": 0.1, "p50": 0.5}
+"""The shots that are least sure."""
 _TAIL = 0.2
 _ALLOWED_SHARE = 0.01
 
@@ -150,6 +152,15 @@ class LoadReport:
     def _joined(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(stream, name) for stream in self.streams])
 
+    def _gaps(self) -> dict[str, float | None]:
+        """Quantiles of RESULTs; None is an infinite gap, where nothing explains the other class."""
+        gaps = self._joined("gaps")
+        if not len(gaps):
+            return {}
+        values = np.quantile(gaps, list(GAP_QUANTILES.values()), method="inverted_cdf")
+        shown = [round(float(value), 4) if np.isfinite(value) else None for value in values]
+        return {"results": len(gaps)} | dict(zip(GAP_QUANTILES, shown, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         """Numbers and names for a file; latencies in µs."""
         backlog = self.backlog()
@@ -170,6 +181,7 @@ class LoadReport:
                 quantiles_us(self.latency("commit", stream=stream)) for stream in range(self.plan.streams)
             ],
             "backlog": asdict(backlog) | {"bounded": self.sustained},
+            "gaps_nats": self._gaps(),
             "sent_late_us": quantiles_us(self.sent_late),
             "held_back": self.held_back,
             "overloaded": self.overloaded,

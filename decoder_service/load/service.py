@@ -28,6 +28,7 @@ from decoder_service.protocol import (
     MOST_ROWS,
     CommitPayload,
     ErrorCode,
+    Flag,
     Frame,
     FrameParser,
     FrameType,
@@ -43,8 +44,8 @@ __all__ = ["run_service"]
 
 _SLICE = 0.2
 """Seconds between two looks at signals."""
-_COMMIT_BYTES = 44
-"""Of an output's payload, besides the observables."""
+_COMMIT_BYTES = 48
+"""Of an output's payload, besides the observables: what precedes them, and a gap."""
 _RELAY_BYTES = 1 << 16
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
@@ -283,7 +284,7 @@ def _arrivals(
                 continue
             place = places[frame.stream]
             epoch, number = firsts[place]
-            commit = decode_commit(frame.payload)
+            commit = decode_commit(frame.payload, flags=frame.flags)
             found[place].append(
                 Arrival(
                     time_ns,
@@ -291,7 +292,7 @@ def _arrivals(
                     frame.epoch - epoch,
                     _answer(frame, commit),
                     commit.time_out - commit.time_in,
-                    int(frame.flags),
+                    int(frame.flags & ~Flag.GAP),
                 )
             )
             streams[place].take_output(frame)
@@ -302,7 +303,11 @@ def _arrivals(
 
 def _answer(frame: Frame, commit: CommitPayload) -> Answer:
     return Answer(
-        frame.type == FrameType.RESULT, commit.upto_round, bytes(commit.frame_bits), bytes(commit.readout)
+        frame.type == FrameType.RESULT,
+        commit.upto_round,
+        bytes(commit.frame_bits),
+        bytes(commit.readout),
+        commit.gap,
     )
 
 

@@ -26,6 +26,7 @@ class StreamOptions:
         decoder: inside the windows.
         predecoder: weights of a network, a shipped name or a path; None for none.
         device: where that runs, in this process; a service chooses its own.
+        gap: results say how sure the last window is.
     """
 
     commit: int
@@ -34,6 +35,7 @@ class StreamOptions:
     decoder: str = "pymatching"
     predecoder: str | Path | None = None
     device: str = "auto"
+    gap: bool = False
 
     def build(self, circuit: stim.Circuit) -> StreamDecoder:
         """A decoder in this process that takes measurements."""
@@ -48,6 +50,7 @@ class StreamOptions:
             "mode": self.mode,
             "decoder": self.decoder,
             "predecoder": None if self.predecoder is None else str(self.predecoder),
+            "gap": self.gap or None,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -56,13 +59,15 @@ class Answer(NamedTuple):
     """An output of a stream, a COMMIT or (`final`) a RESULT, without what depends on time.
 
     `frame` are the flips of the observables, `readout` the observables as measured and corrected (of a
-    RESULT), both packed bits, LSB first.
+    RESULT), both packed bits, LSB first. `gap` is that of a RESULT, where streams have gaps, in nats, as a
+    float32.
     """
 
     final: bool
     upto_round: int
     frame: bytes
     readout: bytes
+    gap: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +113,7 @@ def sample_shots(
         rounds: of a shot, before the final one; by default those of the circuit.
 
     Raises:
-        ValueError: shots of so many rounds have other measurements than the circuit.
+        ValueError: shots of so many rounds have other measurements than the circuit, or no gap.
     """
     decoder = options.build(circuit)
     layers = _rounds_of(circuit) if rounds is None else rounds
@@ -122,6 +127,8 @@ def sample_shots(
     shots = -(-rows // (shape.rounds + 1))
     measured = circuit.compile_sampler(seed=seed).sample(shots).astype(np.uint8)
     decoder.warm(rounds=shape.rounds)
+    if options.gap:
+        decoder.require_gap(rounds=shape.rounds)
     answers, allowed = zip(*(_decode(decoder, shot, edges) for shot in measured), strict=True)
     packed = [np.packbits(measured[:, a:b], axis=1, bitorder="little") for a, b in itertools.pairwise(edges)]
     sent = tuple(tuple(column[shot].tobytes() for column in packed) for shot in range(shots))
@@ -133,7 +140,8 @@ def answers_of(outputs: list[Commit] | Result) -> list[Answer]:
     commits = outputs.commits if isinstance(outputs, Result) else outputs
     found = [Answer(False, commit.upto_round, commit.frame, b"") for commit in commits]
     if isinstance(outputs, Result):
-        found.append(Answer(True, outputs.rounds, outputs.frame, outputs.readout or b""))
+        gap = None if outputs.gap is None else float(np.float32(outputs.gap))  # as on the wire
+        found.append(Answer(True, outputs.rounds, outputs.frame, outputs.readout or b"", gap))
     return found
 
 

@@ -62,6 +62,8 @@ class Flag(enum.IntFlag):
     """ROUNDS, RESET in a journal: made by the server in place of what did not arrive."""
     RELOADED = 0x0040
     """COMMIT, RESULT: another model than the one the shot began with contributed."""
+    GAP = 0x0080
+    """RESULT: the payload ends with a gap, as OPEN asked for."""
 
 
 class Frame(NamedTuple):

@@ -101,6 +101,8 @@ class Open(msgspec.Struct, omit_defaults=True):
     on_gap: Literal["erase", "fail"] = "erase"
     resume_after: Count | None = None
     """Resume: the number of COMMIT and RESULT frames received; later ones are sent again."""
+    gap: bool = False
+    """RESULTs say how sure the last window is (`Flag.GAP`); refused where the decoder has no gap."""
 
 
 class Opened(msgspec.Struct):

@@ -21,6 +21,7 @@ _CREDIT = struct.Struct("<II")
 _NACK = struct.Struct("<QQ")
 _UPLOAD = struct.Struct("<32sQQ")
 _COUNT = struct.Struct("<H")
+_GAP = struct.Struct("<f")
 
 COMMIT_FIXED_BYTES = COMMIT_LAYOUT.size
 UPLOAD_FIXED_BYTES = _UPLOAD.size
@@ -30,6 +31,7 @@ MOST_ROWS = 65535
 """Rows of one ROUNDS or FINAL frame."""
 PING_BYTES = 64
 """Longest payload of a PING."""
+_WITH_GAP = int(Flag.GAP)  # a plain number, for speed
 
 
 class PayloadError(ValueError):
@@ -50,6 +52,8 @@ class CommitPayload(NamedTuple):
     bytes of the id of the model that decoded last.
     `readout`, in the RESULT of a stream of measurements, are the observables as measured, corrected by
     `frame_bits`, in as many bytes; else it is empty.
+    `gap`, in the RESULT of a stream that has gaps, are nats between the two classes of the shot's last
+    window, given what was committed before: a float32, of a frame with the flag GAP.
     """
 
     upto_round: int
@@ -60,10 +64,11 @@ class CommitPayload(NamedTuple):
     num_observables: int
     frame_bits: bytes
     readout: bytes = b""
+    gap: float | None = None
 
 
 def encode_commit(commit: CommitPayload) -> bytes:
-    """Bytes of a COMMIT or RESULT payload."""
+    """Bytes of a COMMIT or RESULT payload; with a gap, the frame's flags need GAP."""
     return (
         COMMIT_LAYOUT.pack(
             commit.upto_round,
@@ -75,21 +80,37 @@ def encode_commit(commit: CommitPayload) -> bytes:
         )
         + commit.frame_bits
         + commit.readout
+        + (b"" if commit.gap is None else _GAP.pack(commit.gap))
     )
 
 
-def decode_commit(payload: bytes) -> CommitPayload:
-    """Raises PayloadError for a payload of another length than its number of observables asks for."""
+def decode_commit(payload: bytes, *, flags: int = 0) -> CommitPayload:
+    """What a COMMIT or RESULT says.
+
+    Args:
+        payload: of the frame.
+        flags: of its header; those of a frame without a gap make no difference.
+
+    Raises:
+        PayloadError: another length than its number of observables and the flag GAP ask for.
+    """
     if len(payload) < COMMIT_FIXED_BYTES:
         raise PayloadError(f"COMMIT payload of {len(payload)} bytes; it has at least {COMMIT_FIXED_BYTES}")
     upto_round, after, time_in, time_out, model, num_observables = COMMIT_LAYOUT.unpack_from(payload)
-    bits = payload[COMMIT_FIXED_BYTES:]
+    gap = None
+    stop = len(payload)
+    if flags & _WITH_GAP:
+        stop -= _GAP.size
+        if stop < COMMIT_FIXED_BYTES:
+            raise PayloadError(f"RESULT payload of {len(payload)} bytes, which has no room for its gap")
+        (gap,) = _GAP.unpack_from(payload, stop)
+    bits = payload[COMMIT_FIXED_BYTES:stop]
     size = (num_observables + 7) >> 3
     if len(bits) not in (size, 2 * size):
         raise PayloadError(f"COMMIT of {num_observables} observables with {len(bits)} bytes of bits")
     return new(
         CommitPayload,
-        (upto_round, after, time_in, time_out, model, num_observables, bits[:size], bits[size:]),
+        (upto_round, after, time_in, time_out, model, num_observables, bits[:size], bits[size:], gap),
     )
 
 
@@ -98,7 +119,9 @@ def without_times(frame: Frame) -> Frame:
     if frame.type not in (FrameType.COMMIT, FrameType.RESULT):
         return frame
     return frame._replace(
-        payload=encode_commit(decode_commit(frame.payload)._replace(time_in=0, time_out=0)),
+        payload=encode_commit(
+            decode_commit(frame.payload, flags=frame.flags)._replace(time_in=0, time_out=0)
+        ),
         flags=frame.flags & ~Flag.RESENT,
     )
 

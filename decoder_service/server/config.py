@@ -17,6 +17,7 @@ from predecoder.inference import check_device
 MIN_TOKEN = 16
 """Characters of a token, at least."""
 MAX_PORT = 65535
+_COUNTS = ("window", "streams", "models", "model_bytes", "memory_bytes", "output_bytes", "segment_bytes")
 MAX_SECONDS = 1e9
 """Times are counted in nanoseconds, in 64 bits."""
 
@@ -54,6 +55,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         state: folder of models and journals.
         prune: keep only the journal segments that recovery needs.
         window: rows in flight of a stream, fewer where rows are so long that they would take too much memory.
+        memory_bytes: of this process, past which no stream is opened; those that are open go on.
         faults: damaged frames after which a connection is ended.
         output_bytes: unsent output of a connection past which it is not read from.
         linger: how long a session without a connection stays in memory.
@@ -77,6 +79,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     model_bytes: int = 1 << 26
     models: int = 256
     streams: int = 64
+    memory_bytes: int = 8 << 30
     faults: int = 1000
     output_bytes: int = 1 << 20
     linger: float = 600.0
@@ -101,7 +104,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
             _check_seconds(name, getattr(self, name), positive=True)
         for name in ("linger", "drain", "busy_poll"):
             _check_seconds(name, getattr(self, name), positive=False)
-        for name in ("window", "streams", "models", "model_bytes", "output_bytes", "segment_bytes"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 

@@ -23,15 +23,6 @@ log = logging.getLogger("decoder_service")
 DRAIN_GRACE = 2.0
 """Seconds beyond the workers' own drain time before they are killed."""
 
-KEEPALIVE = {
-    socket.TCP_KEEPIDLE: 20,
-    socket.TCP_KEEPINTVL: 5,
-    socket.TCP_KEEPCNT: 4,
-    socket.TCP_USER_TIMEOUT: 40_000,
-}
-"""Seconds in which nothing came before a TCP peer is asked, and between two times; how often; and ms in which
-what was sent must be acknowledged."""
-
 Greet = Callable[[socket.socket], Coroutine[None, None, None]]
 """What is done with an accepted connection."""
 
@@ -161,7 +152,12 @@ def set_tcp_options(sock: socket.socket) -> None:
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
+    for option, value in (
+        (socket.TCP_KEEPIDLE, 20),  # seconds in which nothing came before the peer is asked,
+        (socket.TCP_KEEPINTVL, 5),  # between two times,
+        (socket.TCP_KEEPCNT, 4),  # so often
+        (socket.TCP_USER_TIMEOUT, 40_000),  # ms in which what was sent must be acknowledged
+    ):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

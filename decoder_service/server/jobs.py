@@ -33,7 +33,7 @@ from decoder_service.protocol import (
 )
 from decoder_service.server import control
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.metrics import Samples, WorkerMetrics
+from decoder_service.server.metrics import Samples, WorkerMetrics, resident_bytes
 from decoder_service.store import (
     ModelLimitError,
     ModelStore,
@@ -83,6 +83,7 @@ class Jobs:
             await self.load(self._models.text, options.model)
             build = build_of(options)
             tables = await self._tables(build)
+            self._check_memory(len(tables))
             make = functools.partial(decoder_from, device=self.config.device)
             return await self.load(make, tables, build, self._models.text)
 
@@ -102,6 +103,7 @@ class Jobs:
             await self.load(self._models.text, reload.model)
             build = build_of(head.options, current=head.reloaded, reload=reload)
             tables = await self._tables(build)
+            self._check_memory(len(tables))
             return await self.load(reload_from, tables, build, decoder, self._models.text)
 
         self._for(session, made, answer)
@@ -191,6 +193,15 @@ class Jobs:
         if tables is None:
             raise ValueError("the tables of the model were deleted; try again")
         return tables
+
+    def _check_memory(self, more: int) -> None:
+        """Raises ModelLimitError where there is no room for tables of so many bytes."""
+        limit, used = self.config.memory_bytes, resident_bytes()
+        if used + more > limit:
+            raise ModelLimitError(
+                f"the worker has {used >> 20} MiB, and the tables would take {more >> 20} more; "
+                f"the limit is {limit >> 20} MiB"
+            )
 
     # In the thread of `restored`.
 

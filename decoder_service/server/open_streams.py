@@ -36,6 +36,7 @@ from decoder_service.store import (
 )
 from decoder_service.streaming import StreamModel
 
+_REFUSALS = {UnknownModelError: ErrorCode.UNKNOWN_MODEL, ModelLimitError: ErrorCode.LIMIT}
 WHOLE_SESSION = 0xFFFFFFFF
 """Stream number of a CLOSE that ends the session."""
 
@@ -82,8 +83,8 @@ class OpenStreams:
     def handle_events(self) -> bool:
         """Does what the data plane asks for; whether that was anything.
 
-        What happened in the data plane comes before what the client asks for: it has happened by now,
-        whatever the order of the events, and answers must know of it. So OPENED names the model that holds.
+        What happened comes before what the client asks for, whatever the order of the events: answers must
+        know of it. So OPENED names the model that holds.
         """
         events = self._plane.take_events()
         for event in sorted(events, key=lambda event: isinstance(event, ControlFrame)):
@@ -187,8 +188,8 @@ class OpenStreams:
             message = f"the reload of {stream.wanted.model[:16]} is not finished"
             raise RefusedError(ErrorCode.RELOAD_BUSY, message, "frame")
         stream.wanted = reload
-        answer = self._answer(self._reloaded, stream)
-        self._jobs.model(self._session, stream.head, reload, stream.decoder, answer)
+        made = self._answer(self._reloaded, stream)
+        self._jobs.model(self._session, stream.head, reload, stream.decoder, made)
 
     def _close(self, frame: Frame) -> None:
         """Everything before it is decoded."""
@@ -221,13 +222,9 @@ class OpenStreams:
     def _opened(self, number: int, options: Open, made: ServedDecoder | Exception) -> None:
         self._opening.discard(number)
         stream: ServerStream | Exception
-        code = ErrorCode.UNKNOWN_MODEL if isinstance(made, UnknownModelError) else ErrorCode.BAD_MODEL
-        given = self._plane, self._jobs.config
+        code = _REFUSALS.get(type(made), ErrorCode.BAD_MODEL)
         try:
-            if isinstance(made, Exception):
-                stream = made
-            else:
-                stream = ServerStream.begun(self._session, number, options, made, *given)
+            stream = made if isinstance(made, Exception) else self._begun(number, options, made)
         except ValueError as error:
             stream = error
         except OSError as error:
@@ -238,6 +235,9 @@ class OpenStreams:
         self._adopt(stream, Position(0, 0, 0))
         self._send(stream.opened())
         self._plane.announce(number)
+
+    def _begun(self, number: int, options: Open, decoder: ServedDecoder) -> ServerStream:
+        return ServerStream.begun(self._session, number, options, decoder, self._plane, self._jobs.config)
 
     def _reloaded(self, stream: ServerStream, made: StreamModel | Exception) -> None:
         """The new model takes over at the next window boundary, or the old one goes on as before."""
@@ -257,9 +257,7 @@ class OpenStreams:
     def _adopt(self, stream: ServerStream, position: Position) -> None:
         stream.join(position, segment_bytes=self._jobs.config.segment_bytes)
         self.by_number[stream.number] = stream
-        self._jobs.event(
-            "stream opened", session=self._session[:8], stream=stream.number, **stream.described()
-        )
+        self._jobs.event("stream opened", session=self._session[:8], **stream.described())
 
     def _drop(self, stream: ServerStream, *, over: bool) -> None:
         """Takes a stream out: for good, or so that it can be restored."""

@@ -242,7 +242,7 @@ class Builds:
         elif status in (-signal.SIGXCPU, -signal.SIGKILL):
             error = f"it takes longer than {limits.seconds:g} s to build, or more memory than there is"
         elif status == -signal.SIGXFSZ:
-            error = f"its tables are larger than {limits.bytes >> 20} MiB"
+            error = f"its tables are larger than {limits.tables >> 20} MiB"
         else:
             what = signal.Signals(-status).name if status < 0 else f"exit code {status}"
             error = f"the process that was to build it ended with {what}"

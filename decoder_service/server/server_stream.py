@@ -88,7 +88,7 @@ class ServerStream:
             self.number,
             window=self.head.window,
             bits=max(shape.layers)[1],  # of the longest run of rounds
-            compared=self.decoder.inner.rounds_compared,
+            compared=self.decoder.inner.models.setup.rounds_compared,
         )
         self.plane.open(
             self.number,
@@ -115,13 +115,14 @@ class ServerStream:
         """What the log says of it."""
         inner = self.decoder.inner
         said: dict[str, str | int] = {
+            "stream": self.number,
             "model": self.decoder.model_id.hex(),
             "rounds": self.decoder.shape.rounds,
             "decoder": self.head.options.decoder,
         }
         if inner.device is not None:
             said["device"] = inner.device
-        if inner.fell_back:
+        if inner.models.fell_back:
             from predecoder.inference import why_not_cuda
 
             said["why_no_gpu"] = str(why_not_cuda())
@@ -131,7 +132,7 @@ class ServerStream:
         """The model takes over at the next swap; `swapped` follows."""
         self._prepared = bytes.fromhex(model.id)
         if isinstance(self.native, StreamRowDecoder):
-            self.decoder.inner.expect(model)
+            self.decoder.inner.models.expect(model)
             self.native.prepare(model.native)
         else:
             self.native.prepare(model)
@@ -146,7 +147,7 @@ class ServerStream:
         """Builds the window that the stream is blocked by, or gives its shot up."""
         assert isinstance(self.native, StreamRowDecoder), "a decoder in Python builds what it needs"
         try:
-            self.decoder.inner.build_missing()
+            self.decoder.inner.models.build_missing()
         except ValueError as error:
             self.native.give_up(str(error))
 

@@ -131,12 +131,13 @@ def set_limits(limits: BuildLimits) -> None:
 
     Where the machine itself runs out of memory, this process is the one that is ended.
     """
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):  # a container that does not let it say so
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     for kind, limit in (
         (resource.RLIMIT_AS, mapped + limits.bytes),
-        (resource.RLIMIT_FSIZE, limits.bytes),
+        (resource.RLIMIT_FSIZE, limits.tables + 4096),
         (resource.RLIMIT_CPU, max(1, round(limits.seconds))),
         (resource.RLIMIT_CORE, 0),
     ):

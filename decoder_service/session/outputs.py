@@ -18,7 +18,7 @@ KEPT_OUTPUTS = 8192
 
 
 class Outcome(NamedTuple):
-    """What a decoder committed; see `wire.CommitPayload`. `flags` are DEGRADED and RELOADED."""
+    """What a decoder committed; see `CommitPayload`. `flags` are DEGRADED and RELOADED."""
 
     upto_round: int
     frame_bits: bytes
@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     time_out: int
     flags: int = 0
     readout: bytes = b""
+    gap: float | None = None
 
 
 class OutputLog:
@@ -57,9 +58,11 @@ class OutputLog:
                 self._num_observables,
                 outcome.frame_bits,
                 outcome.readout,
+                outcome.gap,
             )
         )
-        frame = Frame(kind, self._stream, epoch, self.count, payload, flags | outcome.flags)
+        flags |= outcome.flags | (0 if outcome.gap is None else Flag.GAP)
+        frame = Frame(kind, self._stream, epoch, self.count, payload, flags)
         self.count += 1
         self._kept.append(frame)
         return frame

@@ -244,6 +244,6 @@ def _check_model(replayer: Replayer[Any], records: list[Frame]) -> None:
     reloads = [frame.epoch for frame in named if frame.type == FrameType.RELOAD]
     if not named or named[-1].type == FrameType.RELOAD or named[-1].epoch in reloads:
         return  # windows of the shot in which a model takes over are decoded by either
-    model = decode_commit(named[-1].payload).model
+    model = decode_commit(named[-1].payload, flags=named[-1].flags).model
     if model != replayer.decoder.model_id:
         raise ReplayError(f"a RELOAD is lost: outputs are of model {model.hex()}")

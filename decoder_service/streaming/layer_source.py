@@ -11,7 +11,7 @@ from _qecpipe import RoundSource
 from decoder_service.streaming.rounds import RoundMap
 from global_decoders.windows import Component, LayeredDem
 
-__all__ = ["Input", "checked_bits", "checked_input", "round_source"]
+__all__ = ["Input", "checked_bits", "checked_input", "checked_rows", "round_source"]
 
 Input = Literal["measurements", "detectors"]
 
@@ -75,6 +75,21 @@ def checked_bits(bits: np.ndarray | None, *, round: int, width: int) -> np.ndarr
             "bits are integers 0 or 1, not packed"
         )
     return array.astype(np.uint8)
+
+
+def checked_rows(packed_rows: np.ndarray, erased: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """uint8 (rounds, bytes), and uint8 flags (rounds,), of rounds that are pushed at once.
+
+    Raises:
+        ValueError: another type or shape.
+    """
+    rows = np.ascontiguousarray(packed_rows)
+    if rows.dtype != np.uint8 or rows.ndim != 2:
+        raise ValueError(f"packed_rows of {rows.dtype} and shape {rows.shape}; uint8 (rounds, bytes) are due")
+    flags = None if erased is None else np.asarray(erased, dtype=bool).view(np.uint8)
+    if flags is not None and flags.shape != rows.shape[:1]:
+        raise ValueError(f"erased has shape {flags.shape}; one flag for each of {len(rows)} rounds")
+    return rows, flags
 
 
 def checked_input(input: Input | None, given: stim.Circuit | stim.DetectorErrorModel) -> Input:

@@ -168,6 +168,11 @@ class StreamModel:
                     if window.stop + self.slack + self.graphs.ahead > length:
                         yield layers, window
 
+    def has_classes(self, num_layers: int) -> bool:
+        """Whether the last window of shots of so many layers has a gap."""
+        *_, (layers, window) = self.endings(num_layers)
+        return self.graphs.decoder(layers, window).has_classes
+
     def warm(self, num_layers: int | None = None) -> None:
         """Builds the graphs of all windows; see `endings`."""
         for window in self.bulk_windows(num_layers):

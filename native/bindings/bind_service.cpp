@@ -234,13 +234,13 @@ void bind_decoders(nb::module_& module) {
         .def(
             "__init__",
             [](service::ParityDecoder* self, const Layers& layers, uint32_t final_bits,
-               uint32_t num_observables, uint64_t commit, const nb::bytes& model, int refuse,
-               uint64_t block) {
+               uint32_t num_observables, uint64_t commit, const nb::bytes& model, int refuse, uint64_t block,
+               bool gap) {
                 new (self) service::ParityDecoder(shape_of(layers, final_bits, num_observables, commit),
-                                                  model_id(model), refuse, block);
+                                                  model_id(model), refuse, block, gap);
             },
             nb::kw_only(), "layers"_a, "final_bits"_a, "num_observables"_a, "commit"_a, "model"_a,
-            "refuse"_a = -1, "block"_a = 0)
+            "refuse"_a = -1, "block"_a = 0, "gap"_a = false)
         .def(
             "prepare",
             [](service::ParityDecoder& self, const nb::bytes& model) { self.prepare(model_id(model)); },

@@ -146,6 +146,8 @@ void bind_windows(nb::module_& module) {
             "window"_a, "errors"_a, "The same window where these errors are as likely as not.")
         .def_prop_ro("num_edges", [](const WindowDecoder& d) { return d.graph().graph.first.size(); })
         .def_prop_ro("num_bytes", &WindowDecoder::num_bytes)
+        .def_prop_ro("has_classes", &WindowDecoder::has_classes,
+                     "Whether streams find a gap where it is the last window.")
         .def_prop_ro("artificial_defects", [](const WindowDecoder& decoder) {
             Detectors places;
             for (const streams::Place& at : decoder.graph().artificial_defects)

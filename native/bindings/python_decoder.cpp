@@ -87,7 +87,7 @@ void PythonDecoder::adopt(uint64_t at_round) {
     read_model();
 }
 
-// Outcomes as tuples (upto_round, frame_bits, model, time_in, time_out, flags, readout).
+// Outcomes as tuples (upto_round, frame_bits, model, time_in, time_out, flags, readout, gap).
 void PythonDecoder::take(const nb::object& outcomes, uint64_t sequence, Outcomes& out) {
     for (const nb::handle outcome : outcomes) {
         const auto flips = nb::cast<nb::bytes>(outcome[1]);
@@ -98,6 +98,7 @@ void PythonDecoder::take(const nb::object& outcomes, uint64_t sequence, Outcomes
         append(out.flips, flips);
         out.readout.clear();
         append(out.readout, nb::cast<nb::bytes>(outcome[6]));
+        out.gap = outcome[7].is_none() ? Outcomes::kNoGap : nb::cast<float>(outcome[7]);
     }
 }
 

@@ -51,6 +51,7 @@ enum Flag : uint16_t {
     kResent = 16,
     kSynthetic = 32,
     kReloaded = 64,
+    kGap = 128,
 };
 
 // What a header says besides the length and the checks.

@@ -1,6 +1,8 @@
 #include "service/output_log.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "service/shape.h"
 
@@ -10,7 +12,8 @@ OutputLog::OutputLog(uint32_t stream, uint32_t num_observables, uint64_t start)
     : stream_(stream), num_observables_(num_observables), count_(start) {}
 
 const Bytes& OutputLog::add(FrameType type, uint32_t epoch, const Outcome& outcome, int64_t time_in,
-                            int64_t time_out, const uint8_t* flips, const uint8_t* readout, uint16_t flags) {
+                            int64_t time_out, const uint8_t* flips, const uint8_t* readout, float gap,
+                            uint16_t flags) {
     const size_t size = packed_bytes(num_observables_);
     frame_.clear();
     frame_.resize(kHeaderBytes);
@@ -22,6 +25,10 @@ const Bytes& OutputLog::add(FrameType type, uint32_t epoch, const Outcome& outco
     append_number<uint32_t>(frame_, num_observables_);
     frame_.insert(frame_.end(), flips, flips + size);
     if (readout != nullptr) frame_.insert(frame_.end(), readout, readout + size);
+    if (!std::isnan(gap)) {
+        append_number(frame_, std::bit_cast<uint32_t>(gap));
+        flags |= kGap;
+    }
     write_header(frame_, 0, header(type, stream_, epoch, count_, flags));
     keep(frame_.data(), frame_.size(), count_);
     return frame_;

@@ -16,9 +16,10 @@ class OutputLog {
 
     // The next output, encoded; valid until the one after it.
     //
-    // flips, readout: packed; `readout` may be null.
+    // flips, readout: packed; `readout` may be null. gap: nats; not a number where there is none.
     const Bytes& add(FrameType type, uint32_t epoch, const Outcome& outcome, int64_t time_in,
-                     int64_t time_out, const uint8_t* flips, const uint8_t* readout, uint16_t flags);
+                     int64_t time_out, const uint8_t* flips, const uint8_t* readout, float gap,
+                     uint16_t flags);
 
     // Takes over an output that was made before, encoded; its number is `sequence`.
     void keep(const uint8_t* frame, size_t size, uint64_t sequence);

@@ -12,11 +12,11 @@ namespace qecpipe::service {
 // as many bytes as there are observables for; what it commits tells which rows it was given.
 //
 // refuse: a round whose first byte is this is refused, except -1. block: before every so many rounds it has
-// to be resumed, except 0.
+// to be resumed, except 0. gap: a shot's gap is half its last byte, where that is not 0.
 class ParityDecoder : public RowDecoder {
   public:
-    ParityDecoder(Shape shape, ModelId model, int refuse, uint64_t block)
-        : shape_(std::move(shape)), model_(model), refuse_(refuse), block_(block) {}
+    ParityDecoder(Shape shape, ModelId model, int refuse, uint64_t block, bool gap)
+        : shape_(std::move(shape)), model_(model), refuse_(refuse), block_(block), gap_(gap) {}
 
     // The model that `adopt` takes over.
     void prepare(ModelId model) { prepared_ = model; }
@@ -45,6 +45,7 @@ class ParityDecoder : public RowDecoder {
         take(row, packed_bytes(shape_.bits(sequence)));
         commit(shape_.rounds(), sequence, out);
         commit(shape_.rounds(), sequence, out);
+        if (gap_ && parity_ != 0) out.gap = parity_ / 2.0f;
         return {Decoded::kDone, 1};
     }
 
@@ -76,6 +77,7 @@ class ParityDecoder : public RowDecoder {
     ModelId model_, prepared_{};
     const int refuse_;
     const uint64_t block_;
+    const bool gap_;
     const std::string reason_ = "refused";
     uint8_t parity_ = 0;
     bool resumed_ = false;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,15 @@ struct Outcome {
 struct Outcomes {
     std::vector<Outcome> items;
     Bytes flips;
-    Bytes readout;  // of measurements, with the last outcome of a shot: the observables, corrected
+    Bytes readout;       // of measurements, with the last outcome of a shot: the observables, corrected
+    float gap = kNoGap;  // with the last outcome of a shot: nats, where it was asked for and there is one
 
-    void clear() { items.clear(), flips.clear(), readout.clear(); }
+    static constexpr float kNoGap = std::numeric_limits<float>::quiet_NaN();
+
+    void clear() {
+        items.clear(), flips.clear(), readout.clear();
+        gap = kNoGap;
+    }
 };
 
 enum class Decoded {

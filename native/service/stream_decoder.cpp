@@ -103,6 +103,7 @@ Decoded StreamRowDecoder::decoded(streams::Status status, Outcomes& out) {
                             ? Outcome{layers, shape_.rounds(), model(), flags_of(stream_.flags())}
                             : Outcome(out.items.back()));
     out.flips.insert(out.flips.end(), frame, frame + size);
+    out.gap = static_cast<float>(stream_.gap());
     if (measured_) {
         std::vector<uint64_t> observed(stream_.frame().size());
         stream_.readout(observed.data());

@@ -131,9 +131,10 @@ void StreamSession::end_chunk(Decoded state, int64_t taken_at, int64_t now, Byte
         const bool readout = result && !outcomes_.readout.empty();
         const uint16_t flags = outcome.flags | (chunk.flags & kInherited);
         const uint64_t row = std::min<uint64_t>(outcome.after - chunk.sequence, arrived_.size() - 1);
-        const Bytes& frame = log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome,
-                                      arrived_[row], now, outcomes_.flips.data() + k * size,
-                                      readout ? outcomes_.readout.data() : nullptr, flags);
+        const Bytes& frame =
+            log_.add(result ? FrameType::kResult : FrameType::kCommit, chunk.epoch, outcome, arrived_[row],
+                     now, outcomes_.flips.data() + k * size, readout ? outcomes_.readout.data() : nullptr,
+                     result ? outcomes_.gap : Outcomes::kNoGap, flags);
         send_output(frame, out);
     }
     stats_.commits += outcomes_.items.size();
@@ -186,7 +187,8 @@ void StreamSession::skip(const Skip& skip, int64_t now, Bytes& out) {
     for (uint32_t epoch = skip.epoch; epoch < skip.next_epoch; epoch++) {
         if (announced) error(out, ErrorCode::kShotFailed, "shot", skip.reason, epoch, 0);
         const Outcome failed{0, 0, decoder_.model(), 0};
-        send_output(log_.add(FrameType::kResult, epoch, failed, now, now, nothing.data(), nullptr, kFailed),
+        send_output(log_.add(FrameType::kResult, epoch, failed, now, now, nothing.data(), nullptr,
+                             Outcomes::kNoGap, kFailed),
                     out);
         stats_.commits++, stats_.failed++;
     }

@@ -103,6 +103,10 @@ class WindowDecoder {
     // The same window where these errors, new or not, are as likely as not; `start` is its first layer.
     std::shared_ptr<WindowDecoder> freed(const Window& at, std::span<const Component> errors) const;
 
+    // Whether `decode` finds a gap: the window leaves nothing open, has one observable, and no cycle of edges
+    // between detectors flips it.
+    bool has_classes() const { return has_classes_; }
+
     // Memory that it takes, rather too much than too little.
     size_t num_bytes() const { return 1024 + window_.graph.first.size() * 200 + window_.inputs.size() * 200; }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -158,6 +158,24 @@ class NoiseFit:
             dof=max(rows - free, 0),
             notes=notes,
         )
+
+    def with_floor(self, p: float) -> NoiseFit:
+        """The same, where errors that flip one detector alone have at least probability p.
+
+        What flips many detectors in many rounds, leakage above all, counts in several pairs, and leaves too
+        little for single detectors. A floor costs matching nothing where they are as rare as was learned.
+
+        Raises:
+            ValueError: p is not from 0 to below 1/2.
+        """
+        if not 0 <= p < 0.5:
+            raise ValueError(f"a floor of {p!r} is no probability from 0 to below 1/2")
+        alone = np.array([len(mechanism.detectors) == 1 for mechanism in self.structure.mechanisms])
+        raised = alone & (self.p < p)
+        if not raised.any():
+            return self
+        note = f"{np.count_nonzero(raised)} of {len(self.p)} mechanisms flip one detector; raised to {p:g}"
+        return replace(self, p=np.where(raised, p, self.p), notes=(*self.notes, note))
 
     def dem(self) -> stim.DetectorErrorModel:
         """The DEM with the structure's mechanisms, components and detector coordinates."""

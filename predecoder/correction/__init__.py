@@ -2,12 +2,13 @@
 
 `Policies` are what a network's logits were calibrated for; they are stored with its weights.
 `make_decision` makes the `Decision` that carries one out on whole shots: `ClusterDecision` (`threshold`,
-`complete`) or `MatchingDecision` (`abstain`, `neural-matching`). `StreamPredecoder` does so on streams;
-`stream_network` gives the logits of a stream's layers.
+`complete`), `ConsistentDecision` (`consistent`) or `MatchingDecision` (`abstain`, `neural-matching`).
+`StreamPredecoder` does so on streams; `stream_network` gives the logits of a stream's layers.
 `Residual` applies the moves that were committed. `move_graphs`: `neural-matching` in windows.
 """
 
 from predecoder.correction.clusters import ClusterDecision
+from predecoder.correction.consistent import ConsistentDecision
 from predecoder.correction.decision import Decision, automatic_policy, make_decision, stream_policy
 from predecoder.correction.matching import MatchingDecision
 from predecoder.correction.move_windows import NEURAL_MATCHING, move_graphs
@@ -15,6 +16,7 @@ from predecoder.correction.policies import (
     REFERENCE_DENSITY,
     SMALL_PATCH,
     AbstainPolicy,
+    ConsistentPolicy,
     Policies,
     PolicyName,
     ThresholdPolicy,
@@ -30,6 +32,8 @@ __all__ = [
     "SMALL_PATCH",
     "AbstainPolicy",
     "ClusterDecision",
+    "ConsistentDecision",
+    "ConsistentPolicy",
     "Decision",
     "MatchingDecision",
     "Policies",

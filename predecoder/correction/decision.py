@@ -9,8 +9,9 @@ import sinter
 
 from global_decoders.matching import Logits
 from predecoder.correction.clusters import ClusterDecision
+from predecoder.correction.consistent import ConsistentDecision
 from predecoder.correction.matching import MatchingDecision
-from predecoder.correction.policies import Policies, PolicyName, ThresholdPolicy
+from predecoder.correction.policies import WHOLE_SHOTS, Policies, PolicyName, ThresholdPolicy
 from qec import DecodingProblem
 
 __all__ = ["Decision", "automatic_policy", "make_decision", "stream_policy"]
@@ -55,6 +56,8 @@ def make_decision(policies: Policies, name: PolicyName, problem: DecodingProblem
             distance=problem.layout.distance, density=problem.peak_density
         )
         return MatchingDecision(problem, abstain_above=threshold)
+    if name == "consistent":
+        return ConsistentDecision(problem, leave_above=policies.consistent.leave_above)
     return ClusterDecision(problem, _threshold_policy(policies, name, problem))
 
 
@@ -64,9 +67,10 @@ def stream_policy(policies: Policies, name: PolicyName, problem: DecodingProblem
     Raises:
         ValueError: there is no policy of that name, or streams do not have it.
     """
-    if name == "abstain":
+    if name in WHOLE_SHOTS:
         raise ValueError(
-            "policy 'abstain' needs the whole shot, and a stream decides before its end; use 'complete'"
+            f"policy {name!r} needs the whole shot, and a stream decides before its end; use 'threshold' "
+            "before matchers on independent edges, 'complete' before other decoders"
         )
     return _threshold_policy(policies, name, problem)
 

@@ -2,13 +2,15 @@
 
 - `threshold` commits clusters of proposed moves that the network is sure of, whatever they leave: for
   matchers on independent edges, which lose nothing by it.
+- `consistent` matches the logits of the whole shot, and commits the clusters in which that changes little,
+  each whole: nearly the LER of `neural-matching`, with a tenth to a fortieth of the syndrome left.
 - `complete` commits only clusters that explain every detection they touch, joined along hyperedges: for
   decoders that use correlations, where the end of the experiment is not in sight (streams).
 - `abstain` explains a shot whole or, where a cluster of it is doubtful, leaves it whole: for decoders that
   use correlations, where whole shots are at hand.
 
-The first two are thresholds on clusters (`ThresholdPolicy`) and are the same for batches and streams. The
-last one needs the whole shot, so that streams do not have it.
+`threshold` and `complete` are thresholds on clusters (`ThresholdPolicy`) and are the same for batches and
+streams. `consistent` and `abstain` need the whole shot, so that streams do not have them.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ __all__ = [
     "REFERENCE_DENSITY",
     "SMALL_PATCH",
     "AbstainPolicy",
+    "ConsistentPolicy",
     "Policies",
     "PolicyName",
     "ThresholdPolicy",
 ]
 
-PolicyName = Literal["threshold", "abstain", "complete"]
+PolicyName = Literal["threshold", "consistent", "abstain", "complete"]
+WHOLE_SHOTS: tuple[PolicyName, ...] = ("consistent", "abstain")
+"""Policies that streams do not have."""
 
 REFERENCE_DENSITY = 0.107
 """How often a detector in the bulk fires at p = 0.006 of the paper's noise."""
@@ -116,6 +121,22 @@ class AbstainPolicy:
 
 
 @dataclass(frozen=True)
+class ConsistentPolicy:
+    """Commit the clusters of a matching on the logits that change few of them.
+
+    Attributes:
+        leave_above: nats of a cluster's flipped edges above which it is left whole. At 0 only clusters are
+            committed that the logits explain by themselves; infinite leaves none.
+    """
+
+    leave_above: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.leave_above >= 0:
+            raise ValueError(f"leave_above={self.leave_above!r} is negative; use 0 to commit what is sure")
+
+
+@dataclass(frozen=True)
 class Policies:
     """What a network's logits were calibrated for: one policy of each name, stored with its weights.
 
@@ -124,6 +145,7 @@ class Policies:
         small_patch: in place of `threshold` below a distance of `SMALL_PATCH`, if it is given: matching
             alone fails so often there that a wrong commit costs little beside what the right ones repair.
         complete: before decoders that use correlations, in streams.
+        consistent: before any decoder, on whole shots.
         abstain: before decoders that use correlations, on whole shots.
         min_rounds: of the shortest experiment that the network is used for; shorter ones are decoded
             without it.
@@ -140,6 +162,7 @@ class Policies:
         default_factory=lambda: ThresholdPolicy(residual="empty", clustering="hyperedges")
     )
     abstain: AbstainPolicy = field(default_factory=AbstainPolicy)
+    consistent: ConsistentPolicy = field(default_factory=ConsistentPolicy)
     min_rounds: int = 1
     even_sides: bool = True
     without_reset: bool = False
@@ -176,6 +199,7 @@ class Policies:
                 ("small_patch", ThresholdPolicy),
                 ("complete", ThresholdPolicy),
                 ("abstain", AbstainPolicy),
+                ("consistent", ConsistentPolicy),
             )
             if data.get(name) is not None
         }

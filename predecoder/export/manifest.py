@@ -22,7 +22,8 @@ _BITS = (
     "of a shot in Stim's b8 format (little-endian bits) is element k"
 )
 _RESIDUAL_NOT_HERE = (
-    "the policies 'complete', 'abstain' and any matching on logits are no static graph and are not exported"
+    "the policies 'complete', 'consistent', 'abstain' and any matching on logits are no static graph and are "
+    "not exported"
 )
 
 

@@ -77,6 +77,9 @@ class LearnConfig:
     share: Literal["gate-type", "location"] = "gate-type"
     """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that
     rates are equal over time only."""
+    floor: float = 0.0
+    """Least probability of errors that flip one detector alone. Where detectors are correlated as no
+    mechanism does it, too little is learned of them: try 0.01."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""
     start: int = 0
@@ -88,6 +91,8 @@ class LearnConfig:
 def run(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     config = parse_flags(LearnConfig, "learn-noise", arguments)
+    if not 0 <= config.floor < 0.5:
+        raise ValueError(f"--floor {config.floor:g} is no probability from 0 to below 1/2")
     if config.data:
         return _learn_rounds(config)
     if config.rounds:
@@ -108,7 +113,7 @@ def run(arguments: list[str]) -> int:
     log = _count(sources, circuit, structure, selection, console)
     with _status(console, "fitting"):
         try:
-            fit = estimate(log.total)
+            fit = estimate(log.total).with_floor(config.floor)
         except ValueError as error:
             raise ValueError(f"{', '.join(map(str, config.shots))}: {error}") from error
         drift = summarize_drift(fit, log.blocks)
@@ -126,7 +131,7 @@ def _learn_rounds(config: LearnConfig) -> int:
     _check_data_flags(config)
     selection = ShotSelection(config.which, config.start, config.stop)
     folders = [ExperimentFolder.find(path, detections=True) for path in config.data]
-    return learn_rounds(folders, config.out, selection=selection, rounds=config.rounds)
+    return learn_rounds(folders, config.out, selection=selection, rounds=config.rounds, floor=config.floor)
 
 
 def _check_data_flags(config: LearnConfig) -> None:

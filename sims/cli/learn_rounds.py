@@ -39,13 +39,19 @@ class _Experiment:
 
 
 def learn_rounds(
-    folders: Sequence[ExperimentFolder], out: Path, *, selection: ShotSelection, rounds: Sequence[int]
+    folders: Sequence[ExperimentFolder],
+    out: Path,
+    *,
+    selection: ShotSelection,
+    rounds: Sequence[int],
+    floor: float = 0.0,
 ) -> int:
     """Run the verb with --data; returns its exit code.
 
     Args:
         selection: of every folder's shots.
         rounds: numbers of rounds for which a DEM is wanted besides.
+        floor: least probability of errors that flip one detector alone.
     """
     from noise_learning import fit_stationary_jointly
 
@@ -57,8 +63,8 @@ def learn_rounds(
     with console.status("counting shots, fitting") if console.is_terminal else nullcontext():
         data = [_data(experiment, selection) for experiment in experiments.values()]
         noise = fit_stationary_jointly(data)
-    fits = dict(zip(experiments, noise.fits, strict=True))
-    predicted = {count: noise.predict(structure) for count, structure in others.items()}
+    fits = {rounds: fit.with_floor(floor) for rounds, fit in zip(experiments, noise.fits, strict=True)}
+    predicted = {rounds: noise.predict(of).with_floor(floor) for rounds, of in others.items()}
     with complete_folder(out) as folder:
         _write(folder, fits, predicted)
         report = _report(experiments, data, noise, predicted, selection)

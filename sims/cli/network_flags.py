@@ -21,9 +21,10 @@ class NetworkFlags:
     opinions of accurate-matching; or a safetensors file."""
     policy: Policy = "auto"
     """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
-    sure enough; abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits
-    clusters that leave nothing of what they touch. auto is threshold before matchers on independent edges
-    and abstain before other decoders. neural-matching and neural-ensemble have none: they match on the logits
+    sure enough; consistent commits clusters in which a matching of the whole shot agrees with the logits;
+    abstain explains a shot whole, or leaves a doubtful one whole to NAME; complete commits clusters that
+    leave nothing of what they touch. auto is threshold before matchers on independent edges and abstain
+    before other decoders. neural-matching and neural-ensemble have none: they match on the logits
     themselves."""
     precision: Precision = "auto"
     """What the network computes in; auto is the weights' own: int8 for quantized weights on a CPU, float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import ssl
@@ -49,6 +50,8 @@ class ServeConfig:
     """Days after which a journal that nobody wrote to is deleted from --state."""
     models: int = 256
     """Models kept in --state; the one that was not used for longest makes room for a new one."""
+    memory_gigabytes: float = 8.0
+    """Of a worker, past which it opens no stream; those that are open go on."""
     window: int = 2048
     """Rounds in flight of a stream."""
     gap_deadline: float = 0.05
@@ -119,6 +122,7 @@ def server_config(config: ServeConfig, *, state: Path) -> ServerConfig:
             streams=positive("--streams", config.streams),
             drain=not_negative("--drain", config.drain),
             models=positive("--models", config.models),
+            memory_bytes=math.ceil(1e9 * above_zero("--memory-gigabytes", config.memory_gigabytes)),
         ),
         unix=config.socket,
         tcp=None if config.tcp is None else _address(config.tcp),

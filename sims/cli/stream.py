@@ -88,6 +88,8 @@ class StreamConfig:
     """Streams at once, each with its own rounds."""
     max_lag: float = 1.0
     """Seconds that rounds may be overdue before the run ends as overloaded."""
+    gap: bool = False
+    """Have every result say how sure the last window is, in nats."""
     seed: int = 1
     """Seed of the shots."""
     report: Path | None = None
@@ -106,6 +108,7 @@ class StreamConfig:
             decoder=self.decoder,
             predecoder=self.predecoder,
             device=self.device,
+            gap=self.gap,
         )
 
 
@@ -169,7 +172,7 @@ def _load(config: StreamConfig, circuit: stim.Circuit) -> tuple[LoadReport, Shot
         decoders = [options.build(circuit) for _ in range(config.streams)]
         for decoder in decoders:
             decoder.warm(rounds=shots.shape.rounds)
-        if decoders[0].fell_back:
+        if decoders[0].models.fell_back:
             say_why_not_cuda()
         return run_in_process(decoders, shots, plan=plan, max_lag=config.max_lag), shots
     with _connect(config) as client:
@@ -237,6 +240,7 @@ def report_json(report: LoadReport, config: StreamConfig, shots: ShotSet) -> dic
             "commit": options.commit,
             "buffer": options.buffer,
             "mode": options.mode,
+            "gap": options.gap,
         },
         "circuit": str(config.circuit),
         "seed": config.seed,

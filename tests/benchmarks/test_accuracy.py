@@ -104,14 +104,16 @@ def test_neural_decoders_are_paired_with_correlated_matching_and_cells_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where both are plain matching, they err alike; a second run has the counts and samples nothing."""
-    flags = ["--weights", "realtime-matching", "--distance", "3", "--basis", "x", "--p", "0.02"]
+    flags = ["--weights", "realtime-matching", "realtime-matching+fast-matching"]
+    flags += ["--distance", "3", "--basis", "x", "--p", "0.02"]
     flags += ["--max-shots", "256", "--chunk-shots", "128", "--plain-gap", "4", "--results", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["neural", "--out", str(tmp_path), *flags])
     with pytest.warns(ShortExperimentWarning):  # two noisy rounds
         neural.main()
     first = capsys.readouterr().out
     rows = json.loads((tmp_path / "neural.json").read_text())
-    assert [row["decoder"] for row in rows] == ["neural-ensemble", "neural-matching"]
+    assert [row["decoder"] for row in rows] == ["neural-ensemble", "neural-matching", "neural-ensemble"]
+    assert "fast-matching@" in rows[2]["policy"]
     for row in rows:
         assert row["pymatching"] == row["ours"]
         assert (row["shots"], row["precision"]) == (256, "int8")
@@ -120,7 +122,7 @@ def test_neural_decoders_are_paired_with_correlated_matching_and_cells_go_on(
             common = row["ours"][kind] - row["only_ours"][kind]
             assert common == row["correlated"][kind] - row["only_correlated"][kind]
     lines = (tmp_path / "chunks.jsonl").read_text()
-    assert lines.count("\n") == 8  # of four decoders, two chunks each
+    assert lines.count("\n") == 10  # of five decoders, two chunks each
     monkeypatch.setattr(neural.Selection, "sample", lambda *_, **__: pytest.fail("nothing is left to decode"))
     neural.main()
     assert capsys.readouterr().out == first

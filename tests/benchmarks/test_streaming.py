@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmarks.streaming import account, table
+from scripts.benchmarks.streaming import account, render, rows, table
 from scripts.benchmarks.streaming.periods import Effort
 from scripts.benchmarks.streaming.targets import setups
 
@@ -39,6 +39,14 @@ def test_a_period_is_measured_with_every_output_checked(measured: list[tuple[str
     assert first["commits"] > first["results"] > 0
     assert first["backlog_end"] == 0
     assert first["latency_us"]["p50"] <= first["latency_us"]["p99"]
+
+
+def test_gaps_are_measured_where_there_are_some() -> None:
+    size = replace(SIZE, gap_shots=2)
+    ((kind, row),) = table.measure([SETUP], ["gap"], size, p=0.01)
+    assert (kind, row["name"]) == ("gap", "d = 3, correlated")
+    assert min(*row["without"].values(), *row["with"].values()) > 0
+    assert render.RENDER["gap"]([row]).count("| d = 3, correlated | 20 |") == 1
 
 
 def test_streams_are_compared_with_whole_shots(measured: list[tuple[str, dict[str, Any]]]) -> None:
@@ -72,33 +80,33 @@ def test_the_page_has_a_table_of_each_kind_and_rows_replace_their_own(
     }
     (tmp_path / "streaming.md").write_text("# Streaming\n\nWhat it means.\n")
     found = [*measured, ("overhead", overhead), ("streams", streams)]
-    table.write_results(found, tmp_path)
-    table.write_results([("streams", streams | {"largest_ratio": 1.25})], tmp_path)
+    rows.write_results(found, tmp_path)
+    rows.write_results([("streams", streams | {"largest_ratio": 1.25})], tmp_path)
     page = (tmp_path / "streaming.md").read_text()
     assert page.startswith("# Streaming\n\nWhat it means.\n")
-    assert sum(line.startswith("|---") for line in page.splitlines()) == 4
+    assert sum(line.startswith("|---") for line in page.splitlines()) == 5
     assert "| one | 50 | p50 | 1.0 | 5.0 | 4.0 |" in page
     assert "11, 15 | 1.25; 0.75 |" in page
     assert "1.50; " not in page
-    rows = json.loads((tmp_path / "streaming.json").read_text())
-    assert {"processor", "revision", "versions"} <= rows["periods"][0]["measured"].keys()
-    assert len(rows["streams"]) == 1
+    data = json.loads((tmp_path / "streaming.json").read_text())
+    assert {"processor", "revision", "versions"} <= data["periods"][0]["measured"].keys()
+    assert len(data["streams"]) == 1
 
 
 def test_a_run_that_was_interrupted_goes_on(
     measured: list[tuple[str, dict[str, Any]]], tmp_path: Path
 ) -> None:
     """Rows of this commit and size are not measured again; others are."""
-    table.write_results(measured[:1], tmp_path, size="small")
-    done = table.measured_before(tmp_path, "small")
+    rows.write_results(measured[:1], tmp_path, size="small")
+    done = rows.measured_before(tmp_path, "small")
     assert done("periods", (SETUP.name, "in process"))
     assert not done("periods", (SETUP.name, "service"))
-    assert not table.measured_before(tmp_path, "full")("periods", (SETUP.name, "in process"))
+    assert not rows.measured_before(tmp_path, "full")("periods", (SETUP.name, "in process"))
     assert list(table.measure([SETUP], ["in-process"], SIZE, p=0.01, done=done)) == []
     data = json.loads((tmp_path / "streaming.json").read_text())
     data["periods"][0]["measured"]["revision"] = "another"
     (tmp_path / "streaming.json").write_text(json.dumps(data))
-    assert not table.measured_before(tmp_path, "small")("periods", (SETUP.name, "in process"))
+    assert not rows.measured_before(tmp_path, "small")("periods", (SETUP.name, "in process"))
 
 
 SAMPLES = """
@@ -153,5 +161,5 @@ def test_period_and_latencies_decide_together(period: float, p50: float, p99: fl
         "goal_latency_us": (63, 200),
         "at": [at],
     }
-    assert table.verdict(row) == verdict
-    assert table.verdict(row | {"must_latency_us": None, "goal_latency_us": None, "must_us": 9}) != "no"
+    assert render.verdict(row) == verdict
+    assert render.verdict(row | {"must_latency_us": None, "goal_latency_us": None, "must_us": 9}) != "no"

@@ -2,6 +2,7 @@
 
     python -m scripts.benchmarks.accuracy.neural --out out/neural [--weights fast-matching] [--distance 5 9]
     python -m scripts.benchmarks.accuracy.neural --out out/neural --noise si1000 si1000-cz --p 0.002
+    python -m scripts.benchmarks.accuracy.neural --out out/neural --weights fast-matching+accurate-matching
     python -m scripts.benchmarks.accuracy.neural --out out/neural --results docs/results
 
 Experiments of d rounds, see `experiments`. All decoders see the same shots: doubtful ones, and a share of
@@ -28,7 +29,7 @@ from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
 from scripts.benchmarks.accuracy.selection import Counted, SelectedShots, Selection
 from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
 from scripts.benchmarks.results import markdown_table, update_results
-from sims.decoders import NamedDecoder, Precision, build_decoder
+from sims.decoders import NEURAL_ENSEMBLE, NamedDecoder, Precision, build_decoder
 from sims.sweeps import decoder_dem
 
 SEED = 9_000_000
@@ -43,6 +44,7 @@ class Flags:
 
     out: Path
     weights: tuple[str, ...] = ("accurate-matching", "fast-matching", "realtime-matching")
+    """Names or files; after a +, which neural-ensemble alone takes, what it asks about doubtful shots."""
     decoder: tuple[str, ...] = ("neural-matching", "neural-ensemble")
     precision: Precision = "auto"
     """What networks compute in; 'auto' is the weights' own."""
@@ -64,10 +66,9 @@ def main() -> None:
     flags = tyro.cli(Flags)
     log = WrongShotsFile(flags.out / "chunks.jsonl")
     ours = {
-        (weights, name): build_decoder(
-            name, weights=weights, device="cpu", precision=flags.precision, threads=flags.threads
-        )
+        (weights, name): _built(flags, name, weights)
         for name, weights in product(flags.decoder, flags.weights)
+        if "+" not in weights or name == NEURAL_ENSEMBLE
     }
     rows: list[dict[str, Any]] = []
     for noise, p, distance, basis in product(flags.noise, flags.p, flags.distance, flags.basis):
@@ -79,6 +80,18 @@ def main() -> None:
         if flags.results is not None:
             update_results(flags.results, "neural", rows, key=KEY, render=render)
     print(render(rows), f"\n\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result.")
+
+
+def _built(flags: Flags, name: str, weights: str) -> NamedDecoder:
+    first, *opinions = weights.split("+")
+    return build_decoder(
+        name,
+        weights=first,
+        opinions=opinions,
+        device="cpu",
+        precision=flags.precision,
+        threads=flags.threads,
+    )
 
 
 Chunks = dict[str, list[WrongShots]]
@@ -163,6 +176,7 @@ def _row(experiment: Experiment, key: tuple[str, str], named: NamedDecoder, chun
     weights, decoder = key
     return {
         **{"weights": weights, "sha256": named.weights, "decoder": decoder, "precision": named.precision},
+        "policy": named.policy,
         **experiment.columns,
         **vars(_counted(mine)),
         **{"pymatching": beside.one, "correlated": pairs.one, "ours": pairs.other},

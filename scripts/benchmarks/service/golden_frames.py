@@ -49,6 +49,8 @@ def _frames() -> Iterator[tuple[str, tuple[Frame, Any]]]:
         "open",
         _control(FrameType.OPEN, protocol.Open(model=digest, kind="dem", commit=3, buffer=3), stream=7),
     )
+    asks = protocol.Open(model=digest, kind="dem", commit=3, buffer=3, gap=True)
+    yield "open with gaps", _control(FrameType.OPEN, asks, stream=8)
     opened = protocol.Opened(digest, MODEL[:8].hex(), 4, [(1, 4), (3, 8)], 4, 1, 256, 5, 0, 0, 50_000_000)
     yield "opened", _control(FrameType.OPENED, opened, stream=7, epoch=5)
     one = protocol.encode_block([bytes([0b10000001])])
@@ -74,6 +76,8 @@ def _frames() -> Iterator[tuple[str, tuple[Frame, Any]]]:
         "result",
         (Frame(FrameType.RESULT, 7, 5, 10, protocol.encode_commit(result)), "observable 0 flipped to 0"),
     )
+    sure = protocol.encode_commit(result._replace(gap=6.25))
+    yield "result with a gap", (Frame(FrameType.RESULT, 7, 5, 11, sure, Flag.GAP), "6.25 nats")
     credit = protocol.CreditPayload(256, 3)
     yield "credit", (Frame(FrameType.CREDIT, 7, 5, 4, protocol.encode_credit(credit)), credit._asdict())
     nack = protocol.NackPayload(2, 49_000_000)

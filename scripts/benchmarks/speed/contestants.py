@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import sinter
-import stim
 
+from global_decoders import compile_normal_form
 from predecoder import CompiledPredecoded
+from qec import NormalForm
 from sims.decoders import NEURAL_ENSEMBLE, PREDECODER_PREFIX, Precision, build_decoder
 
 __all__ = ["PLAIN", "Contestant", "contestants"]
@@ -58,13 +59,13 @@ class Contestant:
         sha256 = identity.pop("weights", "")
         return {"decoder": self.decoder, "weights": self.weights, "sha256": sha256, **identity}
 
-    def compile(self, dem: stim.DetectorErrorModel) -> None:
-        """Get ready for a DEM's shots.
+    def compile(self, normal: NormalForm) -> None:
+        """Get ready for the shots of a DEM that has been read.
 
         Raises:
             LayoutError: the network does not fit.
         """
-        self._compiled = self._named.compiled(dem)
+        self._compiled = compile_normal_form(self._named.decoder, normal)
 
     def given(self, packed: np.ndarray) -> np.ndarray:
         """What it decodes of shots: themselves, or what a network that has run leaves of them."""

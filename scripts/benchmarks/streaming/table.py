@@ -25,28 +25,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qec import output_file
-from scripts.benchmarks.results import about_run, markdown_table, write_table
 from scripts.benchmarks.streaming import targets
 from scripts.benchmarks.streaming.account import account
-from scripts.benchmarks.streaming.account import render as render_account
+from scripts.benchmarks.streaming.gap import measure_gap, with_gaps
 from scripts.benchmarks.streaming.ler import measure_ler
 from scripts.benchmarks.streaming.periods import Effort, measure_periods
+from scripts.benchmarks.streaming.rows import Done, measured_before, write_results
 from scripts.benchmarks.streaming.served_rows import measure_overhead, measure_streams
 
-PARTS = ("in-process", "service", "overhead", "streams", "ler", "account")
-KEYS = {
-    "periods": ("name", "where"),
-    "overhead": ("name",),
-    "streams": ("name",),
-    "ler": ("name", "p"),
-    "account": ("name", "where"),
-}
+PARTS = ("in-process", "service", "overhead", "streams", "ler", "gap", "account")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +50,8 @@ class Size:
         sampled_rows: different rows, sent over and over.
         shot_rows: of a shot.
         overhead_rounds: at one round a frame.
+        gap_shots: of what a gap costs.
+        account_rounds: of which the processor is sampled.
         streams_share: of the rounds of a period, for each of the streams at once, in every turn.
         ler_rounds, ler_p, ler_errors: shots of the comparison with whole ones, and errors of these; by the
             distance, 13 being that of all larger ones.
@@ -67,6 +61,8 @@ class Size:
     sampled_rows: int
     shot_rows: int
     overhead_rounds: int
+    gap_shots: int = 100
+    account_rounds: int = 400_000
     streams_share: float = 0.1
     ler_rounds: int = 100
     ler_p: tuple[float, float] = (0.003, 0.006)
@@ -84,6 +80,7 @@ QUICK = replace(
     effort=Effort(rounds=2 * 10**5, search_seconds=0.5, most_seconds=3.0),
     sampled_rows=20_000,
     overhead_rounds=10_000,
+    account_rounds=100_000,
     ler_errors=(1000, 500),
 )
 SMALL = Size(
@@ -91,6 +88,8 @@ SMALL = Size(
     sampled_rows=100,
     shot_rows=20,
     overhead_rounds=40,
+    gap_shots=3,
+    account_rounds=20_000,
     ler_rounds=5,
     ler_p=(0.01, 0.01),
     ler_errors=(5, 1),
@@ -99,10 +98,6 @@ SIZES = {"full": FULL, "quick": QUICK, "small": SMALL}
 OVERHEAD_PERIOD_US = 50.0
 """Calm: a round is dealt with long before the next."""
 _LARGE = 13
-
-
-Done = Callable[[str, tuple[object, ...]], bool]
-"""Whether a table has a row with this key already."""
 
 
 def measure(
@@ -130,9 +125,12 @@ def measure(
         if not done("ler", (setup.name, ler_p)):
             errors = size.ler_errors[large]
             yield "ler", measure_ler(setup, rounds=size.ler_rounds, p=ler_p, errors=errors)
+    for setup in with_gaps(chosen) if "gap" in parts else ():
+        if not done("gap", (setup.name,)):
+            yield "gap", measure_gap(setup, shot_rows=size.shot_rows, shots=size.gap_shots, p=p)
     for setup in chosen if "account" in parts else ():
         if not all(done("account", (setup.name, where)) for where in ("in process", "service")):
-            yield from (("account", row) for row in account(setup, p=p))
+            yield from (("account", row) for row in account(setup, p=p, rounds=size.account_rounds))
 
 
 def _measure_loads(
@@ -155,172 +153,6 @@ def _measure_loads(
             rounds = max(1, int(size.streams_share * size.effort.report_rounds(8 * setup.must_us)))
             options = {"address": address, "period_us": setup.must_us, "rounds": rounds}
             yield "streams", measure_streams(setup, circuit, shots, **options)
-
-
-def render_periods(rows: Sequence[dict[str, Any]]) -> str:
-    """Sustained periods and latencies."""
-    columns = (
-        "sliding windows, c = b = d",
-        "where",
-        "requirement; goal, µs a round",
-        "sustained, µs a round",
-        "p50 / p99 / p99.9 at it, µs",
-        "at the requirement, µs",
-        "at the goal, µs",
-        "backlog, most; end",
-        "met",
-    )
-    return markdown_table(columns, (_period_cells(row) for row in rows))
-
-
-def _period_cells(row: dict[str, Any]) -> list[object]:
-    at = {one["name"]: one for one in row["at"]}
-    sustained = at["sustained"]
-    return [
-        row["name"],
-        row["where"],
-        f"{row['must_us']:g}; {row['goal_us']:g}",
-        f"**{row['period_us']:.2f}**",
-        _latency(sustained),
-        _latency(at.get("must")),
-        _latency(at.get("goal")),
-        f"{sustained['backlog_most']}; {sustained['backlog_end']}",
-        verdict(row),
-    ]
-
-
-def _latency(one: dict[str, Any] | None) -> str:
-    if one is None:
-        return "–"
-    values = one["latency_us"]
-    return " / ".join(f"{values[name]:.0f}" for name in ("p50", "p99", "p99.9"))
-
-
-def verdict(row: dict[str, Any]) -> str:
-    """'goal', 'requirement' or 'no': the best of these whose period, and latencies if any, are met."""
-    for name in ("goal", "must"):
-        if row["period_us"] > row[f"{name}_us"]:
-            continue
-        limits = row[f"{name}_latency_us"]
-        reports = [one for one in row["at"] if one["period_us"] <= row[f"{name}_us"] and one["sustained"]]
-        if limits is None or any(
-            one["latency_us"]["p50"] <= limits[0] and one["latency_us"]["p99"] <= limits[1] for one in reports
-        ):
-            return {"goal": "goal", "must": "requirement"}[name]
-    return "no"
-
-
-def render_overhead(rows: Sequence[dict[str, Any]]) -> str:
-    """What a service adds to a round that comes alone."""
-    columns = ("one round a frame", "period, µs", "", "in process, µs", "service, µs", "added, µs")
-    return markdown_table(
-        columns,
-        (
-            [row["name"], f"{row['period_us']:g}", quantile, *row[quantile].values()]
-            for row in rows
-            for quantile in ("p50", "p99")
-        ),
-    )
-
-
-def render_streams(rows: Sequence[dict[str, Any]]) -> str:
-    """Streams at once."""
-    columns = (
-        "streams",
-        "each, µs a round",
-        "p99 of one alone at that rate, µs",
-        "p99 of one alone with all their rounds, µs",
-        "p99 of each, µs",
-        "largest / alone at that rate; with all rounds",
-    )
-    return markdown_table(
-        columns,
-        (
-            [
-                f"{row['streams']} of {row['name']}",
-                row["period_us"],
-                f"{row['p99_alone_us']:.0f}",
-                f"{row['p99_alone_full_rate_us']:.0f}",
-                ", ".join(f"{value:.0f}" for value in row["p99_by_stream_us"]),
-                f"{row['largest_ratio']:.2f}; {row['largest_ratio_full_rate']:.2f}",
-            ]
-            for row in rows
-        ),
-    )
-
-
-def render_ler(rows: Sequence[dict[str, Any]]) -> str:
-    """Streams against whole shots."""
-    columns = (
-        "stream",
-        "p",
-        "rounds",
-        "shots",
-        "errors, whole shots",
-        "only the stream wrong",
-        "only the whole wrong",
-        "ratio",
-        "upper 95 %",
-    )
-    names = (
-        "name",
-        "p",
-        "rounds",
-        "shots",
-        "errors_whole",
-        "only_stream_wrong",
-        "only_whole_wrong",
-        "ratio",
-        "upper_95",
-    )
-    return markdown_table(columns, ([row[name] for name in names] for row in rows))
-
-
-RENDER: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
-    "periods": render_periods,
-    "overhead": render_overhead,
-    "streams": render_streams,
-    "ler": render_ler,
-    "account": render_account,
-}
-
-
-def measured_before(folder: Path, size: str) -> Done:
-    """What `streaming.json` has of this commit, this processor and a size."""
-    data = folder / "streaming.json"
-    tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
-    here = _version(about_run() | {"size": size})
-
-    def done(table: str, key: tuple[object, ...]) -> bool:
-        rows = tables.get(table, ())
-        return any(
-            tuple(row[name] for name in KEYS[table]) == key and _version(row["measured"]) == here
-            for row in rows
-        )
-
-    return done
-
-
-def _version(about: dict[str, Any]) -> tuple[object, ...]:
-    """What rows have to agree in; results that were written since the commit change nothing."""
-    return about["revision"].removesuffix("-dirty"), about["processor"], about.get("size")
-
-
-def write_results(found: Sequence[tuple[str, dict[str, Any]]], folder: Path, *, size: str = "") -> list[Path]:
-    """Put rows in place of those with the same names, and their tables into the page; returns both paths."""
-    data, page = folder / "streaming.json", folder / "streaming.md"
-    tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
-    about = about_run() | {"size": size, "real_time": targets.ALONE}
-    for table, row in found:
-        same = [tuple(row[key] for key in KEYS[table])]
-        rows = [one for one in tables.get(table, ()) if tuple(one[key] for key in KEYS[table]) not in same]
-        tables[table] = [*rows, row | {"measured": about}]
-    folder.mkdir(parents=True, exist_ok=True)
-    with output_file(data) as unfinished:
-        unfinished.write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for table, rows in tables.items():
-        write_table(page, RENDER[table](rows))
-    return [data, page]
 
 
 def main() -> None:

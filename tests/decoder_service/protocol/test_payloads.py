@@ -38,6 +38,19 @@ def test_commit_round_trip(upto: int, start: int, end: int, model: bytes, observ
     assert protocol.decode_commit(protocol.without_times(frame).payload) == commit._replace(
         time_in=0, time_out=0
     )
+    for sure in (commit._replace(gap=2.5), result._replace(gap=float("inf"))):
+        frame = Frame(FrameType.RESULT, payload=protocol.encode_commit(sure), flags=int(Flag.GAP))
+        assert protocol.decode_commit(frame.payload, flags=frame.flags) == sure
+        again = protocol.without_times(frame)
+        assert protocol.decode_commit(again.payload, flags=again.flags).gap == sure.gap
+
+
+@pytest.mark.parametrize("size", [0, 44, 47, 48, 51])
+def test_a_flag_without_its_gap_is_a_payload_error(size: int) -> None:
+    """Of one observable it is 49 bytes, or 50 with the readout."""
+    payload = protocol.encode_commit(protocol.CommitPayload(1, 1, 0, 0, bytes(8), 1, b"\1"))[:44] + bytes(9)
+    with pytest.raises(PayloadError):
+        protocol.decode_commit(payload[:size], flags=Flag.GAP)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), u64, u64, st.binary(max_size=50))

@@ -19,7 +19,7 @@ from decoder_service.building import build_decoder
 from decoder_service.client import DecoderClient, DisconnectedError, ServiceError, StreamOutput
 from decoder_service.protocol import Flag, Open
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
-from decoder_service.session import StreamShape
+from decoder_service.session import Outcome, StreamShape
 
 CIRCUIT = stim.Circuit.generated(
     "surface_code:rotated_memory_x",
@@ -32,7 +32,9 @@ OTHER = stim.Circuit.generated(
     "surface_code:rotated_memory_x", distance=3, rounds=7, after_clifford_depolarization=0.002
 )
 OPTIONS = {"commit": 2, "buffer": 2}
-Summary = tuple[int, bool, int, bytes, bytes, int]
+SURE = {"decoder": "pymatching-correlated", "gap": True}
+"""Options of streams whose results have gaps."""
+Summary = tuple[int, bool, int, bytes, bytes, int, float | None]
 
 
 class RunningServer:
@@ -99,11 +101,16 @@ def in_process(
         *rounds, final = rows(shot, decoder.shape)
         for sequence, row in enumerate(rounds):
             outcomes = decoder.push(sequence, row, (epoch, sequence) in erased, 0)
-            found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]
+            found += [_summary(epoch, False, outcome) for outcome in outcomes]
         *outcomes, result = decoder.finish(final, 0)
-        found += [(epoch, False, o.upto_round, o.frame_bits, o.readout, o.flags) for o in outcomes]
-        found.append((epoch, True, result.upto_round, result.frame_bits, result.readout, result.flags))
+        found += [_summary(epoch, False, outcome) for outcome in outcomes]
+        found.append(_summary(epoch, True, result))
     return found
+
+
+def _summary(epoch: int, final: bool, outcome: Outcome) -> Summary:
+    gap = None if outcome.gap is None else float(np.float32(outcome.gap))
+    return (epoch, final, outcome.upto_round, outcome.frame_bits, outcome.readout, outcome.flags, gap)
 
 
 def summaries(outputs: list[StreamOutput], *, flags: bool = True) -> list[Summary]:
@@ -116,6 +123,7 @@ def summaries(outputs: list[StreamOutput], *, flags: bool = True) -> list[Summar
             out.commit.frame_bits,
             out.commit.readout,
             int(out.flags) if flags else 0,
+            out.commit.gap,
         )
         for out in outputs
     ]
@@ -172,6 +180,7 @@ def kit() -> SimpleNamespace:
         circuit=CIRCUIT,
         other=OTHER,
         options=OPTIONS,
+        sure=SURE,
         Flag=Flag,
     )
 

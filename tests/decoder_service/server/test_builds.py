@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import resource
 import subprocess
 import sys
@@ -12,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from decoder_service.building import build_decoder, build_of, stored_tables, tables_for
 from decoder_service.client import ServiceError
-from decoder_service.protocol import ErrorCode, Open, Reload
+from decoder_service.protocol import ErrorCode
 from decoder_service.server import BuildLimits
-from decoder_service.store import StateFolder
 
 SMALL = BuildLimits(seconds=3.0, bytes=400 << 20, detectors=100_000)
 BOMBS = {
@@ -120,39 +116,9 @@ def test_a_build_ends_with_its_server() -> None:
         time.sleep(0.02)
 
 
-def test_tables_are_built_once_and_checked_when_they_are_read(tmp_path: Path, kit) -> None:
-    state = StateFolder(tmp_path)
-    os.close(state.lock())
-    digest = hashlib.sha256(kit.text.encode()).hexdigest()
-    build = build_of(Open(model=digest, resume_after=3, **kit.options))
-    assert build == build_of(Open(model=digest, on_gap="fail", **kit.options))
-    assert build.key != build_of(Open(model=digest, commit=3, buffer=2)).key
-    reload = Reload("1" * 64, "dem")
-    assert build.key != build_of(build.options, reload=reload).key
-    assert stored_tables(state, build) is None
-    tables = tables_for(build, lambda _: kit.text, BuildLimits())
-    path = state.tables / build.key
-    path.write_bytes(hashlib.sha256(tables).digest() + tables)
-    assert stored_tables(state, build) == tables
-    path.write_bytes(path.read_bytes()[:-1])
-    assert stored_tables(state, build) is None
-    assert not path.exists()
-
-
-def test_a_limit_of_nesting_names_it(kit) -> None:
-    options = Open(model="0" * 64, **kit.options)
-    with pytest.raises(ValueError, match="nested 3 deep; the limit is 2"):
-        build_decoder(options, "REPEAT 2 {\n" * 3 + "H 0\n" + "}\n" * 3, limits=BuildLimits(depth=2))
-    with pytest.raises(ValueError, match="detectors that do not repeat; the limit is 10"):
-        build_decoder(options, kit.text, limits=BuildLimits(detectors=10))
-
-
-@pytest.mark.parametrize("tag", ["[#]", "[}}}{]"])
-def test_what_tags_say_is_no_nesting(kit, tag: str) -> None:
-    """A # in a tag hid the brace behind it from the limit, and braces in tags were counted."""
-    options = Open(model="0" * 64, **kit.options)
-    deep = f"REPEAT{tag} 2 {{\n" * 17 + "H 0\n" + "}\n" * 17
-    with pytest.raises(ValueError, match="nested 17 deep; the limit is 16"):
-        build_decoder(options, deep)
-    tagged = str(kit.circuit).replace("TICK", "TICK[{{{{{{{{{{{{{{{{{]")
-    assert build_decoder(options, tagged).shape == build_decoder(options, kit.text).shape
+def test_a_worker_that_has_its_memory_opens_no_more_streams(serve, kit) -> None:
+    """Streams of one client could take all there is, and all others with them."""
+    with serve(worker={"memory_bytes": 1 << 20}).client() as client:
+        with pytest.raises(ServiceError, match=r"the worker has \d+ MiB, .+; the limit is 1 MiB") as refused:
+            client.open(kit.text, **kit.options)
+        assert refused.value.code is ErrorCode.LIMIT

@@ -39,7 +39,7 @@ def test_the_page_suffices_for_a_client_in_c(serve, kit, client: Path, tmp_path:
     expected = [
         f"{'RESULT' if final else 'COMMIT'} shot={epoch} upto={upto} flips={flips.hex()}"
         + (f" observables={readout.hex()}" if readout else "")
-        for epoch, final, upto, flips, readout, _ in kit.in_process(shots)
+        for epoch, final, upto, flips, readout, *_ in kit.in_process(shots)
     ]
     assert done.stdout.splitlines() == expected
 

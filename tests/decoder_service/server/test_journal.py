@@ -96,7 +96,7 @@ class Bench:
         self, folder: Path, kit, *, segment_bytes: int = 1 << 30, on_gap: Literal["erase", "fail"] = "erase"
     ) -> None:
         self.folder, self.kit, self.segment_bytes, self.on_gap = folder, kit, segment_bytes, on_gap
-        self.options = Open(model=DIGEST, on_gap=on_gap, **kit.options)
+        self.options = Open(model=DIGEST, on_gap=on_gap, **kit.options, **kit.sure)
         self.models = {DIGEST: kit.text, "22" * 32: str(kit.other)}
         self._tables: dict[str, bytes] = {}
         self.shape = build_decoder(self.options, kit.text).shape
@@ -209,6 +209,7 @@ def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
     frames = bench.frames(3, lost=frozenset({(1, 2), (2, 4)}))
     whole = bench.fresh("whole")
     expected = bench.feed(whole, frames)
+    assert any(frame.flags & Flag.GAP for frame in expected)
     whole.close(over=False)
     (file,) = bench.files("whole")
     data = file.read_bytes()
@@ -410,11 +411,11 @@ def test_a_model_that_took_over_in_the_shot_that_filled_a_segment_holds_in_the_n
     again = bench.restored("both")
     made = bench.feed(again, [frame for frame in frames if frame.epoch == 1])
     again.close(over=False)
-    expected = bench.kit.in_process(bench.kit.sample(2, seed=3), text=str(bench.kit.other))
-    commits = [decode_commit(frame.payload) for frame in made]
+    expected = bench.kit.in_process(bench.kit.sample(2, seed=3), text=str(bench.kit.other), **bench.kit.sure)
+    commits = [decode_commit(frame.payload, flags=frame.flags) for frame in made]
     assert {commit.model.hex() for commit in commits} == {model.id}
-    assert [(commit.upto_round, commit.frame_bits, commit.readout) for commit in commits] == [
-        (upto, bits, readout) for epoch, _, upto, bits, readout, _ in expected if epoch == 1
+    assert [(one.upto_round, one.frame_bits, one.readout, one.gap) for one in commits] == [
+        (upto, bits, readout, gap) for epoch, _, upto, bits, readout, _, gap in expected if epoch == 1
     ]
 
 

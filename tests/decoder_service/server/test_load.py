@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from decoder_service.client import ServiceError
@@ -31,6 +32,25 @@ def test_every_output_comes_once_and_says_what_decoding_here_does(
         assert [client.stats(stream).shots for stream in opened] == [50] * streams
         kit.push_all(client, opened[0], kit.sample(2, seed=1))
         assert sum(output.final for output in opened[0].outputs) == 2
+
+
+def test_gaps_are_compared_and_reported(serve, kit) -> None:
+    options = StreamOptions(commit=2, buffer=2, decoder="pymatching-correlated", gap=True)
+    shots = sample_shots(kit.circuit, options, rows=160, seed=5)
+    with serve().client() as client:
+        plan = LoadPlan(period_ns=3e5, rows_per_shot=8, shots=25)
+        report = run_service(client, [client.open(kit.text, **options.fields)], shots, plan=plan)
+        assert report.complete
+        gaps = report.as_json()["gaps_nats"]
+        expected = np.array(
+            [shots.answers[shots.index(0, epoch)][-1].gap for epoch in range(25)], dtype=float
+        )
+        assert gaps["results"] == 25
+        assert gaps["min"] == pytest.approx(expected.min(), abs=1e-4)
+        without = client.open(kit.text, **options.fields | {"gap": False})
+        report = run_service(client, [without], shots, plan=plan)
+        assert (report.results.wrong, report.commits.wrong) == (25, 0)
+        assert report.as_json()["gaps_nats"] == {}
 
 
 def test_rounds_wait_for_credit_and_their_wait_counts(shots: ShotSet, serve, kit) -> None:

@@ -109,20 +109,28 @@ NEURAL = [("neural-matching", "realtime", "sliding", True), ("pymatching", "real
 def test_the_same_frames_as_through_python(
     kit, decoder: str, predecoder: str | None, mode: str, measured: bool
 ) -> None:
-    """Blocks, erased rounds whose windows are not built, a RELOAD in mid-shot, and what follows it."""
+    """Blocks, erased rounds whose windows are not built, a RELOAD in mid-shot, and what follows it; with gaps
+    where the decoder has them."""
     text = kit.text if measured else str(kit.circuit.detector_error_model(decompose_errors=True))
     given = {"kind": "circuit" if measured else "dem", "mode": mode, "decoder": decoder}
     given |= {} if predecoder is None else {"predecoder": predecoder}
+    gap = decoder != "pymatching"
+    given |= {"gap": gap}
     options = Open(model="0" * 64, **given, **kit.options)  # pyright: ignore[reportArgumentType]
     native, python = Bench(options, text, python=False), Bench(options, text, python=True)
     rng = random.Random(3)
     shots = kit.sample(24, seed=71) if measured else _detections(kit, native.shape)
+    gaps: list[bool] = []
     for epoch, shot in enumerate(shots):
         for number, frame in enumerate(blocks(kit, shot, epoch, native.shape, rng, lost=0.1)):
             if epoch == 12 and number == 1:
                 native.reload(kit.other)
                 python.reload(kit.other)
-            assert native.feed(frame) == python.feed(frame)
+            said = native.feed(frame)
+            assert said == python.feed(frame)
+            gaps += [bool(one.flags & Flag.GAP) for one in said if one.type == FrameType.RESULT]
+    assert len(gaps) == len(shots)
+    assert any(gaps) == gap
     assert native.stream.decoder.model_id == python.stream.decoder.model_id
     assert native.session.stats(0) == python.session.stats(0)
     assert native.session.outputs(0) >= 3 * len(shots)

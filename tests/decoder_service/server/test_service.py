@@ -74,13 +74,47 @@ def test_longer_shots_than_the_model_has(serve, kit) -> None:
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots, rounds=61)
 
 
+@pytest.mark.parametrize("rounds", [7, 61])
+def test_gaps_on_the_wire_are_those_in_process(serve, kit, rounds: int) -> None:
+    """To the last bit, beside the same corrections; also when they are sent again."""
+    circuit = kit.circuit.generated(
+        "surface_code:rotated_memory_x", distance=3, rounds=rounds, after_clifford_depolarization=0.02
+    )
+    shots = kit.sample(12, seed=6, circuit=circuit)
+    given = {"rounds": rounds} | kit.options | kit.sure
+    expected = kit.in_process(shots, **given)
+    with serve().client() as client:
+        stream = client.open(kit.text, **given)
+        kit.push_all(client, stream, shots)
+        assert kit.summaries(list(stream.outputs)) == expected
+        gaps = [gap for *_, gap in expected]
+        assert [gap is not None for gap in gaps] == [final for _, final, *_ in expected]
+        assert len(set(gaps)) > 6
+        stream.received = 0  # as if nothing had come
+        stream.outputs.clear()
+        client.reconnect()
+        client.poll(1)
+        assert kit.summaries(list(stream.outputs)) == expected
+        plain = client.open(kit.text, **given | {"gap": False})
+        kit.push_all(client, plain, shots)
+        assert kit.summaries(list(plain.outputs)) == [(*summary[:-1], None) for summary in expected]
+
+
+def test_a_stream_without_gaps_is_refused_where_they_are_asked_for(serve, kit) -> None:
+    why = "gap=True with decoder='pymatching', which has no gap in the last window of shots of 7 rounds"
+    with serve().client() as client:
+        with pytest.raises(ServiceError, match=why) as refused:
+            client.open(kit.text, gap=True, **kit.options)
+        assert (refused.value.code, refused.value.scope) == (ErrorCode.BAD_MODEL, "stream")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["between rounds", "between shots"])
 def test_a_killed_worker_costs_nothing(serve, kit, when: str) -> None:
     server = serve(fresh=f"killed {when}")
     shots = kit.sample(20, seed=7)
     with server.client() as client:
-        stream = client.open(kit.text, **kit.options)
+        stream = client.open(kit.text, **kit.options, **kit.sure)
         kit.push_all(client, stream, shots[:10])
         *rounds, final = kit.rows(shots[10], stream.shape)
         before = 4 if when == "between rounds" else 0
@@ -96,7 +130,7 @@ def test_a_killed_worker_costs_nothing(serve, kit, when: str) -> None:
             client.push(stream, row)
         client.finish(stream, final)
         kit.push_all(client, stream, shots[11:])
-        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
+        assert kit.summaries(list(stream.outputs)) == kit.in_process(shots, **kit.sure)
         assert stream.errors == []
 
 

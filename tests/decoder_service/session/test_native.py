@@ -22,6 +22,7 @@ from decoder_service.protocol import (
     Open,
     Reload,
     WireFault,
+    decode_commit,
     decode_message,
     encode_block,
     encode_frame,
@@ -45,6 +46,8 @@ ONLY_ANNOUNCED = (
 )
 LIMITS = Limits(round_bytes=300, control_bytes=100, upload_bytes=400, garbage_bytes=2000)
 STREAMS: tuple[int, ...] = (3, 8)
+WITH_GAP = (8,)
+"""Their RESULTs have gaps, but for shots whose last byte of parity is 0."""
 
 
 class Parity:
@@ -52,6 +55,7 @@ class Parity:
 
     def __init__(self, session: StreamSession) -> None:
         self.session, self.parity = session, 0
+        self.gap = session.stream in WITH_GAP
 
     def decode(self, row: Row, now: int) -> list[Outcome]:
         """Raises ValueError for a round that is to be refused."""
@@ -65,7 +69,9 @@ class Parity:
         upto = min(row.sequence + 1, SHAPE.rounds)
         bits = bytes([self.parity]) * 2
         outcome = Outcome(upto, bits, self.session.model_id, row.arrived, now)
-        return [outcome, outcome] if final else [outcome] if upto % SHAPE.commit == 0 else []
+        if final:
+            return [outcome, outcome._replace(gap=self.parity / 2 if self.gap and self.parity else None)]
+        return [outcome] if upto % SHAPE.commit == 0 else []
 
 
 class Reference:
@@ -215,6 +221,7 @@ class Native:
                 model=MODEL,
                 refuse=REFUSED,
                 block=block,
+                gap=number in WITH_GAP,
             )
             self.session.open(
                 number,
@@ -453,7 +460,12 @@ def test_traffic_of_these_tests_has_everything_in_it() -> None:
     )
     assert codes >= {ErrorCode[name] for name in [*wanted.split(), "TOO_MANY_FAULTS"]}
     flags = {flag for frame in said for flag in Flag if frame.flags & flag}
-    assert flags >= {Flag.DEGRADED, Flag.FAILED, Flag.CONFLICT}
+    assert flags >= {Flag.DEGRADED, Flag.FAILED, Flag.CONFLICT, Flag.GAP}
+    results = [frame for frame in said if frame.type == FrameType.RESULT]
+    gaps = {decode_commit(frame.payload, flags=frame.flags).gap for frame in results}
+    assert None in gaps
+    assert len(gaps) > 20
+    assert {frame.stream for frame in said if frame.flags & Flag.GAP} == set(WITH_GAP)
 
 
 def _code(frame: Frame) -> ErrorCode:

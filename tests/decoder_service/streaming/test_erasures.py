@@ -72,10 +72,10 @@ def test_threads_that_build_the_same_windows_at_once_share_them(kit) -> None:
         experiment.measurements[:, : 60 * width].reshape(8, 60, width), axis=2, bitorder="little"
     )
     lost = (np.arange(60) % 7 == 3).astype(np.uint8)
-    windows = decoder._model.graphs.native
+    windows = decoder.models.latest.graphs.native
 
     def commits(shot: int) -> list:
-        stream = Stream(decoder._source, decoder._model.native)
+        stream = Stream(decoder.models.setup.source, decoder.models.latest.native)
         stream.open()
         taken, status, found = stream.push(rows[shot], lost)
         assert (taken, status) == (60, StreamStatus.DONE)
@@ -110,7 +110,7 @@ def test_windows_with_erased_rounds_are_bounded(kit, monkeypatch) -> None:
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3)
     windows = decoder.warm()
     kit.stream(decoder, experiment.measurements[0], 41, erased=frozenset([20]))
-    native = decoder._model.graphs.native
+    native = decoder.models.latest.graphs.native
     several, size = native.num_erased, native.erased_bytes
     assert 2 <= several <= 4
     monkeypatch.setattr(graphs, "MOST_ERASED_BYTES", 2 * size)
@@ -122,7 +122,7 @@ def test_windows_with_erased_rounds_are_bounded(kit, monkeypatch) -> None:
         expected = kit.stream(decoder, experiment.measurements[2], 41, erased=lost)
         found = kit.stream(bounded, experiment.measurements[2], 41, erased=lost)
         assert found[0].frame == expected[0].frame
-        native = bounded._model.graphs.native
+        native = bounded.models.latest.graphs.native
         assert native.erased_bytes <= 2 * size
-    assert 2 <= native.num_erased < decoder._model.graphs.native.num_erased
-    assert len(bounded._model.graphs) <= windows
+    assert 2 <= native.num_erased < decoder.models.latest.graphs.native.num_erased
+    assert len(bounded.models.latest.graphs) <= windows

@@ -123,6 +123,50 @@ def test_there_is_none_where_none_was_asked_for_or_windows_have_none(kit) -> Non
         assert result.gap is None, options
 
 
+def why_no_gap(decoder: StreamDecoder, rounds: int) -> str:
+    try:
+        decoder.require_gap(rounds=rounds)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+CHOICES: list[dict[str, Any]] = [
+    {"decoder": "pymatching"},
+    {"decoder": "pymatching-correlated"},
+    {"decoder": "pymatching-correlated", "predecoder": "realtime"},
+    {"decoder": "neural-matching", "predecoder": "realtime-matching"},
+]
+
+
+@pytest.mark.parametrize("mode", ["sliding", "parallel"])
+@pytest.mark.parametrize("options", CHOICES, ids=lambda options: "+".join(options.values()))
+def test_who_asks_is_told_whether_there_is_one(kit, options: dict[str, Any], mode: Any) -> None:
+    """Of shots of every length: those too short for a network are matched without it, by plain matching."""
+    experiment = kit.experiment(12, shots=1)
+    decoder = StreamDecoder(experiment.circuit, commit=2, buffer=3, mode=mode, **options, gap=True)
+    told = []
+    for rounds in (4, 12, 30):
+        told.append(not why_no_gap(decoder, rounds))
+        bits = kit.experiment(rounds, shots=1).measurements[0].astype(np.uint8)
+        result, _ = kit.stream(decoder, bits, rounds)
+        assert (result.gap is not None) == told[-1], (rounds, told)
+    has_some = options["decoder"] != "pymatching" and options.get("predecoder") != "realtime"
+    assert any(told) == has_some
+    assert has_some or why_no_gap(decoder, 12).startswith("gap=True with ")
+    with pytest.raises(ValueError, match="cannot end with round 0"):
+        decoder.require_gap(rounds=0)
+
+
+def test_of_several_observables_there_is_none() -> None:
+    dem = stim.DetectorErrorModel(
+        "error(0.1) D0 L0\nerror(0.1) D0 D1 L1\nerror(0.1) D1\ndetector(0, 0, 0) D0\ndetector(0, 0, 1) D1"
+    )
+    decoder = StreamDecoder(dem, commit=1, buffer=1, gap=True)
+    with pytest.raises(ValueError, match="gap=True with 2 observables"):
+        decoder.require_gap(rounds=1)
+
+
 def test_a_gap_is_by_how_much_a_class_is_likelier() -> None:
     """A repetition code of three bits, in one layer."""
     p = np.array([0.1, 0.05, 0.02])

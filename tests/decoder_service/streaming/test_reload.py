@@ -92,7 +92,7 @@ def test_models_without_windows_to_come_are_forgotten_in_mid_shot(kit, mode: Mod
         commits += decoder.push(r, experiment.measurements[0, start:stop])
         start = stop
         assert len(decoder._stream.serials) <= 12
-        assert len(decoder._models) <= 3
+        assert len(decoder.models._by_serial) <= 3
     commits += decoder.finish(experiment.measurements[0, start:]).commits
     assert {commit.model for commit in commits} == {model.id for model in models}
 

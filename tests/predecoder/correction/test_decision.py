@@ -54,12 +54,13 @@ def test_streams_have_the_policies_of_whole_shots(model, distance):
     assert stream_policy(POLICIES, "complete", problem) == POLICIES.complete.at(problem.peak_density)
 
 
-def test_a_stream_cannot_abstain(model):
-    with pytest.raises(ValueError, match="'abstain' needs the whole shot"):
-        stream_policy(POLICIES, "abstain", model().problem)
+@pytest.mark.parametrize("name", ["abstain", "consistent"])
+def test_a_stream_has_no_policy_of_whole_shots(model, name):
+    with pytest.raises(ValueError, match=f"'{name}' needs the whole shot"):
+        stream_policy(POLICIES, name, model().problem)
 
 
 def test_unknown_policies_are_named(model):
     for make in (make_decision, stream_policy):
-        with pytest.raises(ValueError, match="policy 'aggressive' is unknown; use one of threshold, abstain"):
+        with pytest.raises(ValueError, match="'aggressive' is unknown; use one of threshold, consistent"):
             make(POLICIES, "aggressive", model().problem)  # pyright: ignore[reportArgumentType]

@@ -62,6 +62,24 @@ def test_every_number_of_rounds_has_a_dem(folder: Path, run_cli: RunCli) -> None
     assert "Change from round to round" in report
 
 
+def test_a_floor_is_of_errors_that_flip_one_detector(folder: Path, run_cli: RunCli) -> None:
+    common = ("learn-noise", "--data", "a", "b", "--rounds", "9")
+    for out, floor in (("out", ()), ("floored", ("--floor", 0.03))):
+        code, _, err = run_cli(*common, *floor, "--out", out)
+        assert (code, err) == (0, "")
+    for rounds in (5, 7, 9):
+        without, with_floor = (
+            normal_form(stim.DetectorErrorModel.from_file(f"{out}/r{rounds:02}.dem")).hyperedges
+            for out in ("out", "floored")
+        )
+        alone = np.array([len(detectors) == 1 for detectors in without.detectors])
+        expected = np.where(alone, np.maximum(without.probabilities, 0.03), without.probabilities)
+        assert (expected > without.probabilities).any()
+        np.testing.assert_allclose(with_floor.probabilities, expected)
+    code, _, err = run_cli(*common, "--floor", 0.5, "--out", "no")
+    assert (code, "--floor 0.5 is no probability from 0 to below 1/2" in err) == (2, True)
+
+
 def test_folders_of_equal_rounds_add_and_rates_are_shared(folder: Path, run_cli: RunCli) -> None:
     assert run_cli("learn-noise", "--data", "b", "a", "c", "--out", "out")[0] == 0
     data = []

@@ -50,6 +50,7 @@ def test_the_report_says_what_was_decoded_where_and_how_late(circuit: stim.Circu
         "commit": 2,
         "buffer": 2,
         "mode": "sliding",
+        "gap": False,
     }
     assert (report["rounds"], report["streams"], report["rounds_per_frame"]) == (2 * 63, 2, 2)
     assert report["rounds_per_shot"] == 7
@@ -59,6 +60,17 @@ def test_the_report_says_what_was_decoded_where_and_how_late(circuit: stim.Circu
     assert len(report["commit_latency_us_by_stream"]) == 2
     assert list(report["latency_us"]["commit"]) == ["p50", "p90", "p99", "p99.9", "max"]
     assert {"processor", "cores", "versions"} <= report["machine"].keys()
+
+
+def test_gaps_are_reported_and_refused_where_there_are_none(circuit: stim.Circuit, run_cli: RunCli) -> None:
+    flags = ("--gap", "--rounds", 70, "--report", "r.json", "--max-lag", 30)
+    assert run_cli(*COMMAND, *flags, "--decoder", "pymatching-correlated")[0] == 0
+    gaps = json.loads(Path("r.json").read_text())["gaps_nats"]
+    assert gaps["results"] == 10
+    assert 0 < gaps["min"] <= gaps["p50"]
+    code, _, err = run_cli(*COMMAND, *flags)
+    assert code != 0
+    assert "gap=True with decoder='pymatching', which has no gap" in err
 
 
 def test_the_network_is_named_by_its_weights(circuit: stim.Circuit, run_cli: RunCli) -> None:
