@@ -79,7 +79,7 @@ def _collected(flags: Flags, tasks: Sequence[sinter.Task], decoders: Sequence[Na
         folder=flags.out,
         seed=flags.seed,
         effort=Effort(flags.chains, flags.steps),
-        until=Until(flags.repetitions, flags.effective_errors),
+        until=Until(flags.repetitions, flags.effective_errors or None),
         workers=flags.workers,
         report=lambda task, text: print(
             f"d={task.json_metadata['d']} p={task.json_metadata['p']:g} {task.decoder}: {text}", flush=True
@@ -126,10 +126,17 @@ def _direct(
 def render(rows: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     cell = ("noise", "d", "p", "basis", "decoder")
-    columns = (*cell, "LER by splitting (95 %)", "effective errors", "estimates", "shots decoded")
+    found = (
+        "LER by splitting (95 %)",
+        "effective errors",
+        "ancestors",
+        "estimates",
+        "shots decoded",
+        "core time",
+    )
     direct = ("shots that counting would take", "direct sampling", "splitting / direct, z")
     ordered = sorted(rows, key=lambda row: (row["noise"], row["d"], -row["p"], row["decoder"]))
-    return markdown_table((*columns, *direct), map(_cells, ordered))
+    return markdown_table((*cell, *found, *direct), map(_cells, ordered))
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
@@ -145,8 +152,10 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
         *(row[name] for name in ("noise", "d", "p", "basis", "decoder")),
         f"{best:.2e} [{low:.2e}, {high:.2e}]",
         f"{effective:.0f}",
+        f"{row['ancestors']:.0f}" if "ancestors" in row else "",
         row["estimates"],
         f"{row['decoded']:,}",
+        f"{row['core_seconds']:.0f} s",
         f"{effective / best:.1e}",
         counted,
         ratio,

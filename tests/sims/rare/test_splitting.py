@@ -48,7 +48,7 @@ def test_every_step_finds_the_exact_rate_of_its_noise(exact: Exact, compiled: si
     """The failing sets are those of one decoder, whatever the noise; a step that is off shows where it is."""
     failures, effort = Failures(exact.dem, compiled), Effort(1024, 2)
     ladder, _ = find_ladder(failures, effort, rng=np.random.default_rng(6))
-    found = [repeat(failures, effort, ladder, rng=np.random.default_rng([6, k])) for k in range(12)]
+    found = [repeat(failures, effort, ladder, rng=np.random.default_rng([6, k])) for k in range(20)]
     rates = np.exp([one.log_rates for one in found]) / [exact.rate_at(tilt) for tilt in ladder.tilts]
     error = rates.std(axis=0, ddof=1) / math.sqrt(len(found))
     assert len(ladder.tilts) > 7
