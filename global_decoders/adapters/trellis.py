@@ -43,21 +43,26 @@ class TrellisDecoder(NormalFormDecoder):
         """Components of a mechanism fire together.
 
         Raises:
-            ValueError: too many detectors are open at a time, or there are more than 8 observables.
+            ValueError: too many detectors are open at a time, or more than 64 observables are flipped.
         """
         faults = normal.hyperedges
+        flipped = np.flatnonzero(faults.observable_flips.any(axis=0))
         return CompiledTrellis(
-            _trellis(faults, beam=self.beam),
+            _trellis(faults, flipped, beam=self.beam),
+            flipped=flipped,
             shot_format=PackedShotFormat.of_faults(faults),
             gap_scale=self.gap_scale,
         )
 
 
 class CompiledTrellis(sinter.CompiledDecoder):
-    """A trellis of one DEM."""
+    """A trellis of one DEM, whose observables are those `flipped` by some fault."""
 
-    def __init__(self, trellis: Trellis, *, shot_format: PackedShotFormat, gap_scale: float) -> None:
-        self._trellis, self._shot_format, self._gap_scale = trellis, shot_format, gap_scale
+    def __init__(
+        self, trellis: Trellis, *, flipped: np.ndarray, shot_format: PackedShotFormat, gap_scale: float
+    ) -> None:
+        self._trellis, self._flipped = trellis, flipped
+        self._shot_format, self._gap_scale = shot_format, gap_scale
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(B, ceil(O / 8))`."""
@@ -72,13 +77,15 @@ class CompiledTrellis(sinter.CompiledDecoder):
             ValueError: a detector fired that no mechanism flips, or no errors add up to what did.
         """
         packed = self._shot_format.checked(bit_packed_detection_event_data)
-        log_odds = self._trellis.log_odds(packed)
-        lost = np.flatnonzero(np.isnan(log_odds).any(axis=1))
+        found = self._trellis.log_odds(packed)
+        lost = np.flatnonzero(np.isnan(found).any(axis=1))
         if len(lost):
             raise ValueError(
                 f"shot {lost[0]}: no beam found an error that explains its detections; maybe no mechanisms "
                 "of the DEM add up to them"
             )
+        log_odds = np.full((len(packed), self._shot_format.num_observables), np.inf, dtype=np.float32)
+        log_odds[:, self._flipped] = found
         predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
         return WithGap(predictions, relative_gap(self._gap_scale * log_odds, predictions))
 
@@ -91,18 +98,18 @@ def _swept(faults: Faults) -> np.ndarray:
     return np.asarray(reverse_cuthill_mckee(csr_matrix(matrix @ matrix.T), symmetric_mode=True))
 
 
-def _trellis(faults: Faults, *, beam: int) -> Trellis:
+def _trellis(faults: Faults, flipped: np.ndarray, *, beam: int) -> Trellis:
     """Takes faults when the sweep reaches the first of their detectors, which decides it soon after."""
     place = np.argsort(_swept(faults))
     places = [tuple(sorted(place[list(detectors)].tolist())) for detectors in faults.detectors]
     taken = sorted(range(len(faults)), key=places.__getitem__)
     detectors = [faults.detectors[k] for k in taken]
-    flips = faults.observable_flips[taken].astype(np.uint32)
+    flips = faults.observable_flips[taken][:, flipped].astype(np.uint64)
     return Trellis(
         np.cumsum([0, *map(len, detectors)], dtype=np.int32),
         np.array([d for of_fault in detectors for d in of_fault], dtype=np.int32),
         faults.probabilities[taken],
-        (flips << np.arange(flips.shape[1], dtype=np.uint32)).sum(axis=1, dtype=np.uint32),
+        (flips << np.arange(flips.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64),
         num_detectors=faults.num_detectors,
         num_observables=flips.shape[1],
         beam=beam,

@@ -20,7 +20,7 @@ void make_trellis(Trellis* self, const AnyArray& starts, const AnyArray& detecto
                   int32_t num_observables, int64_t beam) {
     const auto of_faults = checked<double>("probabilities", probabilities, {kAny});
     const auto starts_M = checked<int32_t>("starts", starts, {of_faults.size() + 1});
-    const auto flips_M = checked<uint32_t>("flips", flips, {of_faults.size()});
+    const auto flips_M = checked<uint64_t>("flips", flips, {of_faults.size()});
     const auto of_starts = checked<int32_t>("detectors", detectors, {kAny});
     new (self) Trellis({num_detectors,
                         num_observables,
@@ -52,7 +52,7 @@ void bind_trellis(nb::module_& module) {
              nb::kw_only(), "num_detectors"_a, "num_observables"_a, "beam"_a,
              "Faults in the order in which they are taken: int32 (M + 1,), int32 (K,), float64 (M,), and "
              "bits of "
-             "observables uint32 (M,).")
+             "observables uint64 (M,).")
         .def("log_odds", &log_odds, "packed"_a,
              "Of no flip, by `packed` uint8 (B, ceil(D / 8)), LSB first: float32 (B, O); NaN where the beam "
              "lost all "

@@ -1,6 +1,7 @@
 #include "trellis/trellis.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
 #include <stdexcept>
@@ -36,7 +37,7 @@ void check(const Faults& faults, int64_t beam) {
             fail("fault " + std::to_string(m) + " has probability " +
                  std::to_string(faults.probabilities[m]) + ", which is not above 0 and up to 1/2");
         }
-        if (faults.flips[m] >> faults.num_observables)
+        if (faults.num_observables < 64 && faults.flips[m] >> faults.num_observables)
             fail("fault " + std::to_string(m) + " flips no observable that there is");
     }
     for (const int32_t d : faults.detectors) {
@@ -75,6 +76,7 @@ Trellis::Trellis(const Faults& faults, int64_t beam)
     : num_detectors_(faults.num_detectors), num_observables_(faults.num_observables), beam_(beam) {
     check(faults, beam);
     const std::vector<int32_t> bits = bits_of(faults);
+    bits_ = num_observables_;
     for (const int32_t bit : bits) bits_ = std::max(bits_, bit + 1);
     // The odds q / (1 - q) that an odd number of faults flips a detector are tanh(-x / 2), where x is the
     // logarithm of 1 - 2 q: a sum, over the faults to come, of those of 1 - 2 p.
@@ -138,7 +140,7 @@ void Trellis::pass(const uint8_t* row, Beam<Key>& beam) const {
 template <class Key>
 void Trellis::run(const uint8_t* packed, int64_t count, float* log_odds) const {
     Beam<Key> usual(beam_);
-    std::vector<double> of_flips(size_t{1} << num_observables_);
+    std::vector<std::array<double, 2>> of_value(num_observables_);
     for (int64_t s = 0; s < count; ++s) {
         const uint8_t* row = packed + s * row_bytes();
         pass(row, usual);
@@ -147,12 +149,13 @@ void Trellis::run(const uint8_t* packed, int64_t count, float* log_odds) const {
             pass(row, wider.emplace(most));
         }
         const Beam<Key>& beam = wider ? *wider : usual;
-        std::fill(of_flips.begin(), of_flips.end(), 0.0);
-        beam.for_each([&](Key key, double score) { of_flips[key & (of_flips.size() - 1)] += score; });
+        std::fill(of_value.begin(), of_value.end(), std::array<double, 2>{});
+        beam.for_each([&](Key key, double score) {
+            for (int32_t k = 0; k < num_observables_; ++k) of_value[k][key >> k & 1] += score;
+        });
         for (int32_t k = 0; k < num_observables_; ++k) {
-            double of[2] = {0, 0};
-            for (size_t flips = 0; flips < of_flips.size(); ++flips) of[flips >> k & 1] += of_flips[flips];
-            log_odds[s * num_observables_ + k] = static_cast<float>(std::log(of[0]) - std::log(of[1]));
+            const auto& [zero, one] = of_value[k];
+            log_odds[s * num_observables_ + k] = static_cast<float>(std::log(zero) - std::log(one));
         }
     }
 }

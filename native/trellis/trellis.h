@@ -24,12 +24,12 @@ struct Faults {
     std::vector<int32_t> starts;        // (M + 1,)
     std::vector<int32_t> detectors;     // distinct ones within a fault, at most 12
     std::vector<double> probabilities;  // (M,), above 0, at most 1/2
-    std::vector<uint32_t> flips;        // (M,): bit k for observable k
+    std::vector<uint64_t> flips;        // (M,): bit k for observable k
 };
 
 class Trellis {
   public:
-    static constexpr int32_t kMostBits = 128, kMostObservables = 8, kMostDetectors = 12;
+    static constexpr int32_t kMostBits = 128, kMostObservables = 64, kMostDetectors = 12;
     static constexpr int64_t kWidest = int64_t{1} << 20;
 
     // beam: the most states that are kept, from 1 to kWidest. A shot of which none is left is tried again

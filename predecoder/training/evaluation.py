@@ -21,7 +21,7 @@ from predecoder.correction import (
     automatic_policy,
     make_decision,
 )
-from predecoder.inference import EngineOptions
+from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.network import Network, removal_network
 from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
 
@@ -182,6 +182,7 @@ class PairedDecoders:
         device: torch.device,
         decoders: tuple[str, ...] = DEFAULT_DECODERS,
         policy: PolicyName | None = None,
+        precision: PrecisionChoice = "auto",
     ) -> None:
         """Compile everything once.
 
@@ -192,6 +193,7 @@ class PairedDecoders:
             device: where the network runs.
             decoders: `neural-matching`, `AGAINST_CORRELATED` and names of `predecoder+X`.
             policy: of all `predecoder+X`; by default, each has the one that suits X.
+            precision: what the network computes in; see `EngineOptions`.
         """
         problem = DecodingProblem.from_dem(dem)
         self._num_detectors = problem.layout.num_detectors
@@ -212,7 +214,7 @@ class PairedDecoders:
         matched = [name for name in self._decisions if removal is network or name == _NEURAL_MATCHING]
         removed = [name for name in self._decisions if name not in matched]
         self._residuals = [
-            (ResidualNetwork(problem, of, EngineOptions(device)), names)
+            (ResidualNetwork(problem, of, EngineOptions(device, precision=precision)), names)
             for of, names in ((network, matched), (removal, removed))
             if names
         ]

@@ -11,7 +11,7 @@ import stim
 
 from predecoder import ShortExperimentWarning
 from qec import CircuitNoise, DecodingProblem, memory_circuit, si1000
-from scripts.benchmarks.accuracy import neural
+from scripts.benchmarks.accuracy import neural, summary, table
 from scripts.benchmarks.accuracy.cz_gates import si1000_cz_circuit
 from scripts.benchmarks.accuracy.selection import Counted
 from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
@@ -127,3 +127,56 @@ def test_neural_decoders_are_paired_with_correlated_matching_and_cells_go_on(
     neural.main()
     assert capsys.readouterr().out == first
     assert (tmp_path / "chunks.jsonl").read_text() == lines
+
+
+def test_the_table_of_policies_goes_on_and_counts_all_shots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the decoded shots, by hand: what a part counts for, and what is left of the syndrome."""
+    flags = ["--weights", "realtime", "--distance", "5", "--p", "0.006", "--basis", "z", "--min-errors", "9"]
+    flags += ["--policy", "consistent", "--decoder", "predecoder+pymatching", "--max-shots", "1024"]
+    arguments = ["table", "--out", str(tmp_path), *flags, "--chunk-shots", "512", "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    first = capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "accuracy.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "cells.jsonl").read_text().splitlines()]
+    parts = [line["counts"]["predecoder+pymatching"] for line in lines]
+    for kind in ("doubtful", "others"):
+        for name, total in row["counts"][kind].items():
+            assert total == sum(part[kind][name] for part in parts)
+    counts = table.Counts.from_dict(row["counts"])
+    weight = (counts.shots - counts.doubtful.shots) / counts.others.shots
+    left = counts.doubtful.residual_events + weight * counts.others.residual_events
+    events = counts.doubtful.events + weight * counts.others.events
+    assert counts.sdr == pytest.approx(events / left)
+    assert counts.sdr > 10
+    assert counts.fewest_errors >= 9 or counts.shots == 1024
+    monkeypatch.setattr(table.Selection, "sample", lambda *_, **__: pytest.fail("nothing is left to decode"))
+    table.main()
+    assert capsys.readouterr().out == first
+
+
+def test_both_bases_are_put_beside_what_is_required() -> None:
+    cell = {
+        "weights": "fast-matching",
+        "decoder": "neural-matching",
+        "noise": "depolarizing",
+        "p": 0.006,
+        "d": 5,
+    }
+    counts = {"shots": 2000, "doubtful": 1000, "others": 50, "only_ours": [30, 1], "only_correlated": [40, 0]}
+    rows = [
+        cell | counts | {"basis": "x", "ours": [90, 1], "correlated": [100, 0]},
+        cell | counts | {"basis": "z", "ours": [60, 0], "correlated": [100, 0]},
+        cell | counts | {"basis": "z", "ours": [1, 0], "correlated": [2, 0]},  # of other precision
+    ]
+    ratio, low, high = summary.pooled_ratio(rows[:2])
+    assert ratio == pytest.approx((90 + 20 + 60) / 200)
+    spread = np.sqrt((30 + 400 + 40 + 30 + 400 + 40) / (170 * 200))
+    assert (low, high) == pytest.approx((ratio * np.exp(-1.96 * spread), ratio * np.exp(1.96 * spread)))
+    line = summary.summary(rows).splitlines()[-1]
+    assert line.startswith(
+        "| fast-matching | neural-matching | depolarizing | 0.006 | 5 | x z | 170 / 200 | 0.85 ["
+    )
+    assert line.endswith("| 0.93: met |")

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from predecoder.training import PairedCounts
-from scripts.benchmarks.accuracy.table import KEY, render
+from scripts.benchmarks.accuracy.table import KEY, Counts, render
 from scripts.benchmarks.results import update_results
 
 
 def _row(distance: int, **counts: int) -> dict[str, Any]:
     cell = {"weights": "fast", "policy": "auto", "noise": "depolarizing", "p": 0.006, "d": distance}
     numbers = {"shots": 1000, "detectors": 10, "events": 8, "residual_events": 2} | counts
-    return cell | {"basis": "x", "decoder": "neural-matching", "counts": asdict(PairedCounts(**numbers))}
+    of_row = Counts(1000, PairedCounts(**numbers))
+    return cell | {"basis": "x", "decoder": "neural-matching", "counts": asdict(of_row)}
 
 
 def test_a_row_takes_the_place_of_its_own_and_the_page_keeps_its_words(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_a_row_takes_the_place_of_its_own_and_the_page_keeps_its_words(tmp_path:
         page,
     ]
     rows = json.loads((tmp_path / "accuracy.json").read_text())
-    assert [(row["d"], row["counts"]["errors_plain"]) for row in rows] == [(5, 200), (9, 30)]
+    assert [(row["d"], row["counts"]["doubtful"]["errors_plain"]) for row in rows] == [(5, 200), (9, 30)]
     assert {"processor", "cores", "date", "revision"} <= rows[0]["measured"].keys()
     text = page.read_text()
     assert text.startswith("# Accuracy\n\nWhat it means.\n\n| weights | policy |")

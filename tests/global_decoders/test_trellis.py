@@ -104,6 +104,6 @@ def test_a_fault_of_too_many_detectors_is_refused():
 def _twice_each(width: int) -> Trellis:
     detectors = np.tile(np.arange(width, dtype=np.int32), 2)
     probabilities = np.repeat([0.01, 0.03], width)
-    flips = np.repeat(np.array([1, 0], dtype=np.uint32), width)
+    flips = np.repeat(np.array([1, 0], dtype=np.uint64), width)
     starts = np.arange(2 * width + 1, dtype=np.int32)
     return Trellis(starts, detectors, probabilities, flips, num_detectors=width, num_observables=1, beam=1024)

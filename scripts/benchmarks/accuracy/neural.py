@@ -13,7 +13,7 @@ chunk is a line of chunks.jsonl: a killed run goes on where it was, and others j
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -27,8 +27,9 @@ from global_decoders import DoubtfulShots
 from qec import Basis, normal_form
 from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
 from scripts.benchmarks.accuracy.selection import Counted, SelectedShots, Selection
+from scripts.benchmarks.accuracy.summary import pooled_ratio, summary
 from scripts.benchmarks.accuracy.wrong_shots import Paired, WrongShots, WrongShotsFile, paired
-from scripts.benchmarks.results import markdown_table, update_results
+from scripts.benchmarks.results import markdown_table, update_results, write_table
 from sims.decoders import NEURAL_ENSEMBLE, NamedDecoder, Precision, build_decoder
 from sims.sweeps import decoder_dem
 
@@ -78,7 +79,8 @@ def main() -> None:
         rows += [_row(experiment, key, named, chunks) for key, named in ours.items()]
         print(_said(experiment, chunks, ours), flush=True)
         if flags.results is not None:
-            update_results(flags.results, "neural", rows, key=KEY, render=render)
+            data, page = update_results(flags.results, "neural", rows, key=KEY, render=render)
+            write_table(page, summary(json.loads(data.read_text(encoding="utf-8"))))
     print(render(rows), f"\n\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result.")
 
 
@@ -216,7 +218,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     names = ("pymatching", "correlated", "ours", "only_correlated", "only_ours")
     n = {name: counted.estimate(row[name]) for name in names}
     few = "*" if min(sum(row["ours"]), sum(row["correlated"])) < ENOUGH_ERRORS else ""
-    ratio, low, high = ratio_interval([row])
+    ratio, low, high = pooled_ratio([row])
     return (
         *(row[name] for name in KEY),
         f"{counted.shots:,}",
@@ -225,21 +227,6 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
         f"{n['only_correlated']:,.0f} / {n['only_ours']:,.0f}",
         f"{ratio:.2f} [{low:.2f}, {high:.2f}]{few}",
     )
-
-
-def ratio_interval(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
-    """Errors of ours over those of correlated PyMatching, of some rows together, and its 95 % interval."""
-    ours, correlated, variance = 0.0, 0.0, 0.0
-    for row in rows:
-        counted = Counted(row["shots"], row["doubtful"], row["others"])
-        ours += counted.estimate(row["ours"])
-        correlated += counted.estimate(row["correlated"])
-        only = [counted.variance(row[name]) for name in ("only_ours", "only_correlated")]
-        variance += sum(only)
-    if not ours * correlated:
-        return math.nan, math.nan, math.nan
-    ratio, factor = ours / correlated, math.exp(1.96 * math.sqrt(variance / (ours * correlated)))
-    return ratio, ratio / factor, ratio * factor
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""What the rows of neural.json come to: both bases together, beside what is required of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.benchmarks.accuracy.selection import Counted
+from scripts.benchmarks.results import markdown_table
+
+__all__ = ["pooled_ratio", "summary"]
+
+COLUMNS = (
+    ("depolarizing", 0.006, (5, 9, 13, 17, 21)),
+    ("depolarizing", 0.003, (5, 9)),
+    ("si1000", 0.002, (5, 7, 9)),
+    ("si1000-cz", 0.002, (5, 7, 9)),
+    ("si1000", 0.003, (9,)),
+    ("measurement-3x", 0.006, (9,)),
+    ("log-normal-0.5", 0.006, (9,)),
+)
+REQUIRED = {
+    "accurate-matching": (0.85, 0.80, 0.90, 1.0, None, 0.83, 0.88),
+    "fast-matching": (0.93, 0.95, 1.05, 1.15, 1.25, 1.0, 1.05),
+    "realtime-matching": (1.0, 1.15, 1.3, 1.5, 1.7, 1.03, 1.2),
+}
+"""Errors of `neural-matching` over those of correlated PyMatching, for the first seven columns."""
+SI1000_REQUIRED = 1 / 1.08
+UNSEEN_NOISE = 1.1
+"""Of the ratio at d = 9, p = 0.006 under the noise of training."""
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table: one row for each weights, decoder and experiment."""
+    kinds = dict.fromkeys((row["weights"], row["decoder"]) for row in rows)
+    lines = []
+    for kind in kinds:
+        for noise, p, distances in COLUMNS:
+            for d in distances:
+                found = _rows(rows, kind, noise, p, d)
+                if found:
+                    lines.append((*kind, noise, p, d, *_cells(found, _required(rows, kind, noise, p, d))))
+    names = (
+        "weights",
+        "decoder",
+        "noise",
+        "p",
+        "d",
+        "bases",
+        "ours / correlated",
+        "ratio (95 %)",
+        "required",
+    )
+    return markdown_table(names, lines)
+
+
+def _cells(found: Sequence[dict[str, Any]], required: float | None) -> tuple[str, ...]:
+    ratio, low, high = pooled_ratio(found)
+    ours, correlated = (sum(_estimate(row, name) for row in found) for name in ("ours", "correlated"))
+    verdict = "" if required is None else f"{required:.2f}: {'met' if ratio <= required else 'not met'}"
+    bases = " ".join(sorted(row["basis"] for row in found))
+    return bases, f"{ours:,.0f} / {correlated:,.0f}", f"{ratio:.2f} [{low:.2f}, {high:.2f}]", verdict
+
+
+def _required(
+    rows: Sequence[dict[str, Any]], kind: tuple[str, str], noise: str, p: float, d: int
+) -> float | None:
+    weights, decoder = kind
+    if decoder != "neural-matching":
+        return None
+    if noise == "depolarizing":
+        cells = [(strength, size) for name, strength, sizes in COLUMNS[:2] for size in sizes]
+        return dict(zip(cells, REQUIRED.get(weights, ()), strict=False)).get((p, d))
+    trained = _rows(rows, kind, "depolarizing", 0.006, 9)
+    limits = [SI1000_REQUIRED] if p == 0.002 else []
+    if d == 9 and noise != "si1000-cz" and trained:
+        limits.append(UNSEEN_NOISE * pooled_ratio(trained)[0])
+    return min(limits, default=None)
+
+
+def _rows(
+    rows: Sequence[dict[str, Any]], kind: tuple[str, str], noise: str, p: float, d: int
+) -> list[dict[str, Any]]:
+    """Of each basis the row with most errors, whatever its precision."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if (row["weights"], row["decoder"], row["noise"], row["p"], row["d"]) == (*kind, noise, p, d):
+            other = best.get(row["basis"])
+            if other is None or sum(row["correlated"]) > sum(other["correlated"]):
+                best[row["basis"]] = row
+    return list(best.values())
+
+
+def pooled_ratio(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Errors of ours over those of correlated PyMatching, of rows together, and its 95 % interval."""
+    ours, correlated = (sum(_estimate(row, name) for row in rows) for name in ("ours", "correlated"))
+    if not ours * correlated:
+        return math.nan, math.nan, math.nan
+    only = sum(_counted(row).variance(row[name]) for row in rows for name in ("only_ours", "only_correlated"))
+    ratio, factor = ours / correlated, math.exp(1.96 * math.sqrt(only / (ours * correlated)))
+    return ratio, ratio / factor, ratio * factor
+
+
+def _estimate(row: dict[str, Any], name: str) -> float:
+    return _counted(row).estimate(row[name])
+
+
+def _counted(row: dict[str, Any]) -> Counted:
+    return Counted(row["shots"], row["doubtful"], row["others"])
