@@ -41,9 +41,9 @@ case ${1-} in
             tests/decoder_service/session \
             $streaming/test_predecoder_stage.py::test_erased_rounds_and_a_reload_go_through \
             $streaming/test_gap.py::test_one_window_{has_the_gap_of_the_whole_shot,of_logits_has_the_gap_of_the_whole_shot} \
-            $streaming/test_stream_decoder.py::test_rounds_may_come_in_blocks \
+            "$streaming/test_stream_decoder.py::test_rounds_may_come_in_blocks[pymatching-correlated-parallel]" \
             $streaming/test_stream_decoder.py::test_a_decoder_of_rows_has_the_observables_of_its_stream \
-            $streaming/test_reload.py::test_models_without_windows_to_come_are_forgotten_in_mid_shot \
+            "$streaming/test_reload.py::test_models_without_windows_to_come_are_forgotten_in_mid_shot[sliding]" \
             $streaming/test_erasures.py::test_threads_that_build_the_same_windows_at_once_share_them
         ;;
     --all)
