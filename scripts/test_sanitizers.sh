@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# Builds the extension with AddressSanitizer and UBSan and runs the tests of its rooms. Arguments replace the tests
-# to run and are passed on to pytest.
+# Builds the extension with AddressSanitizer and UBSan and runs the tests of its rooms with it; of `streams`, whose tests
+# take long, one for each thing that it does.
+#
+#   scripts/test_sanitizers.sh          # what CI runs
+#   scripts/test_sanitizers.sh --all    # all fast tests of packages that stand on the extension, many minutes
+#
+# Other arguments replace the tests to run and are passed on to pytest.
 #
 # What a sanitizer finds ends the test process with a report that names the line. To debug one test:
 #   scripts/test_sanitizers.sh tests/native/core/test_arrays.py -k refused -s
@@ -27,11 +32,29 @@ for name in libasan.so libubsan.so libclang_rt.asan-x86_64.so libclang_rt.asan-a
     path=$(c++ -print-file-name="$name")
     [ "$path" != "$name" ] && preload+=("$(realpath "$path")")
 done
-if [ $# -eq 0 ]; then
-    set -- -m "not slow" tests/native --ignore tests/native/build tests/global_decoders/matching \
-        tests/predecoder/correction/test_residual.py tests/predecoder/inference/test_{int8,dense_int8}.py \
-        tests/cuda/test_{blocked_input,correct,quantize_moves,launch_on_cpu}.py
-fi
+case ${1-} in
+    '')
+        streaming=tests/decoder_service/streaming
+        set -- -m "not slow" tests/native --ignore tests/native/build tests/global_decoders/matching \
+            tests/predecoder/correction/test_residual.py tests/predecoder/inference/test_{int8,dense_int8}.py \
+            tests/cuda/test_{blocked_input,correct,quantize_moves,launch_on_cpu}.py \
+            tests/decoder_service/session \
+            $streaming/test_predecoder_stage.py::test_erased_rounds_and_a_reload_go_through \
+            $streaming/test_gap.py::test_one_window_{has_the_gap_of_the_whole_shot,of_logits_has_the_gap_of_the_whole_shot} \
+            "$streaming/test_stream_decoder.py::test_rounds_may_come_in_blocks[pymatching-correlated-parallel]" \
+            $streaming/test_stream_decoder.py::test_a_decoder_of_rows_has_the_observables_of_its_stream \
+            "$streaming/test_reload.py::test_models_without_windows_to_come_are_forgotten_in_mid_shot[sliding]" \
+            $streaming/test_erasures.py::test_threads_that_build_the_same_windows_at_once_share_them
+        ;;
+    --all)
+        shift
+        set -- -m "not slow" tests/native --ignore tests/native/build tests/global_decoders/{matching,windows} \
+            tests/global_decoders/test_trellis.py tests/predecoder/{correction,inference,network} \
+            tests/decoder_service/{session,streaming} \
+            tests/decoder_service/server/test_{native_decoder,blocks,client_session,open_streams}.py \
+            tests/cuda/test_{blocked_input,correct,quantize_moves,launch_on_cpu}.py "$@"
+        ;;
+esac
 # Python itself never frees all it has, and its allocator hides from the sanitizer what it hands out again.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
