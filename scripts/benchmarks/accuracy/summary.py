@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.benchmarks.accuracy.selection import Counted
+from scripts.benchmarks.accuracy.selection import Counted, Ratio, ratio_of_errors
 from scripts.benchmarks.results import markdown_table
 
 __all__ = ["pooled_ratio", "summary"]
@@ -92,14 +91,11 @@ def _rows(
     return list(best.values())
 
 
-def pooled_ratio(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
-    """Errors of ours over those of correlated PyMatching, of rows together, and its 95 % interval."""
+def pooled_ratio(rows: Sequence[dict[str, Any]]) -> Ratio:
+    """Errors of ours over those of correlated PyMatching, of rows together."""
     ours, correlated = (sum(_estimate(row, name) for row in rows) for name in ("ours", "correlated"))
-    if not ours * correlated:
-        return math.nan, math.nan, math.nan
     only = sum(_counted(row).variance(row[name]) for row in rows for name in ("only_ours", "only_correlated"))
-    ratio, factor = ours / correlated, math.exp(1.96 * math.sqrt(only / (ours * correlated)))
-    return ratio, ratio / factor, ratio * factor
+    return ratio_of_errors(ours, correlated, variance=only)
 
 
 def _estimate(row: dict[str, Any], name: str) -> float:
