@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -71,6 +71,8 @@ class Jobs:
         self._models = ModelStore(config.folder, max_bytes=config.model_bytes, max_models=config.models)
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="loader")
         self._builds: dict[str, asyncio.Future[str]] = {}
+        self._taken = 0
+        """Bytes of tables that are being loaded."""
 
     # From any thread.
 
@@ -83,9 +85,9 @@ class Jobs:
             await self.load(self._models.text, options.model)
             build = build_of(options)
             tables = await self._tables(build)
-            self._check_memory(len(tables))
             make = functools.partial(decoder_from, device=self.config.device)
-            return await self.load(make, tables, build, self._models.text)
+            with self._room(len(tables)):
+                return await self.load(make, tables, build, self._models.text)
 
         self._for(session, made, answer)
 
@@ -103,8 +105,8 @@ class Jobs:
             await self.load(self._models.text, reload.model)
             build = build_of(head.options, current=head.reloaded, reload=reload)
             tables = await self._tables(build)
-            self._check_memory(len(tables))
-            return await self.load(reload_from, tables, build, decoder, self._models.text)
+            with self._room(len(tables)):
+                return await self.load(reload_from, tables, build, decoder, self._models.text)
 
         self._for(session, made, answer)
 
@@ -194,14 +196,20 @@ class Jobs:
             raise ValueError("the tables of the model were deleted; try again")
         return tables
 
-    def _check_memory(self, more: int) -> None:
-        """Raises ModelLimitError where there is no room for tables of so many bytes."""
-        limit, used = self.config.memory_bytes, resident_bytes()
+    @contextlib.contextmanager
+    def _room(self, more: int) -> Iterator[None]:
+        """Holds room for tables of so many bytes while they are loaded; ModelLimitError if there is none."""
+        limit, used = self.config.memory_bytes, resident_bytes() + self._taken
         if used + more > limit:
             raise ModelLimitError(
                 f"the worker has {used >> 20} MiB, and the tables would take {more >> 20} more; "
                 f"the limit is {limit >> 20} MiB"
             )
+        self._taken += more
+        try:
+            yield
+        finally:
+            self._taken -= more
 
     # In the thread of `restored`.
 

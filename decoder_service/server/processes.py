@@ -25,6 +25,8 @@ SERVED = 1.0
 """Seconds of service after which a process's end says nothing about the next one."""
 FIRST, MOST = 0.25, 15.0
 """Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
+START_DEADLINE = 60.0
+"""Seconds for a watcher to start, which imports much: longer than it may be silent later."""
 START = "import sys; sys.path.insert(0, sys.argv[1]); from decoder_service.server.watcher import main; main()"
 """Runs the watcher of this installation, wherever the server was started from."""
 
@@ -68,7 +70,7 @@ class Processes:
 
     def __init__(self, metrics: Path, *, beat: float) -> None:
         self.heard = math.inf
-        """When the watcher gave a sign of life; infinite before the first one."""
+        """When the watcher was started or gave a sign of life; infinite while there is none."""
         self._metrics = metrics
         self._beat = beat
         self._running: dict[int, Process] = {}
@@ -102,7 +104,7 @@ class Processes:
                 self._end.close()
                 raise
         self._end.setblocking(False)
-        self.heard = self._ready_since = math.inf
+        self.heard, self._ready_since = time.monotonic(), math.inf
         asyncio.get_running_loop().add_reader(self._end, self._message)
 
     @property
@@ -122,6 +124,11 @@ class Processes:
         control.send(self._end, message(process.number), descriptors=[descriptor])
         self._running[process.number] = process
         return process
+
+    def hangs(self, now: float, deadline: float) -> bool:
+        """Whether the watcher was silent for longer than the deadline, or takes too long to start."""
+        ready = self._ready_since < math.inf
+        return now - self.heard > (deadline if ready else max(deadline, START_DEADLINE))
 
     def replace_watcher(self) -> None:
         """Ends the watcher, for another one to take its place."""
@@ -151,7 +158,10 @@ class Processes:
             log.error("the watcher does not listen", extra={"error": str(error)})
 
     def _message(self) -> None:
-        message, _ = control.receive(self._end, control.FromWatcher)
+        try:
+            message, _ = control.receive(self._end, control.FromWatcher)
+        except BlockingIOError:
+            return
         if message is None:
             self._lost()
             return

@@ -95,16 +95,16 @@ class Supervisor:
         """Starts the processes and waits until all slots are ready.
 
         Raises:
-            RuntimeError: a worker ended before it was ready.
+            RuntimeError: a worker ended before it was ready, or was ended: it hung, or the watcher.
         """
         for slot in self.slots:
             self._fill(slot)
+        self._tasks.start(self._watch)
         while not all(slot.worker is not None and slot.worker.ready for slot in self.slots):
             if self.restarts:
                 raise RuntimeError("a worker process ended while it started; its error is above")
             self._changed.clear()
             await self._changed.wait()
-        self._tasks.start(self._watch)
 
     @property
     def workers(self) -> list[Worker]:
@@ -221,11 +221,11 @@ class Supervisor:
                 slot.forget(now)
             if late and self._processes.heard < now:
                 self._processes.heard = now
-            elif now - self._processes.heard > self._deadline:
+            elif self._processes.hangs(now, self._deadline):
                 log.error("watcher hangs", extra={"pid": self._processes.pid})
                 self._processes.replace_watcher()
             for worker in self.workers:
-                if late or not worker.process.pid:  # nor did a worker say anything that is not started yet
+                if late or not worker.process.pid:  # one not started yet ends with a watcher that hangs
                     worker.heard = now
                 elif now - worker.heard > self._deadline:
                     silent = round(now - worker.heard, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import os
 import resource
@@ -70,16 +71,32 @@ class Watcher:
                 os.kill(self._pids[message.process], signal.SIGKILL)
             return
         try:
-            pid = self._fork(lambda: _run(message, descriptors[0]))
-        except OSError as error:  # there are as many processes as there may be; those that run go on
+            pid = self._start(message, descriptors)
+        except OSError as error:  # those that run go on
             control.send(self._end, control.Ended(message.process, 1, f"it was not started: {error}"))
             return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._pids[message.process] = pid
-        self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, message.process)
         control.send(self._end, control.Started(message.process, pid))
+
+    def _start(self, message: control.StartWorker | control.StartBuild, descriptors: list[int]) -> int:
+        """Raises OSError where there are as many processes or files as there may be: nothing is left then."""
+        if not descriptors:
+            raise OSError(errno.EMFILE, "the watcher has no file descriptor left for it")
+        pid = self._fork(lambda: _run(message, descriptors[0]))
+        pidfd = -1
+        try:
+            pidfd = os.pidfd_open(pid)
+            self._selector.register(pidfd, selectors.EVENT_READ, message.process)
+        except OSError:  # nobody would hear of its end
+            if pidfd >= 0:
+                os.close(pidfd)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        return pid
 
     def _fork(self, run: Callable[[], None]) -> int:
         watcher = os.getpid()
@@ -99,8 +116,10 @@ class Watcher:
         except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
             traceback.print_exc()  # to the server's stderr: its last chance to say something
         finally:
-            sys.stderr.flush()
-            os._exit(status)
+            try:
+                sys.stderr.flush()
+            finally:  # where nobody reads it, too: else the process would go on as another watcher
+                os._exit(status)
 
     def _ended(self, pidfd: int, process: int) -> None:
         _, status = os.waitpid(self._pids.pop(process), 0)

@@ -206,14 +206,16 @@ class Worker:
                 gc.collect()
 
     async def _tidy(self, action: Callable[[Any], None], argument: Any) -> None:
-        """Does what may fail on a full disk and harms no session."""
+        """Does what harms no session where it fails, as on a full disk; the next time goes on."""
         try:
             await self._jobs.load(action, argument)
             self._untidy = ""
-        except OSError as error:
-            if self._untidy != str(error):  # once, not every second
+        except Exception as error:  # noqa: BLE001 - else it would be the end of all housekeeping
+            if self._untidy != repr(error):  # once, not every second
+                if not isinstance(error, OSError):  # no fault of the disk's
+                    self._jobs.fault(error)
                 self._jobs.event("housekeeping failed", reason=str(error))
-            self._untidy = str(error)
+            self._untidy = repr(error)
 
     def _write_status(self, busy: float) -> None:
         sessions = set(self._sessions)
