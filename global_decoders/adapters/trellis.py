@@ -5,7 +5,8 @@ explain a shot with an observable flipped, against that of all without. A trelli
 fault, in one pass over the detectors; `native/trellis` says how, and what its beam leaves out. With a beam
 that keeps every state the answer is exact for the DEM. States are as many as the ways in which detectors
 between two faults can have been left, so that patches are small: at distance 3 a beam of 256 leaves out
-nothing that matters, and at distance 5 one of 64 is level with Google's tensor network on Google's shots.
+nothing that matters, and at distance 5 one of 64 has a few per cent more errors than Google's tensor network
+(docs/experiments/21-sums-over-errors.md).
 
 Shape legend: B shots, D detectors, O observables. Shots are bit-packed uint8, LSB first.
 """
@@ -32,7 +33,7 @@ class TrellisDecoder(NormalFormDecoder):
 
     Args:
         beam: states that are kept between two faults. More of them take longer, in proportion; at distance 5
-            four times as many make 1 % fewer errors.
+            four times as many make 1 to 2 % fewer errors.
         gap_scale: factor on gaps that makes them log-odds.
     """
 

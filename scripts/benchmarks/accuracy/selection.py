@@ -6,6 +6,7 @@ Shape legend: B shots that are decoded, D detectors, O observables. Shots are bi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,7 +14,7 @@ import stim
 
 from global_decoders import DoubtfulShots
 
-__all__ = ["Counted", "Pair", "SelectedShots", "Selection"]
+__all__ = ["Counted", "Pair", "SelectedShots", "Selection", "ratio_interval"]
 
 Pair = tuple[float, float] | list[float]
 """Counts among doubtful shots, and among the others that were decoded."""
@@ -56,6 +57,19 @@ class Counted:
     def variance(self, counts: Pair) -> float:
         """Of `estimate`, where what is counted is rare."""
         return counts[0] + self.weight**2 * counts[1]
+
+
+def ratio_interval(one: float, other: float, *, discordant: float) -> tuple[float, float, float]:
+    """One decoder's errors over another's on the same shots, and its 95 % interval; NaN without errors.
+
+    Args:
+        one, other: estimates of their errors.
+        discordant: variance of the estimates of errors that only one of them makes.
+    """
+    if not one * other:
+        return math.nan, math.nan, math.nan
+    ratio, factor = one / other, math.exp(1.96 * math.sqrt(discordant / (one * other)))
+    return ratio, ratio / factor, ratio * factor
 
 
 @dataclass(frozen=True, eq=False)

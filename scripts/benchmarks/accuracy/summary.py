@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.benchmarks.accuracy.selection import Counted
+from scripts.benchmarks.accuracy.selection import Counted, ratio_interval
 from scripts.benchmarks.results import markdown_table
 
 __all__ = ["pooled_ratio", "summary"]
@@ -95,11 +94,8 @@ def _rows(
 def pooled_ratio(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
     """Errors of ours over those of correlated PyMatching, of rows together, and its 95 % interval."""
     ours, correlated = (sum(_estimate(row, name) for row in rows) for name in ("ours", "correlated"))
-    if not ours * correlated:
-        return math.nan, math.nan, math.nan
     only = sum(_counted(row).variance(row[name]) for row in rows for name in ("only_ours", "only_correlated"))
-    ratio, factor = ours / correlated, math.exp(1.96 * math.sqrt(only / (ours * correlated)))
-    return ratio, ratio / factor, ratio * factor
+    return ratio_interval(ours, correlated, discordant=only)
 
 
 def _estimate(row: dict[str, Any], name: str) -> float:

@@ -32,7 +32,7 @@ from predecoder.inference import PrecisionChoice, select_device
 from predecoder.training import DEFAULT_DECODERS, PairedCounts, PairedDecoders
 from qec import Basis, normal_form
 from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
-from scripts.benchmarks.accuracy.selection import Counted, Selection
+from scripts.benchmarks.accuracy.selection import Counted, Selection, ratio_interval
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.sweeps import decoder_dem
 
@@ -105,11 +105,8 @@ class Counts:
     def ratio_interval(self) -> tuple[float, float, float]:
         """LER(plain) / LER(pre-decoded), and its 95 % interval from discordant shots; NaN without errors."""
         plain, predecoded = self.estimate("errors_plain"), self.estimate("errors_predecoded")
-        if not plain * predecoded:
-            return math.nan, math.nan, math.nan
         only = sum(self.counted.variance(self.of(name)) for name in ("only_plain", "only_predecoded"))
-        ratio, factor = plain / predecoded, math.exp(1.96 * math.sqrt(only / (plain * predecoded)))
-        return ratio, ratio / factor, ratio * factor
+        return ratio_interval(plain, predecoded, discordant=only)
 
     @property
     def sdr(self) -> float:
