@@ -81,7 +81,10 @@ class Processes:
         """Of a watcher that is waited for."""
 
     def open(self, lock: int) -> None:
-        """Starts the watcher; `lock` is the descriptor that holds the state folder, which all inherit."""
+        """Starts the watcher; `lock` is the descriptor that holds the state folder, which all inherit.
+
+        Raises OSError if it cannot be started.
+        """
         self._lock = lock
         self._end, theirs = control.pair()
         # Its forks must be of one thread, and decoding has nothing that BLAS could share out.
@@ -89,11 +92,15 @@ class Processes:
         arguments = [str(theirs.fileno()), str(os.getpid()), str(self._beat)]
         watcher = [sys.executable, "-c", START, str(ROOT), *arguments]
         with theirs:
-            self._watcher = subprocess.Popen(
-                ["env", *environment, *watcher],
-                pass_fds=[theirs.fileno(), lock],
-                stdin=subprocess.DEVNULL,
-            )
+            try:
+                self._watcher = subprocess.Popen(
+                    ["env", *environment, *watcher],
+                    pass_fds=[theirs.fileno(), lock],
+                    stdin=subprocess.DEVNULL,
+                )
+            except OSError:
+                self._end.close()
+                raise
         self._end.setblocking(False)
         self.heard = self._ready_since = math.inf
         asyncio.get_running_loop().add_reader(self._end, self._message)
@@ -168,13 +175,22 @@ class Processes:
         delay = self._backoff.after(time.monotonic() - self._ready_since)
         log.error("watcher lost", extra={"pid": self._watcher.pid, "exit_code": code, "restart_in": delay})
         running, self._running = self._running, {}
-        self.heard = math.inf
+        self.heard = self._ready_since = math.inf
         if delay:
-            self._restart = loop.call_later(delay, self.open, self._lock)
+            self._restart = loop.call_later(delay, self._reopen)
         else:
-            self.open(self._lock)
+            self._reopen()
         for process in running.values():
             process.ended.set_result(code)
+
+    def _reopen(self) -> None:
+        """Starts another watcher, later where there are as many processes or files as there may be."""
+        try:
+            self.open(self._lock)
+        except OSError as error:
+            delay = max(FIRST, self._backoff.after(0.0))
+            log.error("watcher not started", extra={"error": str(error), "restart_in": delay})
+            self._restart = asyncio.get_running_loop().call_later(delay, self._reopen)
 
 
 class Builds:

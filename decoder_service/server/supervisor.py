@@ -198,8 +198,10 @@ class Supervisor:
         self.restart_delay = delay = slot.backoff.after(time.monotonic() - worker.ready_since)
         log.error("worker lost", extra={"pid": worker.process.pid, "exit_code": status, "restart_in": delay})
         self._changed.set()
-        while not self._ending:
+        while True:
             await asyncio.sleep(delay)
+            if self._ending:
+                return
             try:
                 self._fill(slot)
                 return

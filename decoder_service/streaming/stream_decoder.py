@@ -65,11 +65,11 @@ class StreamDecoder:
                 has the default network without it.
             device: where the network runs; see `predecoder.StreamPredecoder`.
             input: 'measurements' (needs a circuit, whose default it is) or 'detectors'.
-            gap: results say how sure the last window is (`Result.gap`), which takes a second matching of it.
-                There is none behind a pre-decoder that removes errors, where the last window of parallel ones
-                leaves something to another, of more observables than one, and of 'pymatching' where Y errors
-                are edges of their own, which close cycles that flip the observable: at the corners of a
-                surface code's patch.
+            gap: results say how sure the last window is (`Result.gap`), whose matching then finds both
+                classes and takes longer. There is none behind a pre-decoder that removes errors, where the
+                last window of parallel ones leaves something to another, of more observables than one, and of
+                'pymatching' where Y errors are edges of their own, which close cycles that flip the
+                observable: at the corners of a surface code's patch.
             clock: gives ns for the commits' times.
 
         Raises:

@@ -64,8 +64,8 @@ class Stream {
   public:
     // short_model: decodes shots that are too short for a network whose logits windows are matched on; or
     // null.
-    // gap_scale: factor on the `gap` that is found for every shot, by a second matching of its last window; 0
-    // where none is asked for.
+    // gap_scale: factor on the `gap` that is found for every shot as its last window is matched; 0 where none
+    // is asked for.
     Stream(std::shared_ptr<const RoundSource> source, std::shared_ptr<const Model> model,
            std::shared_ptr<const Model> short_model = nullptr, double gap_scale = 0);
 

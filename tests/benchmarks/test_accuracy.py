@@ -87,6 +87,8 @@ def test_decoders_that_ran_at_different_times_are_paired(tmp_path: Path) -> None
     one = WrongShots(counted, np.array([True, True, False, False, True]))
     other = WrongShots(counted, np.array([True, False, False, True, True]))
     WrongShotsFile(tmp_path / "chunks.jsonl").add({"decoder": "one", "number": 0}, one)
+    with (tmp_path / "chunks.jsonl").open("a") as file:
+        file.write('{"chunk": {"deco')  # by a run that was killed
     WrongShotsFile(tmp_path / "chunks.jsonl").add({"decoder": "other", "number": 0}, other)
     log = WrongShotsFile(tmp_path / "chunks.jsonl")
     assert log.get({"decoder": "one", "number": 1}) is None

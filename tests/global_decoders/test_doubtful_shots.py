@@ -21,7 +21,9 @@ def circuit() -> stim.Circuit:
 def test_doubtful_shots_are_those_of_a_small_plain_gap(circuit: stim.Circuit) -> None:
     """By the gaps of the decoder `pymatching`, whose classes are found without a limit."""
     dem = circuit.detector_error_model(decompose_errors=True)
-    packed = circuit.compile_detector_sampler(seed=1).sample(2_000, bit_packed=True)
+    packed, _ = circuit.compile_detector_sampler(seed=1).sample(
+        2_000, separate_observables=True, bit_packed=True
+    )
     decoder = PyMatchingDecoder(gap_scale=1.0).compile_decoder_for_dem(dem=dem)
     gaps = np.abs(decode_with_gap(decoder, packed).gap[:, 0])
     chosen = DoubtfulShots(qec.normal_form(dem), plain_gap=5.0, share=7).choose(packed)

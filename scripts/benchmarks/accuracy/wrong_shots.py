@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,14 @@ class WrongShotsFile:
     """A file to which lines are added, each of what one decoder got wrong in one chunk."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there."""
+        """Read what is there; the rest of a line that was being written when a run was killed is cut off."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(path, len(whole))
+        lines = whole.decode().splitlines()
         self._found = {_key(row["chunk"]): row for row in map(json.loads, lines)}
 
     def get(self, chunk: dict[str, Any]) -> WrongShots | None:

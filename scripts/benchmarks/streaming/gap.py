@@ -1,6 +1,7 @@
 """What a gap costs: streams in this process with and without `gap=True`, on the same shots, in turns.
 
-Only a shot's last window is matched twice more, so that its end takes longer and no other round does.
+Only of a shot's last window both logical classes are found, so that its end takes longer and no other round
+does.
 """
 
 from __future__ import annotations

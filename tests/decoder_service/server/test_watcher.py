@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -62,6 +63,39 @@ def test_a_watcher_that_cannot_start_is_started_ever_more_seldom(
     waits = [later - earlier for earlier, later in itertools.pairwise(opened)]
     assert waits[1] > processes.FIRST
     assert waits[2] > 2 * processes.FIRST
+
+
+def test_a_watcher_that_is_lost_where_no_process_can_be_started_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of processes no other one was ever started, and workers that were gone never replaced."""
+    popen, refused = subprocess.Popen, 0
+
+    def refuse(*_: object, **__: object) -> None:
+        nonlocal refused
+        refused += 1
+        raise BlockingIOError("as many processes as there may be")
+
+    async def main() -> None:
+        running = processes.Processes(tmp_path, beat=10.0)
+        with (tmp_path / "lock").open("w") as lock, socket.socket() as sock:
+            monkeypatch.setattr(processes, "START", "import time; time.sleep(60)")
+            running.open(lock.fileno())
+            first = running.pid
+            process = running.start(lambda number: control.Kill(number), sock.fileno())
+            monkeypatch.setattr(processes.subprocess, "Popen", refuse)
+            os.kill(first, signal.SIGKILL)
+            assert await asyncio.wait_for(process.ended, 10.0) == -signal.SIGKILL
+            while refused < 2:
+                await asyncio.sleep(0.01)
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                running.start(lambda number: control.Kill(number), sock.fileno())
+            monkeypatch.setattr(processes.subprocess, "Popen", popen)
+            while running.pid == first:
+                await asyncio.sleep(0.01)
+            running.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow
