@@ -232,8 +232,8 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
 
         Args:
             packed: detections.
-            limit: of the first network's gaps, either way, `doubtful` at least; None for that, which takes the
-                least time.
+            limit: of the first network's gaps, either way, at least `doubtful`; None for that, which takes
+                the least time.
 
         Raises:
             ValueError: see `decode_shots_bit_packed`.
