@@ -5,8 +5,8 @@ explain a shot with an observable flipped, against that of all without. A trelli
 fault, in one pass over the detectors; `native/trellis` says how, and what its beam leaves out. With a beam
 that keeps every state the answer is exact for the DEM. States are as many as the ways in which detectors
 between two faults can have been left, so that patches are small: at distance 3 a beam of 256 leaves out
-nothing that matters, and at distance 5 one of 64 has a few per cent more errors than Google's tensor network
-(docs/experiments/21-sums-over-errors.md).
+nothing that matters, and at distance 5 one of 64 is level with Google's tensor network on those shots of
+Google's that a network doubts.
 
 Shape legend: B shots, D detectors, O observables. Shots are bit-packed uint8, LSB first.
 """

@@ -13,7 +13,6 @@ killed run goes on where it was.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from global_decoders import decoder_names
 from noise_learning import Moments, SharedParameterModel, Structure, learn
 from predecoder import resolve_weights
 from qec import read_shots
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.decoders import NEURAL, NEURAL_ENSEMBLE, PREDECODER_PREFIX, build_decoder
 
@@ -152,15 +152,14 @@ def main() -> None:
     flags = tyro.cli(Flags)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "counts.jsonl"
-    done = [Counted(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    done = [Counted(**line) for line in read_lines(log)]
     wanted: list[Counted] = []
     for folder, patch, cycles in _folders(flags):
         shots = Shots(folder)
         for new in _of_folder(flags, shots, patch, cycles, done):
             wanted.append(new)
             if new not in done:
-                with log.open("a") as lines:
-                    lines.write(json.dumps(asdict(new)) + "\n")
+                add_lines(log, asdict(new))
                 print(
                     f"{patch} r{cycles:02} {new.decoder}, {new.dem}: {new.errors} / {new.shots}", flush=True
                 )

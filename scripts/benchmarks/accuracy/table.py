@@ -15,7 +15,6 @@ it has had --max-shots; each chunk is a line of cells.jsonl, so that a killed ru
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from predecoder.training import DEFAULT_DECODERS, PairedCounts, PairedDecoders
 from qec import Basis, normal_form
 from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
 from scripts.benchmarks.accuracy.selection import Counted, Selection, ratio_interval
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.sweeps import decoder_dem
 
@@ -142,8 +142,7 @@ def _run(flags: Flags, experiment: Experiment, sha256: str) -> dict[str, Counts]
         **{"decoders": list(flags.decoder), "chunk_shots": flags.chunk_shots, **experiment.columns},
     }
     log = flags.out / "cells.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    chunks = [line["counts"] for line in lines if line.get("cell") == what]
+    chunks = [line["counts"] for line in read_lines(log) if line.get("cell") == what]
     total = {name: Counts() for name in flags.decoder}
     for chunk in chunks:
         total = {name: total[name] + Counts.from_dict(chunk[name]) for name in total}
@@ -151,9 +150,8 @@ def _run(flags: Flags, experiment: Experiment, sha256: str) -> dict[str, Counts]
     while not _finished(total, flags):
         decoding = decoding or _Decoding(flags, experiment)
         counts = decoding.chunk(number)
-        with log.open("a") as file:
-            of = {name: dataclasses.asdict(c) for name, c in counts.items()}
-            file.write(json.dumps({"cell": what, "counts": of}) + "\n")
+        of = {name: dataclasses.asdict(c) for name, c in counts.items()}
+        add_lines(log, {"cell": what, "counts": of})
         total = {name: total[name] + counts[name] for name in total}
         number += 1
     return total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scripts.benchmarks.accuracy.selection import Counted
+from scripts.benchmarks.lines import add_lines, read_lines
 
 __all__ = ["Paired", "WrongShots", "WrongShotsFile", "paired"]
 
@@ -66,15 +66,10 @@ class WrongShotsFile:
     """A file to which lines are added, each of what one decoder got wrong in one chunk."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there; the rest of a line that was being written when a run was killed is cut off."""
+        """Read what is there."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(path, len(whole))
-        lines = whole.decode().splitlines()
-        self._found = {_key(row["chunk"]): row for row in map(json.loads, lines)}
+        self._found = {_key(row["chunk"]): row for row in read_lines(path)}
 
     def get(self, chunk: dict[str, Any]) -> WrongShots | None:
         """What a decoder got wrong in a chunk, if it was decoded.
@@ -97,8 +92,7 @@ class WrongShotsFile:
             "counted": list(vars(result.counted).values()),
             "wrong": np.flatnonzero(result.wrong).tolist(),
         }
-        with self._path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(row) + "\n")
+        add_lines(self._path, row)
         self._found[_key(chunk)] = row
 
 

@@ -10,7 +10,6 @@ of shots, over shots and rounds. Chunks are lines of chunks.jsonl, so that a kil
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from predecoder.training import EvaluationCase
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.decoders import NamedDecoder, build_decoder
 from sims.plots.style import looks
@@ -97,7 +97,7 @@ def _of_distance(flags: Flags, distance: int) -> dict[str, Decoded]:
     log = flags.out / "chunks.jsonl"
     found: dict[str, list[Decoded]] = {name: [] for name in named}
     for number in range(-(-flags.shots // flags.chunk_shots)):
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        lines = read_lines(log)
         shots: tuple[np.ndarray, np.ndarray] | None = None
         for name, decoder in named.items():
             if name == flags.second and number * flags.chunk_shots >= flags.second_shots:
@@ -111,8 +111,7 @@ def _of_distance(flags: Flags, distance: int) -> dict[str, Decoded]:
                 shots = shots or _sample(circuit, flags.chunk_shots, SEED + 10_000 * distance + number)
                 one = _decode(compiled[name], shots)
                 known = {"wrong": np.flatnonzero(one.wrong).tolist(), "seconds": one.seconds}
-                with log.open("a") as file:
-                    file.write(json.dumps({"chunk": what, **known}) + "\n")
+                add_lines(log, {"chunk": what, **known})
             wrong = np.zeros(flags.chunk_shots, dtype=bool)
             wrong[known["wrong"]] = True
             found[name].append(Decoded(wrong, known["seconds"]))

@@ -14,7 +14,6 @@ goes on where it was.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -35,6 +34,7 @@ from scripts.benchmarks.confidence.reliability import (
     parts_by_gap,
     worst_part,
 )
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.decoders import NEURAL, build_decoder
 from sims.plots.style import looks
@@ -112,8 +112,7 @@ def _measured(flags: Flags, cell: Cell, part: str) -> GapCounts:
     of = {name: value for name, value in vars(cell).items() if name != "weights"}  # the hash in its place
     what = {**of, **named.identity, "part": part, "chunk_shots": flags.chunk_shots}
     log = flags.out / "cells.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    chunks = [line["counts"] for line in lines if line["cell"] == what]
+    chunks = [line["counts"] for line in read_lines(log) if line["cell"] == what]
     total = GapCounts.of(np.zeros(0), np.zeros(0, dtype=bool))
     for counts in chunks:
         total += GapCounts(np.array(counts["right"]), np.array(counts["wrong"]))
@@ -132,9 +131,8 @@ def _measured(flags: Flags, cell: Cell, part: str) -> GapCounts:
         predictions, gap = decode_with_gap(compiled, packed)
         wrong = (predictions != flips).any(axis=1)
         found = GapCounts.of(gap[:, 0], wrong)
-        with log.open("a") as file:
-            counts = {"right": found.right.tolist(), "wrong": found.wrong.tolist()}
-            file.write(json.dumps({"cell": what, "counts": counts}) + "\n")
+        counts = {"right": found.right.tolist(), "wrong": found.wrong.tolist()}
+        add_lines(log, {"cell": what, "counts": counts})
         total += found
     kept, errors = total.kept(1.0)
     print(f"{cell} {part}: {kept:,} shots, {errors} errors", flush=True)

@@ -10,7 +10,6 @@ goes on where it was.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -33,6 +32,7 @@ from predecoder.training import (
     train_stage,
 )
 from qec import read_shots
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 
 KEY = ("weights", "steps", "file", "network", "decoder")
@@ -63,14 +63,13 @@ def main() -> None:
         torch.set_num_threads(flags.threads)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "counts.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    rows = read_lines(log)
     done = {(row["file"], row["half"]) for row in rows}
     for name, half in product(flags.files, (0, 1)):
         if (name, HALVES[half]) in done:
             continue
         new = list(_decode_half(flags, name, half))
-        with log.open("a") as lines:
-            lines.writelines(json.dumps(row) + "\n" for row in new)
+        add_lines(log, *new)
         rows += new
     table = list(_table(rows, flags))
     print(f"\n{render(table)}")

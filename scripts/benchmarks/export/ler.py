@@ -9,7 +9,6 @@ chunk.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from predecoder import Bundle, load_bundle
 from predecoder.export import Agreement, ExportPrecision, Reference, build_graph, load_graph, write_graph
 from qec import DecodingProblem, depolarizing, memory_circuit
 from scripts.benchmarks.export.page import update_page
+from scripts.benchmarks.lines import add_lines, read_lines
 
 SEED = 8_200_000
 P = 0.006
@@ -57,21 +57,16 @@ def main() -> None:
         bundle = load_bundle(weights)
         cell = {"weights": bundle.file.sha256, "precision": precision, "distance": distance}
         cell["runtime"] = flags.runtime
-        counts = [Agreement(**row["counts"]) for row in _rows(log) if row["cell"] == cell]
+        counts = [Agreement(**row["counts"]) for row in read_lines(log) if row["cell"] == cell]
         chunk: Callable[[int], Agreement] | None = None
         while len(counts) * flags.chunk_shots < flags.shots:
             chunk = chunk or _prepared(bundle, precision, distance, flags)
             counts.append(chunk(len(counts)))
-            with log.open("a") as lines:
-                lines.write(json.dumps({"cell": cell, "counts": vars(counts[-1])}) + "\n")
+            add_lines(log, {"cell": cell, "counts": vars(counts[-1])})
             total = sum(counts[1:], start=counts[0])
             row = {"file": f"{weights}, {precision}", "sha256": bundle.file.sha256, "ratio": _ratio(total)}
             row |= {"runtime": flags.runtime, "distance": distance, **vars(total)}
             update_page("ler", [row], key=("file", "runtime", "distance"))
-
-
-def _rows(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def _prepared(

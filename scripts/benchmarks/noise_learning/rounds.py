@@ -12,7 +12,6 @@ have. Counts of each number of rounds stay in --out, so that a killed run goes o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from noise_learning import (
 from noise_learning.estimators.time_classes import set_times
 from noise_learning.models.time_translations import time_translation_keys
 from qec import read_shots
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, write_table
 
 DEMS = ("joint", "trend", "single", "p_ij")
@@ -106,8 +106,7 @@ def main() -> None:
     flags = tyro.cli(Flags)
     flags.out.mkdir(parents=True, exist_ok=True)
     log = flags.out / "counts.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = [Counted(**{**line, "learned": tuple(line["learned"])}) for line in lines]
+    done = [Counted(**{**line, "learned": tuple(line["learned"])}) for line in read_lines(log)]
     rows: list[Counted] = []
     for name in flags.patches:
         patch = Patch(flags.data / name)
@@ -121,8 +120,7 @@ def main() -> None:
             if found is None:
                 assert noise is not None
                 found = _decoded(flags, patch, rounds, noise)
-                with log.open("a") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+                add_lines(log, asdict(found))
                 print(found, flush=True)
             rows.append(found)
     print(f"\n{render(rows)}")

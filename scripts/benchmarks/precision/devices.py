@@ -33,6 +33,7 @@ from predecoder.correction import MatchingDecision, Residual
 from predecoder.inference import LOGIT_STEP, DeviceEngine, EngineOptions, make_engine
 from predecoder.network import Network
 from qec import DecodingProblem, depolarizing, memory_circuit
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.precision.table import PAGE, Counts, P, compared
 from scripts.benchmarks.results import about_run, markdown_table, write_table
 
@@ -63,7 +64,7 @@ def main() -> None:
     log = flags.out / "cells.jsonl"
     for distance, weights in product(flags.distance, flags.weights):
         sha256 = load_bundle(weights).file.sha256
-        done = {row["chunk"] for row in _rows(log) if (row["sha256"], row["d"]) == (sha256, distance)}
+        done = {row["chunk"] for row in read_lines(log) if (row["sha256"], row["d"]) == (sha256, distance)}
         chunk: Callable[[int], dict[str, Counts]] | None = None
         for number in range(-(-flags.shots // flags.chunk_shots)):
             if number in done:
@@ -71,13 +72,8 @@ def main() -> None:
             chunk = chunk or _prepared(weights, distance, flags.chunk_shots)
             cell = {"weights": weights, "sha256": sha256, "d": distance, "chunk": number}
             lines = [cell | {"format": name, **vars(counts)} for name, counts in chunk(number).items()]
-            with log.open("a") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
-            _write(_rows(log))
-
-
-def _rows(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+            add_lines(log, *lines)
+            _write(read_lines(log))
 
 
 def _prepared(weights: str, distance: int, shots: int) -> Callable[[int], dict[str, Counts]]:

@@ -23,6 +23,7 @@ import tyro
 from predecoder import NeuralMatchingDecoder, load_bundle
 from predecoder.inference import Precision
 from qec import Basis, depolarizing, memory_circuit
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 
 ROOT = Path(__file__).parents[3]
@@ -88,19 +89,17 @@ def main() -> None:
         ]
         cell = {"weights": weights, "sha256": bundle.file.sha256, "distance": distance, "basis": basis}
         while True:
-            done = [row for row in _rows(log) if row["cell"] == cell]
+            done = [row for row in read_lines(log) if row["cell"] == cell]
             chunk = len({row["chunk"] for row in done})
             if chunk * flags.chunk_shots >= flags.shots:
                 break
-            with log.open("a") as lines:
-                for other, counts in _chunk(cell, others, flags.chunk_shots, chunk).items():
-                    row = {"cell": cell, "chunk": chunk, "precision": other, "counts": vars(counts)}
-                    lines.write(json.dumps(row) + "\n")
-            update_results(PAGE.parent, PAGE.stem, _cells(_rows(log)), key=KEY, render=render)
-
-
-def _rows(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+            found = _chunk(cell, others, flags.chunk_shots, chunk)
+            lines = (
+                {"cell": cell, "chunk": chunk, "precision": other, "counts": vars(counts)}
+                for other, counts in found.items()
+            )
+            add_lines(log, *lines)
+            update_results(PAGE.parent, PAGE.stem, _cells(read_lines(log)), key=KEY, render=render)
 
 
 def _chunk(

@@ -25,6 +25,7 @@ import tyro
 
 from predecoder.training import EvaluationCase
 from qec import normal_form
+from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import about_run, markdown_table, update_results
 from scripts.benchmarks.speed.contestants import PLAIN, Contestant, contestants
 from sims.decoders import Precision
@@ -93,8 +94,7 @@ def _measure(flags: Flags, cell: dict[str, Any], decoders: Sequence[Contestant])
     about = {"processor": about_run()["processor"], "shots": shots, "decoders": [of.key for of in decoders]}
     about = json.loads(json.dumps(cell | about))
     log = flags.out / "batches.jsonl"
-    lines = map(json.loads, log.read_text().splitlines() if log.exists() else ())
-    known = {line["batch"]: line for line in lines if about.items() <= line.items()}
+    known = {line["batch"]: line for line in read_lines(log) if about.items() <= line.items()}
     missing = [number for number in range(flags.batches) if number not in known]
     if missing:
         circuit = EvaluationCase(distance, cell["p"], flags.basis, 0, perfect_last_round=True).circuit()
@@ -109,8 +109,7 @@ def _measure(flags: Flags, cell: dict[str, Any], decoders: Sequence[Contestant])
             seconds, errors = _times(packed, truth, decoders, first=number)
             if number >= 0:
                 known[number] = about | {"batch": number, "seconds": seconds, "errors": errors}
-                with log.open("a") as file:
-                    file.write(json.dumps(known[number]) + "\n")
+                add_lines(log, known[number])
     return [Batch(shots, tuple(line["seconds"]), tuple(line["errors"])) for line in known.values()]
 
 
