@@ -14,8 +14,10 @@ import stim
 
 from global_decoders import DoubtfulShots
 
-__all__ = ["Counted", "Pair", "SelectedShots", "Selection", "ratio_interval"]
+__all__ = ["Counted", "Pair", "Ratio", "SelectedShots", "Selection", "ratio_of_errors"]
 
+Ratio = tuple[float, float, float]
+"""A ratio and its 95 % interval; NaN without errors on a side."""
 Pair = tuple[float, float] | list[float]
 """Counts among doubtful shots, and among the others that were decoded."""
 
@@ -59,16 +61,16 @@ class Counted:
         return counts[0] + self.weight**2 * counts[1]
 
 
-def ratio_interval(one: float, other: float, *, discordant: float) -> tuple[float, float, float]:
-    """One decoder's errors over another's on the same shots, and its 95 % interval; NaN without errors.
+def ratio_of_errors(above: float, below: float, *, variance: float) -> Ratio:
+    """Errors of one decoder over those of another on the same shots.
 
     Args:
-        one, other: estimates of their errors.
-        discordant: variance of the estimates of errors that only one of them makes.
+        above, below: errors of both, as `Counted.estimate` has them.
+        variance: of the shots that only one of them gets wrong, both kinds together; see `Counted.variance`.
     """
-    if not one * other:
+    if not above * below:
         return math.nan, math.nan, math.nan
-    ratio, factor = one / other, math.exp(1.96 * math.sqrt(discordant / (one * other)))
+    ratio, factor = above / below, math.exp(1.96 * math.sqrt(variance / (above * below)))
     return ratio, ratio / factor, ratio * factor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.benchmarks.accuracy.selection import Counted, ratio_interval
+from scripts.benchmarks.accuracy.selection import Counted, Ratio, ratio_of_errors
 from scripts.benchmarks.results import markdown_table
 
 __all__ = ["pooled_ratio", "summary"]
@@ -91,11 +91,11 @@ def _rows(
     return list(best.values())
 
 
-def pooled_ratio(rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
-    """Errors of ours over those of correlated PyMatching, of rows together, and its 95 % interval."""
+def pooled_ratio(rows: Sequence[dict[str, Any]]) -> Ratio:
+    """Errors of ours over those of correlated PyMatching, of rows together."""
     ours, correlated = (sum(_estimate(row, name) for row in rows) for name in ("ours", "correlated"))
     only = sum(_counted(row).variance(row[name]) for row in rows for name in ("only_ours", "only_correlated"))
-    return ratio_interval(ours, correlated, discordant=only)
+    return ratio_of_errors(ours, correlated, variance=only)
 
 
 def _estimate(row: dict[str, Any], name: str) -> float:

@@ -31,7 +31,7 @@ from predecoder.inference import PrecisionChoice, select_device
 from predecoder.training import DEFAULT_DECODERS, PairedCounts, PairedDecoders
 from qec import Basis, normal_form
 from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
-from scripts.benchmarks.accuracy.selection import Counted, Selection, ratio_interval
+from scripts.benchmarks.accuracy.selection import Counted, Ratio, Selection, ratio_of_errors
 from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.sweeps import decoder_dem
@@ -102,11 +102,11 @@ class Counts:
         return min(sum(self.of("errors_plain")), sum(self.of("errors_predecoded")))
 
     @property
-    def ratio_interval(self) -> tuple[float, float, float]:
-        """LER(plain) / LER(pre-decoded), and its 95 % interval from discordant shots; NaN without errors."""
+    def ratio_interval(self) -> Ratio:
+        """LER(plain) / LER(pre-decoded)."""
         plain, predecoded = self.estimate("errors_plain"), self.estimate("errors_predecoded")
         only = sum(self.counted.variance(self.of(name)) for name in ("only_plain", "only_predecoded"))
-        return ratio_interval(plain, predecoded, discordant=only)
+        return ratio_of_errors(plain, predecoded, variance=only)
 
     @property
     def sdr(self) -> float:
