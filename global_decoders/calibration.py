@@ -39,7 +39,7 @@ class GapCalibration:
     Attributes:
         slope: above 0, so that the surest shots stay the surest ones.
         offset: of a gap of 0.
-        shots, errors: that it was fitted on.
+        shots, errors: that it was fitted on, with those that decoded ones stand for.
     """
 
     slope: float

@@ -232,12 +232,13 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
 
         Args:
             packed: detections.
-            limit: of the first network's gaps, either way; None for `doubtful`, which takes the least time.
+            limit: of the first network's gaps, either way, at least `doubtful`; None for that, which takes
+                the least time.
 
         Raises:
             ValueError: see `decode_shots_bit_packed`.
         """
-        limit = self._limit if limit is None else limit
+        limit = self._limit if limit is None else max(limit, self._limit)
         shots = checked_shots(packed, self._first.layout.num_detectors)
         log_odds = np.empty((len(shots), self._first.layout.num_observables), dtype=np.float32)
         for start in range(0, len(shots), _AT_ONCE):

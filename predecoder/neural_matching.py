@@ -12,7 +12,7 @@ import numpy as np
 import sinter
 
 from global_decoders import WithGap, make_decoder, relative_gap
-from global_decoders.matching import LogitMatcher, Logits
+from global_decoders.matching import LogitMatcher, Logits, scaled_gap
 from global_decoders.windows import WindowedDecoder, WindowSizes
 from predecoder.applicability import OnMismatch
 from predecoder.correction.matching import MatchingDecision
@@ -144,10 +144,14 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         return log_odds
 
     def _log_odds(self, logits: Logits, shots: np.ndarray, *, limit: float = math.inf) -> np.ndarray:
-        costs = np.empty((len(shots), len(self._of_classes)), dtype=np.float32)
+        log_odds = np.empty((len(shots), len(self._of_classes)), dtype=np.float32)
         for k, matcher in enumerate(self._of_classes):
-            costs[:, k] = matcher.gap(logits, shots, limit=limit / self._gap_scale)
-        return np.float32(self._gap_scale) * costs
+            log_odds[:, k] = scaled_gap(
+                lambda most, matcher=matcher: matcher.gap(logits, shots, limit=most),
+                scale=self._gap_scale,
+                limit=limit,
+            )
+        return log_odds
 
     @cached_property
     def _of_classes(self) -> list[LogitMatcher]:

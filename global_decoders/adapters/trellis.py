@@ -33,7 +33,7 @@ class TrellisDecoder(NormalFormDecoder):
 
     Args:
         beam: states that are kept between two faults. More of them take longer, in proportion; at distance 5
-            four times as many make 1 % fewer errors.
+            four times as many make 1 to 2 % fewer errors.
         gap_scale: factor on gaps that makes them log-odds.
     """
 

@@ -12,9 +12,10 @@
     Int8Logits                 logits of one byte each, as devices hand them down
     Matched, Classes, Moves    what they return
     MatchingGaps, GAP_SCALE    how sure decoders are that match on a DEM's edges
+    scaled_gap                 gaps times a factor, up to a limit
 """
 
-from global_decoders.matching.gaps import GAP_SCALE, MatchingGaps
+from global_decoders.matching.gaps import GAP_SCALE, MatchingGaps, scaled_gap
 from global_decoders.matching.graph import ImpliedWeights, MatchingGraph
 from global_decoders.matching.logits import Int8Logits, LogitMatcher, Logits, Moves
 from global_decoders.matching.matcher import Classes, Matched, Matcher
@@ -31,4 +32,5 @@ __all__ = [
     "MatchingGaps",
     "MatchingGraph",
     "Moves",
+    "scaled_gap",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +13,26 @@ from global_decoders.matching.matcher import Matcher
 from global_decoders.soft_output import NoGapError, relative_gap
 from qec import NormalForm
 
-__all__ = ["GAP_SCALE", "MatchingGaps"]
+__all__ = ["GAP_SCALE", "MatchingGaps", "scaled_gap"]
 
 GAP_SCALE = {False: 0.8, True: 0.92}
 """Factor on gaps of plain and of correlated matchings that makes them log-odds: one matching stands for all
 that are nearly as light, of which the other class has more. How well it holds: docs/results/confidence.md."""
+_ABOVE_ROUNDING = 1 + 1e-6
+
+
+def scaled_gap(gap: Callable[[float], np.ndarray], *, scale: float, limit: float) -> np.ndarray:
+    """Gaps times a factor, of which those beyond `limit`, either way, are `limit` or `-limit`, to the bit.
+
+    In float32 a limit that is divided by the factor and multiplied again may come out below itself, so that
+    the surest shots would seem to have less.
+
+    Args:
+        gap: float32 gaps, of which those beyond the limit that it is given need not be told apart.
+        scale: the factor.
+        limit: of what is returned.
+    """
+    return np.clip(np.float32(scale) * gap(limit / scale * _ABOVE_ROUNDING), -limit, limit)
 
 
 class MatchingGaps:
@@ -62,8 +78,12 @@ class MatchingGaps:
         """
         gaps = np.empty((len(packed), self._normal.num_observables), dtype=np.float32)
         for k in range(gaps.shape[1]):
-            gaps[:, k] = self._matcher.gap(packed, weights, observable=k, limit=limit / self._scale)
-        return np.float32(self._scale) * gaps
+            gaps[:, k] = scaled_gap(
+                lambda most, k=k: self._matcher.gap(packed, weights, observable=k, limit=most),
+                scale=self._scale,
+                limit=limit,
+            )
+        return gaps
 
     @property
     def graph(self) -> MatchingGraph:

@@ -174,7 +174,7 @@ class NoiseFit:
         raised = alone & (self.p < p)
         if not raised.any():
             return self
-        note = f"{np.count_nonzero(raised)} of {len(self.p)} mechanisms flip one detector; raised to {p:g}"
+        note = f"{np.count_nonzero(raised)} mechanisms that flip one detector alone were raised to {p:g}"
         return replace(self, p=np.where(raised, p, self.p), notes=(*self.notes, note))
 
     def dem(self) -> stim.DetectorErrorModel:

@@ -92,7 +92,7 @@ def _experiments(measured: Sequence[MeasuredRounds], selection: str) -> str:
 def _predicted(predicted: Mapping[int, tuple[str, NoiseFit]]) -> str:
     if not predicted:
         return ""
-    rows = [(str(rounds), file, fit.notes[-1]) for rounds, (file, fit) in sorted(predicted.items())]
+    rows = [(str(rounds), file, "; ".join(fit.notes)) for rounds, (file, fit) in sorted(predicted.items())]
     return f"## Predicted\n\n{markdown_rows(('rounds', 'DEM', 'note'), rows)}"
 
 

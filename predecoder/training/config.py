@@ -140,7 +140,7 @@ class ClassLossConfig:
         teacher: weights whose matching gives every shot's flip a probability, which is learnt beside the
             truth: a shipped name or a path; none if empty.
         teacher_decoder: who speaks for the teacher: 'neural-matching', its matching alone, or
-            'neural-ensemble', which sees the shot backwards too and hears correlated PyMatching.
+            'neural-ensemble', which sees the shot backwards too and hears correlated matching.
         teacher_weight: of the cross-entropy to that probability, 0 to 1; the truth has the rest.
         teacher_scale: what the teacher's gap is multiplied with, to be its log-odds: 1 if it is calibrated.
         threads: of the trainer that match. What is learnt does not depend on it.

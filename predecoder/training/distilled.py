@@ -83,7 +83,7 @@ class ClassTeacher:
 
 
 class EnsembleTeacher:
-    """The gap of `neural-ensemble`: that network both ways in time, and correlated PyMatching beside it."""
+    """The gap of `neural-ensemble`: that network both ways in time, and correlated matching beside it."""
 
     def __init__(self, problem: DecodingProblem, weights: str) -> None:
         """Compile it, see `NeuralEnsembleDecoder`; `weights` are a shipped name or a path."""

@@ -113,10 +113,11 @@ def run(arguments: list[str]) -> int:
     log = _count(sources, circuit, structure, selection, console)
     with _status(console, "fitting"):
         try:
-            fit = estimate(log.total).with_floor(config.floor)
+            learned = estimate(log.total)
         except ValueError as error:
             raise ValueError(f"{', '.join(map(str, config.shots))}: {error}") from error
-        drift = summarize_drift(fit, log.blocks)
+        drift = summarize_drift(learned, log.blocks)  # of what shots say, which a floor is not
+    fit = learned.with_floor(config.floor)
     with complete_folder(config.out) as folder:
         _write(folder, fit, drift, config, selection)
     for line in _summary(fit, config.out):

@@ -67,7 +67,7 @@ def learn_rounds(
     predicted = {rounds: noise.predict(of).with_floor(floor) for rounds, of in others.items()}
     with complete_folder(out) as folder:
         _write(folder, fits, predicted)
-        report = _report(experiments, data, noise, predicted, selection)
+        report = _report(experiments, data, noise, fits, predicted, selection)
         (folder / REPORT_FILE).write_text(report, encoding="utf-8")
     _print(console, fits, predicted, out)
     return 0
@@ -160,6 +160,7 @@ def _report(
     experiments: dict[int, _Experiment],
     data: Sequence[LearningData],
     noise: StationaryNoise,
+    fits: dict[int, NoiseFit],
     predicted: dict[int, NoiseFit],
     selection: ShotSelection,
 ) -> str:
@@ -167,7 +168,7 @@ def _report(
 
     measured = [
         MeasuredRounds.of(one.rounds, one.names, dem_file(one.rounds), of, fit)
-        for one, of, fit in zip(experiments.values(), data, noise.fits, strict=True)
+        for one, of, fit in zip(experiments.values(), data, fits.values(), strict=True)
     ]
     files = {rounds: (dem_file(rounds), fit) for rounds, fit in predicted.items()}
     return render_rounds_report(noise, measured, files, selection=str(selection))

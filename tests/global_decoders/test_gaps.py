@@ -22,7 +22,7 @@ from global_decoders import (
     require_gap,
 )
 from global_decoders.adapters.pymatching import PyMatchingDecoder
-from global_decoders.matching import MatchingGraph
+from global_decoders.matching import MatchingGaps, MatchingGraph
 from qec import NormalForm, mechanisms, normal_form
 
 LEAST_CLOSE = {"bp-osd": 0.97, "bp-lsd": 0.6, "mwpf": 0.7, "tesseract": 0.999}
@@ -204,6 +204,19 @@ def test_an_observable_that_nothing_flips_is_sure():
             continue
         decoder = make_decoder(name).compile_decoder_for_dem(dem=dem)
         assert decode_with_gap(decoder, np.array([[0], [1]], dtype=np.uint8)).gap.tolist() == [[np.inf]] * 2
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_gaps_up_to_a_limit_have_it_exactly(memory, correlated):
+    """3 / 0.9 times 0.9 in float32 is 2.9999998, which is below 3: all shots would seem doubtful."""
+    dem = memory(distance=3, rounds=3, p=0.01).detector_error_model(decompose_errors=True)
+    packed, _, _ = dem.compile_sampler(seed=6).sample(200, bit_packed=True)
+    gaps = MatchingGaps(normal_form(dem), correlated=correlated, scale=0.9)
+    everything, limited = gaps.log_odds(packed), gaps.log_odds(packed, limit=3.0)
+    beyond = np.abs(everything) > 3.001
+    assert 20 < beyond.sum() < 200
+    assert np.array_equal(np.abs(limited[beyond]), np.full(beyond.sum(), 3.0, dtype=np.float32))
+    np.testing.assert_allclose(limited, np.clip(everything, -3, 3), atol=1e-5)
 
 
 def test_decoders_without_a_gap_say_so(compiled):

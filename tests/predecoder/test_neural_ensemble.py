@@ -69,6 +69,7 @@ def test_doubtful_shots_have_the_mean_of_the_opinions_and_others_the_first(model
     expected[unsettled] = (0.8 * np.mean(asked, axis=0) + 0.7 * said)[unsettled]
     limited = np.where(doubtful, expected, np.clip(first, -1.5, 1.5))
     assert compiled.log_odds(packed)[:, 0] == pytest.approx(limited, abs=1e-4)
+    assert compiled.log_odds(packed, limit=0.1)[:, 0] == pytest.approx(limited, abs=1e-4)
     predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
     assert np.array_equal(predicted[:, 0], expected < 0)
     found = decode_with_gap(compiled, packed)

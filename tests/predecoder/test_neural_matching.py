@@ -65,6 +65,8 @@ def test_the_gap_says_what_is_predicted_and_how_surely(model, separable_network)
     scaled = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"), gap_scale=0.5)
     np.testing.assert_allclose(scaled.log_odds(packed)[:, 0], gap / 2, rtol=1e-6)
     np.testing.assert_allclose(scaled.log_odds(packed, limit=1.0)[:, 0], np.clip(gap / 2, -1, 1), atol=1e-5)
+    rounded = CompiledNeuralMatching(m.problem, network, EngineOptions("cpu"), gap_scale=0.9)
+    assert np.abs(rounded.log_odds(packed, limit=3 / 16)).max() == 3 / 16  # 0.9 float32(3 / 0.9) is below 3
     with pytest.raises(ValueError, match="uint8"):
         compiled.log_odds(packed[:, :-1])
 

@@ -149,7 +149,7 @@ def test_both_scripts_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     ler = json.loads((tmp_path / "ler.json").read_text())["rows"]
     assert {row["precision"] for row in ler} >= {"float32", "bfloat16"}
     (left_out,) = (row for row in ler if "left_out" in row)
-    assert left_out["left_out"].startswith("precision='float16' is computed on GPUs only")
+    assert left_out["left_out"].startswith("weights accurate: precision='float16' is computed on GPUs only")
     assert all(row["shots"] > 0 for row in ler if "left_out" not in row)
     model = json.loads((tmp_path / "model.json").read_text())
     assert (model["is_a_proof"], model["card"]) == (False, "H100")

@@ -71,6 +71,20 @@ def test_all_outputs_are_written_and_agree(folder: Path, circuit: stim.Circuit, 
     assert f"{dem.num_detectors} detectors" in report
 
 
+def test_a_floor_is_no_drift(folder: Path, run_cli: RunCli) -> None:
+    """What blocks of shots are held against is what shots say, whatever is written of it."""
+    drift = []
+    for out, floor in (("without", ()), ("with", ("--floor", "0.2"))):
+        code, _, err = run_cli("learn-noise", "--circuit", "c.stim", "--shots", "s.b8", *floor, "--out", out)
+        assert (code, err) == (0, "")
+        report = (folder / out / "report.md").read_text()
+        drift.append(report[report.index("## Drift") :].split("\n## ")[0])
+        assert ("were raised to 0.2" in report) == bool(floor)
+    assert "blocks of" in drift[0]
+    assert drift[0] == drift[1]
+    assert pl.read_parquet(folder / "with" / "mechanisms.parquet")["p"].max() == pytest.approx(0.2)
+
+
 def test_files_add_and_halves_are_what_was_asked_for(
     folder: Path, circuit: stim.Circuit, samples: tuple[np.ndarray, np.ndarray], run_cli: RunCli
 ) -> None:
