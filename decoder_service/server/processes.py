@@ -26,7 +26,7 @@ SERVED = 1.0
 FIRST, MOST = 0.25, 15.0
 """Seconds before the second of several starts in a row, doubled each time, and the longest wait."""
 START_DEADLINE = 60.0
-"""Seconds for a watcher to start, which imports much: longer than it may be silent later."""
+"""Seconds for a process to start, longer than it may be silent later: a watcher imports much."""
 START = "import sys; sys.path.insert(0, sys.argv[1]); from decoder_service.server.watcher import main; main()"
 """Runs the watcher of this installation, wherever the server was started from."""
 
@@ -58,6 +58,11 @@ class Process:
         """Ends it at once, if it is not over."""
         if not self.ended.done():
             self._kill(self.number)
+
+
+def patience(deadline: float, *, started: bool) -> float:
+    """Seconds that a process may be silent: `deadline` once it has started, and some more before."""
+    return deadline if started else max(deadline, START_DEADLINE)
 
 
 class Processes:
@@ -127,8 +132,7 @@ class Processes:
 
     def hangs(self, now: float, deadline: float) -> bool:
         """Whether the watcher was silent for longer than the deadline, or takes too long to start."""
-        ready = self._ready_since < math.inf
-        return now - self.heard > (deadline if ready else max(deadline, START_DEADLINE))
+        return now - self.heard > patience(deadline, started=self._ready_since < math.inf)
 
     def replace_watcher(self) -> None:
         """Ends the watcher, for another one to take its place."""

@@ -13,7 +13,7 @@ import traceback
 from decoder_service.building import Build
 from decoder_service.server import control
 from decoder_service.server.config import WorkerConfig
-from decoder_service.server.processes import FIRST, Backoff, Builds, Process, Processes
+from decoder_service.server.processes import FIRST, Backoff, Builds, Process, Processes, patience
 from decoder_service.tasks import Tasks
 
 log = logging.getLogger("decoder_service")
@@ -227,7 +227,7 @@ class Supervisor:
             for worker in self.workers:
                 if late or not worker.process.pid:  # one not started yet ends with a watcher that hangs
                     worker.heard = now
-                elif now - worker.heard > self._deadline:
+                elif now - worker.heard > patience(self._deadline, started=worker.ready):
                     silent = round(now - worker.heard, 1)
                     log.error("worker hangs", extra={"pid": worker.process.pid, "silent_s": silent})
                     worker.heard = now
