@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from global_decoders import decode_with_gap
+from global_decoders import compile_normal_form, decode_with_gap
 from predecoder.inference import EngineOptions, make_engine
 from predecoder.network import Network, removal_network
 from predecoder.neural_ensemble import NeuralEnsembleDecoder
@@ -88,7 +88,7 @@ class EnsembleTeacher:
     def __init__(self, problem: DecodingProblem, weights: str) -> None:
         """Compile it, see `NeuralEnsembleDecoder`; `weights` are a shipped name or a path."""
         decoder = NeuralEnsembleDecoder(weights=weights, device="cpu", threads=1)
-        self._compiled = decoder.compile_decoder_for_dem(dem=problem.dem)
+        self._compiled = compile_normal_form(decoder, problem.normal)
 
     def __call__(self, packed: np.ndarray) -> np.ndarray:
         """Log-odds of no flip in nats, float32 `(B, O)`, of bit-packed detections."""
