@@ -137,10 +137,24 @@ def sample(shots: int, *, seed: int, circuit: stim.Circuit = CIRCUIT) -> np.ndar
 def push_all(client: DecoderClient, stream: Any, shots: np.ndarray) -> None:
     """Streams shots and waits for the result of each."""
     for shot in shots:
-        *rounds, final = rows(shot, stream.shape)
-        for row in rounds:
-            client.push(stream, row)
-        client.finish(stream, final)
+        end_shot(client, stream, rows(shot, stream.shape))
+
+
+def begin_shot(client: DecoderClient, stream: Any, shot: np.ndarray) -> list[bytes]:
+    """Pushes four rounds and waits until the server has them; returns the rows that are left."""
+    shot_rows = rows(shot, stream.shape)
+    for row in shot_rows[:4]:
+        client.push(stream, row)
+    client.sync(stream)
+    return shot_rows[4:]
+
+
+def end_shot(client: DecoderClient, stream: Any, left: list[bytes]) -> None:
+    """Pushes the rows that are left of a shot and waits for its result."""
+    *rounds, final = left
+    for row in rounds:
+        client.push(stream, row)
+    client.finish(stream, final)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -174,6 +188,8 @@ def kit() -> SimpleNamespace:
         summaries=summaries,
         sample=sample,
         push_all=push_all,
+        begin_shot=begin_shot,
+        end_shot=end_shot,
         wait_for=wait_for,
         come_back=come_back,
         text=str(CIRCUIT),

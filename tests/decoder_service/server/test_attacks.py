@@ -28,18 +28,13 @@ def test_a_number_that_is_opened_again_is_another_stream_after_a_crash(serve, ki
         kit.push_all(client, stream, first)
         client.close_stream(stream)
         stream = client.open(kit.text, number=5, **kit.options)
-        *rounds, final = kit.rows(second[0], stream.shape)
-        for row in rounds[:4]:
-            client.push(stream, row)
-        client.sync(stream)
+        left = kit.begin_shot(client, stream, second[0])
         for crash in range(2):  # within one shot
             os.kill(server.pids[0], signal.SIGKILL)
             kit.come_back(client)
-            client.push(stream, rounds[4 + crash])
+            client.push(stream, left[crash])
             client.sync(stream)
-        for row in rounds[6:]:
-            client.push(stream, row)
-        client.finish(stream, final)
+        kit.end_shot(client, stream, left[2:])
         kit.push_all(client, stream, second[1:])
         assert kit.summaries(list(stream.outputs)) == kit.in_process(second)
 
@@ -50,11 +45,8 @@ def test_a_ruined_journal_costs_its_stream_alone(serve, kit) -> None:
     shots = kit.sample(2, seed=92)
     with server.client(timeout=10) as client:
         ruined, whole = client.open(kit.text, **kit.options), client.open(kit.text, **kit.options)
-        *rounds, final = kit.rows(shots[0], whole.shape)
-        for stream in (ruined, whole):
-            for row in rounds[:4]:
-                client.push(stream, row)
-            client.sync(stream)
+        kit.begin_shot(client, ruined, shots[0])
+        left = kit.begin_shot(client, whole, shots[0])
         folder = server.config.worker.folder
         (segment,) = segments(folder.journals, client.session, ruined.number)
         path = segment.path(folder.journals)
@@ -64,9 +56,7 @@ def test_a_ruined_journal_costs_its_stream_alone(serve, kit) -> None:
             kit.come_back(client)
         assert lost.value.code is ErrorCode.RESUME_LOST
         assert list(client.streams.values()) == [whole]
-        for row in rounds[4:]:
-            client.push(whole, row)
-        client.finish(whole, final)
+        kit.end_shot(client, whole, left)
         kit.push_all(client, whole, shots[1:])
         assert kit.summaries(list(whole.outputs)) == kit.in_process(shots)
     assert any(copy.name.startswith(path.name) for copy in folder.damaged.iterdir())

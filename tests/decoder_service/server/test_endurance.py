@@ -83,17 +83,12 @@ def test_a_server_that_starts_while_the_last_one_drains_takes_its_sessions_up(
         with DecoderClient(tmp_path / "s", timeout=60) as client:
             stream = client.open(kit.text, **kit.options)
             kit.push_all(client, stream, shots[:1])
-            *rounds, final = kit.rows(shots[1], stream.shape)
-            for row in rounds[:4]:
-                client.push(stream, row)
-            client.sync(stream)
+            left = kit.begin_shot(client, stream, shots[1])
             in_the_middle.set()
             assert resumed.wait(120)
             kit.come_back(client)
             assert client.welcome.resumed
-            for row in rounds[4:]:
-                client.push(stream, row)
-            client.finish(stream, final)
+            kit.end_shot(client, stream, left)
             kit.push_all(client, stream, shots[2:])
             return kit.summaries(list(stream.outputs))
 

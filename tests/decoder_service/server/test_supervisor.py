@@ -264,19 +264,14 @@ def test_a_server_that_is_killed_and_started_again_goes_on_where_it_was(kit, tmp
         client = DecoderClient(tmp_path / "s", timeout=60)
         stream = client.open(kit.text, **kit.options)
         kit.push_all(client, stream, shots[:3])
-        *rounds, final = kit.rows(shots[3], stream.shape)
-        for row in rounds[:4]:
-            client.push(stream, row)
-        client.sync(stream)
+        left = kit.begin_shot(client, stream, shots[3])
         server.kill()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         server.stdout.readline()  # the lock of the killed one is free, and its socket replaced
         kit.come_back(client)
         assert client.welcome.resumed
-        for row in rounds[4:]:
-            client.push(stream, row)
-        client.finish(stream, final)
+        kit.end_shot(client, stream, left)
         kit.push_all(client, stream, shots[4:])
         assert kit.summaries(list(stream.outputs)) == kit.in_process(shots)
         client.close()
