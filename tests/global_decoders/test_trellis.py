@@ -33,19 +33,26 @@ def test_a_narrow_beam_is_near(memory):
 
 
 def test_a_beam_that_loses_all_states_is_widened():
-    """The likelier first step leads nowhere: D0 fires by the rarer fault alone, as D1 says at the end."""
-    dem = stim.DetectorErrorModel("""
-        error(0.2) D0 L0
-        error(0.01) D0 D1
-        error(1e-9) D1 D2
-        error(0.1) D2
-    """)
-    found = _log_odds(dem, np.array([[0b011]], dtype=np.uint8), beam=1)
-    # D0 D1, or what flips both by D0 L0, D1 D2 and D2.
-    odds = (0.01 / 0.99) / (0.2 / 0.8 * 1e-9 / (1 - 1e-9) * 0.1 / 0.9)
-    wide = _log_odds(dem, np.array([[0b011]], dtype=np.uint8), beam=64)
-    assert found[0, 0] > 0
-    assert wide[0, 0] == np.inf or wide[0, 0] == pytest.approx(np.log(odds), abs=0.01)
+    """The likeliest first step of D0's chain leads nowhere, as D3 says at its end: D0 fired by itself.
+
+    One state has one value of the observable, and infinite log-odds: finite ones are of a wider beam.
+    """
+    faults = [(0.3, [0, 1], 0), (0.001, [0], 0), (0.0004, [0], 1), (0.3, [1, 2], 0), (0.3, [2, 3], 0)]
+    probabilities, detectors, flips = zip(*faults, strict=True)
+    found = [
+        Trellis(
+            np.cumsum([0, *map(len, detectors)], dtype=np.int32),
+            np.concatenate(detectors, dtype=np.int32),
+            np.array(probabilities),
+            np.array(flips, dtype=np.uint64),
+            num_detectors=4,
+            num_observables=1,
+            beam=beam,
+        ).log_odds(np.array([[0b0001]], dtype=np.uint8))[0, 0]
+        for beam in (1, 64)
+    ]
+    odds = (0.001 / 0.999) / (0.0004 / 0.9996)
+    np.testing.assert_allclose(found, np.log(odds), rtol=1e-6)
 
 
 def test_each_observable_by_itself():
