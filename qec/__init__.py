@@ -1,4 +1,4 @@
-"""The code and its physics: circuits, noise models, layouts, DEM tables, shot and output files, paired errors."""
+"""The code and its physics: circuits, noise models, layouts, DEM tables, files of shots, error ratios."""
 
 from qec.circuits import (
     BASES,
