@@ -1,4 +1,4 @@
-"""The code and its physics: circuits, noise models, layouts, DEM tables, shot files and output files."""
+"""The code and its physics: circuits, noise models, layouts, DEM tables, files of shots, error ratios."""
 
 from qec.circuits import (
     BASES,
@@ -47,6 +47,7 @@ from qec.shots import (
     read_shots,
     write_shots,
 )
+from qec.statistics import Ratio, ratio_of_errors
 
 __all__ = [
     "BASES",
@@ -68,6 +69,7 @@ __all__ = [
     "NormalForm",
     "Orientation",
     "OutputFileError",
+    "Ratio",
     "ShotFileError",
     "ShotFormat",
     "depolarizing",
@@ -86,6 +88,7 @@ __all__ = [
     "normal_form",
     "output_file",
     "position_of",
+    "ratio_of_errors",
     "read_shots",
     "refuse_inputs",
     "si1000",

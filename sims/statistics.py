@@ -45,7 +45,8 @@ def rate_ratio(*, base_errors: int, base_shots: int, errors: int, shots: int) ->
 
     Given the total number of errors, the base's share of them is binomial with a parameter that is
     monotone in the ratio, so its Clopper-Pearson interval carries over. Exact for Poisson counts,
-    slightly wide for binomial ones; the two sets of shots are independent. None without any error.
+    slightly wide for binomial ones; the two sets of shots are independent (of the same shots it is
+    `qec.ratio_of_errors`). None without any error.
     """
     total = base_errors + errors
     if total == 0 or base_shots == 0 or shots == 0:

@@ -130,7 +130,8 @@ class _Sums:
     def _explained(self, packed: np.ndarray) -> np.ndarray:
         """bool `(B,)`: whether any faults add up to a shot."""
         fired = np.unpackbits(packed, axis=1, count=self._faults.num_detectors, bitorder="little")
-        return ~((fired.astype(np.int64) @ self._even_sets.T) & 1).any(axis=1)
+        odd = (fired.astype(np.int64) @ self._even_sets.T) & 1
+        return np.logical_not(odd.any(axis=1))
 
     @cached_property
     def _even_sets(self) -> np.ndarray:

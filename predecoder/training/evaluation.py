@@ -23,7 +23,7 @@ from predecoder.correction import (
 )
 from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.network import Network, removal_network
-from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, si1000
+from qec import DecodingProblem, LocationVariation, depolarizing, memory_circuit, ratio_of_errors, si1000
 
 __all__ = [
     "AGAINST_CORRELATED",
@@ -153,12 +153,10 @@ class PairedCounts:
 
     @property
     def ratio_interval(self) -> tuple[float, float]:
-        """95 % interval of `ratio` from the discordant shots (delta method on its logarithm)."""
-        if not (self.errors_plain and self.errors_predecoded):
-            return math.nan, math.nan
-        variance = (self.only_plain + self.only_predecoded) / (self.errors_plain * self.errors_predecoded)
-        factor = math.exp(1.96 * math.sqrt(variance))
-        return self.ratio / factor, self.ratio * factor
+        """95 % interval of `ratio` from the discordant shots; NaN where a side has no errors."""
+        discordant = self.only_plain + self.only_predecoded
+        ratio = ratio_of_errors(self.errors_plain, self.errors_predecoded, variance=discordant)
+        return ratio.low, ratio.high
 
     @property
     def sdr(self) -> float:

@@ -65,13 +65,14 @@ def update_results(
     """Put rows into NAME.json of a folder, and the table of all its rows into NAME.md; returns both paths.
 
     Args:
-        new: rows, each of which takes the place of the one with the same values of `key`.
+        new: rows, each of which takes the place of the one with the same values of `key`. Rows on file that
+            are older than one of its columns have nothing there.
         render: the Markdown table of all rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, page = folder / f"{name}.json", folder / f"{name}.md"
     rows = json.loads(data.read_text(encoding="utf-8")) if data.exists() else []
-    by_key = {tuple(row[column] for column in key): row for row in rows}
+    by_key = {tuple(row.get(column, "") for column in key): row for row in rows}
     about = about_run()
     for row in new:
         by_key[tuple(row[column] for column in key)] = row | {"measured": about}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.decoders import NEURAL, NEURAL_ENSEMBLE, PREDECODER_PREFIX, build_decoder
 
-KEY = ("patch", "decoder", "dem", "weights", "sha256", "cycles")
+KEY = ("patch", "decoder", "dem", "weights", "sha256", "policy", "shots", "cycles")
 GOOGLE = "Google, "
 FIRST_FITTED = 3
 
@@ -84,6 +84,19 @@ class Counted:
     """Of each, with a space between them."""
     shots: int
     errors: int
+    policy: str = ""
+    """Of the network's logits, or what an ensemble is made of; empty without one, and in rows that are older
+    than this column."""
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Counted:
+        """Of a row of results, which has more columns."""
+        return cls(**{field.name: row[field.name] for field in fields(cls) if field.name in row})
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What was counted."""
+        return tuple(getattr(self, name) for name in KEY)
 
 
 @dataclass(frozen=True)
@@ -195,34 +208,43 @@ def _of_folder(
             weights, asked = flags.weights_of(name), flags.asked_by(name)
             label = ", ".join((name, *asked))
             sha256 = " ".join(resolve_weights(one).sha256 for one in weights)
-            of = (patch, cycles, label, dem, " + ".join(weights), sha256, len(truth))
-            known = next((row for row in done if tuple(asdict(row).values())[:-1] == of), None)
+            first, opinions = weights[:1] or ("default",), weights if len(weights) > 1 else ()
+            decoder = build_decoder(name, weights=first[0], opinions=(*opinions, *asked), on_mismatch="warn")
+            counted = Counted(
+                *(patch, cycles, label, dem, " + ".join(weights), sha256, len(truth)),
+                errors=0,
+                policy=decoder.policy or "",
+            )
+            known = next((row for row in done if row.key == counted.key), None)
             if known is not None:
                 yield known
                 continue
             model = shots.dem(dem) if model is None else model
-            first, opinions = weights[:1] or ("default",), weights if len(weights) > 1 else ()
-            decoder = build_decoder(name, weights=first[0], opinions=(*opinions, *asked), on_mismatch="warn")
             predicted = decoder.compiled(model).decode_shots_bit_packed(
                 bit_packed_detection_event_data=shots.detections[1::2][: flags.shots]
             )
-            yield Counted(*of, int(((predicted[:, 0] & 1).astype(bool) != truth).sum()))
+            errors = int(((predicted[:, 0] & 1).astype(bool) != truth).sum())
+            yield replace(counted, errors=errors)
 
 
 def render(rows: list[dict[str, Any]]) -> str:
-    """One row a decoder, with the errors per cycle of each patch and their mean at each distance."""
-    counts = [Counted(**{name: row[name] for name in Counted.__dataclass_fields__}) for row in rows]
+    """One row a decoder and number of shots: the errors per cycle of each patch, and their mean at d = 3."""
+    counts = [Counted.of_row(row) for row in rows]
     patches = sorted({c.patch for c in counts})
-    columns = ("decoder", "DEM", "weights", *(f"{patch}, % a cycle" for patch in patches), "d = 3, mean")
-    named: dict[tuple[str, str, str], list[Counted]] = {}
+    columns = (
+        *("decoder", "DEM", "weights", "policy", "shots of each"),
+        *(f"{patch}, % a cycle" for patch in patches),
+        "d = 3, mean",
+    )
+    named: dict[tuple[str, ...], list[Counted]] = {}
     for c in counts:
         weights = zip(c.weights.split(" + "), c.sha256.split(), strict=False)
         known = ", ".join(f"`{file}` {sha256[:8]}" for file, sha256 in weights)
-        named.setdefault((c.decoder, c.dem, known), []).append(c)
+        named.setdefault((c.decoder, c.dem, known, c.policy, f"{c.shots:,}"), []).append(c)
     return markdown_table(columns, (_cells(name, of, patches) for name, of in named.items()))
 
 
-def _cells(name: tuple[str, str, str], counts: list[Counted], patches: Sequence[str]) -> tuple[str, ...]:
+def _cells(name: tuple[str, ...], counts: list[Counted], patches: Sequence[str]) -> tuple[str, ...]:
     fits = {patch: Cycle.fitted(c for c in counts if c.patch == patch) for patch in patches}
     small = [fit for patch, fit in fits.items() if patch.startswith("d3") and fit is not None]
     mean = None

@@ -6,7 +6,6 @@ logical error rates, from the discordant shots alone.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 
 from predecoder import NeuralMatchingDecoder, load_bundle
 from predecoder.inference import PRECISIONS
-from qec import normal_form
+from qec import normal_form, ratio_of_errors
 from scripts.gpu.kit import Deadline, Report, about, flags, memory
 
 __all__ = ["main"]
@@ -117,9 +116,8 @@ def _row(cell: Cell, precision: str) -> dict[str, object]:
     if not (exact and errors):
         return row | {"ratio": None}
     discordant = cell.only_it[precision] + cell.only_float32[precision]
-    factor = math.exp(1.96 * math.sqrt(discordant / (exact * errors)))
-    ratio = errors / exact
-    return row | {"ratio": ratio, "low": ratio / factor, "high": ratio * factor}
+    ratio = ratio_of_errors(errors, exact, variance=discordant)
+    return row | {"ratio": ratio.best, "low": ratio.low, "high": ratio.high}
 
 
 if __name__ == "__main__":

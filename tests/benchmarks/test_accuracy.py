@@ -163,6 +163,7 @@ def test_both_bases_are_put_beside_what_is_required() -> None:
     cell = {
         "weights": "fast-matching",
         "decoder": "neural-matching",
+        "precision": "int8",
         "noise": "depolarizing",
         "p": 0.006,
         "d": 5,
@@ -171,14 +172,16 @@ def test_both_bases_are_put_beside_what_is_required() -> None:
     rows = [
         cell | counts | {"basis": "x", "ours": [90, 1], "correlated": [100, 0]},
         cell | counts | {"basis": "z", "ours": [60, 0], "correlated": [100, 0]},
-        cell | counts | {"basis": "z", "ours": [1, 0], "correlated": [2, 0]},  # of other precision
+        cell | counts | {"basis": "z", "ours": [150, 0], "correlated": [150, 0], "precision": "float32"},
     ]
     ratio, low, high = summary.pooled_ratio(rows[:2])
     assert ratio == pytest.approx((90 + 20 + 60) / 200)
     spread = np.sqrt((30 + 400 + 40 + 30 + 400 + 40) / (170 * 200))
     assert (low, high) == pytest.approx((ratio * np.exp(-1.96 * spread), ratio * np.exp(1.96 * spread)))
-    line = summary.summary(rows).splitlines()[-1]
+    line, of_other_precision = summary.summary(rows).splitlines()[-2:]
     assert line.startswith(
-        "| fast-matching | neural-matching | depolarizing | 0.006 | 5 | x z | 170 / 200 | 0.85 ["
+        "| fast-matching | neural-matching | int8 | depolarizing | 0.006 | 5 | x z | 170 / 200 | 0.85 ["
     )
     assert line.endswith("| 0.93: met |")
+    assert "| float32 | depolarizing | 0.006 | 5 | z | 150 / 150 | 1.00 [" in of_other_precision
+    assert of_other_precision.endswith("| 0.93: not met |")

@@ -1,11 +1,13 @@
 """Errors per cycle: the fit finds what is true, and Google's own numbers from Google's prediction files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scripts.benchmarks.sycamore import Counted, Cycle, Flags, Shots, render
+from scripts.benchmarks.results import update_results
+from scripts.benchmarks.sycamore import KEY, Counted, Cycle, Flags, Shots, render
 
 SYCAMORE = Path(__file__).parents[3] / "shared" / "data" / "google_sycamore"
 CYCLES = range(1, 26, 2)
@@ -52,10 +54,11 @@ def test_table_has_the_mean_of_the_small_patches():
     ]
     header, _, row = render(rows).splitlines()
     assert (
-        header
-        == "| decoder | DEM | weights | d3_a, % a cycle | d3_b, % a cycle | d5_a, % a cycle | d = 3, mean |"
+        header == "| decoder | DEM | weights | policy | shots of each "
+        "| d3_a, % a cycle | d3_b, % a cycle | d5_a, % a cycle | d = 3, mean |"
     )
-    assert [cell.split(" ± ")[0] for cell in row.strip("| ").split(" | ")[3:]] == [
+    assert [cell.split(" ± ")[0] for cell in row.strip("| ").split(" | ")[4:]] == [
+        "1,000,000",
         "2.000",
         "4.000",
         "1.000",
@@ -73,6 +76,23 @@ def test_an_ensemble_names_all_its_weights():
         for r in (3, 5)
     ]
     assert "| `a` 11111111, `b` 22222222 |" in render(counts)
+
+
+def test_other_policies_and_numbers_of_shots_are_other_rows(tmp_path: Path):
+    """None takes another's place, and none is fitted with another's; rows without a policy are older ones."""
+    old = [
+        {name: value for name, value in vars(_counted(r, 3000)).items() if name != "policy"} for r in (3, 5)
+    ]
+    new = [vars(_counted(r, 2000)) | {"policy": "shares 1"} for r in (3, 5)]
+    fewer = [vars(_counted(r, 900, shots=8000)) | {"policy": "shares 1"} for r in (3, 5)]
+    (tmp_path / "sycamore.json").write_text(json.dumps(old))
+    assert [Counted(**row).policy for row in old] == ["", ""]  # as lines of a log are read
+    data, page = update_results(tmp_path, "sycamore", [*new, *fewer], key=KEY, render=render)
+    assert len(json.loads(data.read_text())) == 6
+    labels = [line.split(" | ")[3:5] for line in page.read_text().splitlines()[2:]]
+    assert labels == [["", "25,000"], ["shares 1", "25,000"], ["shares 1", "8,000"]]
+    update_results(tmp_path, "sycamore", [old[0] | {"policy": "", "errors": 3001}], key=KEY, render=render)
+    assert [row["errors"] for row in json.loads(data.read_text())][:2] == [3001, 3000]
 
 
 @pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")

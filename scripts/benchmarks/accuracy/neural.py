@@ -34,6 +34,7 @@ from sims.decoders import NEURAL_ENSEMBLE, NamedDecoder, Precision, build_decode
 from sims.sweeps import decoder_dem
 
 SEED = 9_000_000
+"""Chunks of both bases, of all noises and p share theirs; `summary.pooled_ratio` says what that means."""
 ENOUGH_ERRORS = 100
 PLAIN = ("pymatching", "pymatching-correlated")
 KEY = ("weights", "decoder", "precision", "noise", "p", "d", "basis")

@@ -6,7 +6,6 @@ Shape legend: B shots that are decoded, D detectors, O observables. Shots are bi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,10 +13,8 @@ import stim
 
 from global_decoders import DoubtfulShots
 
-__all__ = ["Counted", "Pair", "Ratio", "SelectedShots", "Selection", "ratio_of_errors"]
+__all__ = ["Counted", "Pair", "SelectedShots", "Selection"]
 
-Ratio = tuple[float, float, float]
-"""A ratio and its 95 % interval; NaN without errors on a side."""
 Pair = tuple[float, float] | list[float]
 """Counts among doubtful shots, and among the others that were decoded."""
 
@@ -59,19 +56,6 @@ class Counted:
     def variance(self, counts: Pair) -> float:
         """Of `estimate`, where what is counted is rare."""
         return counts[0] + self.weight**2 * counts[1]
-
-
-def ratio_of_errors(above: float, below: float, *, variance: float) -> Ratio:
-    """Errors of one decoder over those of another on the same shots.
-
-    Args:
-        above, below: errors of both, as `Counted.estimate` has them.
-        variance: of the shots that only one of them gets wrong, both kinds together; see `Counted.variance`.
-    """
-    if not above * below:
-        return math.nan, math.nan, math.nan
-    ratio, factor = above / below, math.exp(1.96 * math.sqrt(variance / (above * below)))
-    return ratio, ratio / factor, ratio * factor
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,14 +29,15 @@ from global_decoders import DoubtfulShots
 from predecoder import PolicyName, load_bundle
 from predecoder.inference import PrecisionChoice, select_device
 from predecoder.training import DEFAULT_DECODERS, PairedCounts, PairedDecoders
-from qec import Basis, normal_form
+from qec import Basis, Ratio, normal_form, ratio_of_errors
 from scripts.benchmarks.accuracy.experiments import Experiment, NoiseName
-from scripts.benchmarks.accuracy.selection import Counted, Ratio, Selection, ratio_of_errors
+from scripts.benchmarks.accuracy.selection import Counted, Selection
 from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 from sims.sweeps import decoder_dem
 
 SEED = 7_000_000
+"""Chunks of both bases, of all noises and p share theirs; `summary.pooled_ratio` says what that means."""
 ENOUGH_ERRORS = 100
 KEY = ("weights", "policy", "noise", "p", "d", "basis", "decoder")
 

@@ -9,7 +9,6 @@ chunk.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -22,7 +21,7 @@ import tyro
 
 from predecoder import Bundle, load_bundle
 from predecoder.export import Agreement, ExportPrecision, Reference, build_graph, load_graph, write_graph
-from qec import DecodingProblem, depolarizing, memory_circuit
+from qec import DecodingProblem, depolarizing, memory_circuit, ratio_of_errors
 from scripts.benchmarks.export.page import update_page
 from scripts.benchmarks.lines import add_lines, read_lines
 
@@ -107,9 +106,9 @@ def _ratio(counts: Agreement) -> str:
     """LER(file) / LER(engine) with its 95 % interval, of the discordant shots."""
     if not (counts.errors and counts.engine_errors):
         return "too few errors"
-    ratio, discordant = counts.errors / counts.engine_errors, counts.only_exported + counts.only_engine
-    factor = math.exp(1.96 * math.sqrt(discordant / (counts.errors * counts.engine_errors)))
-    return f"{ratio:.4f} [{ratio / factor:.4f}, {ratio * factor:.4f}]"
+    discordant = counts.only_exported + counts.only_engine
+    ratio = ratio_of_errors(counts.errors, counts.engine_errors, variance=discordant)
+    return f"{ratio.best:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]"
 
 
 if __name__ == "__main__":

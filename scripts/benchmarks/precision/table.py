@@ -10,7 +10,6 @@ its cells take their places in docs/results/precision.json, and in the table of 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -22,7 +21,7 @@ import tyro
 
 from predecoder import NeuralMatchingDecoder, load_bundle
 from predecoder.inference import Precision
-from qec import Basis, depolarizing, memory_circuit
+from qec import Basis, depolarizing, memory_circuit, ratio_of_errors
 from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import markdown_table, update_results
 
@@ -68,11 +67,9 @@ class Counts:
         """LER(other) / LER(float32) with its 95 % interval, of the discordant shots."""
         if not (self.float32 and self.other):
             return "too few errors"
-        ratio = self.other / self.float32
-        factor = math.exp(
-            1.96 * math.sqrt((self.only_float32 + self.only_other) / (self.float32 * self.other))
-        )
-        return f"{ratio:.3f} [{ratio / factor:.3f}, {ratio * factor:.3f}]"
+        discordant = self.only_float32 + self.only_other
+        ratio = ratio_of_errors(self.other, self.float32, variance=discordant)
+        return f"{ratio.best:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def main() -> None:
