@@ -31,6 +31,7 @@ from predecoder.weights import (
     resolve_weights,
     save_weights,
     shipped_weights,
+    trained_to_be_matched,
 )
 
 __all__ = [
@@ -61,4 +62,5 @@ __all__ = [
     "save_weights",
     "shipped_weights",
     "stream_policy",
+    "trained_to_be_matched",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "metadata",
     "resolve_weights",
     "shipped_weights",
+    "trained_to_be_matched",
 ]
 
 _DEFAULT = "accurate"
@@ -97,6 +98,22 @@ def int8_support(file: WeightsFile) -> Int8Support:
         return "default"
     with safe_open(file.path, framework="np") as tensors:
         return "available" if any(name.startswith(RANGES) for name in tensors.keys()) else "none"  # noqa: SIM118
+
+
+def trained_to_be_matched(file: WeightsFile) -> bool:
+    """Whether the logits that `predecoder+X` takes were last trained by the logical class, as the card says.
+
+    What such logits know is in their matching: a threshold on single clusters finds little of it. A removal
+    head has logits of its own, trained by the moves.
+
+    Raises:
+        WeightsError: it is no weights file of this project.
+    """
+    network = metadata(file.path).get("network")
+    if isinstance(network, dict) and network.get("removal_head"):
+        return False
+    stages = file.card.get("config", {}).get("stages") or [file.card.get("stage", {})]
+    return "fine_tuned_from" in file.card or stages[-1].get("loss") == "logical-class"
 
 
 def metadata(path: Path) -> dict[str, Any]:

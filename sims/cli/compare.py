@@ -73,7 +73,7 @@ def run(arguments: list[str]) -> int:
             else:
                 named = config.build(name)
                 predictors[name] = predict_with(named.compiled(dem))
-                config.say_where([named])
+                config.say_choices([named])
         bar = progress.add_task("comparing", total=None)
         found = compare(
             source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),

@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     circuit, dem = config.model()
     decoders = {name: config.build(name) for name in (config.decoder, config.versus) if name is not None}
     compiled = {name: named.compiled(dem) for name, named in decoders.items()}
-    config.say_where(decoders.values())
+    config.say_choices(list(decoders.values()))
     if config.confidence is not None:
         _require_gap(compiled[config.decoder], config.decoder, dem)
     if config.calibrate is not None:

@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> int:
         seed=config.seed,
     )
     decoders = _decoders(config)
-    config.say_where(decoders)
+    config.say_choices(decoders)
     points: list[LatencyPoint] = []
     for metadata, circuit in track(
         list(config.circuits()), "measuring", console=console, transient=True, disable=not console.is_terminal

@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
         tasks = sweep_tasks(config, decoders)
         check_decoders(tasks, decoders)
-    config.say_where(decoders)
+    config.say_choices(decoders)
     found: list[Collected] = []
     progress = _Progress(console)
     with plain_warnings("qecpipe rare") as shown, progress.live():

@@ -101,7 +101,7 @@ def run(arguments: list[str]) -> int:
     ]
     with console.status("building circuits and their error models") if console.is_terminal else nullcontext():
         tasks = sweep_tasks(config, decoders, with_gaps=bool(config.keep))
-    config.say_where(decoders)
+    config.say_choices(decoders)
     progress = SweepProgress(workers=workers, console=console)
     with plain_warnings("qecpipe sweep") as shown, progress.live():
         if seeded is None:

@@ -6,9 +6,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from predecoder import WeightsError, load_bundle, load_network, resolve_weights, save_weights, shipped_weights
+from predecoder import (
+    WeightsError,
+    load_bundle,
+    load_network,
+    resolve_weights,
+    save_weights,
+    shipped_weights,
+    trained_to_be_matched,
+)
 from predecoder.correction import AbstainPolicy, Policies, ThresholdPolicy
-from predecoder.network import DenseConfig
+from predecoder.network import DenseConfig, make_network
 from predecoder.training import load_config
 from qec import GRID_REVISION
 
@@ -108,6 +116,31 @@ def test_shipped_gaps_are_log_odds_and_card_and_file_say_the_same_factor(name):
     assert card["gap_scale"]["factor"] == scale
     assert {stage["policies"]["gap_scale"] for stage in card["config"]["stages"]} == {scale}
     assert load_config(f"configs/{name}.toml").policies.gap_scale == scale
+
+
+@pytest.mark.parametrize("name", shipped_weights())
+def test_shipped_weights_say_for_what_they_were_trained(name):
+    assert trained_to_be_matched(resolve_weights(name)) == name.endswith("-matching")
+
+
+@pytest.mark.parametrize(
+    ("card", "matched"),
+    [
+        ({}, False),
+        ({"stage": {"loss": "logical-class"}}, True),
+        ({"config": {"stages": [{"loss": "logical-class"}, {"loss": "marginal"}]}}, False),
+        ({"config": {"steps": 400}, "fine_tuned_from": {"weights": "accurate"}}, True),
+    ],
+)
+def test_the_last_loss_says_for_what_logits_are(tmp_path, random_network, card, matched):
+    file = save_weights(random_network(), tmp_path / "w.safetensors", card)
+    assert trained_to_be_matched(file) == matched
+
+
+def test_a_removal_head_is_trained_by_the_moves(tmp_path):
+    network = make_network(DenseConfig(channels=8, residual_blocks=1, removal_head=True))
+    file = save_weights(network, tmp_path / "w.safetensors", {"stage": {"loss": "logical-class"}})
+    assert not trained_to_be_matched(file)
 
 
 def test_expected_size_is_checked(tmp_path, random_network):

@@ -11,9 +11,8 @@ is a line of batches.jsonl: a run that is killed goes on where it was, if proces
 
 from __future__ import annotations
 
-import gc
+import functools
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from qec import normal_form
 from scripts.benchmarks.lines import add_lines, read_lines
 from scripts.benchmarks.results import about_run, markdown_table, update_results
 from scripts.benchmarks.speed.contestants import PLAIN, Contestant, contestants
+from scripts.benchmarks.turns import in_turns, quartiles
 from sims.decoders import Precision
 from sims.sweeps import decoder_dem
 
@@ -117,17 +117,10 @@ def _times(
     packed: np.ndarray, truth: np.ndarray, decoders: Sequence[Contestant], *, first: int
 ) -> tuple[list[float], list[int]]:
     """Seconds and errors of all decoders on one batch, in turns that begin with the `first`."""
-    seconds, errors = [0.0] * len(decoders), [0] * len(decoders)
     given = [of.given(packed) for of in decoders]
-    gc.collect()
-    gc.disable()
-    for k in np.roll(np.arange(len(decoders)), -first).tolist():
-        started = time.perf_counter()
-        predicted = decoders[k].decode(given[k])
-        seconds[k] = time.perf_counter() - started
-        errors[k] = int((predicted != truth).any(axis=1).sum())
-    gc.enable()
-    return seconds, errors
+    calls = [functools.partial(of.decode, shots) for of, shots in zip(decoders, given, strict=True)]
+    seconds, predictions = in_turns(calls, first=first)
+    return seconds, [int((predicted != truth).any(axis=1).sum()) for predicted in predictions]
 
 
 def rows_of(
@@ -142,18 +135,14 @@ def rows_of(
         cell
         | {"precision": "", **of.key}
         | {
-            "us_per_round": _quartiles(us[k]),
-            "over_correlated": _quartiles(us[k] / correlated),
-            "over_plain": _quartiles(us[k] / plain),
+            "us_per_round": quartiles(us[k]),
+            "over_correlated": quartiles(us[k] / correlated),
+            "over_plain": quartiles(us[k] / plain),
             "errors": int(errors[k]),
             "shots": sum(batch.shots for batch in batches),
         }
         for k, of in enumerate(decoders)
     ]
-
-
-def _quartiles(values: np.ndarray) -> list[float]:
-    return [round(float(value), 4) for value in np.percentile(values, (25, 50, 75))]
 
 
 def render(rows: list[dict[str, Any]]) -> str:

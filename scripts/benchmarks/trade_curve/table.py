@@ -1,149 +1,126 @@
-"""The decision as a dial: LER against SDR against decoding time, on the same shots, as a Markdown table.
+"""What a policy takes from the decoder behind it: its time, its LER and the SDR, as a Markdown table.
 
-    python -m scripts.benchmarks.trade_curve.table --weights accurate --distance 9 --p 0.006 --shots 20000
+    python -m scripts.benchmarks.trade_curve.table --out out/trade_curve --weights accurate-matching
+    python -m scripts.benchmarks.trade_curve.table --out out/trade_curve --policy threshold --commit 0 1 2 3
+    python -m scripts.benchmarks.trade_curve.table --out out/trade_curve --results docs/results
 
-One run of the network, then every pair of thresholds of both policies by clusters: `threshold` in front of
-PyMatching, `complete` (clusters joined along hyperedges that leave no residual) in front of correlated
-PyMatching; and, in place of both, the matching of the logits. A threshold of proposing below 0 refuses
-clusters that touch an alternative of such a logit. Shots are other than those of the benchmark `accuracy`, so
-that a threshold picked here is not picked on the table's shots. With --results, the rows go into
-trade_curve.json and trade_curve.md of that folder.
+Every policy in front of every decoder, on all shots of a chunk, after one run of the network. "Times faster"
+is the decoder's time for whole shots over its time for what the policy leaves of them, chunk by chunk, in
+turns, after a warm-up: median and quartiles over the chunks. The network's time and the policy's own are not
+in it. Nothing else may run meanwhile. Error rates are of few shots here: the benchmark `accuracy` counts
+more, and others, so that a threshold picked here is not picked on that table's shots. Each chunk is a line of
+chunks.jsonl: a run that is killed goes on where it was, if processor, weights and settings are the same.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import sinter
 import torch
 import tyro
 
-from global_decoders import make_decoder
-from predecoder import load_network, resolve_weights
-from predecoder.correction import ClusterDecision, MatchingDecision, ResidualNetwork, ThresholdPolicy
-from predecoder.inference import EngineOptions
+from predecoder import PolicyName, load_bundle
+from predecoder.inference import EngineOptions, PrecisionChoice
 from predecoder.training import EvaluationCase, PairedCounts
-from qec import DecodingProblem
-from scripts.benchmarks.results import markdown_table, update_results
+from qec import Basis
+from scripts.benchmarks.lines import add_lines, read_lines
+from scripts.benchmarks.results import about_run, markdown_table, update_results
+from scripts.benchmarks.trade_curve.cell import Cell, Found, rows_of
+from scripts.benchmarks.trade_curve.dial import Dial
 
 SEED = 3_000_000
-KEY = ("weights", "p", "d", "basis", "decoder", "propose", "commit")
-DECODERS = ("pymatching", "pymatching-correlated")
+WARM_UP_SHOTS = 64
+ENOUGH_ERRORS = 100
+KEY = ("weights", "precision", "p", "d", "basis", "decoder", "policy", "thresholds")
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Print the trade curve of one case."""
+    """Print what policies take from decoders."""
 
+    out: Path
+    """Folder for chunks.jsonl."""
     weights: str = "default"
-    distance: int = 9
+    distance: tuple[int, ...] = (5, 9, 13)
     p: float = 0.006
-    basis: str = "x"
-    shots: int = 20_000
-    propose: tuple[float, ...] = (0,)
-    commit: tuple[float, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
-    chunk_shots: int = 4096
+    basis: Basis = "x"
+    decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated")
+    policy: tuple[PolicyName, ...] = ("threshold", "consistent", "abstain")
+    dial: tyro.conf.OmitArgPrefixes[Dial] = field(default_factory=Dial)
+    precision: PrecisionChoice = "auto"
+    shots: int = 8192
+    chunk_shots: int = 512
     device: str = "auto"
     threads: int | None = None
+    """Of the network, which is not timed."""
     results: Path | None = None
     """Folder for trade_curve.json and trade_curve.md; left out: only printed."""
 
 
 def main() -> None:
-    """Decodes chunk by chunk and prints the table."""
+    """Decodes every cell chunk by chunk and prints the table."""
     flags = tyro.cli(Flags)
     if flags.threads:
         torch.set_num_threads(flags.threads)
-    file = resolve_weights(flags.weights)
-    case = EvaluationCase(flags.distance, flags.p, flags.basis, flags.shots, perfect_last_round=True)
-    circuit = case.circuit()
-    dem = circuit.detector_error_model(decompose_errors=True)
-    problem = DecodingProblem.from_dem(dem)
-    matchers = [make_decoder(name).compile_decoder_for_dem(dem=dem) for name in DECODERS]
-    network = ResidualNetwork(problem, load_network(file.path), EngineOptions(flags.device))
-    dial = [(low, high) for low in flags.propose for high in flags.commit if high >= low]
-    configs = [[ThresholdPolicy(propose=low, commit=high) for low, high in dial]]
-    configs.append([replace(c, residual="empty", clustering="hyperedges") for c in configs[0]])
-    labels = [(f"{low:g}", f"{high:g}") for low, high in dial] + [("-", "matching")]
-    matched = MatchingDecision(problem)
-    decisions = [[*(ClusterDecision(problem, c) for c in row), matched] for row in configs]
-    counts = [[PairedCounts() for _ in labels] for _ in DECODERS]
-    seconds = np.zeros((2, len(labels)))
-    plain_seconds = np.zeros(2)
-    sampler = circuit.compile_detector_sampler(seed=SEED + flags.distance)
-    for start in range(0, flags.shots, flags.chunk_shots):
-        size = min(flags.chunk_shots, flags.shots - start)
-        packed, truth = sampler.sample(size, separate_observables=True, bit_packed=True)
-        left = iter(network.residuals(packed, [d for row in decisions for d in row]))
-        for k, matcher in enumerate(matchers):
-            plain, spent = _wrong(matcher, packed, truth)
-            plain_seconds[k] += spent
-            for n in range(len(labels)):
-                residual, flips = next(left)
-                pre, spent = _wrong(matcher, residual, truth ^ flips)
-                seconds[k, n] += spent
-                counts[k][n] += PairedCounts.of_shots(
-                    plain, pre, packed=packed, residual=residual, detectors=problem.layout.num_detectors
-                )
-    rows = list(_rows(flags, file.sha256, labels, counts, plain_seconds[:, None] / seconds))
-    print(f"\nweights {file.sha256[:12]}, perfect last round, {flags.shots} shots\n\n{render(rows)}")
-    if flags.results is not None:
-        print("written:", *update_results(flags.results, "trade_curve", rows, key=KEY, render=render))
+    flags.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for distance in flags.distance:
+        rows += _rows(flags, distance)
+        print(f"{render(rows)}\n", flush=True)
+        if flags.results is not None:
+            update_results(flags.results, "trade_curve", rows, key=KEY, render=render)
+    print(f"\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result of LER.")
 
 
-def _wrong(
-    matcher: sinter.CompiledDecoder, packed: np.ndarray, truth: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Which shots are decoded wrongly, and the seconds that it took."""
-    started = time.perf_counter()
-    predicted = matcher.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
-    return (predicted != truth).any(axis=1), time.perf_counter() - started
-
-
-def _rows(
-    flags: Flags,
-    sha256: str,
-    labels: list[tuple[str, str]],
-    counts: list[list[PairedCounts]],
-    speed_up: np.ndarray,
-) -> Iterator[dict[str, Any]]:
-    """One row a decoder and pair of thresholds."""
-    cell = {"weights": flags.weights, "p": flags.p, "d": flags.distance, "basis": flags.basis}
-    for k, name in enumerate(DECODERS):
-        for n, (propose, commit) in enumerate(labels):
-            yield cell | {
-                "decoder": name,
-                "propose": propose,
-                "commit": commit,
-                "sha256": sha256,
-                "counts": asdict(counts[k][n]),
-                "times_faster": round(float(speed_up[k, n]), 3),
-            }
+def _rows(flags: Flags, distance: int) -> list[dict[str, Any]]:
+    """The rows of one distance, from chunks of the file and from those that it lacks."""
+    bundle = load_bundle(flags.weights)
+    cell = Cell(
+        EvaluationCase(distance, flags.p, flags.basis, flags.shots, perfect_last_round=True).circuit(),
+        bundle,
+        decoders=flags.decoder,
+        settings=flags.dial.settings(flags.policy, bundle.policies),
+        options=EngineOptions(flags.device, precision=flags.precision),
+    )
+    experiment = {"p": flags.p, "d": distance, "basis": flags.basis}
+    about = {"weights": flags.weights, "sha256": bundle.file.sha256, **experiment, **cell.about}
+    what = about | {"chunk_shots": flags.chunk_shots, "processor": about_run()["processor"]}
+    log = flags.out / "chunks.jsonl"
+    known: dict[int, Found] = {
+        line["chunk"]: line["found"] for line in read_lines(log) if what.items() <= line.items()
+    }
+    numbers = range(-(-flags.shots // flags.chunk_shots))
+    missing = [number for number in numbers if number not in known]
+    seed = SEED + 10_000 * distance
+    if missing:
+        cell.decode(WARM_UP_SHOTS, seed=seed - 1, first=0)
+    for number in missing:
+        known[number] = cell.decode(flags.chunk_shots, seed=seed + number, first=number)
+        add_lines(log, what | {"chunk": number, "found": known[number]})
+    return list(rows_of(about, [known[number] for number in numbers]))
 
 
 def render(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    pairs = ("errors plain / with network", "only plain / only with network", "ratio (95 %)")
-    columns = ("weights", "p", "d", "basis", "decoder", "propose above", "commit at logit")
-    return markdown_table((*columns, "shots", *pairs, "SDR", "matcher faster"), map(_cells, rows))
+    """The rows as a Markdown table; the processor is said of rows that have been written."""
+    errors = ("errors without / with network", "only without / only with", "ratio (95 %)")
+    return markdown_table((*KEY, "shots", *errors, "SDR", "times faster", "processor"), map(_cells, rows))
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    c = PairedCounts(**row["counts"])
-    low, high = c.ratio_interval
+    counts = PairedCounts(**row["counts"])
+    (low, high), (lower, median, upper) = counts.ratio_interval, row["times_faster"]
+    few = "*" if min(counts.errors_plain, counts.errors_predecoded) < ENOUGH_ERRORS else ""
     return (
-        *(row[name] for name in ("weights", "p", "d", "basis", "decoder", "propose", "commit")),
-        c.shots,
-        f"{c.errors_plain} / {c.errors_predecoded}",
-        f"{c.only_plain} / {c.only_predecoded}",
-        f"{c.ratio:.3f} [{low:.3f}, {high:.3f}]",
-        f"{c.sdr:.2f}",
-        f"{row['times_faster']:.2f}",
+        *(row[name] for name in KEY),
+        f"{counts.shots:,}",
+        f"{counts.errors_plain} / {counts.errors_predecoded}",
+        f"{counts.only_plain} / {counts.only_predecoded}",
+        f"{counts.ratio:.2f} [{low:.2f}, {high:.2f}]{few}",
+        f"{counts.sdr:.1f}" if counts.residual_events else "all",
+        f"{median:.2f} [{lower:.2f}, {upper:.2f}]",
+        row.get("measured", {}).get("processor", ""),
     )
 
 

@@ -1,0 +1,34 @@
+"""What verbs that run a network say of their own choices."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from sims.cli import network_flags
+from sims.cli.network_flags import NetworkFlags
+
+CONSISTENT = "--policy consistent has fewer errors on whole shots"
+
+
+@pytest.mark.parametrize(
+    ("flags", "decoder", "said"),
+    [
+        ({"weights": "realtime-matching"}, "predecoder+pymatching", True),
+        ({"weights": "realtime-matching"}, "cascade:pymatching,predecoder+pymatching@1%", True),
+        ({"weights": "realtime-matching", "policy": "threshold"}, "predecoder+pymatching", False),
+        ({"weights": "realtime-matching"}, "predecoder+pymatching-correlated", False),
+        ({"weights": "realtime-matching"}, "neural-matching", False),
+        ({"weights": "realtime"}, "predecoder+pymatching", False),
+    ],
+)
+def test_a_threshold_on_logits_that_are_to_be_matched_is_said_once(
+    flags: dict, decoder: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network_flags._say_consistent.cache_clear()
+    chosen = dataclasses.replace(NetworkFlags(device="cpu"), **flags)
+    built = [chosen.build(decoder)] * 2
+    for _ in range(2):
+        chosen.say_choices(built)
+    assert capsys.readouterr().err.count(CONSISTENT) == said
