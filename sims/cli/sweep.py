@@ -95,17 +95,7 @@ def run(arguments: list[str]) -> int:
         inputs=(weights_file(config.weights), config.noise_file),
     )
     seeded = _seeded(config)
-    csv_path = config.out / (RESULTS if seeded is None else shard_csv(seeded.shard))
-    if seeded is None and Manifest.path(csv_path).exists():
-        raise ValueError(
-            f"{csv_path} is of a sweep with --seed, which shots without one must not be mixed with; give the "
-            "same --seed, or choose another --out"
-        )
-    if csv_path.exists() and not config.resume:
-        raise ValueError(
-            f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
-            "or leave --no-resume out to add to it"
-        )
+    csv_path = _csv_path(config, seeded)
     decoders = [
         config.build(name, threads=1 if workers > 1 else None)
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))
@@ -138,14 +128,36 @@ def run(arguments: list[str]) -> int:
             f"shard {seeded.shard}: {csv_path}; put all together with: qecpipe merge CSV... --out FOLDER"
         )
         return 0
-    figures = draw_sweep(stats, config.out)
-    figures += filter(None, [draw_ler_vs_time(stats, config.out)])
     if config.keep:
         write_results(kept, config.out / KEPT)
-        figures += filter(None, [draw_kept(stats, config.out)])
+    figures = _draw(config, stats)
     console.print(f"results: {csv_path}\nplots:   {', '.join(map(str, figures))}")
     console.print(_advice(config))
     return 0
+
+
+def _csv_path(config: SweepConfig, seeded: Seeded | None) -> Path:
+    """Where rows go: a new file, or one that they may be added to."""
+    csv_path = config.out / (RESULTS if seeded is None else shard_csv(seeded.shard))
+    if seeded is None and Manifest.path(csv_path).exists():
+        raise ValueError(
+            f"{csv_path} is of a sweep with --seed, which shots without one must not be mixed with; give the "
+            "same --seed, or choose another --out"
+        )
+    if csv_path.exists() and not config.resume:
+        raise ValueError(
+            f"{csv_path} exists and --no-resume must not overwrite it; delete it, choose another --out, "
+            "or leave --no-resume out to add to it"
+        )
+    return csv_path
+
+
+def _draw(config: SweepConfig, stats: list[sinter.TaskStats]) -> list[Path]:
+    """The plots for which there are results."""
+    figures = [*draw_sweep(stats, config.out), draw_ler_vs_time(stats, config.out)]
+    if config.keep:
+        figures.append(draw_kept(stats, config.out))
+    return [figure for figure in figures if figure is not None]
 
 
 def _workers(config: SweepConfig) -> int:
