@@ -89,29 +89,6 @@ def build_decoder(
     `MissingDecoderError`, `WeightsError`, or ValueError for a device that there is not, a precision that
     weights or device do not have, or a cascade that does not say what is doubtful.
     """
-    if name.startswith(CASCADE_PREFIX):
-        first, second, doubtful = _cascade_of(name)
-        parts = [
-            build_decoder(
-                part,
-                weights=weights,
-                device=device,
-                policy=policy,
-                precision=precision,
-                opinions=opinions,
-                threads=threads,
-                on_mismatch=on_mismatch,
-            )
-            for part in (first, second)
-        ]
-        return _cascade(name, parts, doubtful)
-    if name not in NEURAL and not name.startswith(PREDECODER_PREFIX):
-        from predecoder.inference import check_device
-
-        check_device(device)  # one that is not there is said, though no network will run on it
-        return NamedDecoder(name, _global_decoder(name))
-    from predecoder import NeuralEnsembleDecoder, NeuralMatchingDecoder, PredecodedDecoder
-
     options: dict[str, Any] = {
         "weights": weights,
         "device": device,
@@ -119,6 +96,23 @@ def build_decoder(
         "on_mismatch": on_mismatch,
         "threads": threads,
     }
+    if name.startswith(CASCADE_PREFIX):
+        first, second, doubtful = _cascade_of(name)
+        parts = [build_decoder(part, policy=policy, opinions=opinions, **options) for part in (first, second)]
+        return _cascade(name, parts, doubtful)
+    if name not in NEURAL and not name.startswith(PREDECODER_PREFIX):
+        from predecoder.inference import check_device
+
+        check_device(device)  # one that is not there is said, though no network will run on it
+        return NamedDecoder(name, _global_decoder(name))
+    return _with_network(name, policy, opinions, options)
+
+
+def _with_network(
+    name: str, policy: Policy, opinions: Sequence[str | Path], options: dict[str, Any]
+) -> NamedDecoder:
+    from predecoder import NeuralEnsembleDecoder, NeuralMatchingDecoder, PredecodedDecoder
+
     if name == NEURAL_MATCHING:
         decoder, chosen = NeuralMatchingDecoder(**options), None
     elif name == NEURAL_ENSEMBLE:

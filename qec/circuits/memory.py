@@ -23,74 +23,53 @@ def memory_circuit(
     """A memory experiment on the rotated surface code.
 
     Data qubits are prepared in |+> (basis 'x') or |0> ('z'); all stabilizers are measured `rounds` times;
-    data qubits are measured in the same basis. A round is: preparation of ancillas, X ones in |+> and Z
-    ones in |0>; four layers of CNOTs; measurement of ancillas, X ones in the X basis and Z ones in the Z
-    basis.
-
-    The patch is square, of any distance from 2 on; `distance=(d_x, d_z)` makes it rectangular, with a logical
-    X of weight d_x and a logical Z of weight d_z. Basis 'x' then fails by the errors of weight d_z.
-
-    Orientations (x to the right, y downwards; drawn in `RotatedPatch`): the letter is the type of
-    the upper-left bulk ancilla, at (2, 2). With 'V' the first boundary ancilla is above it, at (2, 0), with
-    'H' left of it, at (0, 2), and of the other type. So logical X is horizontal and logical Z vertical in
-    'XV' and 'ZH'; logical X is vertical and logical Z horizontal in 'XH' and 'ZV'. Stim's generated
-    circuits have the geometry of 'ZV'.
+    data qubits are measured in the same basis. A round is: preparation of ancillas, X ones in |+> and Z ones
+    in |0>; four layers of CNOTs; measurement of ancillas, X ones in the X basis and Z ones in the Z basis.
+    Observable 0 is the logical operator on the top row or left column.
 
     Detectors have coordinates (x, y, t), ancillas at even-even points, t the round: the memory basis'
     stabilizers at t = 0, all at 1 <= t < rounds, the memory basis' ones, now from the data qubits, at t =
-    rounds. Within one t, X stabilizers come first, each type row by row. Observable 0 is the logical
-    operator on the top row or left column.
+    rounds. Within one t, X stabilizers come first, each type row by row.
 
-    Noise (see `CircuitNoise`): every preparation and measurement can flip; each CNOT is followed by a
-    two-qubit channel; each qubit without a gate in a CNOT layer idles (idle_cnot); data qubits idle
-    (idle_spam) once while ancillas are prepared, except in the first round, when they are being prepared
-    themselves, and once while ancillas are measured. `variation` scales the rates of each location. With
-    `perfect_last_round`, the last of the `rounds` and the measurement of data qubits have no noise at all,
-    so that the detectors at t = rounds never fire: the reference implementation of arXiv:2604.12841 counts
-    rounds, and syndrome density, that way.
-
-    Without `reset`, ancillas are prepared before the first round only and go on from the state in which they
-    were measured, as in IBM's experiments: a measurement is the sum of all its stabilizer's values so far.
-    With m[t] for the measurement of round t = 0, 1, ..., a stabilizer's value is m[t] + m[t - 1], and the
-    detector at t, the difference of two values, is m[t] + m[t - 2]; at t = rounds, the data qubits' parity
-    plus the last two measurements. (Those before the first round are 0.) So
-
-    - a wrong result, m[t] alone, is seen at t and t + 2: prep_* and meas_* no longer look alike;
-    - a flip of the ancilla's state before a measurement, as from a CNOT, is in all results from m[t] on, and
-      seen at t and t + 1, as it is with reset, where it is no other event than a wrong result;
-    - data qubits, and hook errors, are seen as with reset.
-
-    Without `reset`, meas_* are the rates of wrong results (the argument of Stim's M and MX) and flip no
-    state; ancillas flip with prep_* once; data qubits do not idle (idle_spam) while ancillas are prepared,
-    since none are. Detectors have the same coordinates. After a perfect last round, those at t = rounds fire
-    by wrong results of the round before it.
+    Every preparation and measurement can flip; each CNOT is followed by a two-qubit channel; each qubit
+    without a gate in a CNOT layer idles (idle_cnot); data qubits idle (idle_spam) once while ancillas are
+    prepared, except in the first round, when they are being prepared themselves, and once while ancillas are
+    measured.
 
     The circuit's size does not depend on `rounds`: rounds after the first (the second, without `reset`) are a
     REPEAT block. Unless the 15 two-qubit rates are equal, `stim.Circuit.detector_error_model` needs
     `approximate_disjoint_errors=True`.
 
+    Args:
+        distance: of a square patch, any from 2 on; or (d_x, d_z) of a rectangular one, with a logical X of
+            weight d_x and a logical Z of weight d_z. Basis 'x' then fails by the errors of weight d_z.
+        orientation: the letter is the type of the upper-left bulk ancilla, at (2, 2), x to the right and y
+            downwards. With 'V' the first boundary ancilla is above it, at (2, 0), with 'H' left of it, at
+            (0, 2), and of the other type. So logical X is horizontal and logical Z vertical in 'XV' and 'ZH',
+            the other way in 'XH' and 'ZV'. Stim's generated circuits have the geometry of 'ZV'.
+        variation: factors on the rates of each location.
+        perfect_last_round: the last of the `rounds` and the measurement of data qubits have no noise, so that
+            detectors at t = rounds never fire; arXiv:2604.12841 counts rounds and syndrome density that way.
+        reset: ancillas are prepared in every round. Otherwise they are prepared once and go on from the state
+            in which they were measured, as in IBM's experiments: the detector at t is m[t] + m[t - 2]. Then
+            meas_* are the rates of wrong results and flip no state, and data qubits do not idle while no
+            ancillas are prepared; docs/how-to/noise-model.md has what is seen where.
+
     Raises:
         ValueError: distance less than 2, rounds less than 1 (2 with `perfect_last_round`), or an unknown
             basis or orientation.
     """
+    _check_basis(basis)
     least = 2 if perfect_last_round else 1
     if rounds < least:
         raise ValueError(f"rounds={rounds} is too few; use {least} or more")
-    _check_basis(basis)
     patch = RotatedPatch(distance=distance, orientation=orientation)
     noisy = _MemoryParts(patch, basis, NoiseChannels(patch, noise, variation), reset=reset)
-    noisy_rounds = rounds - perfect_last_round
-    opening = min(noisy_rounds, noisy.span)
-    circuit = noisy.first_round()
-    for _ in range(1, opening):
-        circuit += noisy.later_round(compared=False)
-    if noisy_rounds > opening:
-        circuit.append(stim.CircuitRepeatBlock(noisy_rounds - opening, noisy.later_round()))
     if not perfect_last_round:
-        return circuit + noisy.data_measurement(rounds=rounds)
+        return noisy.rounds(rounds) + noisy.data_measurement(rounds=rounds)
     perfect = _MemoryParts(patch, basis, NoiseChannels(patch, CircuitNoise()), reset=reset)
-    last = perfect.later_round(compared=noisy_rounds >= perfect.span)
-    return circuit + last + perfect.data_measurement(rounds=rounds)
+    last = perfect.later_round(compared=rounds > perfect.span)
+    return noisy.rounds(rounds - 1) + last + perfect.data_measurement(rounds=rounds)
 
 
 def stim_memory_circuit(*, distance: int, rounds: int, p: float, basis: Basis = "x") -> stim.Circuit:
@@ -129,6 +108,11 @@ def _check_basis(basis: str) -> None:
 class _MemoryParts:
     """The parts that memory circuits are put together from, with one kind of noise.
 
+    With m[t] for an ancilla's measurement in round t, its stabilizer's value is m[t] with reset, and m[t] +
+    m[t - 1] without, where a measurement is the sum of all values so far; those before the first round are 0.
+    A detector is the difference of two consecutive values: m[t] + m[t - span]. The last one compares the data
+    qubits' parity with the value of the last round, which is the sum of the last `span` measurements.
+
     Attributes:
         span: rounds from a measurement to the one that its detector compares it with.
     """
@@ -141,6 +125,16 @@ class _MemoryParts:
         self.span = 1 if reset else 2
         ancillas = (*patch.x_ancillas, *patch.z_ancillas)  # in the order in which they are measured
         self.lookback = {q: k - len(ancillas) for k, q in enumerate(ancillas)}
+
+    def rounds(self, count: int) -> stim.Circuit:
+        """The first so many rounds of an experiment, those that are alike in a REPEAT block."""
+        opening = min(count, self.span)
+        circuit = self.first_round()
+        for _ in range(1, opening):
+            circuit += self.later_round(compared=False)
+        if count > opening:
+            circuit.append(stim.CircuitRepeatBlock(count - opening, self.later_round()))
+        return circuit
 
     def first_round(self) -> stim.Circuit:
         """Coordinates, preparation, and the first round with its detectors."""
@@ -180,7 +174,6 @@ class _MemoryParts:
         self._measure(circuit, self.basis, data)
         record = {q: stim.target_rec(k - len(data)) for k, q in enumerate(data)}
         for q in self.patch.ancillas(self.basis):
-            # What the last round found is the sum of the last `span` measurements.
             before = [
                 stim.target_rec(self.lookback[q] - len(data) - k * len(self.lookback))
                 for k in range(min(self.span, rounds))

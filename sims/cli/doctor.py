@@ -20,11 +20,11 @@ _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Versions, import paths, instruction sets, GPU, weights and decoders; exit code 1 with a problem.
+    """Say what is installed here, and from where; exit code 1 with a problem.
 
-    With --dem or --circuit, that model instead: errors that cannot be decoded, its distance; and with --shots
-    whether they fit it (densities, chi^2, edges that are missing, logical error rates), and the likeliest
-    mistake if they do not.
+    Versions, import paths, instruction sets, GPUs, weights and decoders. With --dem or --circuit that model
+    is examined instead: errors that cannot be decoded, its distance; and with --shots whether they fit it
+    (densities, chi^2, edges that are missing, logical error rates), and the likeliest mistake if they do not.
     """
 
     dem: Path | None = None
@@ -34,15 +34,15 @@ class DoctorConfig:
     shots: Path | None = None
     """File of detection events, or of raw measurements with --measurements; 50,000 shots are looked at."""
     format: ShotFormat | None = None
-    """Format of --shots; left out: its suffix."""
+    """Format of --shots; left out: that of its suffix."""
     measurements: bool = False
     """--shots holds raw measurements."""
     append_observables: bool = False
-    """In --shots, each shot's observable flips follow its detection events."""
+    """In --shots, each shot's observable flips follow its detection events, as `stim detect` writes them."""
     obs: Path | None = None
-    """Observable flips that were measured."""
+    """File of the observable flips that were measured."""
     obs_format: ShotFormat | None = None
-    """Format of --obs; left out: its suffix."""
+    """Format of --obs; left out: that of its suffix."""
 
 
 def run(arguments: list[str]) -> int:
