@@ -1,4 +1,4 @@
-"""One import for a notebook: the dozen names that README and tutorials use.
+"""One import for a notebook: the names that README and tutorials use.
 
     import qecpipe
 

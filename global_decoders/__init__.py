@@ -1,8 +1,8 @@
 """Global decoders behind one registry of names.
 
 Every decoder is a picklable `sinter.Decoder`; what it compiles to takes and returns bit-packed
-shots (uint8, little-endian bits, as in Stim's b8). `pymatching` and `pymatching-correlated` are
-always there, the others where their package is installed (`pip install 'qecpipe[decoders]'`).
+shots (uint8, little-endian bits, as in Stim's b8). `pymatching`, `pymatching-correlated` and `trellis`
+are always there, the others where their package is installed (`pip install 'qecpipe[decoders]'`).
 
     decoder_names()      every registered name, installed or not
     make_decoder(name)   the decoder of that name

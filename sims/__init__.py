@@ -52,12 +52,13 @@ def make_decoder(
     opinions: Sequence[str | Path] = (),
     threads: int | None = None,
 ) -> sinter.Decoder:
-    """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`,
-    `neural-matching` or `neural-ensemble`.
+    """The decoder of one name: a global decoder `NAME`, `predecoder+NAME`, `neural-matching`,
+    `neural-ensemble`, or `cascade:FIRST,SECOND@1%` for any two of them.
 
     Args:
-        weights: of the network: a shipped name, or a path of a .safetensors file.
-        device: where the network runs: 'auto', 'cpu' or 'cuda'.
+        weights: of the network: a shipped name, or a path of a .safetensors file; 'default' is accurate, and
+            of `neural-ensemble` fast-matching with accurate-matching as its opinions.
+        device: where the network runs: 'auto', 'cpu', 'cuda', or one GPU, such as 'cuda:1'.
         policy: how `predecoder+NAME` makes moves of logits: 'threshold', 'consistent', 'abstain',
             'complete', or 'auto' for the one that suits NAME.
         precision: what the network computes in: 'float32', 'bfloat16', 'float16' (GPUs only), 'int8', or

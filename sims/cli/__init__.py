@@ -16,25 +16,35 @@ from sims.run_failed import RunFailedError
 
 __all__ = ["main"]
 
-VERBS = {
-    "sweep": "logical error rates of decoders over distances and physical error rates",
-    "latency": "time per round of every stage, with and without the pre-decoder",
-    "decode": "decode a file of measurements or detection events",
-    "compare": "several decoders or files of predictions on the same shots, and who is wrong where",
-    "learn-noise": "fit a detector error model with error bars to detection events",
-    "plot": "draw the plots of a sweep again from its CSV files",
-    "export": "write a pre-decoder as an ONNX or torch.export file, for TensorRT and other runtimes",
-    "rare": "logical error rates too small to be counted",
-    "merge": "put the shards of a sweep together",
-    "fit": "error suppression and thresholds from the CSV files of sweeps",
-    "train": "train a pre-decoder from a TOML configuration",
-    "fine-tune": "adapt a pre-decoder to a device, by its shots",
-    "calibrate": "measure a dense network's activations, so that it runs in int8",
-    "serve": "decode streams of syndromes for experiment control, over a socket",
-    "stream": "open-loop load on a decoder, in process or in a service, with latency histograms",
-    "roofline": "predicted time per round on GPUs, beside the reference paper's measured times",
-    "doctor": "what is installed here, and from where; or whether shots fit a detector error model",
+_GROUPS = {
+    "simulated circuits": {
+        "sweep": "count logical errors of decoders over distances and physical error rates",
+        "rare": "estimate logical error rates that are too small to be counted",
+        "merge": "put the shards of a sweep together",
+        "fit": "fit error suppression and thresholds to what sweeps counted",
+        "plot": "draw the plots of sweeps again from their CSV files",
+        "latency": "measure the time per round of every stage, with and without the pre-decoder",
+    },
+    "shots from a file": {
+        "decode": "decode measurements or detection events, and say how sure each answer is",
+        "compare": "compare decoders, or files of predictions, on the same shots",
+        "learn-noise": "fit a detector error model with error bars to detection events",
+        "fine-tune": "adapt a network to a device, by its shots",
+        "doctor": "check this installation; or whether shots fit a detector error model",
+    },
+    "streams": {
+        "serve": "decode streams of syndromes for experiment control, over a socket",
+        "stream": "send rounds at a fixed period to a decoder, and measure when corrections come back",
+    },
+    "networks": {
+        "train": "train a network from a TOML configuration",
+        "calibrate": "measure a dense network's activations, so that it runs in int8",
+        "export": "write a network as an ONNX or torch.export file, for TensorRT and other runtimes",
+        "roofline": "predict the time per round on GPUs, beside the reference paper's measured times",
+    },
 }
+VERBS = {verb: summary for verbs in _GROUPS.values() for verb, summary in verbs.items()}
+"""What each verb does, by its name."""
 _EXTRAS = {
     "service": ("hdrh", "msgspec", "prometheus_client", "structlog"),
     "export": ("onnx", "onnxruntime"),
@@ -91,11 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in VERBS.items())
+    groups = "\n\n".join(
+        "\n".join([f"{group}:", *(f"  {verb:<{width}}  {summary}" for verb, summary in verbs.items())])
+        for group, verbs in _GROUPS.items()
+    )
     return (
         "usage: qecpipe VERB [flags]\n\n"
-        "Surface-code decoding: circuits, a CNN pre-decoder, matching, sweeps and latency.\n\n"
-        f"verbs:\n{verbs}\n\n"
+        "Decode the rotated surface code: circuits, networks, matching, noise learning, streams.\n\n"
+        f"{groups}\n\n"
         "qecpipe VERB --help lists a verb's flags; qecpipe --version prints the version;\n"
         "qecpipe --traceback VERB ... shows where an error came from."
     )

@@ -34,7 +34,7 @@ class CalibrateConfig(CircuitFamily):
     out: Path
     """File of weights to write, .safetensors; a card is written beside it. Neither may be there."""
     weights: str = "default"
-    """The network's weights: accurate (the default), accurate-matching, or a safetensors file."""
+    """The dense network's weights: accurate, accurate-matching, or a safetensors file; left out: accurate."""
     distance: tuple[int, ...] = (5, 8, 13)
     """Code distances, even or odd, at least 2."""
     p: tuple[float, ...] = ()

@@ -30,7 +30,7 @@ RESUME_HINT = "nothing was written; run the same command again"
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(ShotFlags, NetworkFlags):
-    """Several decoders, or files of predictions, on the same shots: who is wrong where.
+    """Compare decoders, or files of predictions, on the same shots: who is wrong where.
 
     With --obs, --append-observables or --measurements, the observables are known: logical error rates (LER),
     discordant shots of every two, and what an oracle of all would have are printed; else only how often they
@@ -41,7 +41,7 @@ class CompareConfig(ShotFlags, NetworkFlags):
     """Two or more: names of decoders, as --decoder of the verb decode takes them, or files of predicted
     observable flips, whose suffix is their format (predictions.01, .b8, ...)."""
     out: Path | None = None
-    """JSON file for all counts."""
+    """JSON file for all counts; left out: none is written."""
 
 
 def run(arguments: list[str]) -> int:

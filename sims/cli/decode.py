@@ -37,19 +37,19 @@ class DecodeConfig(ShotFlags, NetworkFlags):
     neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides;
     cascade:FIRST,SECOND@1% hands the per cent of shots that FIRST doubts most to SECOND."""
     versus: str | None = None
-    """A second decoder on the same shots: prints on how many of them only one of the two is wrong."""
+    """Name of a second decoder for the same shots: on how many of them is only one of the two wrong."""
     out: Path | None = None
     """File for the predicted observable flips; appears when it is complete."""
     out_format: ShotFormat | None = None
-    """Format of --out."""
+    """Format of --out; left out: that of its suffix."""
     confidence: Path | None = None
     """File for how sure each prediction is (.npy or .csv by its suffix): float32, one row for each shot, one
     column for each observable. A gap of g nats says that the prediction is wrong with probability
     1 / (1 + exp(g))."""
     calibrate: int | None = None
-    """With --confidence: so many shots are simulated from the DEM first, such as 50000 (ten times as many
-    where errors are rare, of which few are decoded), and gaps are put on the straight line that makes them
-    log-odds on those shots. Predictions and the order of gaps stay."""
+    """With --confidence: shots that are simulated from the DEM first, such as 50000 (ten times as many where
+    errors are rare, of which few are decoded); gaps are put on the straight line that makes them log-odds on
+    those shots. Predictions and the order of gaps stay."""
 
 
 def run(arguments: list[str]) -> int:

@@ -20,11 +20,11 @@ _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig(ShotFlags):
-    """Versions, import paths, instruction sets, GPU, weights and decoders; exit code 1 with a problem.
+    """Say what is installed here, and from where; exit code 1 with a problem.
 
-    With --dem or --circuit, that model instead: errors that cannot be decoded, its distance; and with --shots
-    whether they fit it (densities, chi^2, edges that are missing, logical error rates), and the likeliest
-    mistake if they do not.
+    Versions, import paths, instruction sets, GPUs, weights and decoders. With --dem or --circuit that model
+    is examined instead: errors that cannot be decoded, its distance; and with --shots whether they fit it
+    (densities, chi^2, edges that are missing, logical error rates), and the likeliest mistake if they do not.
     """
 
     shots: Path | None = None  # pyright: ignore[reportIncompatibleVariableOverride]  # other verbs need them

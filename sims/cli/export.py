@@ -54,23 +54,24 @@ class ExportConfig:
     out: Path
     """File to write; FILE.json is written beside it. Neither may be there."""
     format: Literal["onnx", "torch-export"] = "onnx"
-    """onnx, or what torch.export.load reads."""
+    """Format of the file: onnx, or torch-export for what torch.export.load reads."""
     graph: Literal["residual", "logits"] = "residual"
-    """residual: what the policy threshold leaves of the detections, and the observables that it flips;
-    logits: of every elementary move, in the order of the manifest."""
+    """What comes out. residual: what the policy threshold leaves of the detections, and the observables that
+    it flips; logits: those of every elementary move, in the order of the manifest."""
     layout: TensorLayout = "qecpipe"
     """Names and order of tensors: qecpipe, or cudaq for one output of flips and residual as CUDA-Q QEC's
     real-time pre-decoder has it. Without --circuit and --dem, cudaq also has the detectors in the order of
     NVIDIA's Ising-Decoding."""
     precision: Literal["float32", "int8"] = "float32"
-    """int8: with QDQ nodes around the convolutions of residual blocks, as TensorRT reads them."""
+    """What the file computes in. int8: with QDQ nodes around the convolutions of residual blocks, as TensorRT
+    reads them."""
     weights: str = "default"
-    """The network's weights: accurate (the default), fast or realtime; each with -matching behind it for
-    logits; or a safetensors file."""
+    """The network's weights: accurate, fast or realtime; each with -matching behind it for logits; or a
+    safetensors file. Left out: accurate."""
     distance: int | None = None
     """Code distance; left out: 5."""
     rounds: int | None = None
-    """Rounds; left out: as many as the distance."""
+    """Rounds of the circuit; left out: as many as the distance."""
     basis: Basis = "x"
     """Basis of the logical qubit that is kept."""
     p: float | None = None
@@ -78,9 +79,10 @@ class ExportConfig:
     orientation: Orientation = "XV"
     """Type of the patch's upper-left ancilla and the side of its first boundary ancilla."""
     noise: str = "depolarizing"
-    """depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file with 25 rates."""
+    """Noise of the circuit: depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file
+    with 25 rates."""
     perfect_last_round: bool = False
-    """No noise in the last round and final measurement, as in Ising-Decoding's circuits."""
+    """Leave noise out of the last round and the final measurement, as in Ising-Decoding's circuits."""
     circuit: Path | None = None
     """Stim circuit whose detectors and noise to export for, in place of the flags from --distance on."""
     dem: Path | None = None

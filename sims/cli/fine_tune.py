@@ -31,15 +31,15 @@ class FineTuneFlags:
     """Adapt a network to a device; if killed, run it again and it goes on from the last checkpoint.
 
     Every folder of --data is one experiment, named as in Google's records: circuit_noisy.stim,
-    detection_events.b8 (or another of Stim's formats), obs_flips_actual.01 with the flips that were
-    measured, and a DEM where --dem names one. Without flips (--no-labels) the network learns from simulated
-    shots of the DEM. The last shots of each folder are held back and choose the step that is kept; decode
-    others to quote an LER. Writes the weights and their card (JSON: folders, shots, what was held back and
-    what it said).
+    detection_events.b8 (or another of Stim's formats), obs_flips_actual.01 with the flips that were measured,
+    and a DEM where --dem names one. Without flips (--no-labels) the network learns from simulated shots of
+    the DEM. The last shots of each folder are held back and choose the step that is kept; decode others to
+    quote a logical error rate. Writes the weights and their card (JSON: folders, shots, what was held back
+    and what it said).
     """
 
     data: tuple[Path, ...]
-    """Folders of recorded shots; several numbers of rounds of one patch, or several patches."""
+    """Folders of recorded shots: several numbers of rounds of one patch, or several patches."""
     out: Path
     """Weights file to write (.safetensors); its card goes beside it."""
     from_: Annotated[str, tyro.conf.arg(name="from")] = "accurate"
@@ -53,15 +53,16 @@ class FineTuneFlags:
     held_back: float = 0.1
     """Share of the shots, the last ones, that choose the step."""
     steps: int = 1200
-    """Steps in all."""
+    """Steps of training in all."""
     checks: int = 8
-    """How often the shots held back are decoded."""
+    """How often, evenly over the steps, the shots held back are decoded."""
     learning_rate: float = 3e-4
-    """At its plateau."""
+    """Learning rate at its plateau; it rises to it, and falls to zero at the end."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of a dense network's residual blocks; bfloat16 is faster where the CPU has AVX512_BF16 or AMX."""
+    """What a dense network's residual blocks are trained in; bfloat16 is faster where the CPU has AVX512_BF16
+    or AMX."""
     work_dir: Path | None = None
-    """Checkpoints; by default ~/.cache/qecpipe/fine-tune-NAME, NAME being that of --out."""
+    """Folder for checkpoints; left out: ~/.cache/qecpipe/fine-tune-NAME, NAME being that of --out."""
 
 
 def run(arguments: list[str]) -> int:

@@ -40,13 +40,13 @@ class FitFlags:
     """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("out/sweep/results.csv"),)
-    """Result files of qecpipe sweep; rows of one task are added."""
+    """CSV files of `qecpipe sweep`; rows of one task are added."""
     p: tuple[float, ...] = ()
-    """Use these physical error rates only."""
+    """Physical error rates to use; left out: all."""
     decoder: tuple[str, ...] = ()
-    """Fit these decoders only."""
+    """Decoders to fit; left out: all."""
     out: Path | None = None
-    """JSON file for the fits, with every interval and p-value."""
+    """JSON file for the fits, with every interval and p-value; left out: none is written."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ DEFAULT_P = (0.003, 0.006)
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConfig(NetworkFlags, CircuitFamily):
-    """Time per round of pre-decoder, residual and global decoder, one shot at a time and in batches.
+    """Measure the time per round of network, residual and global decoder, one shot at a time and in batches.
 
     Each global decoder runs with and without the pre-decoder, neural-matching and neural-ensemble by
     themselves, all on the same shots, interleaved and warm, in one process.
@@ -41,15 +41,16 @@ class LatencyConfig(NetworkFlags, CircuitFamily):
     basis: tuple[Basis, ...] = ("x",)
     """Bases of the logical qubit that is kept."""
     decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching")
-    """neural-matching, neural-ensemble, and global decoders, each measured alone and as predecoder+NAME."""
+    """Names of decoders: neural-matching, neural-ensemble, and global decoders, each measured alone and as
+    predecoder+NAME."""
     single_shots: int = 1000
-    """Shots decoded one at a time; p99.9 needs 1000."""
+    """Shots decoded one at a time; the 99.9th percentile needs 1000."""
     batched_shots: int = 4096
     """Shots decoded in batches; they give the logical error rate too."""
     batch_shots: int | None = None
     """Shots in a batch; left out: as many as fit the cache, fewer at larger distances."""
     seconds: float = 15.0
-    """Stops either mode of a circuit after this long a decoder, with the samples it has."""
+    """Seconds after which a decoder ends on a circuit, in either mode, with the samples it has."""
     threads: int | None = None
     """CPU threads of the network; left out: torch's choice."""
     seed: int = 1

@@ -62,23 +62,24 @@ class LearnConfig:
     rounds: tuple[int, ...] = ()
     """With --data: numbers of rounds that were not measured, for which a DEM is wanted too."""
     format: ShotFormat | None = None
-    """Format of --shots; left out: from each suffix."""
+    """Format of --shots; left out: that of each suffix."""
     measurements: bool = False
     """--shots holds raw measurements."""
     sweep: tuple[Path, ...] = ()
-    """Sweep bits of the measurements, one file per file of --shots, for a circuit that has them."""
+    """Files of the sweep bits of the measurements, one per file of --shots, for a circuit that has them."""
     sweep_format: ShotFormat | None = None
-    """Format of --sweep; left out: from each suffix."""
+    """Format of --sweep; left out: that of each suffix."""
     estimator: Literal["auto", "shared-parameters", "closed-form", "hybrid"] = "auto"
-    """shared-parameters: few parameters for all noise locations; closed-form: every mechanism by itself;
-    hybrid: every mechanism, shrunk to the shared-parameter fit; auto: the shared-parameter fit, or, where
-    locations differ in their rates, the hybrid; or, where detectors are correlated as no mechanism does it,
-    as from leakage, the stationary one: every mechanism by itself, shrunk to its mean over rounds."""
+    """How rates are fitted. shared-parameters: few parameters for all noise locations; closed-form: every
+    mechanism by itself; hybrid: every mechanism, shrunk to the shared-parameter fit; auto: the
+    shared-parameter fit, or, where locations differ in their rates, the hybrid; or, where detectors are
+    correlated as no mechanism does it, as from leakage, the stationary one: every mechanism by itself, shrunk
+    to its mean over rounds."""
     share: Literal["gate-type", "location"] = "gate-type"
     """Noise locations with one parameter: those of one gate type, or of one gate type and place, so that
     rates are equal over time only."""
     floor: float = 0.0
-    """Least probability of errors that flip one detector alone. Where detectors are correlated as no
+    """Least probability of an error that flips one detector alone. Where detectors are correlated as no
     mechanism does it, too little is learned of them: try 0.01."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""

@@ -22,14 +22,14 @@ RESUME_HINT = "run the same command again"
 
 @dataclass(frozen=True)
 class MergeFlags:
-    """Add the CSVs of all shards of one sweep, after a look at their manifests.
+    """Put the shards of one sweep together, after a look at their manifests.
 
     Shards of different seeds, circuits, weights or versions of the code are refused, and so is one that is
     there twice, missing or not finished. What is written is what `sinter combine` makes of the CSVs.
     """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The shards' CSVs, each with its manifest beside it."""
+    """CSV files of all shards, each with its manifest beside it."""
     out: Path
     """Folder for results.csv and the plots."""
 

@@ -16,9 +16,9 @@ class NetworkFlags:
     """The network, where and how it runs, and what becomes of its logits."""
 
     weights: str = "default"
-    """The network's weights: accurate (the default), fast or realtime; accurate-matching, fast-matching or
-    realtime-matching for neural-matching and neural-ensemble, whose default is fast-matching with the
-    opinions of accurate-matching; or a safetensors file."""
+    """The network's weights: accurate, fast or realtime; accurate-matching, fast-matching or
+    realtime-matching, which were trained to be matched; or a safetensors file. Left out: accurate, and of
+    neural-ensemble fast-matching with the opinions of accurate-matching."""
     policy: Policy = "auto"
     """How predecoder+NAME makes moves of the network's logits: threshold commits clusters of moves that are
     sure enough; consistent commits clusters in which a matching of the whole shot agrees with the logits;

@@ -9,7 +9,7 @@ import itertools
 import re
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar, get_type_hints
 
 import tyro
@@ -34,7 +34,10 @@ def parse_flags(flags: type[Flags], verb: str, arguments: Sequence[str]) -> Flag
         [
             (
                 field.name,
-                Annotated[hints[field.name], tyro.conf.arg(help=helps.get(field.name, ""))],
+                Annotated[
+                    hints[field.name],
+                    tyro.conf.arg(help=helps.get(field.name, ""), help_behavior_hint=_hint(field)),
+                ],
                 dataclasses.field(
                     default=field.default, default_factory=field.default_factory, kw_only=field.kw_only
                 ),
@@ -44,6 +47,14 @@ def parse_flags(flags: type[Flags], verb: str, arguments: Sequence[str]) -> Flag
     )
     parsed = tyro.cli(shown, prog=f"qecpipe {verb}", description=_description(flags), args=arguments)
     return flags(**{field.name: getattr(parsed, field.name) for field in fields})
+
+
+def _hint(field: dataclasses.Field) -> Callable[[str], str] | str:
+    """What stands behind a help text: the default, but for one that its text tells as "left out: ..."."""
+    if field.default is None or field.default in ((), "default"):
+        return ""
+    required = field.default is field.default_factory is dataclasses.MISSING
+    return "(required)" if required else lambda default: f"(default: {default})"
 
 
 def _description(flags: type) -> str:

@@ -23,17 +23,18 @@ RESUME_HINT = "run the same command again"
 
 @dataclass(frozen=True)
 class PlotConfig:
-    """Draw ler_vs_p.png and ler_vs_distance.png from the CSVs of sweeps, rows of one task added.
+    """Draw the plots of sweeps again from their CSV files, rows of one task added.
 
-    Of several decoders ler_vs_time.png too, of rows that a sweep with --keep wrote ler_vs_kept.png.
+    Writes ler_vs_p.png and ler_vs_distance.png; of several decoders ler_vs_time.png too, and of rows that a
+    sweep with --keep wrote ler_vs_kept.png.
     """
 
     csv: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("out/sweep/results.csv"),)
-    """Result files of qecpipe sweep."""
+    """CSV files of `qecpipe sweep`."""
     out: Path | None = None
     """Folder for the plots; left out: beside the first CSV."""
     decoder: tuple[str, ...] = ()
-    """Draw these decoders only."""
+    """Decoders to draw; left out: all."""
     table: bool = True
     """Print the table of error rates too."""
 

@@ -42,7 +42,7 @@ _SAY_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RareConfig(NetworkFlags, CircuitFamily):
-    """Logical error rates where counting errors takes too long.
+    """Estimate logical error rates where counting errors takes too long.
 
     Failures are sampled where stronger noise makes them common; Markov chains over sets of faults follow
     them down to the noise that was asked for (splitting). Any decoder, as a black box; unbiased, with
@@ -56,10 +56,10 @@ class RareConfig(NetworkFlags, CircuitFamily):
     decoder: tuple[str, ...] = ("pymatching", "pymatching-correlated", "neural-matching")
     """Names of decoders, as those of qecpipe sweep."""
     effective_errors: float = 100
-    """As precise as so many counted errors: how many estimates that takes is settled before the first one.
-    0: all --repetitions."""
+    """Make rates as precise as so many counted errors would; how many estimates that takes is settled before
+    the first one. 0: make all --repetitions."""
     repetitions: int = 64
-    """Most independent estimates of every task; more add to those that are there."""
+    """Independent estimates of every task, at most; a larger number adds to those that are there."""
     chains: int = 768
     """Markov chains, decoded in one batch. More of them make each estimate more precise."""
     steps: int = 2
@@ -69,7 +69,7 @@ class RareConfig(NetworkFlags, CircuitFamily):
     out: Path = Path("out/rare")
     """Folder for rare.csv (sinter's, of effective shots and errors), rare.json and the plots."""
     seed: int = 0
-    """Of everything: the same numbers on every machine with the same versions."""
+    """Seed of everything: the same numbers on every machine with the same versions."""
 
 
 def run(arguments: list[str]) -> int:

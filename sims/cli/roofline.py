@@ -25,7 +25,7 @@ BELIEVED_FACTOR = 2.0
 
 @dataclass(frozen=True)
 class RooflineConfig:
-    """Predicted time per round on GPUs, and which term binds; nothing runs on a GPU, and none is needed.
+    """Predict the time per round on GPUs, and which term binds; nothing runs on a GPU, and none is needed.
 
     The first table is the model's check: the reference paper's measured times of its own networks on a GB300,
     beside the model's. The second is ours: alone is one batch from packed detections to predictions,
@@ -33,13 +33,13 @@ class RooflineConfig:
     """
 
     weights: str = "default"
-    """The network: a shipped name or a safetensors file."""
+    """The network's weights: a shipped name or a safetensors file; left out: accurate."""
     distance: tuple[int, ...] = (5, 9, 13, 21, 31)
     """Code distances; d rounds each."""
     p: float = 0.006
     """Physical error rate of uniform depolarizing noise, which the host's time depends on."""
     batch: tuple[int, ...] = (1, 16, 1024)
-    """Shots at a time."""
+    """Shots of a batch."""
     precision: Literal["float32", "float16", "bfloat16", "fp8", "int8"] = "bfloat16"
     """What the network computes in."""
     decoder: Literal["neural-matching", "predecoder+pymatching"] = "neural-matching"
@@ -47,9 +47,9 @@ class RooflineConfig:
     cores: int = 16
     """Cores of the host, which share a batch's matchings."""
     card: tuple[str, ...] = ("A100", "H100", "H200", "GB300")
-    """GPUs."""
+    """GPUs to predict for."""
     fused: bool = False
-    """Whether biases, nonlinearities and sums are parts of the convolutions' kernels, as in TensorRT; with
+    """Take biases, nonlinearities and sums as parts of the convolutions' kernels, as TensorRT does; with
     torch each is a kernel of its own."""
     json: bool = False
     """Print one JSON object in place of the tables, with every stage."""

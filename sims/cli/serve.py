@@ -35,25 +35,26 @@ class ServeConfig:
     tcp: str | None = None
     """HOST:PORT to listen on too; anything but loopback needs --tls-certificate, --tls-key, --token-file."""
     tls_certificate: Path | None = None
-    """Certificate chain, PEM."""
+    """File of the server's certificate chain, PEM; for --tcp beyond loopback."""
     tls_key: Path | None = None
-    """Private key, PEM."""
+    """File of its private key, PEM."""
     token_file: Path | None = None
     """File with the token that clients must present; at least 16 characters."""
     workers: int = 1
-    """Decode processes; sessions are shared out over them."""
+    """Processes that decode; sessions are shared out over them."""
     state: Path | None = None
     """Folder for models and journals, of one server; left out: a temporary one that goes with the server."""
     keep_gigabytes: float = 16.0
-    """Journals kept in --state; past that the oldest are deleted, except those of sessions in memory."""
+    """Gigabytes of journals kept in --state; past that the oldest are deleted, except those of sessions in
+    memory."""
     keep_days: float = 30.0
     """Days after which a journal that nobody wrote to is deleted from --state."""
     models: int = 256
     """Models kept in --state; the one that was not used for longest makes room for a new one."""
     memory_gigabytes: float = 8.0
-    """Of a worker, past which it opens no stream; those that are open go on."""
+    """Gigabytes of memory of a worker past which it opens no stream; those that are open go on."""
     window: int = 2048
-    """Rounds in flight of a stream."""
+    """Rounds of a stream that may be in flight."""
     gap_deadline: float = 0.05
     """Seconds after which a lost round is decoded as erased, or its shot abandoned."""
     busy_poll: float = 200.0
@@ -69,15 +70,15 @@ class ServeConfig:
     """Where networks of streams run: cpu, cuda, one GPU, such as cuda:0, or auto: on a GPU if there is one,
     except for networks that take less time on a CPU. The log says it of every stream that is opened."""
     streams: int = 64
-    """Streams of a session."""
+    """Streams that a session may have."""
     connections: int = 64
-    """Connections at a time."""
+    """Connections that may be open at a time."""
     drain: float = 5.0
     """Seconds that shots in flight have to end at SIGTERM."""
     http: int | None = 9464
     """Loopback port of /metrics and the status page; None for none, 0 for any free one."""
     log_level: str = "info"
-    """debug, info, warning or error."""
+    """Least level of what is logged: debug, info, warning or error."""
 
 
 def run(arguments: list[str]) -> int:

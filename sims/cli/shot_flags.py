@@ -27,21 +27,21 @@ class ShotFlags:
     circuit: Path | None = None
     """Stim circuit that made the shots; --dem alone is enough for detection events."""
     format: ShotFormat | None = None
-    """Format of --shots."""
+    """Format of --shots; left out: that of its suffix."""
     measurements: bool = False
     """--shots holds raw measurements."""
     append_observables: bool = False
     """In --shots, each shot's observable flips follow its detection events, as `stim detect` writes them."""
     sweep: Path | None = None
-    """Sweep bits of the measurements, for a circuit that has them."""
+    """File of the sweep bits of the measurements, for a circuit that has them."""
     sweep_format: ShotFormat | None = None
-    """Format of --sweep."""
+    """Format of --sweep; left out: that of its suffix."""
     dem: Path | None = None
     """Detector error model to decode with; left out: the circuit's."""
     obs: Path | None = None
-    """Observable flips that were measured."""
+    """File of the observable flips that were measured."""
     obs_format: ShotFormat | None = None
-    """Format of --obs."""
+    """Format of --obs; left out: that of its suffix."""
 
     @property
     def inputs(self) -> tuple[Path | None, ...]:

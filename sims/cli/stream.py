@@ -65,13 +65,13 @@ class StreamConfig:
     tcp: str | None = None
     """HOST:PORT of the service, in place of the socket."""
     tls_ca: Path | None = None
-    """Certificates that vouch for the service; makes the TCP connection a TLS one."""
+    """File of certificates that vouch for the service; makes the TCP connection a TLS one."""
     token_file: Path | None = None
     """File with the service's token."""
     commit: int | None = None
-    """Rounds committed by a window; left out: 5."""
+    """Rounds that a window commits; left out: 5."""
     buffer: int | None = None
-    """Rounds looked ahead; left out: as many as are committed."""
+    """Rounds that a window looks ahead; left out: as many as it commits."""
     mode: Literal["sliding", "parallel"] = "sliding"
     """Arrangement of the windows."""
     decoder: str = "pymatching"
@@ -89,7 +89,7 @@ class StreamConfig:
     max_lag: float = 1.0
     """Seconds that rounds may be overdue before the run ends as overloaded."""
     gap: bool = False
-    """Have every result say how sure the last window is, in nats."""
+    """Have every result say how sure the shot's last window is, in nats."""
     seed: int = 1
     """Seed of the shots."""
     report: Path | None = None

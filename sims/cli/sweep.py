@@ -37,7 +37,7 @@ RESULTS, KEPT = "results.csv", "kept.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(NetworkFlags, CircuitFamily):
-    """Logical error rates over distances, physical error rates, bases and decoders.
+    """Count the logical errors of decoders over distances, physical error rates and bases.
 
     Kill it at any time and run the same command again: what is in the CSV stays, and nothing is
     counted twice. A larger --max-shots adds to the shots that are there.
@@ -54,9 +54,9 @@ class SweepConfig(NetworkFlags, CircuitFamily):
     neural-matching matches on the network's logits; neural-ensemble asks for second opinions besides;
     cascade:FIRST,SECOND@1% hands the per cent of shots that FIRST doubts most to SECOND."""
     max_shots: int = 15_000
-    """Shots of every task."""
+    """Shots of every task: one circuit and one decoder."""
     max_errors: int | None = None
-    """Ends a task early, at this many logical errors."""
+    """Logical errors at which a task ends before --max-shots; left out: none."""
     workers: int | None = None
     """Processes that sample and decode; left out: one per core."""
     keep: tuple[float, ...] = ()
@@ -65,15 +65,16 @@ class SweepConfig(NetworkFlags, CircuitFamily):
     out: Path = Path("out/sweep")
     """Folder for results.csv and the plots; with --keep also for kept.csv, whose rows have discards."""
     seed: int | None = None
-    """Shots come in blocks with seeds of their own, derived from this one: the same on every machine with the
-    same versions and vector width. Left out: from the operating system's entropy."""
+    """Seed of the shots, which come in blocks with seeds of their own derived from it: the same on every
+    machine with the same versions and vector width. Left out: from the operating system's entropy."""
     block_shots: int = BLOCK_SHOTS
     """Shots of a block, with --seed."""
     shard: str | None = None
-    """Take a part of the blocks, such as 2/8, into results-2-of-8.csv; all parts with the same --seed and
-    limits are put together by `qecpipe merge`. --max-errors is shared equally."""
+    """With --seed: take a part of the blocks, such as 2/8, into results-2-of-8.csv; all parts with the same
+    --seed and limits are put together by `qecpipe merge`. --max-errors is shared equally."""
     cluster: str | None = None
-    """Decode on the workers of dask://HOST:PORT, or of slurm (--workers jobs, as dask-jobqueue is set up)."""
+    """With --seed: decode on the workers of dask://HOST:PORT, or of slurm (--workers jobs, as dask-jobqueue
+    is set up); left out: on this machine."""
     resume: bool = True
     """Count what is in results.csv already; --no-resume refuses to touch a file that exists."""
 

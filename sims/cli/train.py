@@ -28,7 +28,7 @@ _EVALUATION_SEED = 20_260_000
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Train a pre-decoder; if killed, run it again and it goes on from the last checkpoint.
+    """Train a network; if killed, run it again and it goes on from the last checkpoint.
 
     Runs the configuration's stages in order. Writes checkpoints and a JSON-lines log to a folder for
     every stage in the work folder, and at the end the weights (safetensors) and their card (JSON: data,
@@ -43,20 +43,20 @@ class TrainFlags:
     config: Path
     """TOML file that describes network, optimizer, data and tasks (see configs/)."""
     work_dir: Path | None = None
-    """Checkpoints and log; by default ~/.cache/qecpipe/NAME."""
+    """Folder for checkpoints and the log; left out: ~/.cache/qecpipe/NAME."""
     out: Path | None = None
-    """Weights file to write; by default WORK_DIR/NAME.safetensors."""
+    """Weights file to write; left out: WORK_DIR/NAME.safetensors."""
     resume: bool = True
     """Go on from the work folder's checkpoint; --no-resume starts again and overwrites it."""
     device: str = "auto"
     """Where to train: cpu; cuda, or one GPU, such as cuda:1; auto is a GPU if there is one to use."""
     threads: int | None = None
-    """torch's CPU threads; by default torch's choice."""
+    """CPU threads of torch; left out: torch's choice."""
     minutes: float | None = None
-    """Length of the schedule in place of the configuration's steps, which then follow from the speed of its
-    first quarter; for configurations of one stage."""
+    """Minutes that the schedule takes, in place of the configuration's steps, which then follow from the
+    speed of its first quarter; for configurations of one stage."""
     evaluation_shots: float = 1.0
-    """Scales the shots of the LER table on the card; 0 leaves the table out."""
+    """Factor on the shots of the table of logical error rates on the card; 0 leaves the table out."""
 
 
 def run(arguments: list[str]) -> int:

@@ -43,11 +43,12 @@ class CircuitFamily:
     orientation: Orientation = "XV"
     """Type of the patch's upper-left ancilla and the side of its first boundary ancilla."""
     noise: str = "depolarizing"
-    """depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file with 25 rates."""
+    """Noise of the circuits: depolarizing, si1000, uniform-stim (Stim's generated circuits), or a TOML file
+    with 25 rates."""
     perfect_last_round: bool = False
-    """No noise in the last round and final measurement, as the paper's reference counts them."""
+    """Leave noise out of the last round and the final measurement, as the reference paper counts them."""
     reset: bool = True
-    """Whether ancillas are reset between rounds; without, detectors compare rounds t and t - 2."""
+    """Reset ancillas between rounds; --no-reset: detectors compare rounds t and t - 2."""
 
     @property
     def noise_file(self) -> Path | None:

@@ -68,9 +68,10 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for distance in flags.distance:
         rows += _rows(flags, distance)
-        print(f"{render(rows)}\n", flush=True)
-        if flags.results is not None:
-            update_results(flags.results, "trade_curve", rows, key=KEY, render=render)
+        print(f"d = {distance} is done", flush=True)
+    if flags.results is not None:
+        update_results(flags.results, "trade_curve", rows, key=KEY, render=render)
+    print(f"\n{render(rows)}\n")
     print(f"\\* fewer than {ENOUGH_ERRORS} errors on a side: not a result of LER.")
 
 

@@ -87,6 +87,8 @@ class _Flags(_Inherited):
     needed: int
     """A flag without default."""
     names: list[str] = field(default_factory=lambda: ["x"])
+    limit: int | None = None
+    """A limit; left out: none."""
 
 
 def test_flags_are_an_instance_of_their_dataclass() -> None:
@@ -98,9 +100,19 @@ def test_flags_are_an_instance_of_their_dataclass() -> None:
 def test_help_is_of_the_first_class_that_has_a_docstring(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_flags(_Flags, "verb", ["--help"])
-    help_text = capsys.readouterr().out
-    assert "The first line of a help text, and its" in " ".join(help_text.replace("│", " ").split())
-    assert "A flag without default." in help_text
+    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "The first line of a help text, and its" in help_text
+    assert "A flag without default. (required)" in help_text
+
+
+def test_help_has_each_default_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_flags(_Flags, "verb", ["--help"])
+    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Numbers. (default: 1 2)" in help_text
+    assert "(default: x)" in help_text
+    assert "A limit; left out: none." in help_text
+    assert "None)" not in help_text
 
 
 def test_unknown_verb_is_one_line_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
