@@ -12,7 +12,15 @@ from typing import Any
 from qec import output_file
 from sims.doctor.machine import about_machine
 
-__all__ = ["about_run", "markdown_table", "update_results", "with_table", "write_table"]
+__all__ = [
+    "about_run",
+    "markdown_table",
+    "replace_rows",
+    "update_results",
+    "with_table",
+    "write_json",
+    "write_table",
+]
 
 
 def with_table(text: str, table: str) -> str:
@@ -54,6 +62,30 @@ def about_run() -> dict[str, Any]:
     }
 
 
+def replace_rows(
+    rows: Iterable[dict[str, Any]],
+    new: Iterable[dict[str, Any]],
+    *,
+    key: Sequence[str],
+    about: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Rows on file with new ones, each in the place of the one with the same values of `key`, or after all.
+
+    Args:
+        rows: on file; those that are older than a column of the key have nothing there.
+        about: what the new ones were measured on, `about_run` and more.
+    """
+    by_key = {tuple(row.get(column, "") for column in key): row for row in rows}
+    by_key |= {tuple(row[column] for column in key): row | {"measured": about} for row in new}
+    return list(by_key.values())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a file whole or not at all."""
+    with output_file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def update_results(
     folder: Path,
     name: str,
@@ -65,19 +97,14 @@ def update_results(
     """Put rows into NAME.json of a folder, and the table of all its rows into NAME.md; returns both paths.
 
     Args:
-        new: rows, each of which takes the place of the one with the same values of `key`. Rows on file that
-            are older than one of its columns have nothing there.
+        new, key: see `replace_rows`; all rows are sorted by the key.
         render: the Markdown table of all rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, page = folder / f"{name}.json", folder / f"{name}.md"
     rows = json.loads(data.read_text(encoding="utf-8")) if data.exists() else []
-    by_key = {tuple(row.get(column, "") for column in key): row for row in rows}
-    about = about_run()
-    for row in new:
-        by_key[tuple(row[column] for column in key)] = row | {"measured": about}
-    rows = [by_key[values] for values in sorted(by_key, key=str)]
-    with output_file(data) as unfinished:
-        unfinished.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows = replace_rows(rows, new, key=key, about=about_run())
+    rows.sort(key=lambda row: str(tuple(row.get(column, "") for column in key)))
+    write_json(data, rows)
     write_table(page, render(rows))
     return [data, page]

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from rich.table import Table
 
-from qec import ShotFormat
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs
 from sims.cli.parse_flags import parse_flags
+from sims.cli.shot_flags import ShotFlags
 from sims.doctor.finding import Finding
 
 RESUME_HINT = "nothing was changed"
 _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
 
 
-@dataclass(frozen=True)
-class DoctorConfig:
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(ShotFlags):
     """Say what is installed here, and from where; exit code 1 with a problem.
 
     Versions, import paths, instruction sets, GPUs, weights and decoders. With --dem or --circuit that model
@@ -27,28 +27,16 @@ class DoctorConfig:
     (densities, chi^2, edges that are missing, logical error rates), and the likeliest mistake if they do not.
     """
 
-    dem: Path | None = None
-    """Detector error model to examine."""
-    circuit: Path | None = None
-    """Stim circuit, for its model or for raw measurements."""
-    shots: Path | None = None
+    shots: Path | None = None  # pyright: ignore[reportIncompatibleVariableOverride]  # other verbs need them
     """File of detection events, or of raw measurements with --measurements; 50,000 shots are looked at."""
-    format: ShotFormat | None = None
-    """Format of --shots; left out: that of its suffix."""
-    measurements: bool = False
-    """--shots holds raw measurements."""
-    append_observables: bool = False
-    """In --shots, each shot's observable flips follow its detection events, as `stim detect` writes them."""
-    obs: Path | None = None
-    """File of the observable flips that were measured."""
-    obs_format: ShotFormat | None = None
-    """Format of --obs; left out: that of its suffix."""
+    dem: Path | None = None
+    """Detector error model to examine; left out: the circuit's."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the verb; returns 0, or 1 where something is broken."""
     config = parse_flags(DoctorConfig, "doctor", arguments)
-    check_inputs(config.dem, config.circuit, config.shots, config.obs)
+    check_inputs(*config.inputs)
     if config.dem is None and config.circuit is None:
         if config.shots is not None:
             raise ValueError("--shots needs a model to compare them with; add --dem or --circuit")
@@ -59,24 +47,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _of_data(config: DoctorConfig) -> Iterator[Finding]:
-    from sims.cli.shot_flags import ShotFlags
     from sims.doctor.model import examine_model
     from sims.doctor.shots import examine_shots
 
-    given = ShotFlags(
-        shots=config.shots or Path(),
-        circuit=config.circuit,
-        dem=config.dem,
-        format=config.format,
-        measurements=config.measurements,
-        append_observables=config.append_observables,
-        obs=config.obs,
-        obs_format=config.obs_format,
-    )
-    circuit, dem = given.model()
+    circuit, dem = config.model()
     yield from examine_model(dem)
     if config.shots is not None:
-        source = given.source()
+        source = config.source()
         with about(config.shots):
             yield from examine_shots(
                 dem,

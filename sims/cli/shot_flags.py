@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import stim
 
 from qec import ShotFormat
 from sims.cli.files import first_sentence, parse_stim, shot_format
-from sims.shot_files.source import ShotSource
 from sims.sweeps.tasks import decoder_dem
+
+if TYPE_CHECKING:
+    from sims.shot_files.source import ShotSource
 
 __all__ = ["ShotFlags"]
 
@@ -47,6 +50,8 @@ class ShotFlags:
 
     def source(self) -> ShotSource:
         """Where shots come from."""
+        from sims.shot_files.source import ShotSource  # not for a look at what is installed, and what is not
+
         return ShotSource(
             shots=self.shots,
             format=shot_format(self.shots, self.format, "--format"),

@@ -14,16 +14,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sinter
 
 from decoder_service import StreamDecoder
 from qec import depolarizing, memory_circuit
-from scripts.benchmarks.results import write_table
+from scripts.benchmarks.results import markdown_table, write_table
+from scripts.benchmarks.windows.table import ratio_and_error
 
 _CHUNK = 1000
 _CELL = ("distance", "p", "rounds", "decoder", "erased")
@@ -71,32 +72,32 @@ def _decoded(stream: StreamDecoder, bits: np.ndarray, erased: np.ndarray) -> np.
     return np.unpackbits(np.frombuffer(stream.finish(bits[start:]).frame, np.uint8), bitorder="little")[:1]
 
 
-def per_round(ler: float, rounds: int) -> float:
-    """Error rate of one round, given that of a shot: flips of independent rounds cancel in pairs."""
-    return (1 - (1 - 2 * ler) ** (1 / rounds)) / 2 if ler < 0.5 else math.nan
-
-
 def report(lines: list[dict[str, Any]]) -> str:
     """The table as Markdown; intervals are 95 %, from the discordant shots."""
     cells: dict[tuple[Any, ...], Counter[str]] = {}
     for line in lines:
         cells.setdefault(tuple(line[k] for k in _CELL), Counter()).update({k: line[k] for k in _COUNTS})
-    rows = [
-        "| decoder | d | p | rounds | erased | shots | errors without | with | only with | only without "
-        "| ratio (95 %) | ratio per round |",
-        "|" + "---|" * 12,
-    ]
+    columns = (
+        *("decoder", "d", "p", "rounds", "erased", "shots", "errors without", "with"),
+        *("only with", "only without", "ratio (95 %)", "ratio per round"),
+    )
+    rows = []
     for (distance, p, rounds, decoder, _), n in sorted(cells.items()):
         more, less = n["only_erased_wrong"], n["only_whole_wrong"]
-        ratio = n["errors_erased"] / n["errors"] if n["errors"] else math.nan
-        half = 1.96 * math.sqrt(more + less + 1) / max(n["errors"], 1)
-        rates = [per_round(n[k] / n["shots"], rounds) for k in ("errors_erased", "errors")]
-        rows.append(
-            f"| {decoder} | {distance} | {p:g} | {rounds} | {n['lost'] / n['shots'] / rounds:.2%} "
-            f"| {n['shots']} | {n['errors']} | {n['errors_erased']} | {more} | {less} "
-            f"| {ratio:.3f} [{ratio - half:.3f}, {ratio + half:.3f}] | {rates[0] / rates[1]:.3f} |"
+        ratio, error = ratio_and_error(errors=n["errors"], more=more, fewer=less)
+        half = 1.96 * error
+        erased, whole = (
+            sinter.shot_error_rate_to_piece_error_rate(n[k] / n["shots"], pieces=rounds)
+            for k in ("errors_erased", "errors")
         )
-    return "\n".join(rows)
+        rows.append(
+            (
+                *(decoder, distance, f"{p:g}", rounds, f"{n['lost'] / n['shots'] / rounds:.2%}"),
+                *(n["shots"], n["errors"], n["errors_erased"], more, less),
+                *(f"{ratio:.3f} [{ratio - half:.3f}, {ratio + half:.3f}]", f"{erased / whole:.3f}"),
+            )
+        )
+    return markdown_table(columns, rows)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.results import about_run, markdown_table, write_table
+from scripts.benchmarks.results import about_run, markdown_table, replace_rows, write_json, write_table
 
 __all__ = ["PAGE", "update_page"]
 
@@ -22,11 +22,9 @@ def update_page(kind: str, new: Sequence[dict[str, Any]], *, key: Sequence[str])
     """
     data = PAGE.with_suffix(".json")
     kinds = json.loads(data.read_text(encoding="utf-8")) if data.exists() else {}
-    rows = {tuple(row[column] for column in key): row for row in kinds.get(kind, [])}
-    about = about_run()
-    rows |= {tuple(row[column] for column in key): {**row, "measured": about} for row in new}
-    kinds[kind] = [rows[values] for values in sorted(rows, key=str)]
-    data.write_text(json.dumps(kinds, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    rows = replace_rows(kinds.get(kind, []), new, key=key, about=about_run())
+    kinds[kind] = sorted(rows, key=lambda row: str(tuple(row[column] for column in key)))
+    write_json(data, kinds)
     write_table(PAGE, _TABLES[kind](kinds[kind]))
 
 

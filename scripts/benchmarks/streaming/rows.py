@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qec import output_file
-from scripts.benchmarks.results import about_run, markdown_table, write_table
+from scripts.benchmarks.results import about_run, markdown_table, replace_rows, write_json, write_table
 from scripts.benchmarks.streaming import targets
 from scripts.benchmarks.streaming.render import RENDER
 
@@ -54,12 +53,9 @@ def write_results(found: Sequence[tuple[str, dict[str, Any]]], folder: Path, *, 
     tables: dict[str, list[dict[str, Any]]] = json.loads(data.read_text()) if data.exists() else {}
     about = about_run() | {"size": size, "real_time": targets.ALONE}
     for table, row in found:
-        same = [tuple(row[key] for key in KEYS[table])]
-        rows = [one for one in tables.get(table, ()) if tuple(one[key] for key in KEYS[table]) not in same]
-        tables[table] = [*rows, row | {"measured": about}]
+        tables[table] = replace_rows(tables.get(table, ()), [row], key=KEYS[table], about=about)
     folder.mkdir(parents=True, exist_ok=True)
-    with output_file(data) as unfinished:
-        unfinished.write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(data, tables)
     for table, rows in tables.items():
         write_table(page, RENDER[table](rows))
     write_table(page, _render_measured(tables))

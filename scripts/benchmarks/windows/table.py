@@ -26,7 +26,7 @@ import sinter
 from global_decoders import make_decoder
 from global_decoders.windows import WindowedDecoder
 from qec import depolarizing, memory_circuit
-from scripts.benchmarks.results import write_table
+from scripts.benchmarks.results import markdown_table, write_table
 
 _BATCH = 16_384
 _Z95 = 1.6448536269514722  # one-sided
@@ -83,37 +83,49 @@ def measure(*, distance: int, p: float, inner: str, options: argparse.Namespace)
     }
 
 
-def ratio_and_bound(*, errors: int, only_windows: int, only_whole: int) -> tuple[float, float]:
-    """LER ratio windows / whole, and its one-sided upper 95 % bound.
+def ratio_and_error(*, errors: int, more: int, fewer: int) -> tuple[float, float]:
+    """A ratio of error rates near 1 and its standard error; NaN without errors.
 
     Shots that both get wrong cancel, so the difference of the two counts is that of the discordant
-    ones, with variance `only_windows + only_whole`; one is added for where none was seen.
+    ones, with variance `more + fewer`; one is added for where none was seen.
+
+    Args:
+        errors: of the decoder that the other one is compared with.
+        more, fewer: shots that only the other one gets wrong, and those that only it gets right.
     """
     if not errors:
-        return math.nan, math.inf
-    spread = math.sqrt(only_windows + only_whole + 1)
-    difference = only_windows - only_whole
-    return 1 + difference / errors, 1 + (difference + _Z95 * spread) / errors
+        return math.nan, math.nan
+    return 1 + (more - fewer) / errors, math.sqrt(more + fewer + 1) / errors
+
+
+def ratio_and_bound(*, errors: int, only_windows: int, only_whole: int) -> tuple[float, float]:
+    """LER ratio windows / whole, and its one-sided upper 95 % bound; NaN without errors."""
+    ratio, error = ratio_and_error(errors=errors, more=only_windows, fewer=only_whole)
+    return ratio, ratio + _Z95 * error
 
 
 def report(cells: list[dict[str, Any]]) -> str:
     """The table as Markdown."""
-    lines = [
-        "| inner | d | p | rounds | mode | b | shots | whole errors | only windows wrong | only whole wrong "
-        "| ratio | upper 95 % | discordant per 10^4 | µs/round whole | windows | times |",
-        "|" + "---|" * 16,
-    ]
+    columns = (
+        *("inner", "d", "p", "rounds", "mode", "b", "shots"),
+        *("whole errors", "only windows wrong", "only whole wrong", "ratio", "upper 95 %"),
+        *("discordant per 10^4", "µs/round whole", "windows", "times"),
+    )
+    lines = []
     for cell in sorted(cells, key=lambda c: (c["inner"], c["distance"], c["p"])):
         for row in cell["windows"]:
             more, less = row["only_windows_wrong"], row["only_whole_wrong"]
             ratio, bound = ratio_and_bound(errors=cell["errors"], only_windows=more, only_whole=less)
             lines.append(
-                f"| {cell['inner']} | {cell['distance']} | {cell['p']:g} | {cell['rounds']} | {row['mode']} "
-                f"| {row['buffer']} | {cell['shots']} | {cell['errors']} | {more} | {less} | {ratio:.4f} "
-                f"| {bound:.4f} | {(more + less) / cell['shots'] * 1e4:.2f} | {cell['us_per_round']:.3f} "
-                f"| {row['us_per_round']:.3f} | {row['times_slower']:.2f} |"
+                (
+                    *(cell["inner"], cell["distance"], f"{cell['p']:g}", cell["rounds"]),
+                    *(row["mode"], row["buffer"], cell["shots"], cell["errors"], more, less),
+                    *(f"{ratio:.4f}", f"{bound:.4f}", f"{(more + less) / cell['shots'] * 1e4:.2f}"),
+                    *(f"{one['us_per_round']:.3f}" for one in (cell, row)),
+                    f"{row['times_slower']:.2f}",
+                )
             )
-    return "\n".join(lines)
+    return markdown_table(columns, lines)
 
 
 def main() -> None:
