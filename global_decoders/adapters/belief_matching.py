@@ -14,7 +14,7 @@ from global_decoders.fault_search import FaultSearchDecoder
 from global_decoders.matching import MatchingGaps, MatchingGraph
 from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
 from global_decoders.soft_output import WithGap
-from qec import Faults, NormalForm, gf2, mechanisms
+from qec import Faults, NormalForm, gf2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _edges_of(columns: csc_matrix, normal: NormalForm, graph: MatchingGraph) -> 
     """0 and 1 of shape (edges, columns): the edges that BP's mechanisms consist of."""
     number = {tuple(d for d in ends if d >= 0): k for k, ends in enumerate(graph.ends.T.tolist())}
     parts: dict[frozenset[int], list[int]] = {}
-    for mechanism in mechanisms(normal.decomposed_dem):
+    for mechanism in normal.matched(decomposed=True):
         detectors: frozenset[int] = frozenset()
         for component, _ in mechanism.components:
             detectors ^= frozenset(component)

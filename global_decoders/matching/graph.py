@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qec import Faults, Mechanism, NormalForm, mechanisms
+from qec import Faults, Mechanism, NormalForm
 
 __all__ = ["ImpliedWeights", "MatchingGraph"]
 
@@ -86,7 +86,7 @@ class MatchingGraph:
         if not (correlated or decomposed):
             return cls.of_faults(normal.edges)
         graph = cls.of_mechanisms(
-            mechanisms(normal.decomposed_dem if decomposed else normal.correlated_dem),
+            normal.matched(decomposed=decomposed),
             num_detectors=normal.num_detectors,
             num_observables=normal.num_observables,
         )

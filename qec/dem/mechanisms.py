@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import stim
 
@@ -16,7 +17,7 @@ Component = tuple[tuple[int, ...], tuple[int, ...]]
 """Detectors and observables that fire together, both ascending and without repetition."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mechanism:
     """What one `error` instruction flips, and how probably.
 
@@ -29,7 +30,7 @@ class Mechanism:
     probability: float
     components: tuple[Component, ...]
 
-    @property
+    @cached_property
     def symptoms(self) -> Component:
         """Detectors and observables that all components flip together."""
         if len(self.components) == 1:
@@ -196,8 +197,14 @@ def _components(groups: Sequence[Sequence[stim.DemTarget]], offset: int) -> tupl
 
 
 def _sum(parts: Sequence[Component]) -> Component:
-    detectors, observables = set[int](), set[int]()
-    for some, others in parts:
-        detectors.symmetric_difference_update(some)
-        observables.symmetric_difference_update(others)
-    return tuple(sorted(detectors)), tuple(sorted(observables))
+    return _odd_ones([d for part in parts for d in part[0]]), _odd_ones(
+        [o for part in parts for o in part[1]]
+    )
+
+
+def _odd_ones(numbers: list[int]) -> tuple[int, ...]:
+    """Those that are there an odd number of times, ascending."""
+    distinct = set(numbers)
+    if len(distinct) == len(numbers):  # nearly always
+        return tuple(sorted(numbers))
+    return tuple(sorted(k for k in distinct if numbers.count(k) % 2))

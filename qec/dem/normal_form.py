@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,10 +12,10 @@ import stim
 from qec.dem.blocks import ambiguous
 from qec.dem.certain import certain_errors, flips_of_certain
 from qec.dem.faults import Faults, merged
-from qec.dem.mechanisms import Block, read
+from qec.dem.mechanisms import Block, Line, Mechanism, read
 from qec.dem.rewriting import (
+    edges_told_apart,
     edges_whole,
-    edges_whole_unless_told_apart,
     equal_merged,
     likeliest_win,
     relabeled,
@@ -48,6 +49,7 @@ class NormalForm:
     observable_flips: np.ndarray
     _exact: Block = field(repr=False)
     _edges: Block = field(repr=False)
+    _normal: Block = field(repr=False)
 
     @property
     def num_detectors(self) -> int:
@@ -84,9 +86,7 @@ class NormalForm:
 
         Differs from `dem` only where components with the same detectors flip other observables.
         """
-        block = read(self.dem)
-        labeled = relabeled(block, by=self._edges)
-        return self.dem if labeled is block else _as_dem(labeled, of=self.dem)
+        return self.dem if self._matching is self._normal else _as_dem(self._matching, of=self.dem)
 
     @cached_property
     def correlated_dem(self) -> stim.DetectorErrorModel:
@@ -96,7 +96,7 @@ class NormalForm:
         Stim suggests for it than by an edge of its own. It stays decomposed where it never happens
         alone and is rarer than each of the two alone. Flat if anything differs from `matching_dem`.
         """
-        return self._with_edges_decomposed(likely=False)
+        return self._dem_of(self._correlated)
 
     @cached_property
     def decomposed_dem(self) -> stim.DetectorErrorModel:
@@ -106,15 +106,40 @@ class NormalForm:
         edge then joins the graphs of the two stabilizer types, by a cycle of which an observable could be
         flipped. Flat if anything differs from `matching_dem`.
         """
-        return self._with_edges_decomposed(likely=True)
+        return self._dem_of(self._decomposed)
 
-    def _with_edges_decomposed(self, *, likely: bool) -> stim.DetectorErrorModel:
-        exact = read(self.exact_dem.flattened())
-        edges = edges_whole_unless_told_apart(exact, likely=likely)
-        if edges == edges_whole(exact):
-            return self.matching_dem
-        edges = equal_merged(edges)
-        return _as_dem(relabeled(likeliest_win(edges), by=edges), of=self.dem)
+    def matched(self, *, decomposed: bool) -> Iterator[Mechanism]:
+        """The mechanisms of `correlated_dem`, or of `decomposed_dem`, in their order, without reading it."""
+        return (self._decomposed if decomposed else self._correlated).errors()
+
+    @cached_property
+    def _matching(self) -> Block:
+        return relabeled(self._normal, by=self._edges)
+
+    @cached_property
+    def _correlated(self) -> Block:
+        return self._with_edges_told_apart(likely=False)
+
+    @cached_property
+    def _decomposed(self) -> Block:
+        return self._with_edges_told_apart(likely=True)
+
+    def _with_edges_told_apart(self, *, likely: bool) -> Block:
+        apart = edges_told_apart(self._unrolled, likely=likely)
+        if not apart:
+            return self._matching
+        edges = equal_merged(edges_whole(self._unrolled, but=apart))
+        return relabeled(likeliest_win(edges), by=edges)
+
+    @cached_property
+    def _unrolled(self) -> Block:
+        """`exact_dem` without REPEAT blocks."""
+        errors = self._exact.errors()
+        flat = self.exact_dem.flattened()
+        return Block(tuple(Line(0, line, next(errors) if line.type == "error" else None) for line in flat))
+
+    def _dem_of(self, block: Block) -> stim.DetectorErrorModel:
+        return self.matching_dem if block is self._matching else _as_dem(block, of=self.dem)
 
     @cached_property
     def hyperedges(self) -> Faults:
@@ -153,13 +178,15 @@ def normal_form(dem: stim.DetectorErrorModel) -> NormalForm:
     )
     exact = without_certain(block)
     edges = equal_merged(edges_whole(exact))
+    normal = likeliest_win(edges)
     return NormalForm(
-        dem=dem if (normal := likeliest_win(edges)) is block and block.as_read else _as_dem(normal, of=dem),
+        dem=dem if normal is block and block.as_read else _as_dem(normal, of=dem),
         certain=certain.emit(),
         detector_flips=detectors,
         observable_flips=observables,
         _exact=exact,
         _edges=edges,
+        _normal=normal,
     )
 
 

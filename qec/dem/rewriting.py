@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from qec.dem.mechanisms import Block, Component, Line, Mechanism, odd
 from qec.dem.merging import Observables, likeliest, odd_of_all
 
 __all__ = [
+    "edges_told_apart",
     "edges_whole",
-    "edges_whole_unless_told_apart",
     "equal_merged",
     "likeliest_win",
     "relabeled",
@@ -36,13 +36,13 @@ def without_certain(block: Block) -> Block:
     return block.with_lines(lines)
 
 
-def edges_whole(block: Block) -> Block:
-    """Errors of at most two detectors as edges, whatever decomposition was suggested for them."""
-    return _each(block, Mechanism.whole)
+def edges_whole(block: Block, *, but: Collection[Mechanism] = ()) -> Block:
+    """Errors of at most two detectors as edges, whatever decomposition was suggested for them, `but` some."""
+    return _each(block, lambda m: m if len(m.components) == 1 or m in but else m.whole())
 
 
-def edges_whole_unless_told_apart(block: Block, *, likely: bool = False) -> Block:
-    """As `edges_whole`, but for edges that never happen alone and are rarer than each of their parts alone.
+def edges_told_apart(block: Block, *, likely: bool = False) -> frozenset[Mechanism]:
+    """Decomposed edges that never happen alone and are rarer than each of their parts alone.
 
     Args:
         block: without blocks in it.
@@ -54,14 +54,14 @@ def edges_whole_unless_told_apart(block: Block, *, likely: bool = False) -> Bloc
             part = line.mechanism.components[0]
             alone[part] = odd(alone.get(part, 0.0), line.mechanism.probability)
 
-    def whole(mechanism: Mechanism) -> Mechanism:
-        edge = mechanism.whole()
+    def told_apart(mechanism: Mechanism) -> bool:
+        if len(mechanism.components) == 1 or len((edge := mechanism.symptoms)[0]) > 2:
+            return False
         rarest = min(alone.get(part, 0.0) for part in mechanism.components)
-        rare = mechanism.probability < rarest or (likely and rarest > 0)
-        told_apart = rare and edge.components[0] not in alone
-        return mechanism if told_apart else edge
+        return (mechanism.probability < rarest or (likely and rarest > 0)) and edge not in alone
 
-    return _each(block, whole)
+    errors = (line.mechanism for line in block.lines if isinstance(line, Line) and line.mechanism is not None)
+    return frozenset(error for error in errors if told_apart(error))
 
 
 def equal_merged(block: Block) -> Block:
@@ -121,6 +121,8 @@ def relabeled(block: Block, *, by: Block) -> Block:
     }
 
     def relabel(mechanism: Mechanism) -> Mechanism:
+        if not any(detectors in chosen for detectors, _ in mechanism.components):
+            return mechanism
         parts = tuple((d, chosen.get(d, o)) for d, o in mechanism.components)
         return Mechanism(mechanism.probability, parts)
 

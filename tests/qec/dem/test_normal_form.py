@@ -89,6 +89,8 @@ def test_what_decoders_see(errors):
         if seen is not normal.dem:
             assert all(len(found) == 1 for detectors, found in labels.items() if detectors)
     assert all(len(found) == 1 for detectors, found in flips_of.items() if detectors)
+    for decomposed, seen in ((False, normal.correlated_dem), (True, normal.decomposed_dem)):
+        assert list(normal.matched(decomposed=decomposed)) == list(qec.mechanisms(seen))
     again = normal_form(normal.dem)
     assert again.dem is normal.dem
     assert not again.has_certain_flips
