@@ -19,3 +19,9 @@ def test_links_lead_to_files(name: str) -> None:
         base = page.parent if match["target"] else ROOT
         target = base / (match["target"] or match["path"])
         assert target.exists(), match[0]
+
+
+def test_no_page_has_a_merge_in_it() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        marked = re.search(r"^(<{7}|>{7}) ", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert marked is None, page
