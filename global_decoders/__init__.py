@@ -20,6 +20,8 @@ Most compiled decoders also say how sure they are of every prediction, in nats:
     decode_with_gap(compiled, packed)     predictions and gaps of any of them
     require_gap(compiled, num_detectors)  whether it has any, before shots are decoded
     WithGap, NoGapError                   what they return, and raise
+    UnexplainedShotsError                 raised where nothing explains some shots, with their numbers
+    decode_explained(decode, packed)      decodes the others
     CalibratedDecoder, CompiledCalibrated any of them, its gaps made log-odds by simulated shots of the DEM
     calibrate_gaps(compiled, dem, shots)  the same of one that is compiled
     GapCalibration                        what makes a gap a log-odds
@@ -41,6 +43,7 @@ from global_decoders.calibration import (
 from global_decoders.cascade import CascadeDecoder, CompiledCascade
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
 from global_decoders.doubtful_shots import ChosenShots, DoubtfulShots
+from global_decoders.packed_shots import UnexplainedShotsError
 from global_decoders.registry import (
     MissingDecoderError,
     UnknownDecoderError,
@@ -52,6 +55,7 @@ from global_decoders.soft_output import (
     NoGapError,
     SoftDecoder,
     WithGap,
+    decode_explained,
     decode_with_gap,
     relative_gap,
     require_gap,
@@ -69,10 +73,12 @@ __all__ = [
     "NoGapError",
     "NormalFormDecoder",
     "SoftDecoder",
+    "UnexplainedShotsError",
     "UnknownDecoderError",
     "WithGap",
     "calibrate_gaps",
     "compile_normal_form",
+    "decode_explained",
     "decode_with_gap",
     "decoder_names",
     "is_available",

@@ -12,6 +12,7 @@ Shape legend: B shots, D detectors, O observables. Shots are bit-packed uint8, L
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class GapCalibration:
     def __call__(self, gap: np.ndarray) -> np.ndarray:
         """The log-odds, float32, of gaps in any shape; what is infinite stays so."""
         return (self.slope * gap + self.offset).astype(np.float32)
+
+    def gap_of(self, log_odds: float) -> float:
+        """The gap from which on, either way, log-odds are at least this, above 0, either way."""
+        return (log_odds + abs(self.offset)) / self.slope
 
     def __str__(self) -> str:
         return (
@@ -128,9 +133,12 @@ class CompiledCalibrated(sinter.CompiledDecoder):
             bit_packed_detection_event_data=bit_packed_detection_event_data
         )
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and calibrated gaps."""
-        found = decode_with_gap(self.compiled, bit_packed_detection_event_data)
+        raw = max((of.gap_of(limit) for of in self.calibrations), default=limit)
+        found = decode_with_gap(self.compiled, bit_packed_detection_event_data, limit=raw)
         gap = np.empty_like(found.gap, dtype=np.float32)
         for k, calibration in enumerate(self.calibrations):
             gap[:, k] = calibration(found.gap[:, k])

@@ -15,7 +15,7 @@ import sinter
 import stim
 
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form
-from global_decoders.soft_output import WithGap, decode_with_gap, require_gap
+from global_decoders.soft_output import WithGap, decode_explained, decode_with_gap, require_gap
 from qec import NormalForm
 
 __all__ = ["CascadeDecoder", "CompiledCascade"]
@@ -88,7 +88,11 @@ def doubtful_gap(compiled: sinter.CompiledDecoder, dem: stim.DetectorErrorModel,
 
 
 class CompiledCascade(sinter.CompiledDecoder):
-    """Two compiled decoders of one DEM, and the gap of the first below which the second is asked."""
+    """Two compiled decoders of one DEM, and the gap of the first below which the second is asked.
+
+    Of a doubtful shot that the second says nothing explains, the first one's answer stands: a network's moves
+    explain more than mechanisms do.
+    """
 
     def __init__(
         self, first: sinter.CompiledDecoder, second: sinter.CompiledDecoder, *, threshold: float
@@ -97,28 +101,41 @@ class CompiledCascade(sinter.CompiledDecoder):
         self.threshold = threshold
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
-        """Predicted observable flips: uint8 `(B, ceil(O / 8))`."""
+        """Predicted observable flips: uint8 `(B, ceil(O / 8))`.
+
+        Raises:
+            UnexplainedShotsError: the first decoder says so.
+        """
         found, doubtful = self._first_opinion(bit_packed_detection_event_data)
         predictions = found.predictions.copy()
         if len(doubtful):
-            predictions[doubtful] = self.second.decode_shots_bit_packed(
-                bit_packed_detection_event_data=bit_packed_detection_event_data[doubtful]
+            second, known = decode_explained(
+                lambda shots: self.second.decode_shots_bit_packed(bit_packed_detection_event_data=shots),
+                bit_packed_detection_event_data[doubtful],
             )
+            predictions[doubtful[known]] = second
         return predictions
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, each with the gap of the decoder that it is from.
 
         Raises:
             NoGapError: the second decoder has none.
+            UnexplainedShotsError: as `decode_shots_bit_packed`.
         """
-        found, doubtful = self._first_opinion(bit_packed_detection_event_data)
-        second = decode_with_gap(self.second, bit_packed_detection_event_data[doubtful])
+        found, doubtful = self._first_opinion(bit_packed_detection_event_data, limit=limit)
+        second, known = decode_explained(
+            lambda shots: decode_with_gap(self.second, shots, limit=limit),
+            bit_packed_detection_event_data[doubtful],
+        )
         predictions, gap = found.predictions.copy(), found.gap.copy()
-        predictions[doubtful], gap[doubtful] = second
+        predictions[doubtful[known]], gap[doubtful[known]] = second
         return WithGap(predictions, gap)
 
-    def _first_opinion(self, packed: np.ndarray) -> tuple[WithGap, np.ndarray]:
-        """What the first decoder says, and the numbers of the shots that it doubts."""
-        found = decode_with_gap(self.first, packed)
+    def _first_opinion(self, packed: np.ndarray, *, limit: float = 0.0) -> tuple[WithGap, np.ndarray]:
+        """What the first decoder says, its gaps up to `limit` at least, and which shots it doubts."""
+        enough = max(limit, self.threshold) if self.threshold > 0 else math.inf
+        found = decode_with_gap(self.first, packed, limit=enough)
         return found, np.flatnonzero(found.of_shots < self.threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import numpy as np
 import sinter
@@ -66,10 +67,12 @@ class WithCertainFlips(sinter.CompiledDecoder):
         predictions = self.compiled.decode_shots_bit_packed(bit_packed_detection_event_data=uncertain)
         return np.bitwise_xor(predictions, self.observable_flips)
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """As the decoder within is sure. Raises NoGapError where it does not say."""
         packed = checked_packed(bit_packed_detection_event_data, num_detectors=self.num_detectors)
-        found = decode_with_gap(self.compiled, np.bitwise_xor(packed, self.detector_flips))
+        found = decode_with_gap(self.compiled, np.bitwise_xor(packed, self.detector_flips), limit=limit)
         return found._replace(predictions=np.bitwise_xor(found.predictions, self.observable_flips))
 
 

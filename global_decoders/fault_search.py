@@ -101,7 +101,9 @@ class FaultSearchDecoder(sinter.CompiledDecoder):
                 flips[shot] = self._faults.flips_of(self._search(self.shot_format.unpacked(row)))
         return np.packbits(flips, axis=1, bitorder="little")
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and what the likeliest faults of the other class weigh more."""
         packed = self.shot_format.checked(bit_packed_detection_event_data)
         flips = np.zeros((len(packed), self.shot_format.num_observables), dtype=np.uint8)

@@ -9,6 +9,18 @@ import sinter
 from qec import Faults
 
 
+class UnexplainedShotsError(ValueError):
+    """Nothing that the DEM knows of explains some shots of a batch; the others can be decoded without them.
+
+    Attributes:
+        shots: int64, ascending, one at least: their numbers in the batch.
+    """
+
+    def __init__(self, message: str, *, shots: np.ndarray) -> None:
+        super().__init__(message)
+        self.shots = shots
+
+
 def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
     """Returns `packed` if it is uint8 of shape (shots, ceil(num_detectors / 8)).
 
@@ -53,16 +65,18 @@ class PackedShotFormat:
         """Returns `packed`, uint8 (shots, ceil(num_detectors/8)).
 
         Raises:
-            ValueError: another dtype or shape, or a detection that no mechanism of the DEM explains.
+            ValueError: another dtype or shape.
+            UnexplainedShotsError: a detection that no mechanism of the DEM explains.
         """
         checked_packed(packed, num_detectors=self.num_detectors)
         unexplained: np.ndarray = np.bitwise_and(packed, np.invert(self.possible))
         if unexplained.any():
-            shot = np.flatnonzero(unexplained.any(axis=1))[0]
-            detector = np.flatnonzero(np.unpackbits(unexplained[shot], bitorder="little"))[0]
-            raise ValueError(
-                f"D{detector} fired in shot {shot}, or did not although it always does: "
-                "no mechanism of the DEM explains that"
+            shots = np.flatnonzero(unexplained.any(axis=1))
+            detector = np.flatnonzero(np.unpackbits(unexplained[shots[0]], bitorder="little"))[0]
+            raise UnexplainedShotsError(
+                f"D{detector} fired in shot {shots[0]}, or did not although it always does: "
+                "no mechanism of the DEM explains that",
+                shots=shots,
             )
         return packed
 

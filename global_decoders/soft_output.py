@@ -5,12 +5,26 @@ Shape legend: B shots, D detectors, O observables. Shots are bit-packed uint8, L
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import sinter
 
-__all__ = ["NoGapError", "SoftDecoder", "WithGap", "decode_with_gap", "relative_gap", "require_gap"]
+from global_decoders.packed_shots import UnexplainedShotsError
+
+__all__ = [
+    "NoGapError",
+    "SoftDecoder",
+    "WithGap",
+    "decode_explained",
+    "decode_with_gap",
+    "relative_gap",
+    "require_gap",
+]
+
+_Decoded = TypeVar("_Decoded")
 
 
 class NoGapError(ValueError):
@@ -46,18 +60,26 @@ class WithGap(NamedTuple):
 class SoftDecoder(Protocol):
     """A compiled decoder that says how sure it is."""
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """Decode `(B, ceil(D / 8))`.
+
+        Args:
+            limit: nats above 0. Gaps that are larger, either way, need not be told apart: they may be any
+                from `limit` on. Matchers stop there, which takes less time; predictions are the same.
 
         Raises:
             NoGapError: a decoder within has no gap, or none on this DEM.
-            ValueError: what `decode_shots_bit_packed` raises.
+            UnexplainedShotsError, ValueError: what `decode_shots_bit_packed` raises.
         """
         ...
 
 
-def decode_with_gap(compiled: sinter.CompiledDecoder, packed: np.ndarray) -> WithGap:
-    """Decode shots `(B, ceil(D / 8))` with any compiled decoder that has a gap.
+def decode_with_gap(
+    compiled: sinter.CompiledDecoder, packed: np.ndarray, *, limit: float = math.inf
+) -> WithGap:
+    """Decode shots `(B, ceil(D / 8))` with any compiled decoder that has a gap; see `SoftDecoder`.
 
     Raises:
         NoGapError: it has none.
@@ -68,7 +90,27 @@ def decode_with_gap(compiled: sinter.CompiledDecoder, packed: np.ndarray) -> Wit
             "neural-matching, neural-ensemble, pymatching, pymatching-correlated, fusion-blossom, "
             "belief-matching, bp-osd, bp-lsd, mwpf, tesseract, trellis, and predecoder+X with such an X"
         )
-    return compiled.decode_shots_with_gap(bit_packed_detection_event_data=packed)
+    return compiled.decode_shots_with_gap(bit_packed_detection_event_data=packed, limit=limit)
+
+
+def decode_explained(
+    decode: Callable[[np.ndarray], _Decoded], packed: np.ndarray
+) -> tuple[_Decoded, np.ndarray]:
+    """Decode shots without those that a decoder says nothing explains.
+
+    Args:
+        decode: what is called, for shots `(B, ceil(D / 8))` or some of them.
+        packed: the shots.
+
+    Returns:
+        What it returns for the shots that it can decode, and int64: their numbers, ascending.
+    """
+    numbers = np.arange(len(packed))
+    while True:
+        try:
+            return decode(packed[numbers]), numbers
+        except UnexplainedShotsError as error:
+            numbers = np.delete(numbers, error.shots)
 
 
 def require_gap(compiled: sinter.CompiledDecoder, *, num_detectors: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -142,7 +143,9 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         predicted = self.global_decoder.decode_shots_bit_packed(bit_packed_detection_event_data=residual)
         return predicted ^ flips
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and the global decoder's gaps: how sure they are if the moves are right.
 
         Raises:
@@ -151,5 +154,5 @@ class CompiledPredecoded(sinter.CompiledDecoder):
         """
         shots = checked_shots(bit_packed_detection_event_data, self.layout.num_detectors)
         residual, flips = self.decode_to_residual(shots)
-        found = decode_with_gap(self.global_decoder, residual)
+        found = decode_with_gap(self.global_decoder, residual, limit=limit)
         return found._replace(predictions=found.predictions ^ flips)

@@ -22,8 +22,10 @@ import numpy as np
 import sinter
 
 from global_decoders import (
+    UnexplainedShotsError,
     WithGap,
     compile_normal_form,
+    decode_explained,
     decode_with_gap,
     decoder_names,
     make_decoder,
@@ -63,8 +65,11 @@ class EnsembleShares:
     decoders: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.networks > 0 and self.correlated >= 0 and self.decoders >= 0):
-            raise ValueError(f"{self} are no shares: networks' is above 0, the others not below")
+        shares = self.networks, self.correlated, self.decoders
+        if not (all(0 <= share < math.inf for share in shares) and self.networks):
+            raise ValueError(
+                f"{self} are no shares: networks' is above 0, the others not below; all are finite"
+            )
 
 
 _WITH_DECODERS = EnsembleShares(networks=0.5, correlated=0.2, decoders=0.5)
@@ -101,16 +106,18 @@ class NeuralEnsembleDecoder(NetworkDecoder):
                 gap are decoders that are asked besides.
             doubtful: nats of the first gap below which a shot is doubtful; 0 for `neural-matching`.
             unsettled: nats of that gap and correlated matching's together, each times its share, below which
-                `opinions` decide beside it.
+                `opinions` decide beside it; infinite for all that is doubtful.
             shares: what opinions count; None for what was measured to be good, without decoders or with.
             precision: of all networks; 'auto' is that of each one's own weights.
 
         Raises:
-            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative.
+            WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative, or no
+                number.
         """
-        for name, value in (("doubtful", doubtful), ("unsettled", unsettled)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value!r} is not a number of nats from 0 on")
+        if not 0 <= doubtful < math.inf:
+            raise ValueError(f"{doubtful=!r} is not a finite number of nats from 0 on")
+        if not unsettled >= 0:
+            raise ValueError(f"{unsettled=!r} is not a number of nats from 0 on")
         decoders = tuple(str(name) for name in opinions if str(name) in decoder_names())
         networks = [named for named in opinions if str(named) not in decoders]
         if str(weights) == "default":
@@ -137,10 +144,11 @@ class NeuralEnsembleDecoder(NetworkDecoder):
         opinions = zip(self.opinions, self._precisions[1:], strict=True)
         names = "".join(f", {file.path.stem}@{file.sha256[:8]} {precision}" for file, precision in opinions)
         names += "".join(f", {name}" for name in self.decoders)
-        shares = f"{self.shares.networks:g} {self.shares.correlated:g}"
+        shares = f"{_exactly(self.shares.networks)} {_exactly(self.shares.correlated)}"
         if self.decoders:
-            shares += f" {self.shares.decoders:g}"
-        return f"doubtful {self.doubtful:g}, unsettled {self.unsettled:g}{names}, shares {shares}"
+            shares += f" {_exactly(self.shares.decoders)}"
+        nats = f"doubtful {_exactly(self.doubtful)}, unsettled {_exactly(self.unsettled)}"
+        return f"{nats}{names}, shares {shares}"
 
     def _compiled(
         self, problem: DecodingProblem, bundles: Sequence[Bundle], options: EngineOptions
@@ -212,15 +220,17 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
         """Predicted observable flips: uint8 `(B, ceil(O / 8))`.
 
         Raises:
-            ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot, or a detector fired
-                that no mechanism of the DEM flips.
+            ValueError: the data are not uint8 of ceil(num_detectors / 8) bytes a shot.
+            UnexplainedShotsError: a detector fired that no mechanism of the DEM flips.
         """
         log_odds = self.log_odds(bit_packed_detection_event_data)
         return np.packbits(log_odds < 0, axis=1, bitorder="little")
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
-        """The same predictions, and their gaps."""
-        log_odds = self.log_odds(bit_packed_detection_event_data, limit=math.inf)
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
+        """The same predictions, and their gaps up to `limit`; see `log_odds`."""
+        log_odds = self.log_odds(bit_packed_detection_event_data, limit=limit)
         predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
         return WithGap(predictions, relative_gap(log_odds, predictions))
 
@@ -229,6 +239,7 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
 
         The first network's gap; of a doubtful shot that one and correlated matching's, or the mean of the
         opinions', that one and those of the decoders, each at most `doubtful` either way, times their shares.
+        Each observable has a gap, and a doubt, of its own: what is said of it does not depend on the others.
 
         Args:
             packed: detections.
@@ -236,56 +247,84 @@ class CompiledNeuralEnsemble(sinter.CompiledDecoder):
                 the least time.
 
         Raises:
-            ValueError: see `decode_shots_bit_packed`.
+            ValueError, UnexplainedShotsError: see `decode_shots_bit_packed`.
         """
         limit = self._limit if limit is None else max(limit, self._limit)
         shots = checked_shots(packed, self._first.layout.num_detectors)
         log_odds = np.empty((len(shots), self._first.layout.num_observables), dtype=np.float32)
         for start in range(0, len(shots), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            found = self._first.log_odds(shots[part], limit=limit)
-            _require_explained(found, start)
-            doubtful = _below(found, self._doubtful)
-            if len(doubtful):
-                found[doubtful] = self._opinion(shots[part][doubtful], found[doubtful])
-            log_odds[part] = found
+            log_odds[part] = self._first.log_odds(shots[part], limit=limit)
+        _require_explained(log_odds)
+        for start in range(0, len(shots), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self._ask(shots[part], log_odds[part])
         return log_odds
 
-    def _opinion(self, packed: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """What is said of doubtful shots, of which the first network's log-odds are known."""
-        first, correlated = np.clip(first, -self._limit, self._limit), np.zeros_like(first)
+    def _ask(self, packed: np.ndarray, log_odds: np.ndarray) -> None:
+        """Write what is said of doubtful shots over the first network's log-odds `(B, O)`."""
+        doubtful = np.abs(log_odds) < self._doubtful
+        asked = np.flatnonzero(doubtful.any(axis=1))
+        if len(asked):
+            first = np.clip(log_odds[asked], -self._limit, self._limit)
+            said = self._said(packed[asked], first, doubtful[asked])
+            log_odds[asked] = np.where(doubtful[asked], said, log_odds[asked])
+
+    def _said(self, packed: np.ndarray, first: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
+        """What is said of shots of which observables are doubtful, by the first network's log-odds `(B, O)`.
+
+        Args:
+            packed: the shots.
+            first: at most `doubtful` nats either way.
+            doubtful: bool `(B, O)`: where the answer counts.
+        """
+        correlated = np.zeros_like(first)
         if self._correlated is not None:
             gaps = self._correlated.log_odds(packed, limit=self._limit)
             # Moves explain more than the DEM's edges do: of a shot that only they explain, it says nothing.
             correlated = np.float32(self._shares.correlated) * np.nan_to_num(gaps, nan=0.0)
         said = self._shares.networks * first + correlated
-        asked = np.arange(len(said)) if self._correlated is None else _below(said, self._unsettled)
+        open_ = doubtful if self._correlated is None else doubtful & (np.abs(said) < self._unsettled)
+        asked = np.flatnonzero(open_.any(axis=1))
         if len(asked):
-            said[asked] = self._decided(packed[asked], first[asked], correlated[asked])
+            decided = self._decided(packed[asked], first[asked], correlated[asked])
+            said[asked] = np.where(open_[asked], decided, said[asked])
         return said
 
     def _decided(self, packed: np.ndarray, first: np.ndarray, correlated: np.ndarray) -> np.ndarray:
-        """What networks and decoders say of shots beside correlated matching's share."""
+        """What networks and decoders say of shots beside correlated matching's share, `(B, O)`."""
         gaps = [
             first if of is self._first else of.log_odds(packed, limit=self._limit) for of in self._opinions
         ]
         said = self._shares.networks * np.mean(gaps, axis=0) + correlated
         for decoder in self._decoders:
-            gap = decode_with_gap(decoder, packed).log_odds
-            said += self._shares.decoders * np.clip(gap, -self._limit, self._limit)
+            said += self._shares.decoders * self._gap_of(decoder, packed)
         return said
 
+    def _gap_of(self, decoder: sinter.CompiledDecoder, packed: np.ndarray) -> np.ndarray:
+        """A decoder's log-odds of shots, at most `doubtful` nats either way: float32 `(B, O)`.
 
-def _below(log_odds: np.ndarray, nats: float) -> np.ndarray:
-    """The numbers of the shots of which an observable has less, either way."""
-    return np.flatnonzero((np.abs(log_odds) < nats).any(axis=1))
+        0 where it says that nothing explains a shot (moves may), or has no number for it.
+        """
+        log_odds = np.zeros((len(packed), self._first.layout.num_observables), dtype=np.float32)
+        found, known = decode_explained(
+            lambda shots: decode_with_gap(decoder, shots, limit=self._limit).log_odds, packed
+        )
+        log_odds[known] = np.nan_to_num(found, nan=0.0)
+        return np.clip(log_odds, -self._limit, self._limit)
 
 
-def _require_explained(log_odds: np.ndarray, start: int) -> None:
-    """Raise ValueError for the first shot, of those from `start` on, that has none."""
+def _exactly(number: float) -> str:
+    """The shortest digits that are this number and no other."""
+    return np.format_float_positional(number, trim="-")
+
+
+def _require_explained(log_odds: np.ndarray) -> None:
+    """Raise UnexplainedShotsError for shots without log-odds."""
     nowhere = np.flatnonzero(np.isnan(log_odds).any(axis=1))
     if len(nowhere):
-        raise ValueError(
-            f"shot {start + nowhere[0]}: nothing explains its detections, of which no mechanism of the DEM "
-            "flips one; give a DEM with noise there"
+        raise UnexplainedShotsError(
+            f"shot {nowhere[0]}: nothing explains its detections, of which no mechanism of the DEM flips "
+            "one; give a DEM with noise there",
+            shots=nowhere,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sinter
 
-from global_decoders import WithGap, make_decoder, relative_gap
+from global_decoders import UnexplainedShotsError, WithGap, make_decoder, relative_gap
 from global_decoders.matching import LogitMatcher, Logits, scaled_gap
 from global_decoders.windows import WindowedDecoder, WindowSizes
 from predecoder.applicability import OnMismatch
@@ -179,8 +179,10 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         _require_explained(residual)
         return flips
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
-        """The same predictions, and their gaps; see `log_odds`.
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
+        """The same predictions, and their gaps, up to `limit`; see `log_odds`.
 
         Windows' predictions, too, have the gaps of one matching of the whole shot.
 
@@ -192,12 +194,19 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
         predictions = np.zeros((len(shots), -(-self.layout.num_observables // 8)), dtype=np.uint8)
         for part in self._parts(shots):
             logits = self.logits(shots[part])
-            log_odds[part] = self._log_odds(logits, shots[part])
-            predictions[part] = self._predictions(logits, shots[part], log_odds[part])
+            log_odds[part] = self._log_odds(logits, shots[part], limit=limit)
+            predictions[part] = self._predictions(logits, shots[part], log_odds[part], start=part.start)
         return WithGap(predictions, relative_gap(log_odds, predictions))
 
-    def _predictions(self, logits: np.ndarray, shots: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-        """What `decode_shots_bit_packed` gives: by the signs of gaps, unless they are near a tie."""
+    def _predictions(
+        self, logits: np.ndarray, shots: np.ndarray, log_odds: np.ndarray, *, start: int
+    ) -> np.ndarray:
+        """What `decode_shots_bit_packed` gives: by the signs of gaps, unless they are near a tie.
+
+        Args:
+            logits, shots, log_odds: of some shots of a batch.
+            start: the first one's number in it.
+        """
         if self._windows is not None:
             return self._windows.decode(shots, logits)
         predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
@@ -206,7 +215,7 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
             residual, predictions[near] = self._residual.apply(
                 shots[near], self.match(logits[near], shots[near])
             )
-            _require_explained(residual, numbers=near)
+            _require_explained(residual, numbers=start + near)
         return predictions
 
     def _parts(self, shots: np.ndarray) -> list[slice]:
@@ -220,14 +229,15 @@ class CompiledNeuralMatching(sinter.CompiledDecoder):
 
 
 def _require_explained(residual: np.ndarray, numbers: np.ndarray | None = None) -> None:
-    """Raise ValueError for the first shot (of those `numbers`) that moves leave detections of."""
+    """Raise UnexplainedShotsError for shots (of those `numbers`) that moves leave detections of."""
     unexplained = np.flatnonzero(residual.any(axis=1))
     if len(unexplained):
         left = np.flatnonzero(np.unpackbits(residual[unexplained[0]], bitorder="little"))
-        number = unexplained[0] if numbers is None else numbers[unexplained[0]]
-        raise ValueError(
-            f"shot {number}: nothing explains detector D{left[0]}, which no mechanism of the DEM flips; "
-            "give a DEM with noise there"
+        shots = unexplained if numbers is None else numbers[unexplained]
+        raise UnexplainedShotsError(
+            f"shot {shots[0]}: nothing explains detector D{left[0]}, which no mechanism of the DEM flips; "
+            "give a DEM with noise there",
+            shots=shots,
         )
 
 

@@ -1,6 +1,7 @@
 """Belief-matching (arXiv:2203.04948): belief propagation reweights the matching graph of each shot."""
 
 import dataclasses
+import math
 import warnings
 from functools import cached_property
 
@@ -53,7 +54,9 @@ class CompiledBeliefMatching(ShotByShotDecoder):
         self._prior_log_odds = np.log1p(-priors) - np.log(priors)
         self._gaps = MatchingGaps(normal, correlated=False, scale=gap_scale)
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and gaps between the classes of a matching on BP's marginals.
 
         As the library has it, an edge is as probable as all mechanisms together that it is a part of.
@@ -72,7 +75,7 @@ class CompiledBeliefMatching(ShotByShotDecoder):
             probable = np.clip(self._edges_of_columns @ marginals, np.exp(-_SURE), 1 - np.exp(-_SURE))
             weights[shot] = np.log1p(-probable) - np.log(probable)
         predictions = np.packbits(flips, axis=1, bitorder="little")
-        return WithGap(predictions, self._gaps.of(packed, predictions, weights))
+        return WithGap(predictions, self._gaps.of(packed, predictions, weights, limit=limit))
 
     @cached_property
     def _edges_of_columns(self) -> csc_matrix:

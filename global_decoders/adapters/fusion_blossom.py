@@ -1,6 +1,7 @@
 """Fusion Blossom (arXiv:2305.08307): exact minimum-weight perfect matching in Rust."""
 
 import dataclasses
+import math
 
 import fusion_blossom
 import numpy as np
@@ -45,12 +46,14 @@ class CompiledFusionBlossom(ShotByShotDecoder):
         super().__init__(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.edges))
         self._gaps = MatchingGaps(normal, correlated=False, scale=gap_scale)
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and their gaps; see `MatchingGaps`."""
         predictions = self.decode_shots_bit_packed(
             bit_packed_detection_event_data=bit_packed_detection_event_data
         )
-        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions))
+        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions, limit=limit))
 
 
 class FusionBlossomMatcher:

@@ -1,6 +1,7 @@
 """PyMatching (sparse blossom, arXiv:2303.15933), plain or with its two-pass correlations."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pymatching
@@ -8,7 +9,7 @@ import sinter
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
 from global_decoders.matching import GAP_SCALE, MatchingGaps
-from global_decoders.packed_shots import checked_packed
+from global_decoders.packed_shots import UnexplainedShotsError, checked_packed
 from global_decoders.soft_output import WithGap
 from qec import NormalForm
 
@@ -72,17 +73,37 @@ class CompiledPyMatching(sinter.CompiledDecoder):
         """uint8 (shots, ceil(num_detectors/8)) -> uint8 (shots, ceil(num_observables/8)).
 
         Raises:
-            ValueError: shots of another shape, or a syndrome that no set of edges explains.
+            ValueError: shots of another shape.
+            UnexplainedShotsError: a syndrome that no set of edges explains.
         """
+        packed = checked_packed(bit_packed_detection_event_data, num_detectors=self.num_detectors)
+        try:
+            return self._predictions(packed)
+        except ValueError as error:  # the library's, of a batch, does not say of which shot
+            shots = np.array([k for k in range(len(packed)) if not self._explains(packed[k : k + 1])])
+            if not len(shots):
+                raise
+            raise UnexplainedShotsError(f"shot {shots[0]}: {error}", shots=shots) from error
+
+    def _predictions(self, packed: np.ndarray) -> np.ndarray:
         predictions = self.matching.decode_batch(
-            checked_packed(bit_packed_detection_event_data, num_detectors=self.num_detectors),
+            packed,
             bit_packed_shots=True,
             bit_packed_predictions=True,
             enable_correlations=self.correlated,
         )
         return np.asarray(predictions, dtype=np.uint8)
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def _explains(self, packed: np.ndarray) -> bool:
+        try:
+            self._predictions(packed)
+        except ValueError:
+            return False
+        return True
+
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and gaps by two matchings of our own; see `MatchingGaps`.
 
         Raises:
@@ -92,4 +113,4 @@ class CompiledPyMatching(sinter.CompiledDecoder):
         predictions = self.decode_shots_bit_packed(
             bit_packed_detection_event_data=bit_packed_detection_event_data
         )
-        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions))
+        return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions, limit=limit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import sinter
@@ -88,7 +89,9 @@ class CompiledTesseract(sinter.CompiledDecoder):
         packed = self.shot_format.checked(bit_packed_detection_event_data)
         return self.search.decode_shots_bit_packed(bit_packed_detection_event_data=packed)
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and what the search finds with each observable forced to its other value.
 
         Takes a search more for every observable. A shot in which that finds nothing has an infinite gap.

@@ -14,6 +14,8 @@ Shape legend: B shots, D detectors, O observables. Shots are bit-packed uint8, L
 from __future__ import annotations
 
 import dataclasses
+import math
+from functools import cached_property
 
 import numpy as np
 import sinter
@@ -22,9 +24,12 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from _qecpipe import Trellis
 from global_decoders.compiling import NormalFormDecoder
-from global_decoders.packed_shots import PackedShotFormat
+from global_decoders.packed_shots import PackedShotFormat, UnexplainedShotsError
 from global_decoders.soft_output import WithGap, relative_gap
-from qec import Faults, NormalForm
+from qec import Faults, NormalForm, gf2
+
+_WIDEST = 1 << 20
+"""Native code takes no wider beam."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,26 +49,29 @@ class TrellisDecoder(NormalFormDecoder):
         """Components of a mechanism fire together.
 
         Raises:
-            ValueError: too many detectors are open at a time, or more than 64 observables are flipped.
+            ValueError: too many detectors are open at a time, more than 64 observables are flipped, or `beam`
+                is not from 1 to 2^20.
         """
-        faults = normal.hyperedges
-        flipped = np.flatnonzero(faults.observable_flips.any(axis=0))
-        return CompiledTrellis(
-            _trellis(faults, flipped, beam=self.beam),
-            flipped=flipped,
-            shot_format=PackedShotFormat.of_faults(faults),
-            gap_scale=self.gap_scale,
-        )
+        if not 1 <= self.beam <= _WIDEST:
+            raise ValueError(f"beam={self.beam!r} is not from 1 to 2^20 states")
+        return CompiledTrellis(normal, beam=self.beam, gap_scale=self.gap_scale)
 
 
 class CompiledTrellis(sinter.CompiledDecoder):
-    """A trellis of one DEM, whose observables are those `flipped` by some fault."""
+    """Sums over the errors of one DEM.
 
-    def __init__(
-        self, trellis: Trellis, *, flipped: np.ndarray, shot_format: PackedShotFormat, gap_scale: float
-    ) -> None:
-        self._trellis, self._flipped = trellis, flipped
-        self._shot_format, self._gap_scale = shot_format, gap_scale
+    Shots that whole mechanisms cannot add up to, which the DEM says do not happen (Y errors alone explain no
+    lone X error), are decoded as matching does, as if the components of mechanisms stood alone.
+    """
+
+    def __init__(self, normal: NormalForm, *, beam: int, gap_scale: float) -> None:
+        self._normal, self._beam, self._gap_scale = normal, beam, gap_scale
+        self._of_mechanisms = _Sums(normal.hyperedges)
+        self._shot_format = PackedShotFormat.of_faults(normal.edges)
+
+    @cached_property
+    def _of_components(self) -> _Sums:
+        return _Sums(self._normal.edges)
 
     def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
         """Predicted observable flips: uint8 `(B, ceil(O / 8))`."""
@@ -71,24 +79,68 @@ class CompiledTrellis(sinter.CompiledDecoder):
             bit_packed_detection_event_data=bit_packed_detection_event_data
         ).predictions
 
-    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray) -> WithGap:
+    def decode_shots_with_gap(
+        self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
+    ) -> WithGap:
         """The same predictions, and the log-odds between the sums. Infinite where one has no state left.
 
         Raises:
-            ValueError: a detector fired that no mechanism flips, or no errors add up to what did.
+            ValueError: shots of another shape.
+            UnexplainedShotsError: not even components of mechanisms add up to what fired.
         """
         packed = self._shot_format.checked(bit_packed_detection_event_data)
-        found = self._trellis.log_odds(packed)
-        lost = np.flatnonzero(np.isnan(found).any(axis=1))
-        if len(lost):
-            raise ValueError(
-                f"shot {lost[0]}: no beam found an error that explains its detections; maybe no mechanisms "
-                "of the DEM add up to them"
+        log_odds = self._of_mechanisms.log_odds(packed, beam=self._beam)
+        if len(lost := _lost(log_odds)):
+            log_odds[lost] = self._of_components.log_odds(packed[lost], beam=self._beam)
+        if len(lost := _lost(log_odds)):
+            raise UnexplainedShotsError(
+                f"shot {lost[0]}: no components of the DEM's mechanisms add up to its detections; give a DEM "
+                "with noise there",
+                shots=lost,
             )
-        log_odds = np.full((len(packed), self._shot_format.num_observables), np.inf, dtype=np.float32)
-        log_odds[:, self._flipped] = found
         predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")
         return WithGap(predictions, relative_gap(self._gap_scale * log_odds, predictions))
+
+
+class _Sums:
+    """Sums over all errors that are made of some faults."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._flipped = np.flatnonzero(faults.observable_flips.any(axis=0))
+        self._native = _trellis(faults, self._flipped)
+
+    def log_odds(self, packed: np.ndarray, *, beam: int) -> np.ndarray:
+        """Of no flip, float32 `(B, O)`; NaN for shots that no faults add up to.
+
+        Of a shot that a beam loses, which is one whose errors look far less likely half way than others that
+        end nowhere, wider ones keep all that they have room for.
+        """
+        found = self._native.log_odds(packed, beam=beam)
+        lost = _lost(found)
+        lost = lost[self._explained(packed[lost])] if len(lost) else lost
+        while len(lost) and beam < _WIDEST:
+            beam = min(8 * beam, _WIDEST)
+            found[lost] = self._native.log_odds(packed[lost], beam=beam, negligible=0.0)
+            lost = lost[_lost(found[lost])]
+        log_odds = np.full((len(packed), self._faults.observable_flips.shape[1]), np.inf, dtype=np.float32)
+        log_odds[:, self._flipped] = found
+        return log_odds
+
+    def _explained(self, packed: np.ndarray) -> np.ndarray:
+        """bool `(B,)`: whether any faults add up to a shot."""
+        fired = np.unpackbits(packed, axis=1, count=self._faults.num_detectors, bitorder="little")
+        odd = (fired.astype(np.int64) @ self._even_sets.T) & 1
+        return np.logical_not(odd.any(axis=1))
+
+    @cached_property
+    def _even_sets(self) -> np.ndarray:
+        return gf2.even_sets(self._faults.check_matrix()).astype(np.int64)
+
+
+def _lost(log_odds: np.ndarray) -> np.ndarray:
+    """Numbers of the shots of which no state is left, in `(B, O)`."""
+    return np.flatnonzero(np.isnan(log_odds).any(axis=1))
 
 
 def _swept(faults: Faults) -> np.ndarray:
@@ -99,7 +151,7 @@ def _swept(faults: Faults) -> np.ndarray:
     return np.asarray(reverse_cuthill_mckee(csr_matrix(matrix @ matrix.T), symmetric_mode=True))
 
 
-def _trellis(faults: Faults, flipped: np.ndarray, *, beam: int) -> Trellis:
+def _trellis(faults: Faults, flipped: np.ndarray) -> Trellis:
     """Takes faults when the sweep reaches the first of their detectors, which decides it soon after."""
     place = np.argsort(_swept(faults))
     places = [tuple(sorted(place[list(detectors)].tolist())) for detectors in faults.detectors]
@@ -113,5 +165,4 @@ def _trellis(faults: Faults, flipped: np.ndarray, *, beam: int) -> Trellis:
         (flips << np.arange(flips.shape[1], dtype=np.uint64)).sum(axis=1, dtype=np.uint64),
         num_detectors=faults.num_detectors,
         num_observables=flips.shape[1],
-        beam=beam,
     )

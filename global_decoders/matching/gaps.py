@@ -54,7 +54,12 @@ class MatchingGaps:
         self._normal, self._correlated, self._scale = normal, correlated, scale
 
     def of(
-        self, packed: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+        self,
+        packed: np.ndarray,
+        predictions: np.ndarray,
+        weights: np.ndarray | None = None,
+        *,
+        limit: float = math.inf,
     ) -> np.ndarray:
         """Gaps of predictions, as in `WithGap`.
 
@@ -62,11 +67,12 @@ class MatchingGaps:
             packed: uint8 `(B, ceil(D / 8))`.
             predictions: uint8 `(B, ceil(O / 8))`.
             weights: float32 `(B, E)` for the edges of `graph`; None for its own.
+            limit: see `log_odds`.
 
         Raises:
             NoGapError: a cycle of edges between detectors flips an observable.
         """
-        return relative_gap(self.log_odds(packed, weights), predictions)
+        return relative_gap(self.log_odds(packed, weights, limit=limit), predictions)
 
     def log_odds(
         self, packed: np.ndarray, weights: np.ndarray | None = None, *, limit: float = math.inf

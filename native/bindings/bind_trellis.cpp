@@ -17,7 +17,7 @@ using trellis::Trellis;
 
 void make_trellis(Trellis* self, const AnyArray& starts, const AnyArray& detectors,
                   const AnyArray& probabilities, const AnyArray& flips, int32_t num_detectors,
-                  int32_t num_observables, int64_t beam) {
+                  int32_t num_observables) {
     const auto of_faults = checked<double>("probabilities", probabilities, {kAny});
     const auto starts_M = checked<int32_t>("starts", starts, {of_faults.size() + 1});
     const auto flips_M = checked<uint64_t>("flips", flips, {of_faults.size()});
@@ -27,16 +27,16 @@ void make_trellis(Trellis* self, const AnyArray& starts, const AnyArray& detecto
                         {starts_M.begin(), starts_M.end()},
                         {of_starts.begin(), of_starts.end()},
                         {of_faults.begin(), of_faults.end()},
-                        {flips_M.begin(), flips_M.end()}},
-                       beam);
+                        {flips_M.begin(), flips_M.end()}});
 }
 
-nb::ndarray<nb::numpy, float> log_odds(const Trellis& self, const AnyArray& packed) {
+nb::ndarray<nb::numpy, float> log_odds(const Trellis& self, const AnyArray& packed, int64_t beam,
+                                       double negligible) {
     const auto rows = checked<uint8_t>("packed", packed, {kAny, self.row_bytes()});
     NewArray<float> odds({rows.shape(0), self.num_observables()});
     {
         InterpreterReleased released;
-        self.log_odds(rows.data(), rows.shape(0), odds.data());
+        self.log_odds(rows.data(), rows.shape(0), beam, negligible, odds.data());
     }
     return odds.release();
 }
@@ -49,14 +49,14 @@ void bind_trellis(nb::module_& module) {
         "Sums over errors by a trellis with a beam; `global_decoders.adapters.trellis` explains it. "
         "M faults, D detectors, O observables.")
         .def("__init__", &make_trellis, "starts"_a, "detectors"_a, "probabilities"_a, "flips"_a,
-             nb::kw_only(), "num_detectors"_a, "num_observables"_a, "beam"_a,
+             nb::kw_only(), "num_detectors"_a, "num_observables"_a,
              "Faults in the order in which they are taken: int32 (M + 1,), int32 (K,), float64 (M,), and "
-             "bits of "
-             "observables uint64 (M,).")
-        .def("log_odds", &log_odds, "packed"_a,
+             "bits of observables uint64 (M,).")
+        .def("log_odds", &log_odds, "packed"_a, nb::kw_only(), "beam"_a,
+             "negligible"_a = Trellis::kNegligible,
              "Of no flip, by `packed` uint8 (B, ceil(D / 8)), LSB first: float32 (B, O); NaN where the beam "
-             "lost all "
-             "states.");
+             "lost all states. It keeps up to `beam` of them, and none that scores less than `negligible` "
+             "beside the best.");
 }
 
 }  // namespace qecpipe::bindings

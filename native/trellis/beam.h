@@ -22,9 +22,11 @@ struct Transition {
 template <class Key>
 class Beam {
   public:
-    // most: states between two faults, at least 1.
-    explicit Beam(int64_t most)
-        : most_(most), keys_(2 * most), scores_(2 * most), children_(2 * most), parents_(2 * most) {
+    // most: states between two faults, at least 1. negligible: score, beside the best one, below which a state
+    // is left out although there is room for it.
+    Beam(int64_t most, double negligible)
+        : most_(most), negligible_(negligible), keys_(2 * most), scores_(2 * most), children_(2 * most),
+          parents_(2 * most) {
         size_t cells = 16;
         while (cells < 4 * static_cast<size_t>(most)) cells *= 2;
         table_.assign(cells, -1);
@@ -57,8 +59,6 @@ class Beam {
         if (fault.closes) close();
     }
 
-    bool empty() const { return count_ == 0; }
-
     // Calls visit(key, score) for every state.
     template <class Visit>
     void for_each(const Visit& visit) const {
@@ -66,9 +66,8 @@ class Beam {
     }
 
   private:
-    static constexpr double kNegligible = 1e-7;  // beside the best state
-    static constexpr double kAlmost = 0.99;      // what a state that is kept becomes for certain is kept, too
-    static constexpr double kRelaxed = 0.3;      // of the threshold, once a detector has ended states
+    static constexpr double kAlmost = 0.99;  // what a state that is kept becomes for certain is kept, too
+    static constexpr double kRelaxed = 0.3;  // of the threshold, once a detector has ended states
 
     // Scores without the fault, and with it those that are above the threshold: `passed_` of them. Size is
     // the number of the fault's detectors, or 0 for any.
@@ -135,8 +134,8 @@ class Beam {
             return;
         }
         for (int64_t i = 0; i < count_; ++i) scores_[i] /= best;
-        threshold_ = std::max(threshold_ / best * kRelaxed, kNegligible);
-        keep_if([](double score) { return score >= kNegligible; });
+        threshold_ = std::max(threshold_ / best * kRelaxed, negligible_);
+        keep_if([this](double score) { return score > 0 && score >= negligible_; });
     }
 
     template <class Good>
@@ -151,7 +150,9 @@ class Beam {
         index();
     }
 
-    int64_t most_, count_ = 0, passed_ = 0;
+    int64_t most_;
+    double negligible_;
+    int64_t count_ = 0, passed_ = 0;
     Key fired_ = 0;  // bits of detectors that fired: keys are without them
     std::vector<Key> keys_;
     std::vector<double> scores_, children_;

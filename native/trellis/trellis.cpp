@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -13,11 +12,8 @@ namespace trellis {
 namespace {
 
 // Throws std::invalid_argument, see the constructor.
-void check(const Faults& faults, int64_t beam) {
+void check(const Faults& faults) {
     const auto fail = [](const std::string& what) { throw std::invalid_argument(what); };
-    if (beam < 1 || beam > Trellis::kWidest) {
-        fail("beam: " + std::to_string(beam) + " is not from 1 to 2^20 states");
-    }
     if (faults.num_observables < 0 || faults.num_observables > Trellis::kMostObservables) {
         fail("num_observables: a trellis takes up to " + std::to_string(Trellis::kMostObservables) +
              ", not " + std::to_string(faults.num_observables));
@@ -72,9 +68,9 @@ std::vector<int32_t> bits_of(const Faults& faults) {
 
 }  // namespace
 
-Trellis::Trellis(const Faults& faults, int64_t beam)
-    : num_detectors_(faults.num_detectors), num_observables_(faults.num_observables), beam_(beam) {
-    check(faults, beam);
+Trellis::Trellis(const Faults& faults)
+    : num_detectors_(faults.num_detectors), num_observables_(faults.num_observables) {
+    check(faults);
     const std::vector<int32_t> bits = bits_of(faults);
     bits_ = num_observables_;
     for (const int32_t bit : bits) bits_ = std::max(bits_, bit + 1);
@@ -121,9 +117,17 @@ Trellis::Trellis(const Faults& faults, int64_t beam)
     }
 }
 
-void Trellis::log_odds(const uint8_t* packed, int64_t count, float* log_odds) const {
-    if (bits_ <= 64) return run<NarrowKey>(packed, count, log_odds);
-    run<WideKey>(packed, count, log_odds);
+void Trellis::log_odds(const uint8_t* packed, int64_t count, int64_t beam, double negligible,
+                       float* log_odds) const {
+    if (beam < 1 || beam > kWidest) {
+        throw std::invalid_argument("beam: " + std::to_string(beam) + " is not from 1 to 2^20 states");
+    }
+    if (!(negligible >= 0 && negligible < 1)) {
+        throw std::invalid_argument("negligible: " + std::to_string(negligible) +
+                                    " is not from 0 to below 1");
+    }
+    if (bits_ <= 64) return run(packed, count, Beam<NarrowKey>(beam, negligible), log_odds);
+    run(packed, count, Beam<WideKey>(beam, negligible), log_odds);
 }
 
 template <class Key>
@@ -138,17 +142,10 @@ void Trellis::pass(const uint8_t* row, Beam<Key>& beam) const {
 }
 
 template <class Key>
-void Trellis::run(const uint8_t* packed, int64_t count, float* log_odds) const {
-    Beam<Key> usual(beam_);
+void Trellis::run(const uint8_t* packed, int64_t count, Beam<Key> beam, float* log_odds) const {
     std::vector<std::array<double, 2>> of_value(num_observables_);
     for (int64_t s = 0; s < count; ++s) {
-        const uint8_t* row = packed + s * row_bytes();
-        pass(row, usual);
-        std::optional<Beam<Key>> wider;  // where all that was kept came to nothing
-        for (int64_t most = 8 * beam_; most <= kWidest && (wider ? *wider : usual).empty(); most *= 8) {
-            pass(row, wider.emplace(most));
-        }
-        const Beam<Key>& beam = wider ? *wider : usual;
+        pass(packed + s * row_bytes(), beam);
         std::fill(of_value.begin(), of_value.end(), std::array<double, 2>{});
         beam.for_each([&](Key key, double score) {
             for (int32_t k = 0; k < num_observables_; ++k) of_value[k][key >> k & 1] += score;

@@ -31,20 +31,22 @@ class Trellis {
   public:
     static constexpr int32_t kMostBits = 128, kMostObservables = 64, kMostDetectors = 12;
     static constexpr int64_t kWidest = int64_t{1} << 20;
+    static constexpr double kNegligible = 1e-7;
 
-    // beam: the most states that are kept, from 1 to kWidest. A shot of which none is left is tried again
-    // with eight times as many, and so on.
-    //
     // Throws std::invalid_argument for numbers out of range, or if more detectors are open at a time than a
     // key has bits.
-    Trellis(const Faults& faults, int64_t beam);
+    explicit Trellis(const Faults& faults);
 
     int32_t num_observables() const { return num_observables_; }
     int64_t row_bytes() const { return (num_detectors_ + 7) / 8; }
 
     // log_odds: (B, O), of no flip; infinite where no state is left that has the other value, NaN where none
-    // is left at all. packed: (B, ceil(D / 8)) detections, LSB first. Several threads may call.
-    void log_odds(const uint8_t* packed, int64_t count, float* log_odds) const;
+    // is left at all. packed: (B, ceil(D / 8)) detections, LSB first. beam: the most states that are kept, from
+    // 1 to kWidest. negligible: from 0 to below 1, see `Beam`. Several threads may call.
+    //
+    // Throws std::invalid_argument for another beam or `negligible`.
+    void log_odds(const uint8_t* packed, int64_t count, int64_t beam, double negligible,
+                  float* log_odds) const;
 
   private:
     // One fault, with what it does to a state by the bits of its detectors there (first detector: bit 0).
@@ -58,10 +60,9 @@ class Trellis {
     void pass(const uint8_t* row, Beam<Key>& beam) const;
 
     template <class Key>
-    void run(const uint8_t* packed, int64_t count, float* log_odds) const;
+    void run(const uint8_t* packed, int64_t count, Beam<Key> beam, float* log_odds) const;
 
     int32_t num_detectors_, num_observables_;
-    int64_t beam_;
     int32_t bits_ = 0;  // of keys that are used
     std::vector<Step> steps_;
 };

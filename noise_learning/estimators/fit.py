@@ -165,6 +165,9 @@ class NoiseFit:
         What flips many detectors in many rounds, leakage above all, counts in several pairs, and leaves too
         little for single detectors. A floor costs matching nothing where they are as rare as was learned.
 
+        The standard error of what is raised is by how much p is off if the fit is right: the root of the
+        learned one's square and that of the distance from what was learned.
+
         Raises:
             ValueError: p is not from 0 to below 1/2.
         """
@@ -175,7 +178,10 @@ class NoiseFit:
         if not raised.any():
             return self
         note = f"{np.count_nonzero(raised)} mechanisms that flip one detector alone were raised to {p:g}"
-        return replace(self, p=np.where(raised, p, self.p), notes=(*self.notes, note))
+        floored = np.where(raised, p, self.p)
+        return replace(
+            self, p=floored, sigma=np.hypot(self.sigma, floored - self.p), notes=(*self.notes, note)
+        )
 
     def dem(self) -> stim.DetectorErrorModel:
         """The DEM with the structure's mechanisms, components and detector coordinates."""

@@ -134,9 +134,9 @@ def test_sure_shots_count_for_those_that_are_not_decoded(monkeypatch: pytest.Mon
     class Counting:
         compiled = make_decoder("pymatching-correlated").compile_decoder_for_dem(dem=dem)
 
-        def decode_shots_with_gap(self, *, bit_packed_detection_event_data):
+        def decode_shots_with_gap(self, *, bit_packed_detection_event_data, limit):
             decoded.append(len(bit_packed_detection_event_data))
-            return decode_with_gap(self.compiled, bit_packed_detection_event_data)
+            return decode_with_gap(self.compiled, bit_packed_detection_event_data, limit=limit)
 
     (found,) = calibrate_gaps(Counting(), dem, shots=40_000).calibrations  # type: ignore[arg-type]
     assert sum(decoded) < 20_000

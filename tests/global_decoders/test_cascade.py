@@ -98,3 +98,52 @@ def test_what_cannot_be_is_named():
     compiled = CascadeDecoder(plain, relay, threshold=1.0).compile_decoder_for_dem(dem=dem)
     with pytest.raises(NoGapError, match="does not say how sure it is"):
         decode_with_gap(compiled, np.zeros((1, 3), dtype=np.uint8))
+
+
+class _Limits:
+    """A decoder with a gap, and the limits that it is asked for."""
+
+    def __init__(self, compiled):
+        self.compiled, self.limits = compiled, []
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data, limit=np.inf):
+        self.limits.append(limit)
+        return decode_with_gap(self.compiled, bit_packed_detection_event_data, limit=limit)
+
+
+@pytest.mark.parametrize("name", ["pymatching", "pymatching-correlated"])
+def test_gaps_are_looked_for_as_far_as_they_decide(shots, name):
+    """Up to the threshold for predictions, and as far as is asked for with them; all the way below 0."""
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    first, second = (
+        _Limits(make_decoder(of).compile_decoder_for_dem(dem=dem)) for of in (name, "pymatching-correlated")
+    )
+    whole = decode_with_gap(first.compiled, shots).of_shots
+    for threshold in (1.7, float(np.sort(whole)[100])):
+        compiled = CompiledCascade(first, second, threshold=threshold)  # type: ignore[arg-type]
+        found, doubtful = compiled._first_opinion(shots)
+        np.testing.assert_array_equal(doubtful, np.flatnonzero(whole < threshold))
+        np.testing.assert_array_equal(found.of_shots, np.clip(whole, -threshold, np.float32(threshold)))
+        for limit in (0.5, 5.0, np.inf):
+            decode_with_gap(compiled, shots[:10], limit=limit)
+            assert (first.limits[-1], second.limits[-1]) == (max(limit, threshold), limit)
+    CompiledCascade(first, second, threshold=-1.0).decode_shots_bit_packed(  # type: ignore[arg-type]
+        bit_packed_detection_event_data=shots[:10]
+    )
+    assert first.limits[-1] == np.inf
+
+
+def test_a_doubtful_shot_that_the_second_cannot_decode_keeps_the_first_answer():
+    """Edges alone explain D0 and D1: the first takes them, the second knows of no such thing."""
+    edges = stim.DetectorErrorModel("error(0.2) D0 L0\nerror(0.1) D0 D1\nerror(0.15) D1")
+    whole = stim.DetectorErrorModel("error(0.2) D0 D1 L0\nlogical_observable L0")
+    first, second = (make_decoder("pymatching").compile_decoder_for_dem(dem=dem) for dem in (edges, whole))
+    compiled = CompiledCascade(first, second, threshold=9.0)
+    packed = np.array([[0], [1], [2], [3], [1]], dtype=np.uint8)
+    alone = decode_with_gap(first, packed)
+    assert compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed)[:, 0].tolist() == [
+        *(0, 1, 0, 1, 1)
+    ]
+    found = decode_with_gap(compiled, packed)
+    np.testing.assert_array_equal(found.gap[[1, 2, 4]], alone.gap[[1, 2, 4]])
+    assert np.isinf(found.gap[[0, 3]]).all()

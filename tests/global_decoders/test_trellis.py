@@ -5,7 +5,7 @@ import pytest
 import stim
 
 from _qecpipe import Trellis
-from global_decoders import decode_with_gap
+from global_decoders import UnexplainedShotsError, decode_explained, decode_with_gap, make_decoder
 from global_decoders.adapters.trellis import TrellisDecoder
 
 
@@ -32,27 +32,53 @@ def test_a_narrow_beam_is_near(memory):
     assert ((wide < 0) != (narrow < 0)).mean() < 0.02
 
 
-def test_a_beam_that_loses_all_states_is_widened():
-    """The likeliest first step of D0's chain leads nowhere, as D3 says at its end: D0 fired by itself.
+@pytest.mark.parametrize("beam", [1, 64])
+def test_a_shot_that_a_beam_loses_has_the_log_odds_of_all_errors(exact_of, beam):
+    """Half way D0 L0 is 1e8 times likelier than what explains the shot; nothing explains the D1 it leaves."""
+    dem = stim.DetectorErrorModel("""
+        error(0.2) D0 L0
+        error(1e-9) D0 D1
+        error(2e-9) D0 D4
+        error(0.3) D1 D4 L0
+        error(0.1) D1 D2
+        error(0.1) D2 D3
+    """)
+    shot = np.array([[0b00011]], dtype=np.uint8)
+    joint = exact_of(dem).joint[0b00011]
+    np.testing.assert_allclose(_log_odds(dem, shot, beam=beam), [[np.log(joint[0] / joint[1])]], rtol=1e-5)
 
-    One state has one value of the observable, and infinite log-odds: finite ones are of a wider beam.
-    """
-    faults = [(0.3, [0, 1], 0), (0.001, [0], 0), (0.0004, [0], 1), (0.3, [1, 2], 0), (0.3, [2, 3], 0)]
-    probabilities, detectors, flips = zip(*faults, strict=True)
-    found = [
-        Trellis(
-            np.cumsum([0, *map(len, detectors)], dtype=np.int32),
-            np.concatenate(detectors, dtype=np.int32),
-            np.array(probabilities),
-            np.array(flips, dtype=np.uint64),
-            num_detectors=4,
-            num_observables=1,
-            beam=beam,
-        ).log_odds(np.array([[0b0001]], dtype=np.uint8))[0, 0]
-        for beam in (1, 64)
-    ]
-    odds = (0.001 / 0.999) / (0.0004 / 0.9996)
-    np.testing.assert_allclose(found, np.log(odds), rtol=1e-6)
+
+def test_shots_that_whole_mechanisms_do_not_explain_have_the_sums_over_components(exact_of):
+    """Three mechanisms add up to eight of these shots; matching explains all 32 of an even D4 D5 by edges."""
+    lines = [(0.1, "D0 D1 L0 ^ D2"), (0.07, "D1 ^ D2 D3"), (0.05, "D0 ^ D2 D3"), (0.02, "D4 D5")]
+    dem = stim.DetectorErrorModel("\n".join(f"error({p}) {parts}" for p, parts in lines))
+    alone = [f"error({p}) {part}" for p, parts in lines for part in parts.split("^")]
+    whole, edges = exact_of(dem), exact_of(stim.DetectorErrorModel("\n".join(alone)))
+    numbers = np.flatnonzero(edges.syndrome_probability)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_whole, of_edges = (
+            np.log(of.joint[numbers, 0]) - np.log(of.joint[numbers, 1]) for of in (whole, edges)
+        )
+    expected = np.where(whole.syndrome_probability[numbers] > 0, of_whole, of_edges)
+    assert (len(numbers), np.isfinite(expected).sum()) == (32, 16)
+    found = _log_odds(dem, whole.packed[numbers])[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=0.03)
+    matching = make_decoder("pymatching").compile_decoder_for_dem(dem=dem)
+    by_edges = whole.syndrome_probability[numbers] == 0
+    np.testing.assert_array_equal(
+        found[by_edges] < 0, decode_with_gap(matching, whole.packed[numbers[by_edges]]).predictions[:, 0]
+    )
+
+
+@pytest.mark.parametrize("name", ["trellis", "pymatching", "pymatching-correlated"])
+def test_shots_that_nothing_explains_are_told_and_the_others_decoded(name):
+    dem = stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.02) D1 D2\ndetector D3")
+    decoder = make_decoder(name).compile_decoder_for_dem(dem=dem)
+    shots = np.array([[0b1], [0b10], [0b110], [0b1000], [0b101]], dtype=np.uint8)
+    with pytest.raises(UnexplainedShotsError, match=r"shot [13]"):
+        decoder.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
+    found, known = decode_explained(lambda packed: decode_with_gap(decoder, packed), shots)
+    assert (found.predictions.tolist(), known.tolist()) == ([[1], [0]], [0, 2])
 
 
 def test_each_observable_by_itself():
@@ -87,7 +113,7 @@ def test_keys_of_any_width(width):
     trellis = _twice_each(width)
     bits = np.zeros((4, width), dtype=np.uint8)
     bits[1, width - 1] = bits[2, [0, width // 2]] = bits[3, -3:] = 1
-    found = trellis.log_odds(np.packbits(bits, axis=1, bitorder="little"))[:, 0]
+    found = trellis.log_odds(np.packbits(bits, axis=1, bitorder="little"), beam=1024)[:, 0]
     # The mean of the sign of L0: one of both faults of what fired; none or both of what did not.
     one, other = 0.01 / 0.99, 0.03 / 0.97
     fired = np.array([1, 2, 3])
@@ -113,4 +139,14 @@ def _twice_each(width: int) -> Trellis:
     probabilities = np.repeat([0.01, 0.03], width)
     flips = np.repeat(np.array([1, 0], dtype=np.uint64), width)
     starts = np.arange(2 * width + 1, dtype=np.int32)
-    return Trellis(starts, detectors, probabilities, flips, num_detectors=width, num_observables=1, beam=1024)
+    return Trellis(starts, detectors, probabilities, flips, num_detectors=width, num_observables=1)
+
+
+def test_beams_of_other_widths_are_refused():
+    for beam in (0, (1 << 20) + 1):
+        with pytest.raises(ValueError, match=f"beam={beam} is not from 1 to 2\\^20 states"):
+            TrellisDecoder(beam=beam).compile_decoder_for_dem(dem=stim.DetectorErrorModel("error(0.1) D0"))
+        with pytest.raises(ValueError, match=f"beam: {beam} is not from 1 to 2\\^20 states"):
+            _twice_each(3).log_odds(np.zeros((1, 1), dtype=np.uint8), beam=beam)
+    with pytest.raises(ValueError, match=r"negligible: 1\.000000 is not from 0 to below 1"):
+        _twice_each(3).log_odds(np.zeros((1, 1), dtype=np.uint8), beam=1, negligible=1.0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,14 @@ import pytest
 import torch
 
 import predecoder
-from global_decoders import NoGapError, decode_with_gap, make_decoder
+from global_decoders import (
+    NoGapError,
+    UnexplainedShotsError,
+    WithGap,
+    decode_with_gap,
+    make_decoder,
+    relative_gap,
+)
 from global_decoders.matching import MatchingGaps
 from predecoder import (
     CompiledNeuralEnsemble,
@@ -115,6 +123,36 @@ def test_what_results_depend_on_is_in_the_policy(weights):
     assert "b@" + sha256[:8] + " bfloat16" in policy(opinions=weights[1:], precision="bfloat16")
 
 
+def test_whatever_changes_predictions_changes_the_identity(weights, separable_network):
+    """Each argument by itself, by less than is usually printed; what changes only the time does not."""
+    shares = {"networks": 0.65, "correlated": 0.5, "decoders": 0.5}
+    opinions = [weights[1], "trellis"]
+
+    def identity(*, share=None, **options):
+        options = {"shares": EnsembleShares(**shares | (share or {})), "opinions": opinions} | options
+        decoder = NeuralEnsembleDecoder(**{"weights": weights[0], "device": "cpu"} | options)
+        return decoder.weights_sha256, decoder.precision, decoder.policy
+
+    before = identity()
+    others = [
+        *(identity(share={name: value + 1e-9}) for name, value in shares.items()),
+        identity(doubtful=3 + 1e-9),
+        identity(unsettled=1.5 - 1e-9),
+        identity(unsettled=float("inf")),
+        identity(weights=weights[1]),
+        identity(opinions=weights[1:]),
+        identity(opinions=["trellis"]),
+        identity(opinions=[*opinions, "pymatching"]),
+        identity(precision="bfloat16"),
+    ]
+    assert identity(threads=1, batch_shots=3, on_mismatch="fail") == before
+    predecoder.save_weights(separable_network(7), weights[1], {})
+    others += [identity()]
+    predecoder.save_weights(separable_network(7), weights[1], {}, policies=predecoder.Policies(gap_scale=0.5))
+    others += [identity()]
+    assert len({before, *others}) == len(others) + 1
+
+
 def test_without_weights_a_fast_network_asks_an_accurate_one():
     decoder = NeuralEnsembleDecoder(device="cpu")
     assert decoder.weights_path.stem == "fast-matching"
@@ -164,34 +202,85 @@ class _Known:
         return np.tile(np.clip(self._log_odds, -limit, limit), (len(packed), 1))
 
 
-def _of_known(first: _Known, *others: _Known, correlated: _Known | None = None) -> CompiledNeuralEnsemble:
-    shares = EnsembleShares(networks=1, correlated=0.5 if correlated else 0)
+class _Asked:
+    """A decoder's log-odds by a shot's first byte; -128 where it says that nothing explains the shot."""
+
+    def decode_shots_with_gap(self, *, bit_packed_detection_event_data: np.ndarray, limit: float) -> WithGap:
+        log_odds = bit_packed_detection_event_data.astype(np.int8).astype(np.float32)
+        if (log_odds == -128).any():
+            raise UnexplainedShotsError("no", shots=np.flatnonzero(log_odds[:, 0] == -128))
+        special = {100: np.inf, -100: -np.inf, 127: np.nan}
+        for value, meant in special.items():
+            log_odds[log_odds == value] = meant
+        predictions = (log_odds < 0).astype(np.uint8)
+        return WithGap(predictions, relative_gap(log_odds, predictions))
+
+
+def _of_known(
+    first: _Known, *others: _Known, correlated: _Known | None = None, decoders: Sequence[_Asked] = ()
+) -> CompiledNeuralEnsemble:
+    shares = EnsembleShares(networks=1, correlated=0.5 if correlated else 0, decoders=0.25)
     return CompiledNeuralEnsemble(
         cast("Any", first),
         [cast("Any", of) for of in (first, *others)],
         correlated=cast("Any", correlated),
+        decoders=[cast("Any", of) for of in decoders],
         doubtful=3.0,
         unsettled=4.0,
         shares=shares,
     )
 
 
-def test_an_observable_that_is_not_doubted_counts_the_same_with_and_without_gaps():
-    compiled = _of_known(_Known(0.5, 20.0), _Known(0.5, -9.0), _Known(0.5, -9.0))
+def test_each_observable_is_decided_by_its_own_gaps_whatever_the_others_are():
+    """Doubtful alone, sure alone, and settled by correlated matching alone, in any company."""
     shots = np.zeros((2, 1), dtype=np.uint8)
-    assert compiled.log_odds(shots) == pytest.approx(np.array([[0.5, -1.0]] * 2))
-    found = decode_with_gap(compiled, shots)
-    predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
-    assert found.predictions.tolist() == predicted.tolist() == [[2], [2]]
-    assert found.gap == pytest.approx(np.array([[0.5, 1.0]] * 2))
+    gaps = {
+        "first": (0.5, 20.0, -2.5, -np.inf),
+        "other": (-2.0, -9.0, 9.0, np.inf),
+        "edges": (1.0, -9.0, -6.0, 1.0),
+    }
+    of_each = [
+        _of_known(
+            *(_Known(gaps[name][k]) for name in ("first", "other")), correlated=_Known(gaps["edges"][k])
+        )
+        for k in range(4)
+    ]
+    for several in ([0, 1, 2, 3], [2, 0], [3, 1]):
+        first, other, edges = (_Known(*(gaps[name][k] for k in several)) for name in gaps)
+        compiled = _of_known(first, other, correlated=edges)
+        for limit in (None, np.inf):
+            expected = np.hstack([of_each[k].log_odds(shots, limit=limit) for k in several])
+            np.testing.assert_array_equal(compiled.log_odds(shots, limit=limit), expected)
+        found = decode_with_gap(compiled, shots)
+        predicted = compiled.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
+        np.testing.assert_array_equal(found.predictions, predicted)
+        np.testing.assert_array_equal(found.log_odds, expected)
+    assert [of.log_odds(shots, limit=np.inf)[0, 0] for of in of_each] == pytest.approx(
+        [-0.25, 20, -4, -np.inf]
+    )
 
 
 def test_correlated_matching_says_nothing_of_shots_that_only_moves_explain():
     shots = np.zeros((1, 1), dtype=np.uint8)
     assert _of_known(_Known(-1.0), correlated=_Known(9.0)).log_odds(shots).tolist() == [[0.5]]
     assert _of_known(_Known(-1.0), correlated=_Known(np.nan)).log_odds(shots).tolist() == [[-1.0]]
-    with pytest.raises(ValueError, match="shot 0: nothing explains"):
-        _of_known(_Known(np.nan)).log_odds(shots)
+    with pytest.raises(UnexplainedShotsError, match="shot 0: nothing explains") as raised:
+        _of_known(_Known(np.nan)).log_odds(np.zeros((2, 1), dtype=np.uint8))
+    assert raised.value.shots.tolist() == [0, 1]
+
+
+def test_of_a_shot_that_a_decoder_cannot_decode_the_others_decide_and_the_batch_is_not_lost():
+    """Infinite gaps count as much as sure ones, what is no number as nothing."""
+    said = np.array([2, -128, -1, 100, -128, -100, 127, 50], dtype=np.int8)
+    compiled = _of_known(_Known(0.5), decoders=[_Asked(), _Asked()])
+    counts = np.array([2, 0, -1, 3, 0, -3, 0, 3])
+    shots = said.view(np.uint8)[:, None]
+    assert compiled.log_odds(shots)[:, 0] == pytest.approx(0.5 + 2 * 0.25 * counts)
+    one_by_one = [compiled.log_odds(shot[None])[0] for shot in shots]
+    np.testing.assert_array_equal(compiled.log_odds(shots), one_by_one)
+    assert compiled.log_odds(shots[:0]).shape == (0, 1)
+    none = decode_with_gap(_of_known(_Known()), shots)
+    assert (none.predictions.shape, none.gap.shape) == ((8, 0), (8, 0))
 
 
 def test_without_doubt_it_is_neural_matching(model, weights):
@@ -223,12 +312,19 @@ def test_a_copy_decodes_alike_and_changed_weights_are_refused(model, weights, se
 
 
 def test_nats_and_shares_are_not_negative():
-    for wrong in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match=f"doubtful={wrong!r} is not a number of nats from 0 on"):
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"doubtful={wrong!r} is not a finite number of nats from 0 on"):
             NeuralEnsembleDecoder(doubtful=wrong)
+    for wrong in (-1.0, float("nan")):
         with pytest.raises(ValueError, match=f"unsettled={wrong!r} is not a number of nats from 0 on"):
             NeuralEnsembleDecoder(unsettled=wrong)
-    for shares in ({"networks": 0.0}, {"correlated": -0.5}, {"correlated": float("nan")}):
+    wrong_shares = (
+        ("networks", 0.0),
+        ("correlated", -0.5),
+        ("correlated", float("nan")),
+        ("decoders", float("inf")),
+    )
+    for shares in ({name: share} for name, share in wrong_shares):
         with pytest.raises(ValueError, match="are no shares"):
             EnsembleShares(**shares)
 

@@ -7,7 +7,7 @@ import torch
 
 import predecoder
 import qec
-from global_decoders import decode_with_gap, make_decoder
+from global_decoders import UnexplainedShotsError, decode_with_gap, make_decoder
 from global_decoders.windows import WindowSizes
 from predecoder import CompiledNeuralMatching, CompiledPredecoded, NeuralMatchingDecoder
 from predecoder.correction import MatchingDecision
@@ -95,8 +95,13 @@ def test_a_detector_that_nothing_flips_cannot_be_explained(random_network):
     shots = np.zeros((4, problem.layout.num_detectors), dtype=np.uint8)
     never = int(np.flatnonzero(problem.layout.deterministic)[0])
     shots[2, never] = 1
-    with pytest.raises(ValueError, match=f"shot 2: nothing explains detector D{never}"):
-        _decoded(compiled, np.packbits(shots, axis=1, bitorder="little"))
+    packed = np.packbits(shots, axis=1, bitorder="little")
+    with pytest.raises(UnexplainedShotsError, match=f"shot 2: nothing explains detector D{never}") as raised:
+        _decoded(compiled, packed)
+    assert raised.value.shots.tolist() == [2]
+    by_eight = CompiledNeuralMatching(problem, random_network(), EngineOptions("cpu", batch_shots=1))
+    with pytest.raises(UnexplainedShotsError, match=f"shot 12: nothing explains detector D{never}"):
+        decode_with_gap(by_eight, np.concatenate([packed[:2]] * 5 + [packed]))
 
 
 def test_wrong_widths_and_bad_arguments_are_named(model, weights):

@@ -57,6 +57,19 @@ def test_from_columns_is_mod_2(columns):
 
 
 @given(st.integers(0, 2**32 - 1))
+def test_even_sets_are_those_that_no_sum_of_columns_changes(seed):
+    rng = np.random.default_rng(seed)
+    rows, n = rng.integers(0, 6, 2)
+    matrix = rng.integers(0, 2, (rows, n)) * rng.integers(0, 2, (rows, 1))
+    sets = gf2.even_sets(gf2.from_columns([np.flatnonzero(c) for c in matrix.T], rows=int(rows)))
+    sums = {tuple(matrix @ bits % 2) for bits in np.ndindex(*[2] * n)}
+    vectors = np.array(list(np.ndindex(*[2] * rows))).reshape(2**rows, rows)
+    even = ~(vectors @ sets.T % 2).any(axis=1)
+    assert {tuple(v) for v in vectors[even]} == sums
+    assert 2 ** (rows - len(sets)) == len(sums)
+
+
+@given(st.integers(0, 2**32 - 1))
 def test_product_is_mod_2(seed):
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 2, (4, 9)), rng.integers(0, 2, (9, 5))
