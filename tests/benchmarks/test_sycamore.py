@@ -92,7 +92,7 @@ def test_other_policies_and_numbers_of_shots_are_other_rows(tmp_path: Path):
     data, page = update_results(tmp_path, "sycamore", [*new, *fewer], key=KEY, render=render)
     assert len(json.loads(data.read_text())) == 6
     labels = [line.split(" | ")[3:5] for line in page.read_text().splitlines()[2:]]
-    assert labels == [["", "25,000"], ["shares 1", "25,000"], ["shares 1", "8,000"]]
+    assert labels == [["", "25,000"], ["shares 1", "8,000"], ["shares 1", "25,000"]]
     update_results(tmp_path, "sycamore", [old[0] | {"policy": "", "errors": 3001}], key=KEY, render=render)
     assert [row["errors"] for row in json.loads(data.read_text())][:2] == [3001, 3000]
 

@@ -32,9 +32,10 @@ def _rates(dem: stim.DetectorErrorModel) -> dict[tuple[frozenset[int], frozenset
     """By symptoms, read anew from Stim's instructions: targets that come twice cancel, equal errors add."""
     found: dict[tuple[frozenset[int], frozenset[int]], float] = {}
     for line in dem.flattened():
-        if line.type == "error":
+        if isinstance(line, stim.DemInstruction) and line.type == "error":
             detectors, observables = set[int](), set[int]()
             for target in line.targets_copy():
+                assert isinstance(target, stim.DemTarget)
                 if target.is_relative_detector_id():
                     detectors ^= {target.val}
                 elif target.is_logical_observable_id():
@@ -118,7 +119,7 @@ def test_a_share_that_is_none_is_named(share: float, fit: NoiseFit):
         (
             "error(0.1) D3 L0",
             "error(0.1) D5 L0",
-            "learned DEM has 4 detectors and the prior 6; give two of one",
+            "learned DEM has 4 detectors and the prior 6; give two",
         ),
         ("error(0.1) D3 L0", "error(0.1) D3 L2", "learned DEM has 1 observables and the prior 3"),
         ("error(0.1) D3 L0", ENDS, "the prior has no errors; give the DEM of a circuit with noise"),
