@@ -84,7 +84,8 @@ class LearnConfig:
     prior: float = 0.0
     """Share, from 0 to 1, of the circuit's own rates in the DEM: each probability is learned^(1 - share) x
     circuit^share, before --floor. For decoders that add up errors (trellis), and for a circuit whose rates
-    were measured, as by benchmarks of its gates: try 0.5. Matching does best without."""
+    were measured, as by benchmarks of its gates: try 0.5. Matching does best without. With --data the circuit
+    is that of the first folder of as many rounds; for --rounds, that of the longest experiment."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""
     start: int = 0

@@ -52,8 +52,8 @@ def learn_rounds(
     Args:
         selection: of every folder's shots.
         rounds: numbers of rounds for which a DEM is wanted besides.
-        prior: share of the rates of each folder's circuit, and of the longest one's where rounds were not
-            measured.
+        prior: share of the rates of the circuit: of the first folder of as many rounds, and of the longest
+            experiment where rounds were not measured.
         floor: after that, least probability of errors that flip one detector alone.
     """
     from noise_learning import fit_stationary_jointly
