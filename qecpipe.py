@@ -3,7 +3,7 @@
     import qecpipe
 
     circuit = qecpipe.memory_circuit(distance=5, rounds=5, noise=qecpipe.depolarizing(0.006))
-    decoder = qecpipe.make_decoder("neural-matching", weights="fast")
+    decoder = qecpipe.make_decoder("neural-matching", weights="fast-matching")
 
 Names are imported when they are first used, so `import qecpipe` is immediate. They live in `qec`,
 `global_decoders`, `predecoder`, `noise_learning`, `decoder_service` and `sims`, which stay importable; other

@@ -20,6 +20,11 @@ Several numbers of rounds of one patch, whose bulk has its rates in common, and 
     noise.fits                                              # one per experiment
     noise.predict(with_rounds(structure, 25)).dem()
 
+Rates of the circuit that were measured by other means, say by benchmarks of its gates, as a second opinion:
+
+    fit.towards_prior(0.5)                                  # of the circuit that was learned with
+    towards_prior(learned, prior, share=0.5)                # of two DEMs
+
 Noise that drifts: `NoiseTracker` refits per block of shots, over a window that it chooses itself.
 
 Rooms, each of which knows those before it: `moments` counts, `models` says what can go wrong where,
@@ -49,6 +54,7 @@ from noise_learning.estimators import (
     fit_stationary_jointly,
     learn,
     predict_shared_parameters,
+    towards_prior,
 )
 from noise_learning.learn_noise import learn_noise
 from noise_learning.models import (
@@ -123,5 +129,6 @@ __all__ = [
     "render_rounds_report",
     "shared_parameter_predictor",
     "summarize_drift",
+    "towards_prior",
     "with_rounds",
 ]

@@ -5,6 +5,7 @@ from noise_learning.estimators.fit import NoiseFit, SharedParameters, assemble
 from noise_learning.estimators.hybrid import Shrinkage, fit_hybrid
 from noise_learning.estimators.learning_data import LearningData
 from noise_learning.estimators.model_selection import learn
+from noise_learning.estimators.prior import towards_prior
 from noise_learning.estimators.round_trend import RoundTrend
 from noise_learning.estimators.shared_parameter_fit import fit_shared_parameters, predict_shared_parameters
 from noise_learning.estimators.stationary import StationaryNoise, fit_stationary, fit_stationary_jointly
@@ -26,4 +27,5 @@ __all__ = [
     "fit_stationary_jointly",
     "learn",
     "predict_shared_parameters",
+    "towards_prior",
 ]

@@ -11,6 +11,7 @@ import stim
 from noise_learning.estimators.attenuations import bounded_probability
 from noise_learning.estimators.detectors import DetectorStates
 from noise_learning.estimators.equations import Equations, variances
+from noise_learning.estimators.geometric_mean import geometric_mean
 from noise_learning.estimators.learning_data import LearningData
 from noise_learning.models.structure import Structure, attenuation, probability
 
@@ -181,6 +182,32 @@ class NoiseFit:
         floored = np.where(raised, p, self.p)
         return replace(
             self, p=floored, sigma=np.hypot(self.sigma, floored - self.p), notes=(*self.notes, note)
+        )
+
+    def towards_prior(self, share: float) -> NoiseFit:
+        """The same, drawn towards the circuit's probabilities: learned^(1 - share) * circuit^share.
+
+        See `noise_learning.towards_prior`, which does the same with two DEMs. Above 1/2 it is 1 - p that is
+        drawn, so that what always happens stays.
+
+        The standard error is by how much the mean moves if the learned probability is one standard error
+        higher, (1 - share) of the relative one where that is small: what shots leave open. How far off the
+        circuit's rates are is in no shot, and not in it.
+
+        Raises:
+            ValueError: a share outside [0, 1].
+        """
+        rare = np.minimum(self.p, 1 - self.p)
+        mean = geometric_mean(rare, self.structure.prior, share=share)
+        if share == 0:
+            return self
+        higher = geometric_mean(rare + self.sigma, self.structure.prior, share=share)
+        note = (
+            f"probabilities of mechanisms are learned^{1 - share:g} x circuit^{share:g}: geometric means, "
+            "the circuit's rates being a second opinion; standard errors are of what shots say"
+        )
+        return replace(
+            self, p=np.where(self.p > 0.5, 1 - mean, mean), sigma=higher - mean, notes=(*self.notes, note)
         )
 
     def dem(self) -> stim.DetectorErrorModel:

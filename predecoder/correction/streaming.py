@@ -36,7 +36,7 @@ from predecoder.inference import (
     choose_precision,
     cuda_drivers,
 )
-from qec import DecodingProblem
+from qec import DecodingProblem, DetectorLayout
 
 if TYPE_CHECKING:
     import torch
@@ -108,11 +108,7 @@ class StreamPredecoder:
             precision, int8=network.int8, device_type=self._device.type
         )
         layout = problem.layout
-        if layout.deterministic.any():
-            raise ValueError(
-                f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
-                f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
-            )
+        _check_every_detector_fires(layout)
         self.layout, self.tile, self.min_rounds = layout, tile, min_rounds
         self._layers = layers
         stream_layers = StreamLayers(layout, layers)
@@ -123,26 +119,22 @@ class StreamPredecoder:
         self._features, unlike = None, 0
         if network.config.noise_conditioned:
             # Noise features of the halo must be those of any experiment that goes on.
-            self._features, unlike = (
-                StreamNoiseFeatures(problem, stream_layers),
-                max(0, stream_layers.ending - 1),
-            )
+            self._features = StreamNoiseFeatures(problem, stream_layers)
+            unlike = max(0, stream_layers.ending - 1)
         self.ahead = self.halo + -(-unlike // 2)
         """Blocks after a tile that must be there before it is decided."""
-        self._network = network
+        self._network, self._warned = network, False
         self._tiles: TileEngine | None = None
         if self._device.type == "cuda":
             self._tiles = TileEngine(network, cuda_drivers(self._device)[0], precision=self.precision)
-        self._warned = False
         self._lookahead = 0 if hyperedges is None else hyperedges.lookahead
         self._problem, self.sites = problem, Sites(problem, layers)
         self.layer_network = self._layer_network()
         """The network in C++, if it can run there."""
-        rows, columns = (n // 2 for n in layout.shape[1:])
         self._numbers = np.arange(3 * len(self.sites.of_cell))
         layer_size = len(self._numbers)
         if self.layer_network is not None:
-            self._numbers = logit_numbers(rows, columns).ravel()
+            self._numbers = logit_numbers(*(n // 2 for n in layout.shape[1:])).ravel()
             layer_size = self.layer_network.begin().layer_size
         self.tables: StageTables = stage_tables(
             problem,
@@ -380,3 +372,11 @@ class ResidualStream:
 def _bits(packed: bytes) -> np.ndarray:
     """uint8 0/1, LSB first."""
     return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), bitorder="little")
+
+
+def _check_every_detector_fires(layout: DetectorLayout) -> None:
+    if layout.deterministic.any():
+        raise ValueError(
+            f"no mechanism flips detector D{int(np.argmax(layout.deterministic))} or others, "
+            f"{int(layout.deterministic.sum())} in all; a stream needs noise in every round"
+        )

@@ -80,6 +80,12 @@ def replace_rows(
     return list(by_key.values())
 
 
+def _in_order(value: object) -> tuple[bool, float, str]:
+    """Sorts numbers by their size, before what is none."""
+    number = isinstance(value, int | float)
+    return (not number, float(value) if number else 0.0, "" if number else str(value))
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a file whole or not at all."""
     with output_file(path) as unfinished:
@@ -97,14 +103,14 @@ def update_results(
     """Put rows into NAME.json of a folder, and the table of all its rows into NAME.md; returns both paths.
 
     Args:
-        new, key: see `replace_rows`; all rows are sorted by the key.
+        new, key: see `replace_rows`; all rows are sorted by the key, numbers by their size.
         render: the Markdown table of all rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, page = folder / f"{name}.json", folder / f"{name}.md"
     rows = json.loads(data.read_text(encoding="utf-8")) if data.exists() else []
     rows = replace_rows(rows, new, key=key, about=about_run())
-    rows.sort(key=lambda row: str(tuple(row.get(column, "") for column in key)))
+    rows.sort(key=lambda row: [_in_order(row.get(column, "")) for column in key])
     write_json(data, rows)
     write_table(page, render(rows))
     return [data, page]

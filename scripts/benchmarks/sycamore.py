@@ -5,10 +5,11 @@
 
 Every folder PATCH/rNN holds 50,000 shots of a memory of NN cycles. Shots of even index are there to learn
 from: the DEM that Google fitted to their correlations (`pij`), ours (`learned`), and weights that were
-fine-tuned on them. Shots of odd index are decoded. The error per cycle e is the slope of a straight line
-through ln(1 - 2 LER) = const + NN ln(1 - 2 e), weighted by the binomial errors, over the cycles from 3 on,
-as in Google's article (doi:10.1038/s41586-022-05434-1). Counts of each folder stay in --out, so that a
-killed run goes on where it was.
+fine-tuned on them. `pij+circuit` and `learned+circuit` are geometric means with the rates of Google's
+circuit. Shots of odd index are decoded. The error per cycle e is the slope of a straight line through
+ln(1 - 2 LER) = const + NN ln(1 - 2 e), weighted by the binomial errors, over the cycles from 3 on, as in
+Google's article (doi:10.1038/s41586-022-05434-1). Counts of each folder stay in --out, so that a killed
+run goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import stim
 import tyro
 
 from global_decoders import decoder_names
-from noise_learning import Moments, SharedParameterModel, Structure, learn
+from noise_learning import Moments, SharedParameterModel, Structure, learn, towards_prior
 from predecoder import resolve_weights
 from qec import read_shots
 from scripts.benchmarks.lines import add_lines, read_lines
@@ -35,8 +36,10 @@ from sims.decoders import NEURAL, NEURAL_ENSEMBLE, PREDECODER_PREFIX, build_deco
 KEY = ("patch", "decoder", "dem", "weights", "sha256", "policy", "shots", "cycles")
 GOOGLE = "Google, "
 FIRST_FITTED = 3
+PRIOR_SHARE = 0.5
+"""Of the circuit's rates in a DEM "+circuit": neither is said to be the better one (experiment 23)."""
 
-DemName = Literal["circuit", "pij", "learned"]
+DemName = Literal["circuit", "pij", "learned", "pij+circuit", "learned+circuit"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,10 @@ class Shots:
         return (flips[:, 0] & 1).astype(bool)
 
     def dem(self, name: str) -> stim.DetectorErrorModel:
-        """One that was learned from the shots of even index, or the circuit's."""
+        """One that was learned from the shots of even index, the circuit's, or the mean of two."""
+        learned, _, prior = name.partition("+")
+        if prior:
+            return towards_prior(self.dem(learned), self.dem(prior), share=PRIOR_SHARE)
         if name == "circuit":
             return stim.DetectorErrorModel.from_file(self.folder / "circuit_detector_error_model.dem")
         if name == "pij":

@@ -77,11 +77,11 @@ def run(arguments: list[str]) -> int:
         seconds=config.seconds,
         seed=config.seed,
     )
-    decoders = _decoders(config)
+    decoders, circuits = _decoders(config), list(config.circuits())
     config.say_choices(decoders)
     points: list[LatencyPoint] = []
     for metadata, circuit in track(
-        list(config.circuits()), "measuring", console=console, transient=True, disable=not console.is_terminal
+        circuits, "measuring", console=console, transient=True, disable=not console.is_terminal
     ):
         points += _measure(metadata, circuit, decoders, plan)
     paths = write_report(points, config.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -81,6 +81,11 @@ class LearnConfig:
     floor: float = 0.0
     """Least probability of an error that flips one detector alone. Where detectors are correlated as no
     mechanism does it, too little is learned of them: try 0.01."""
+    prior: float = 0.0
+    """Share, from 0 to 1, of the circuit's own rates in the DEM: each probability is learned^(1 - share) x
+    circuit^share, before --floor. For decoders that add up errors (trellis), and for a circuit whose rates
+    were measured, as by benchmarks of its gates: try 0.5. Matching does best without. With --data the circuit
+    is that of the first folder of as many rounds; for --rounds, that of the longest experiment."""
     which: Literal["all", "even", "odd"] = "all"
     """Learn from the shots of even or odd index only, counted from 0 through all files."""
     start: int = 0
@@ -94,6 +99,8 @@ def run(arguments: list[str]) -> int:
     config = parse_flags(LearnConfig, "learn-noise", arguments)
     if not 0 <= config.floor < 0.5:
         raise ValueError(f"--floor {config.floor:g} is no probability from 0 to below 1/2")
+    if not 0 <= config.prior <= 1:
+        raise ValueError(f"--prior {config.prior:g} is no share from 0 (what shots say) to 1 (the circuit)")
     if config.data:
         return _learn_rounds(config)
     if config.rounds:
@@ -101,7 +108,7 @@ def run(arguments: list[str]) -> int:
     if config.circuit is None:
         raise ValueError("give --circuit and --shots, or folders of both by --data")
     check_inputs(config.circuit, *config.shots, *config.sweep)
-    from noise_learning import summarize_drift
+    from noise_learning import mechanism_frame, summarize_drift
     from sims.shot_files.selection import ShotSelection
 
     console = make_console()
@@ -117,10 +124,13 @@ def run(arguments: list[str]) -> int:
             learned = estimate(log.total)
         except ValueError as error:
             raise ValueError(f"{', '.join(map(str, config.shots))}: {error}") from error
-        drift = summarize_drift(learned, log.blocks)  # of what shots say, which a floor is not
-    fit = learned.with_floor(config.floor)
+        drift = summarize_drift(learned, log.blocks)
+    fit = learned.towards_prior(config.prior).with_floor(config.floor)
     with complete_folder(config.out) as folder:
-        _write(folder, fit, drift, config, selection)
+        fit.dem().to_file(folder / DEM_FILE)
+        mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
+        # Tables of the report are of what shots say, which a prior and a floor are not; notes tell of them.
+        _report(folder, replace(learned, notes=fit.notes), drift, config, selection)
     for line in _summary(fit, config.out):
         console.print(line)
     return 0
@@ -133,7 +143,13 @@ def _learn_rounds(config: LearnConfig) -> int:
     _check_data_flags(config)
     selection = ShotSelection(config.which, config.start, config.stop)
     folders = [ExperimentFolder.find(path, detections=True) for path in config.data]
-    return learn_rounds(folders, config.out, selection=selection, rounds=config.rounds, floor=config.floor)
+    return learn_rounds(
+        *(folders, config.out),
+        selection=selection,
+        rounds=config.rounds,
+        prior=config.prior,
+        floor=config.floor,
+    )
 
 
 def _check_data_flags(config: LearnConfig) -> None:
@@ -237,7 +253,7 @@ def _count(
         )
 
 
-def _write(
+def _report(
     folder: Path, fit: NoiseFit, drift: DriftSummary, config: LearnConfig, selection: ShotSelection
 ) -> None:
     from noise_learning import (
@@ -246,13 +262,10 @@ def _write(
         gather_location_classes,
         has_coordinates,
         largest_deviations,
-        mechanism_frame,
         render_report,
     )
     from sims.plots.noise import DRIFT_PLOT, LATTICE_PLOT, draw_drift, draw_lattice
 
-    fit.dem().to_file(folder / DEM_FILE)
-    mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
     classes = gather_location_classes(fit) if has_coordinates(fit.structure) else []
     deviations = largest_deviations(classes)
     if classes:

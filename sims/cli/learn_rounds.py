@@ -44,6 +44,7 @@ def learn_rounds(
     *,
     selection: ShotSelection,
     rounds: Sequence[int],
+    prior: float = 0.0,
     floor: float = 0.0,
 ) -> int:
     """Run the verb with --data; returns its exit code.
@@ -51,7 +52,9 @@ def learn_rounds(
     Args:
         selection: of every folder's shots.
         rounds: numbers of rounds for which a DEM is wanted besides.
-        floor: least probability of errors that flip one detector alone.
+        prior: share of the rates of the circuit: of the first folder of as many rounds, and of the longest
+            experiment where rounds were not measured.
+        floor: after that, least probability of errors that flip one detector alone.
     """
     from noise_learning import fit_stationary_jointly
 
@@ -63,8 +66,12 @@ def learn_rounds(
     with console.status("counting shots, fitting") if console.is_terminal else nullcontext():
         data = [_data(experiment, selection) for experiment in experiments.values()]
         noise = fit_stationary_jointly(data)
-    fits = {rounds: fit.with_floor(floor) for rounds, fit in zip(experiments, noise.fits, strict=True)}
-    predicted = {rounds: noise.predict(of).with_floor(floor) for rounds, of in others.items()}
+
+    def finished(fit: NoiseFit) -> NoiseFit:
+        return fit.towards_prior(prior).with_floor(floor)
+
+    fits = {rounds: finished(fit) for rounds, fit in zip(experiments, noise.fits, strict=True)}
+    predicted = {rounds: finished(noise.predict(of)) for rounds, of in others.items()}
     with complete_folder(out) as folder:
         _write(folder, fits, predicted)
         report = _report(experiments, data, noise, fits, predicted, selection)

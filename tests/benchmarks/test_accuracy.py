@@ -169,19 +169,22 @@ def test_both_bases_are_put_beside_what_is_required() -> None:
         "d": 5,
     }
     counts = {"shots": 2000, "doubtful": 1000, "others": 50, "only_ours": [30, 1], "only_correlated": [40, 0]}
+    ensemble = {"weights": "fast-matching+accurate-matching", "decoder": "neural-ensemble"}
     rows = [
         cell | counts | {"basis": "x", "ours": [90, 1], "correlated": [100, 0]},
         cell | counts | {"basis": "z", "ours": [60, 0], "correlated": [100, 0]},
         cell | counts | {"basis": "z", "ours": [150, 0], "correlated": [150, 0], "precision": "float32"},
+        cell | counts | {"basis": "x", "ours": [92, 0], "correlated": [100, 0]} | ensemble,
     ]
     ratio, low, high = summary.pooled_ratio(rows[:2])
     assert ratio == pytest.approx((90 + 20 + 60) / 200)
     spread = np.sqrt((30 + 400 + 40 + 30 + 400 + 40) / (170 * 200))
     assert (low, high) == pytest.approx((ratio * np.exp(-1.96 * spread), ratio * np.exp(1.96 * spread)))
-    line, of_other_precision = summary.summary(rows).splitlines()[-2:]
+    line, of_other_precision, of_ensemble = summary.summary(rows).splitlines()[-3:]
     assert line.startswith(
         "| fast-matching | neural-matching | int8 | depolarizing | 0.006 | 5 | x z | 170 / 200 | 0.85 ["
     )
     assert line.endswith("| 0.93: met |")
     assert "| float32 | depolarizing | 0.006 | 5 | z | 150 / 150 | 1.00 [" in of_other_precision
     assert of_other_precision.endswith("| 0.93: not met |")
+    assert of_ensemble.endswith("| 0.93: met |")  # what is asked of its first network

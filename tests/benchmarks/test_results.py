@@ -41,6 +41,14 @@ def test_a_row_takes_the_place_of_its_own_and_the_page_keeps_its_words(tmp_path:
     assert text.splitlines()[-1].count("*") == 1  # fewer than 100 errors on a side
 
 
+def test_rows_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    rows = [{"name": "b", "d": 5}, {"name": "a", "d": 13}, {"name": "a", "d": 5}, {"name": "a", "d": "all"}]
+    data, _ = update_results(tmp_path, "page", rows, key=("name", "d"), render=lambda _: "| table |")
+    assert [(row["name"], row["d"]) for row in json.loads(data.read_text())] == [
+        *(("a", 5), ("a", 13), ("a", "all"), ("b", 5)),
+    ]
+
+
 def test_reports_go_into_pages_that_the_site_has() -> None:
     scripts = {path: path.read_text() for path in Path("scripts/benchmarks").rglob("*.py")}
     pages = {page for text in scripts.values() for page in re.findall(r"docs/(results/\w+\.md)", text)}

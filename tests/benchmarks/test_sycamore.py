@@ -1,11 +1,13 @@
 """Errors per cycle: the fit finds what is true, and Google's own numbers from Google's prediction files."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qec import normal_form
 from scripts.benchmarks.results import update_results
 from scripts.benchmarks.sycamore import KEY, Counted, Cycle, Flags, Shots, render
 
@@ -90,9 +92,21 @@ def test_other_policies_and_numbers_of_shots_are_other_rows(tmp_path: Path):
     data, page = update_results(tmp_path, "sycamore", [*new, *fewer], key=KEY, render=render)
     assert len(json.loads(data.read_text())) == 6
     labels = [line.split(" | ")[3:5] for line in page.read_text().splitlines()[2:]]
-    assert labels == [["", "25,000"], ["shares 1", "25,000"], ["shares 1", "8,000"]]
+    assert labels == [["", "25,000"], ["shares 1", "8,000"], ["shares 1", "25,000"]]
     update_results(tmp_path, "sycamore", [old[0] | {"policy": "", "errors": 3001}], key=KEY, render=render)
     assert [row["errors"] for row in json.loads(data.read_text())][:2] == [3001, 3000]
+
+
+@pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")
+def test_a_dem_with_the_circuits_rates_is_half_of_each():
+    shots = Shots(SYCAMORE / "d3_3_5" / "r03")
+    one, other, mixed = (
+        normal_form(shots.dem(name)).hyperedges for name in ("pij", "circuit", "pij+circuit")
+    )
+    of, guessed = (dict(zip(dem.detectors, dem.probabilities, strict=True)) for dem in (one, other))
+    assert set(of) < set(guessed) == set(mixed.detectors)  # p_ij leaves out what correlations do not show
+    expected = [math.sqrt(of[d] * guessed[d]) if d in of else guessed[d] / 2 for d in mixed.detectors]
+    np.testing.assert_allclose(mixed.probabilities, expected, rtol=1e-9)
 
 
 @pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")

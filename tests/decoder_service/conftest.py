@@ -1,6 +1,7 @@
 """Measured shots and streams of them, shared by the tests of StreamDecoder."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -56,15 +57,19 @@ class Kit:
         erased: frozenset[int] = frozenset(),
     ) -> tuple[Result, list[Commit]]:
         """Pushes the bits of one shot, round by round."""
+        rows, final = Kit.rows(decoder, bits, rounds)
         decoder.open(shot)
         commits: list[Commit] = []
-        start = 0
-        for r in range(rounds):
-            stop = start + decoder.width(r)
+        for r, row in enumerate(rows):
             lost = r in erased
-            commits += decoder.push(r, None if lost else bits[start:stop], erased=lost)
-            start = stop
-        return decoder.finish(bits[start:]), commits
+            commits += decoder.push(r, None if lost else row, erased=lost)
+        return decoder.finish(final), commits
+
+    @staticmethod
+    def rows(decoder: StreamDecoder, bits: np.ndarray, rounds: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """The bits of one shot by round, and those of its end."""
+        edges = [0, *itertools.accumulate(decoder.width(r) for r in range(rounds))]
+        return [bits[start:stop] for start, stop in itertools.pairwise(edges)], bits[edges[-1] :]
 
     @staticmethod
     def whole(dem: stim.DetectorErrorModel, detections: np.ndarray, windowed: WindowedDecoder) -> np.ndarray:

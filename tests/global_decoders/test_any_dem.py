@@ -10,24 +10,11 @@ from hypothesis import strategies as st
 
 from global_decoders import decoder_names, is_available, make_decoder
 
+from ..all_errors import joint
+
 DETECTORS, OBSERVABLES = 4, 2
 BOUNDS = "detector D3\nlogical_observable L1\n"
 MATCHERS = ("pymatching", "pymatching-correlated", "fusion-blossom")
-
-
-def joint(dem: stim.DetectorErrorModel) -> np.ndarray:
-    """float64 (2**observables, 2**detectors): probability of what a shot shows and flips."""
-    states = np.arange(1 << (dem.num_detectors + dem.num_observables))
-    found = (states == 0).astype(float)
-    for instruction in dem.flattened():
-        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
-            mask = 0
-            for group in instruction.target_groups():
-                for t in group:
-                    mask ^= 1 << (t.val if t.is_relative_detector_id() else dem.num_detectors + t.val)
-            (p,) = instruction.args_copy()
-            found = (1 - p) * found + p * found[states ^ mask]
-    return found.reshape(1 << dem.num_observables, -1)
 
 
 def predicted(name: str, dem: stim.DetectorErrorModel, syndromes: np.ndarray) -> np.ndarray:

@@ -25,6 +25,8 @@ from global_decoders.adapters.pymatching import PyMatchingDecoder
 from global_decoders.matching import MatchingGaps, MatchingGraph
 from qec import NormalForm, mechanisms, normal_form
 
+from .conftest import without_ties
+
 LEAST_CLOSE = {"bp-osd": 0.97, "bp-lsd": 0.6, "mwpf": 0.7, "tesseract": 0.999}
 """Decoders that look for the likeliest faults, and how often (by the syndromes' probability) they find those
 of both classes at the very least."""
@@ -107,15 +109,6 @@ def test_a_gap_says_how_likely_the_prediction_is_wrong(name, exact, compiled):
     assert weight @ said == pytest.approx(weight @ posterior, abs=0.012)
 
 
-def _without_ties(dem: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
-    rng, changed = np.random.default_rng(3), stim.DetectorErrorModel()
-    for line in dem.flattened():
-        assert isinstance(line, stim.DemInstruction)
-        factor = rng.uniform(0.7, 1.3) if line.type == "error" else 1.0
-        changed.append(line.type, [factor * p for p in line.args_copy()], [*line.targets_copy()])
-    return changed
-
-
 def _forced(graph: MatchingGraph, weights: np.ndarray) -> pymatching.Matching:
     """PyMatching with one more detector, on which boundary edges end that flip the observable."""
     forced, boundary = graph.num_detectors, graph.num_detectors + 1
@@ -154,7 +147,7 @@ def _implied(graph: MatchingGraph, bits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("correlated", [False, True])
 def test_gaps_are_those_of_pymatching_with_the_observable_forced(correlated):
     circuit = qec.memory_circuit(distance=5, rounds=4, basis="x", noise=qec.depolarizing(0.008))
-    dem = _without_ties(circuit.detector_error_model(decompose_errors=True))
+    dem = without_ties(circuit.detector_error_model(decompose_errors=True))
     graph = MatchingGraph.of_normal_form(normal_form(dem), correlated=correlated, decomposed=True)
     detections = np.asarray(circuit.compile_detector_sampler(seed=8).sample(60))
     packed = np.packbits(detections, axis=1, bitorder="little")

@@ -1,10 +1,13 @@
 """Small circuits and networks shared by the pre-decoder's tests."""
 
 import functools
+import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import sinter
 import stim
 import torch
 
@@ -54,6 +57,19 @@ def _model(distance: int, rounds: int, basis: str, orientation: str) -> Model:
     )
     dem = circuit.detector_error_model(decompose_errors=True)
     return Model(circuit, DecodingProblem.from_dem(dem))
+
+
+def collected(decoder: sinter.Decoder, circuit: stim.Circuit) -> sinter.TaskStats:
+    """What sinter counts of 300 shots in a worker process, which takes a pickled decoder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (stats,) = sinter.collect(
+            num_workers=1,
+            tasks=[sinter.Task(circuit=circuit, decoder="ours")],
+            custom_decoders={"ours": pickle.loads(pickle.dumps(decoder))},
+            max_shots=300,
+        )
+    return stats
 
 
 @pytest.fixture(scope="session")

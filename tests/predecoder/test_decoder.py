@@ -1,11 +1,7 @@
 """The pre-decoded decoder: consistent, deterministic, picklable, and useful inside sinter."""
 
-import pickle
-import warnings
-
 import numpy as np
 import pytest
-import sinter
 import stim
 import torch
 
@@ -16,6 +12,8 @@ from predecoder import CompiledPredecoded, PredecodedDecoder, WeightsError
 from predecoder.correction import ClusterDecision, ThresholdPolicy
 from predecoder.inference import EngineOptions, select_device
 from predecoder.network import DenseConfig
+
+from .conftest import collected
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +147,7 @@ def test_zero_shots_and_wrong_widths(model, weights):
 def test_runs_in_sinter_workers_after_pickling(model, weights):
     m = model(3, 3)
     decoder = PredecodedDecoder(make_decoder("pymatching"), weights=weights, threads=1)
-    decoder = pickle.loads(pickle.dumps(decoder))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        (stats,) = sinter.collect(
-            num_workers=1,
-            tasks=[sinter.Task(circuit=m.circuit, decoder="p")],
-            custom_decoders={"p": decoder},
-            max_shots=300,
-        )
+    stats = collected(decoder, m.circuit)
     assert stats.shots == 300
     assert stats.errors > 0
 

@@ -1,8 +1,5 @@
 """`neural-matching` explains every shot by itself, in sinter too, with any engine."""
 
-import pickle
-import warnings
-
 import numpy as np
 import pytest
 import sinter
@@ -15,6 +12,8 @@ from global_decoders.windows import WindowSizes
 from predecoder import CompiledNeuralMatching, CompiledPredecoded, NeuralMatchingDecoder
 from predecoder.correction import MatchingDecision
 from predecoder.inference import EngineOptions, NativeEngine
+
+from .conftest import collected
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +80,7 @@ def test_one_shot_is_decoded_as_in_a_batch(model, weights):
 
 def test_runs_in_sinter_workers_after_pickling(model, weights):
     m = model(3, 3)
-    decoder = pickle.loads(pickle.dumps(NeuralMatchingDecoder(weights=weights, threads=1)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        (stats,) = sinter.collect(
-            num_workers=1,
-            tasks=[sinter.Task(circuit=m.circuit, decoder="neural-matching")],
-            custom_decoders={"neural-matching": decoder},
-            max_shots=300,
-        )
+    stats = collected(NeuralMatchingDecoder(weights=weights, threads=1), m.circuit)
     assert stats.shots == 300
     assert stats.errors > 0
 

@@ -12,7 +12,7 @@ import stim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qec import shots as shots_module
+from qec import shot_pieces
 from qec.circuits.memory import memory_circuit
 from qec.circuits.noise import depolarizing
 from qec.shots import (
@@ -31,7 +31,7 @@ formats = st.sampled_from(SHOT_FORMATS)
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of 64 shots, so that small files are cut many times."""
-    monkeypatch.setattr(shots_module, "_PIECE_BYTES", 512)
+    monkeypatch.setattr(shot_pieces, "_PIECE_BYTES", 512)
 
 
 @st.composite
@@ -103,13 +103,13 @@ def test_large_file_is_read_in_pieces(tmp_path: Path, format: ShotFormat) -> Non
     write_shots(path, pack(table), format=format, num_detectors=3001)
     pieces: list[int] = []
 
-    class Counting(shots_module._Record):
+    class Counting(shot_pieces.ShotRecord):
         def decode(self, piece: bytes, scratch: Path) -> np.ndarray:
             pieces.append(len(piece))
             return super().decode(piece, scratch)
 
     record = Counting(format, 0, 3001, 0)
-    read = np.concatenate(list(shots_module._decoded_pieces(path, record)))
+    read = np.concatenate(list(shot_pieces.decoded_pieces(path, record)))
     assert np.array_equal(read, pack(table))
     assert len(pieces) >= 3
     assert sum(pieces) == path.stat().st_size

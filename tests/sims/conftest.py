@@ -14,6 +14,7 @@ from global_decoders import make_decoder
 from sims.cli import main
 
 RunCli = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
 
 
 class FirstDetectorPredecoded(sinter.Decoder):
@@ -58,6 +59,20 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(run_cli: RunCli) -> Refused:
+    """Run a command line that must fail, with one short line and no other output; gives the line."""
+
+    def run(*arguments: object) -> str:
+        code, out, err = run_cli(*arguments)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert len(err) < 420
+        return err
 
     return run
 

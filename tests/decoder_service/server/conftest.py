@@ -21,6 +21,8 @@ from decoder_service.protocol import Flag, Open
 from decoder_service.server import ServerConfig, ServerFrontEnd, WorkerConfig
 from decoder_service.session import Outcome, StreamShape
 
+from .journal_bench import Bench
+
 CIRCUIT = stim.Circuit.generated(
     "surface_code:rotated_memory_x",
     distance=3,
@@ -199,6 +201,12 @@ def kit() -> SimpleNamespace:
         sure=SURE,
         Flag=Flag,
     )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kit) -> Bench:
+    """Sessions with journals, without a worker or a connection."""
+    return Bench(tmp_path, kit)
 
 
 @pytest.fixture(scope="module")

@@ -2,206 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
-from decoder_service.building import Build, BuiltSources, build_decoder, tables_for
 from decoder_service.protocol import (
     Flag,
     Frame,
-    FrameParser,
     FrameType,
-    Open,
     Opened,
     Reload,
     decode_commit,
     decode_message,
-    encode_block,
     encode_frame,
-    without_times,
 )
-from decoder_service.server import BuildLimits, WorkerConfig
-from decoder_service.server.client_session import ClientSession
-from decoder_service.server.metrics import Samples, WorkerMetrics
 from decoder_service.store import (
-    HEAD,
     Journal,
-    JournalError,
-    Position,
     ReplayError,
-    Restored,
-    RestoredStream,
     Segment,
     StateFolder,
-    UploadBudget,
     read_segment,
     replay,
-    restore,
     segments,
 )
-from decoder_service.store import journal as journal_module
 
-SESSION = "0123456789abcdef" * 2
-DIGEST = "11" * 32
-_OUTPUTS = (FrameType.COMMIT, FrameType.RESULT)
-
-
-class Jobs:
-    """What a session has done for it, which is nothing here."""
-
-    def __init__(self, config: WorkerConfig) -> None:
-        self.config = config
-        self.metrics = WorkerMetrics()
-        self.samples = Samples(self.metrics)
-        self.uploads = UploadBudget(max_bytes=1 << 20)
-
-    def event(self, event: str, **fields: str | int | float) -> None:
-        assert event != "session failed", fields
-
-
-class Life(NamedTuple):
-    """A session with stream 0, and what was restored of it."""
-
-    session: ClientSession
-    restored: RestoredStream | None = None
-
-    @property
-    def kept(self) -> list[Frame]:
-        assert self.restored is not None
-        return self.restored.kept
-
-    @property
-    def reached(self) -> tuple[int, int]:
-        assert self.restored is not None
-        return self.restored.position[:2]
-
-    @property
-    def journal(self) -> Journal:
-        return self.session.streams.by_number[0].journal
-
-    def close(self, *, over: bool) -> None:
-        self.session.streams.over = over
-        self.session.end()
-
-
-class Bench:
-    """A session without a worker or a connection, and frames to feed it."""
-
-    def __init__(
-        self, folder: Path, kit, *, segment_bytes: int = 1 << 30, on_gap: Literal["erase", "fail"] = "erase"
-    ) -> None:
-        self.folder, self.kit, self.segment_bytes, self.on_gap = folder, kit, segment_bytes, on_gap
-        self.options = Open(model=DIGEST, on_gap=on_gap, **kit.options, **kit.sure)
-        self.models = {DIGEST: kit.text, "22" * 32: str(kit.other)}
-        self._tables: dict[str, bytes] = {}
-        self.shape = build_decoder(self.options, kit.text).shape
-        self.sources = BuiltSources(self.text, self.tables)
-
-    def tables(self, build: Build) -> bytes:
-        if build.key not in self._tables:
-            self._tables[build.key] = tables_for(build, self.text, BuildLimits())
-        return self._tables[build.key]
-
-    def text(self, digest: str) -> str:
-        return self.models[digest]
-
-    def state(self, name: str) -> StateFolder:
-        state = StateFolder(self.folder / name)
-        os.close(state.lock())
-        return state
-
-    def session(self, name: str, *, keep: bool = True) -> ClientSession:
-        config = WorkerConfig(
-            state=str(self.folder / name),
-            prune=not keep,
-            window=1000,
-            gap_deadline=1e-9,
-            segment_bytes=self.segment_bytes,
-            time_slice=60,  # however slow this machine is, a slice ends where its work does
-        )
-        return ClientSession(SESSION, cast(Any, Jobs(config)), left=lambda *_: None)
-
-    def fresh(self, name: str, *, keep: bool = True) -> Life:
-        self.state(name)
-        session = self.session(name, keep=keep)
-        session.streams._opened(0, self.options, self.sources.decoder(self.options))
-        return Life(session)
-
-    def feed(self, life: Life, frames: list[Frame]) -> list[Frame]:
-        """One frame at a time, each with its own write, gaps erased at once."""
-        plane, out = life.session._plane, b""
-        for frame in frames:
-            plane.feed(encode_frame(frame))
-            plane.tick()
-            while plane.work():
-                life.session.streams.handle_events()
-            life.session.streams.handle_events()
-            out += plane.take_output()
-        return [f for f in FrameParser().feed(out) if isinstance(f, Frame) and f.type in _OUTPUTS]
-
-    def frames(self, shots: int, *, lost: frozenset[tuple[int, int]] = frozenset()) -> list[Frame]:
-        out = []
-        for epoch, shot in enumerate(self.kit.sample(shots, seed=3)):
-            for sequence, row in enumerate(self.kit.rows(shot, self.shape)):
-                kind = FrameType.FINAL if sequence == self.shape.rounds else FrameType.ROUNDS
-                if (epoch, sequence) not in lost:
-                    out.append(Frame(kind, 0, epoch, sequence, encode_block([row])))
-        return out
-
-    def files(self, name: str) -> list[Path]:
-        """Of the journal, oldest first."""
-        folder = StateFolder(self.folder / name).journals
-        return [segment.path(folder) for segment in segments(folder, SESSION, 0)]
-
-    def restore(self, name: str) -> Restored:
-        return restore(
-            StateFolder(self.folder / name), SESSION, 0, sources=self.sources, gap_deadline=1, keep=True
-        )
-
-    def restored(self, name: str) -> Life:
-        restored = self.restore(name)
-        assert restored.stream is not None
-        return self.go_on(name, restored.stream)
-
-    def go_on(self, name: str, restored: RestoredStream) -> Life:
-        session = self.session(name)
-        session.add(restored)
-        session._plane.announce(0)
-        return Life(session, restored)
-
-    def write(self, name: str, file: Path, data: bytes) -> Path:
-        """A journal of one segment, with the name of `file`."""
-        path = self.state(name).journals / file.name
-        path.write_bytes(data)
-        return path
-
-
-@pytest.fixture
-def bench(tmp_path: Path, kit) -> Bench:
-    return Bench(tmp_path, kit)
-
-
-def untimed(frames: list[Frame]) -> list[Frame]:
-    return list(map(without_times, frames))
-
-
-def outputs_in(path: Path) -> list[Frame]:
-    return [frame for frame in read_segment(path).records if frame.type in _OUTPUTS]
-
-
-def bytes_of_head(data: bytes) -> int:
-    """Both copies."""
-    count = 0
-    for frame in FrameParser().feed(data):
-        if not isinstance(frame, Frame) or frame.type not in HEAD:
-            break
-        count += len(encode_frame(frame))
-    return count
+from .journal_bench import SESSION, Bench, bytes_of_head, outputs_in, untimed
 
 
 def test_cut_anywhere_it_is_restored_and_goes_on_the_same(bench: Bench) -> None:
@@ -419,31 +245,6 @@ def test_a_model_that_took_over_in_the_shot_that_filled_a_segment_holds_in_the_n
     ]
 
 
-def test_a_disk_that_fills_up_is_an_error_before_anything_is_sent(bench: Bench) -> None:
-    """A record of which only a part fits is not sent, and nothing follows it in the file."""
-    life = bench.fresh("full")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    full = life.journal.size + 600
-    resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
-    try:
-        made = bench.feed(life, bench.frames(2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not life.session.streams.by_number
-    (file,) = bench.files("full")
-    assert file.stat().st_size < full
-    content = read_segment(file)
-    assert not content.damage
-    assert not content.torn
-    assert untimed(outputs_in(file)) == untimed(made)
-    assert untimed(
-        [f for recorded, _ in replay(file, sources=bench.sources).outputs for f in recorded]
-    ) == untimed(made)
-    life = bench.restored("full")
-    assert (0, 0) < life.reached < (1, 8)
-    life.close(over=False)
-
-
 def test_replay_of_a_torn_journal_gives_what_is_sound_and_says_so(bench: Bench) -> None:
     """Wherever a crash within an append cuts the file; damage anywhere else is refused."""
     life = bench.fresh("torn")
@@ -469,70 +270,6 @@ def test_replay_of_a_torn_journal_gives_what_is_sound_and_says_so(bench: Bench) 
         replay(bench.write("torn0", file, bytes(damaged)), sources=bench.sources)
 
 
-class Disk:
-    """`os.write` on a disk that has room for so many more bytes, and `os.ftruncate`, which may fail too."""
-
-    def __init__(self, room: int, *, stuck: bool = False) -> None:
-        self.room, self.stuck = room, stuck
-        self._write, self._truncate = os.write, os.ftruncate
-
-    def write(self, fd: int, data: bytes) -> int:
-        if not self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = self._write(fd, data[: self.room])
-        self.room -= written
-        return written
-
-    def ftruncate(self, fd: int, size: int) -> None:
-        if self.stuck:
-            raise OSError(errno.EIO, "Input/output error")
-        self._truncate(fd, size)
-
-
-@pytest.mark.parametrize("room", [0, 1, 31, 32, 40])
-@pytest.mark.parametrize("stuck", [False, True])
-def test_an_append_that_fails_takes_its_bytes_back_or_says_that_it_cannot(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: int, stuck: bool
-) -> None:
-    state = bench.state("short")
-    segment = Journal.next_life(state, SESSION, 0)
-    life = bench.fresh("short")
-    stream = life.session.streams.by_number[0]
-    head = stream.head.records(stream.decoder, Position(0, 0, 0))
-    journal = Journal(state, segment._replace(stream=7), head, keep=True)
-    size = journal.size
-    journal.add(Frame(FrameType.PING, 7, payload=b"whole"))
-    journal.flush()
-    whole = size + 37
-    disk = Disk(room, stuck=stuck)
-    monkeypatch.setattr(os, "write", disk.write)
-    monkeypatch.setattr(os, "ftruncate", disk.ftruncate)
-    journal.add(Frame(FrameType.PING, 7, payload=bytes(10)))
-    left = room if stuck else 0
-    expected = f"its last {room} bytes are no whole record, and stay: Input" if left else "No space left"
-    with pytest.raises(JournalError, match=expected):
-        journal.flush()
-    monkeypatch.undo()
-    assert journal.path.stat().st_size == whole + left
-    assert read_segment(journal.path).torn == (f"{left} bytes at the end are no whole record" if left else "")
-    journal.add(Frame(FrameType.PING, 7))
-    with pytest.raises(JournalError, match="closed"):
-        journal.flush()
-    assert journal.path.stat().st_size == whole + left
-    life.close(over=False)
-
-
-@pytest.mark.parametrize("room", [0, 20])
-def test_an_open_on_a_full_disk_leaves_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, room: int
-) -> None:
-    state = bench.state("full")
-    monkeypatch.setattr(os, "write", Disk(room).write)
-    with pytest.raises(JournalError, match="No space left"):
-        Journal(state, Journal.next_life(state, SESSION, 0), [], keep=True)
-    assert not list(state.journals.iterdir())
-
-
 def test_a_truncated_live_journal_ends_nothing(bench: Bench) -> None:
     """Through a memory map it was SIGBUS, for all sessions of the worker."""
     server_stream = bench.fresh("cut")
@@ -545,67 +282,3 @@ def test_a_truncated_live_journal_ends_nothing(bench: Bench) -> None:
     server_stream.close(over=False)
     with pytest.raises(ReplayError, match="no sound HELLO"):
         bench.restore("cut")
-
-
-def test_outputs_of_earlier_segments_are_kept_for_the_client_and_then_put_away(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.segment_bytes = 600
-    server_stream = bench.fresh("old", keep=False)
-    made = bench.feed(server_stream, bench.frames(6))
-    server_stream.close(over=False)
-    assert len(bench.files("old")) >= 5
-    again = bench.restored("old")
-    assert untimed(again.kept) == untimed(made)
-    again.close(over=False)
-    monkeypatch.setattr(journal_module, "KEPT_OUTPUTS", 5)
-    for keep in (False, True):
-        name = f"short {keep}"
-        short = bench.fresh(name, keep=keep)
-        bench.feed(short, bench.frames(6))
-        short.close(over=False)
-        assert len(bench.files(name)) <= 3
-        assert (len(list(StateFolder(bench.folder / name).archive.iterdir())) > 2) is keep
-
-
-def test_a_journal_that_cannot_go_on_touches_no_other_file(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A failed rotation must not leave a descriptor number that another file may get."""
-    server_stream = bench.fresh("rotation")
-    journal = server_stream.journal
-    stream = server_stream.session.streams.by_number[0]
-    head = stream.head.records(stream.decoder, Position(0, 0, 0))
-    monkeypatch.setattr(os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
-    with pytest.raises(JournalError, match="too many"):
-        journal.rotate(0, head)
-    monkeypatch.undo()
-    with (bench.folder / "other").open("wb") as other:
-        journal.close()
-        journal.add(Frame(FrameType.PING))
-        with pytest.raises(JournalError, match="closed"):
-            journal.flush()
-        other.write(b"mine")
-    assert (bench.folder / "other").read_bytes() == b"mine"
-
-
-def test_a_journal_that_does_not_lead_to_its_frames_is_refused(bench: Bench) -> None:
-    server_stream = bench.fresh("forged")
-    bench.feed(server_stream, bench.frames(1)[:6])
-    server_stream.close(over=False)
-    (path,) = bench.files("forged")
-    frames = [frame for frame in FrameParser().feed(path.read_bytes()) if isinstance(frame, Frame)]
-    commit = next(at for at, frame in enumerate(frames) if frame.type == FrameType.COMMIT)
-    payload = bytearray(frames[commit].payload)
-    payload[-1] ^= 1
-    frames[commit] = frames[commit]._replace(payload=bytes(payload))
-    path.write_bytes(b"".join(map(encode_frame, frames)))
-    with pytest.raises(ReplayError, match="other frames"):
-        bench.restore("forged")
-
-
-def test_files_are_private(bench: Bench) -> None:
-    server_stream = bench.fresh("mode")
-    assert server_stream.journal.path.stat().st_mode & 0o777 == 0o600
-    assert server_stream.journal.path.parent.stat().st_mode & 0o777 == 0o700
-    server_stream.close(over=False)

@@ -149,7 +149,7 @@ def outputs(frames: list[Frame]) -> list[tuple[str, int, int, bytes, int]]:
 
 @pytest.fixture(scope="session")
 def kit() -> SimpleNamespace:
-    """The functions of this file; test modules cannot import one another."""
+    """The functions of this file."""
 
     def make(window: int = 64, on_gap: str = "erase") -> Stream:
         config = OrderingConfig(window=window, gap_deadline=DEADLINE, on_gap=on_gap)

@@ -10,6 +10,8 @@ import stim
 from decoder_service.streaming import StreamDecoder
 from global_decoders.windows import LayeredDem, WindowedDecoder
 
+from ..conftest import Kit
+
 ROUNDS = 16
 Annotation = Callable[[list[float], int], list[float]]
 
@@ -170,10 +172,4 @@ def test_detectors_of_one_place_and_time_are_told_apart_by_their_order() -> None
 
 
 def _streamed(decoder: StreamDecoder, bits: np.ndarray, *, rounds: int = ROUNDS) -> bytes:
-    decoder.open(0)
-    start = 0
-    for r in range(rounds):
-        stop = start + decoder.width(r)
-        decoder.push(r, bits[start:stop])
-        start = stop
-    return decoder.finish(bits[start:]).frame
+    return Kit.stream(decoder, bits, rounds)[0].frame

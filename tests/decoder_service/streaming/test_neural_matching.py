@@ -59,15 +59,13 @@ def test_erased_rounds_and_a_reload_go_through(kit) -> None:
     )
     before = decoder.model
     for shot, bits in enumerate(experiment.measurements):
+        rows, final = kit.rows(decoder, bits, 30)
         decoder.open(shot)
-        start = 0
-        for r in range(30):
+        for r, row in enumerate(rows):
             if r == 15 and shot == 0:
                 assert decoder.reload(kit.dem(kit.circuit(20, p=0.004)), at_round=18) != before
-            stop = start + decoder.width(r)
             lost = r in (7, 21)
-            decoder.push(r, None if lost else bits[start:stop], erased=lost)
-            start = stop
-        result = decoder.finish(bits[start:])
+            decoder.push(r, None if lost else row, erased=lost)
+        result = decoder.finish(final)
         assert result.flags == Flag.DEGRADED | (Flag.RELOADED if shot == 0 else Flag.NONE)
         assert result.commits[-1].upto_round == 31

@@ -48,20 +48,24 @@ def _stream(decoder: WindowedDecoder, dem: stim.DetectorErrorModel, shots: np.nd
         yield stream.finish(bits[-1]).frame[0] & 1
 
 
-def _failures(errors: list[Error], answers: np.ndarray, shots: np.ndarray) -> float:
-    """Probability that the answer to a shot's detections is wrong, summed over all sets of errors."""
-    answer = {tuple(shot): int(flip) for shot, flip in zip(shots.tolist(), answers, strict=True)}
-    wrong = 0.0
+def _all_sets(errors: list[Error], num_detectors: int) -> Iterator[tuple[float, tuple[int, ...], int]]:
+    """The probability, the detections and the flip of every set of errors."""
     for happened in itertools.product((False, True), repeat=len(errors)):
-        likely, flips, shot = 1.0, 0, [0] * shots.shape[1]
+        likely, flips, shot = 1.0, 0, [0] * num_detectors
         for yes, (p, detectors, flipped) in zip(happened, errors, strict=True):
             likely *= p if yes else 1 - p
             if yes:
                 flips ^= flipped
                 for d in detectors:
                     shot[d] ^= 1
-        wrong += likely * (answer[tuple(shot)] != flips)
-    return wrong
+        yield likely, tuple(shot), flips
+
+
+def _failures(errors: list[Error], answers: np.ndarray, shots: np.ndarray) -> float:
+    """Probability that the answer to a shot's detections is wrong, summed over all sets of errors."""
+    answer = {tuple(shot): int(flip) for shot, flip in zip(shots.tolist(), answers, strict=True)}
+    sets = _all_sets(errors, shots.shape[1])
+    return sum(likely * (answer[shot] != flips) for likely, shot, flips in sets)
 
 
 def _best(errors: list[Error], shots: np.ndarray) -> float:
@@ -69,15 +73,8 @@ def _best(errors: list[Error], shots: np.ndarray) -> float:
     classes = [_failures(errors, np.full(len(shots), flip), shots) for flip in (0, 1)]
     assert sum(classes) == pytest.approx(1)
     likely: dict[tuple[int, ...], list[float]] = {}
-    for happened in itertools.product((False, True), repeat=len(errors)):
-        shot, flips, p_all = [0] * shots.shape[1], 0, 1.0
-        for yes, (p, detectors, flipped) in zip(happened, errors, strict=True):
-            p_all *= p if yes else 1 - p
-            if yes:
-                flips ^= flipped
-                for d in detectors:
-                    shot[d] ^= 1
-        likely.setdefault(tuple(shot), [0.0, 0.0])[flips] += p_all
+    for p, shot, flips in _all_sets(errors, shots.shape[1]):
+        likely.setdefault(shot, [0.0, 0.0])[flips] += p
     return sum(min(pair) for pair in likely.values())
 
 

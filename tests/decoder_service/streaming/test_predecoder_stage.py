@@ -129,17 +129,15 @@ def test_erased_rounds_and_a_reload_go_through(kit) -> None:
     experiment = kit.experiment(40, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, predecoder="default")
     decoder.warm()
+    rows, final = kit.rows(decoder, experiment.measurements[0], 40)
     decoder.open(0)
-    start, upto = 0, []
-    for r in range(40):
+    upto = []
+    for r, row in enumerate(rows):
         if r == 20:
             decoder.reload(kit.dem(kit.circuit(20, p=0.004)), at_round=24)
-        stop = start + decoder.width(r)
         lost = r in (7, 8, 30)
-        bits = None if lost else experiment.measurements[0, start:stop]
-        upto += [c.upto_round for c in decoder.push(r, bits, erased=lost)]
-        start = stop
-    result = decoder.finish(experiment.measurements[0, start:])
+        upto += [c.upto_round for c in decoder.push(r, None if lost else row, erased=lost)]
+    result = decoder.finish(final)
     upto += [c.upto_round for c in result.commits]
     assert upto == sorted(set(upto))
     assert upto[-1] == result.rounds == 41

@@ -19,16 +19,14 @@ def test_reload_takes_over_at_a_window_boundary(kit, mode: Mode) -> None:
     experiment = kit.experiment(40, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
     old = decoder.model
+    rows, final = kit.rows(decoder, experiment.measurements[0], 40)
     decoder.open(0)
     commits: list[Commit] = []
-    start = 0
-    for r in range(40):
+    for r, row in enumerate(rows):
         if r == 10:
             new = decoder.reload(kit.dem(kit.circuit(40, p=0.001)), at_round=20)
-        stop = start + decoder.width(r)
-        commits += decoder.push(r, experiment.measurements[0, start:stop])
-        start = stop
-    decoder.finish(experiment.measurements[0, start:])
+        commits += decoder.push(r, row)
+    decoder.finish(final)
     models = [c.model for c in commits]
     assert models == sorted(models, key=[old, new].index)
     assert set(models) == {old, new}
@@ -57,16 +55,14 @@ def test_the_last_of_several_reloads_wins_where_both_are_due(kit) -> None:
     experiment = kit.experiment(40, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3)
     names = [decoder.model]
+    rows, final = kit.rows(decoder, experiment.measurements[0], 40)
     decoder.open(0)
     commits: list[Commit] = []
-    start = 0
-    for r in range(40):
+    for r, row in enumerate(rows):
         if r == 5:
             names += [decoder.reload(kit.dem(kit.circuit(20, p=p)), at_round=a) for p, a in SWAPS]
-        stop = start + decoder.width(r)
-        commits += decoder.push(r, experiment.measurements[0, start:stop])
-        start = stop
-    commits += decoder.finish(experiment.measurements[0, start:]).commits
+        commits += decoder.push(r, row)
+    commits += decoder.finish(final).commits
     old, first, second, third = names
     for commit in commits[:-1]:
         began = commit.upto_round - 3
@@ -82,18 +78,16 @@ def test_models_without_windows_to_come_are_forgotten_in_mid_shot(kit, mode: Mod
     experiment = kit.experiment(60, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode)
     models = [decoder.prepare(kit.dem(kit.circuit(20, p=p))) for p in (0.001, 0.002)]
+    rows, final = kit.rows(decoder, experiment.measurements[0], 60)
     decoder.open(0)
     commits: list[Commit] = []
-    start = 0
-    for r in range(60):
+    for r, row in enumerate(rows):
         if r % 3 == 0:
             decoder.adopt(models[r // 3 % 2], at_round=r)
-        stop = start + decoder.width(r)
-        commits += decoder.push(r, experiment.measurements[0, start:stop])
-        start = stop
+        commits += decoder.push(r, row)
         assert len(decoder._stream.serials) <= 12
         assert len(decoder.models._by_serial) <= 3
-    commits += decoder.finish(experiment.measurements[0, start:]).commits
+    commits += decoder.finish(final).commits
     assert {commit.model for commit in commits} == {model.id for model in models}
 
 

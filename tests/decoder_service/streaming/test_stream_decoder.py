@@ -65,16 +65,14 @@ def test_commits_advance_to_the_end_and_come_early(kit, mode: Mode) -> None:
     experiment = kit.experiment(60, shots=1)
     times = iter(range(10**6))
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, mode=mode, clock=lambda: next(times))
+    rows, final = kit.rows(decoder, experiment.measurements[0], 60)
     decoder.open(7)
     commits: list[Commit] = []
-    start = 0
-    for r in range(60):
-        stop = start + decoder.width(r)
-        commits += decoder.push(r, experiment.measurements[0, start:stop])
-        start = stop
+    for r, row in enumerate(rows):
+        commits += decoder.push(r, row)
         committed = commits[-1].upto_round if commits else 0
         assert r + 1 - committed <= 3 + 3 + 1 + (2 * 3 if mode == "parallel" else 0)
-    result = decoder.finish(experiment.measurements[0, start:])
+    result = decoder.finish(final)
     commits += result.commits
     upto = [c.upto_round for c in commits]
     assert upto == sorted(set(upto))
@@ -181,17 +179,16 @@ def test_a_failed_push_changes_nothing(kit) -> None:
     experiment = kit.experiment(20, shots=1)
     decoder = StreamDecoder(experiment.circuit, commit=3, buffer=3, clock=lambda: 0)
     expected = kit.stream(decoder, experiment.measurements[0], 20)
+    rows, final = kit.rows(decoder, experiment.measurements[0], 20)
     decoder.open(0)
-    commits, start = [], 0
-    for r in range(20):
+    commits = []
+    for r, row in enumerate(rows):
         with pytest.raises(ValueError, match="bits of shape"):
             decoder.push(r, np.zeros(99, dtype=np.uint8))
-        stop = start + decoder.width(r)
-        commits += decoder.push(r, experiment.measurements[0, start:stop])
-        start = stop
+        commits += decoder.push(r, row)
     with pytest.raises(ValueError, match="bits of shape"):
         decoder.finish(np.zeros(99, dtype=np.uint8))
-    assert (decoder.finish(experiment.measurements[0, start:]), commits) == expected
+    assert (decoder.finish(final), commits) == expected
 
 
 @pytest.mark.parametrize(
@@ -228,21 +225,15 @@ def test_a_shot_that_cannot_be_decoded_is_closed(kit) -> None:
 
 
 @pytest.mark.parametrize("rounds", [998, 999, 1000, 1001])
-def test_long_circuits_of_any_length_are_read_from_a_few_rounds(rounds: int) -> None:
+def test_long_circuits_of_any_length_are_read_from_a_few_rounds(kit, rounds: int) -> None:
     """Stim decomposes the mechanisms of odd and even rounds of its own circuits differently."""
     circuit = stim.Circuit.generated(
         "surface_code:rotated_memory_x", distance=3, rounds=rounds, after_clifford_depolarization=0.003
     )
     decoder = StreamDecoder(circuit, commit=3, buffer=3)
     decoder.warm(rounds=rounds)
-    bits = circuit.compile_sampler(seed=rounds).sample(1)[0]
-    decoder.open(0)
-    start = 0
-    for r in range(rounds):
-        stop = start + decoder.width(r)
-        decoder.push(r, bits[start:stop])
-        start = stop
-    assert decoder.finish(bits[start:]).rounds == rounds + 1
+    result, _ = kit.stream(decoder, circuit.compile_sampler(seed=rounds).sample(1)[0], rounds)
+    assert result.rounds == rounds + 1
 
 
 def test_a_stream_that_was_given_nothing_has_nothing_to_show(kit) -> None:

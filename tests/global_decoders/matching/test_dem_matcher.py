@@ -9,6 +9,8 @@ import qec
 from global_decoders.matching import Matcher, MatchingGraph
 from qec import NormalForm, normal_form
 
+from ..conftest import without_ties
+
 
 def _circuit(distance: int, *, rounds: int | None = None, p: float = 0.006) -> stim.Circuit:
     return qec.memory_circuit(
@@ -38,16 +40,6 @@ def _pymatching(normal: NormalForm, packed: np.ndarray, *, correlated: bool) -> 
     )
 
 
-def _without_ties(dem: stim.DetectorErrorModel) -> stim.DetectorErrorModel:
-    """Every error a little likelier or less likely: no two matchings weigh the same."""
-    rng, changed = np.random.default_rng(3), stim.DetectorErrorModel()
-    for line in dem.flattened():
-        assert isinstance(line, stim.DemInstruction)
-        factor = rng.uniform(0.7, 1.3) if line.type == "error" else 1.0
-        changed.append(line.type, [factor * p for p in line.args_copy()], [*line.targets_copy()])
-    return changed
-
-
 def _compared(normal: NormalForm, packed: np.ndarray, *, correlated: bool) -> tuple[np.ndarray, np.ndarray]:
     """Shots with the same prediction as PyMatching's, and those with the same weight."""
     expected, weights = _pymatching(normal, packed, correlated=correlated)
@@ -61,7 +53,7 @@ def _compared(normal: NormalForm, packed: np.ndarray, *, correlated: bool) -> tu
 @pytest.mark.parametrize(("distance", "shots"), [(3, 4000), (5, 2000)])
 def test_without_ties_every_shot_is_as_in_pymatching(distance, shots, correlated):
     circuit = _circuit(distance)
-    normal = normal_form(_without_ties(circuit.detector_error_model(decompose_errors=True)))
+    normal = normal_form(without_ties(circuit.detector_error_model(decompose_errors=True)))
     predictions, weights = _compared(normal, _sampled(circuit, shots, seed=5), correlated=correlated)
     assert predictions.all()
     assert weights.all()

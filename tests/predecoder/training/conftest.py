@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from predecoder.training import StageConfig, load_config
+from predecoder.network import Network
+from predecoder.training import StageConfig, load_config, train_stage
 
 _TOML = """
 name = "tiny"
@@ -26,6 +28,24 @@ rounds = 3
 p = 0.02
 orientations = ["XV", "ZH"]
 """
+
+
+def trained_in_parts(
+    stage: StageConfig, folder: Path, *, stop: int, first: StageConfig | None = None
+) -> Network:
+    """What comes out of a run that an exception ends after a step, and that then goes on.
+
+    Args:
+        first: what the run begins as, where that is another configuration.
+    """
+
+    def interrupt(report) -> None:
+        if report.step == stop:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_stage(first or stage, folder, device=torch.device("cpu"), on_step=interrupt)
+    return train_stage(stage, folder, device=torch.device("cpu"))
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from predecoder.training.tasks import expand_tasks
 from predecoder.training.unpacking import Unpacker
 from predecoder.weights import load_network, save_weights
 
+from .conftest import trained_in_parts
+
 _CPU = torch.device("cpu")
 
 
@@ -119,14 +121,7 @@ def test_workers_and_threads_change_no_weight_and_a_run_goes_on_with_others(stag
     more = dataclasses.replace(_with(stage, workers=3), class_loss=threads)
     one = train_stage(stage, tmp_path / "one", device=_CPU)
     many = train_stage(more, tmp_path / "many", device=_CPU)
-
-    def interrupt(report):
-        if report.step == 3:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train_stage(more, tmp_path / "parts", device=_CPU, on_step=interrupt)
-    resumed = train_stage(stage, tmp_path / "parts", device=_CPU)
+    resumed = trained_in_parts(stage, tmp_path / "parts", stop=3, first=more)
     for name, value in one.state_dict().items():
         assert torch.equal(value, many.state_dict()[name])
         assert torch.equal(value, resumed.state_dict()[name])

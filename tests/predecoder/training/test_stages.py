@@ -16,6 +16,8 @@ from predecoder.training.snapshots import Snapshots
 from predecoder.training.tasks import expand_tasks
 from predecoder.weights import WeightsError, load_network, save_weights
 
+from .conftest import trained_in_parts
+
 
 def _states(network: torch.nn.Module) -> list[np.ndarray]:
     return [p.detach().numpy() for p in network.parameters()]
@@ -26,17 +28,7 @@ def test_interrupted_training_equals_uninterrupted(stage, tmp_path):
     """Stopped by an exception and resumed: the same weights, bit for bit, and one log line a step."""
     device = torch.device("cpu")
     whole = train_stage(stage, tmp_path / "whole", device=device)
-
-    class Stop(Exception):
-        pass
-
-    def interrupt(report):
-        if report.step == 4:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train_stage(stage, tmp_path / "parts", device=device, on_step=interrupt)
-    resumed = train_stage(stage, tmp_path / "parts", device=device)
+    resumed = trained_in_parts(stage, tmp_path / "parts", stop=4)
     for a, b in zip(_states(whole), _states(resumed), strict=True):
         assert np.array_equal(a, b)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
@@ -230,14 +222,7 @@ def test_an_interrupted_run_of_mined_shots_equals_an_uninterrupted_one(stage, tm
     cpu, seen = torch.device("cpu"), []
     whole = train_stage(mined, tmp_path / "whole", device=cpu, on_step=seen.append)
     assert all(report.logical_class > 0 and 0 <= report.wrong <= 1 for report in seen)
-
-    def interrupt(report):
-        if report.step == 13:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        train_stage(mined, tmp_path / "parts", device=cpu, on_step=interrupt)
-    resumed = train_stage(mined, tmp_path / "parts", device=cpu)
+    resumed = trained_in_parts(mined, tmp_path / "parts", stop=13)
     for a, b in zip(_states(whole), _states(resumed), strict=True):
         assert np.array_equal(a, b)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from qec import normal_form
 
+from ... import all_errors
+
 MECHANISMS = st.lists(
     st.tuples(
         st.floats(0, 0.49),
@@ -16,17 +18,7 @@ MECHANISMS = st.lists(
 
 
 def dem_of(mechanisms) -> stim.DetectorErrorModel:
-    """Random mechanisms as a DEM; separators are kept where Stim allows them."""
-    dem = stim.DetectorErrorModel("detector D4\nlogical_observable L1")
-    for p, targets in mechanisms:
-        kept: list[str] = []
-        for target in targets:
-            if target != "^" or (kept and kept[-1] != "^"):
-                kept.append(target)
-        while kept and kept[-1] == "^":
-            kept.pop()
-        dem.append(stim.DetectorErrorModel(f"error({p}) {' '.join(kept)}")[0])
-    return dem
+    return all_errors.dem_of(mechanisms, detectors=5, observables=2)
 
 
 def syndrome_distribution(faults) -> np.ndarray:
@@ -42,17 +34,7 @@ def syndrome_distribution(faults) -> np.ndarray:
 def test_merging_keeps_the_syndrome_distribution_exactly(mechanisms):
     dem = dem_of(mechanisms)
     faults = normal_form(dem).hyperedges
-    states = np.arange(1 << 5)
-    expected = (states == 0).astype(float)
-    for instruction in dem:
-        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
-            mask = 0
-            for component in instruction.target_groups():
-                for target in component:
-                    if target.is_relative_detector_id():
-                        mask ^= 1 << target.val
-            (p,) = instruction.args_copy()
-            expected = (1 - p) * expected + p * expected[states ^ mask]
+    expected = all_errors.joint(dem).sum(axis=0)
     np.testing.assert_allclose(syndrome_distribution(faults), expected, atol=1e-12)
     assert len(set(faults.detectors)) == len(faults)
     assert all(faults.detectors)

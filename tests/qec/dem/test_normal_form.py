@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import qec
 from qec import normal_form
 
+from ... import all_errors
+
 DETECTORS, OBSERVABLES = 4, 2
 TARGETS = [*(f"D{k}" for k in range(DETECTORS)), *(f"L{k}" for k in range(OBSERVABLES)), "^"]
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 0.9, 0.1]), st.floats(0, 1))
@@ -20,35 +22,7 @@ ERRORS = st.lists(
 
 
 def dem_of(errors) -> stim.DetectorErrorModel:
-    """Errors as a DEM; separators are kept where Stim allows them."""
-    dem = stim.DetectorErrorModel(f"detector D{DETECTORS - 1}\nlogical_observable L{OBSERVABLES - 1}")
-    for p, targets in errors:
-        kept: list[str] = []
-        for target in targets:
-            if target != "^" or (kept and kept[-1] != "^"):
-                kept.append(target)
-        while kept and kept[-1] == "^":
-            kept.pop()
-        dem += stim.DetectorErrorModel(f"error({p}) {' '.join(kept)}")
-    return dem
-
-
-def distribution(dem: stim.DetectorErrorModel, *, observables: bool = True) -> np.ndarray:
-    """Probability of every (detectors, observables), as one number with detectors in the low bits."""
-    size = dem.num_detectors + dem.num_observables
-    states = np.arange(1 << size)
-    found = (states == 0).astype(float)
-    for instruction in dem.flattened():
-        if isinstance(instruction, stim.DemInstruction) and instruction.type == "error":
-            mask = 0
-            for group in instruction.target_groups():
-                for t in group:
-                    mask ^= 1 << (t.val if t.is_relative_detector_id() else dem.num_detectors + t.val)
-            (p,) = instruction.args_copy()
-            found = (1 - p) * found + p * found[states ^ mask]
-    if not observables:
-        found = found.reshape(1 << dem.num_observables, -1).sum(axis=0)
-    return found
+    return all_errors.dem_of(errors, detectors=DETECTORS, observables=OBSERVABLES)
 
 
 def unpacked(bits: np.ndarray, count: int) -> int:
@@ -62,11 +36,11 @@ def test_statistics_are_those_of_the_dem_and_the_certain_flips(errors):
     detectors = unpacked(normal.detector_flips, DETECTORS)
     flips = unpacked(normal.observable_flips, OBSERVABLES)
     states = np.arange(1 << (DETECTORS + OBSERVABLES))
-    expected = distribution(dem)[states ^ (detectors | flips << DETECTORS)]
-    np.testing.assert_allclose(distribution(normal.exact_dem), expected, atol=1e-12)
+    expected = all_errors.joint(dem).ravel()[states ^ (detectors | flips << DETECTORS)]
+    np.testing.assert_allclose(all_errors.joint(normal.exact_dem).ravel(), expected, atol=1e-12)
     of_detectors = expected.reshape(1 << OBSERVABLES, -1).sum(axis=0)
-    np.testing.assert_allclose(distribution(normal.dem, observables=False), of_detectors, atol=1e-12)
-    certain = distribution(normal.certain + stim.DetectorErrorModel(f"detector D{DETECTORS - 1}"))
+    np.testing.assert_allclose(all_errors.joint(normal.dem).sum(axis=0), of_detectors, atol=1e-12)
+    certain = all_errors.joint(normal.certain + stim.DetectorErrorModel(f"detector D{DETECTORS - 1}"))
     assert certain.max() == 1
 
 
@@ -106,7 +80,7 @@ def test_the_likelier_observables_win(errors):
     normal = normal_form(dem)
     if not len(normal.hyperedges):
         return
-    by_class = distribution(normal.exact_dem).reshape(1 << OBSERVABLES, -1)[:, 1]
+    by_class = all_errors.joint(normal.exact_dem)[:, 1]
     mask = int(normal.hyperedges.observable_flips[0] @ (1 << np.arange(OBSERVABLES)))
     assert by_class[mask] == pytest.approx(by_class.max(), abs=1e-12)
     assert normal.hyperedges.probabilities[0] == pytest.approx(by_class.sum())

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from global_decoders import make_decoder
 from sims.paired import Comparison
 
-from ..conftest import RunCli
+from ..conftest import Refused, RunCli
 
 SHOTS = 5000
 
@@ -107,16 +107,14 @@ def test_without_observables_only_agreement_is_known(folder: Path, run_cli: RunC
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
-    names: tuple[str, ...], message: str, folder: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...], message: str, folder: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     lines = Path("obs.01").read_text().splitlines(keepends=True)
     Path("short.01").write_text("".join(lines[:-1]))
     Path("long.01").write_text("".join([*lines, "0\n"]))
     Path("wide.01").write_text("".join(f"0{line}" for line in lines))
-    code, _, err = run_cli("compare", *names, "--dem", "c.dem", "--shots", "s.b8", "--obs", "obs.01")
-    assert code == 2
-    assert err.count("\n") == 1
+    err = refused("compare", *names, "--dem", "c.dem", "--shots", "s.b8", "--obs", "obs.01")
     assert re.search(message, err), err
 
 

@@ -63,10 +63,15 @@ def test_every_number_of_rounds_has_a_dem(folder: Path, run_cli: RunCli) -> None
 
 
 def test_a_floor_is_of_errors_that_flip_one_detector(folder: Path, run_cli: RunCli) -> None:
+    """A prior is of all, and of rounds that were not measured too."""
     common = ("learn-noise", "--data", "a", "b", "--rounds", "9")
-    for out, floor in (("out", ()), ("floored", ("--floor", 0.03))):
-        code, _, err = run_cli(*common, *floor, "--out", out)
+    for out, flags in (("out", ()), ("floored", ("--floor", 0.03)), ("drawn", ("--prior", 0.5))):
+        code, _, err = run_cli(*common, *flags, "--out", out)
         assert (code, err) == (0, "")
+    without, drawn = (pl.read_parquet(f"{out}/mechanisms.parquet") for out in ("out", "drawn"))
+    assert without["rounds"].unique().to_list() == [5, 7, 9]
+    np.testing.assert_allclose(drawn["p"], np.sqrt(without["p"] * without["prior"]))
+    assert "learned^0.5 x circuit^0.5" in Path("drawn/report.md").read_text()
     for rounds in (5, 7, 9):
         without, with_floor = (
             normal_form(stim.DetectorErrorModel.from_file(f"{out}/r{rounds:02}.dem")).hyperedges
@@ -78,6 +83,8 @@ def test_a_floor_is_of_errors_that_flip_one_detector(folder: Path, run_cli: RunC
         np.testing.assert_allclose(with_floor.probabilities, expected)
     code, _, err = run_cli(*common, "--floor", 0.5, "--out", "no")
     assert (code, "--floor 0.5 is no probability from 0 to below 1/2" in err) == (2, True)
+    code, _, err = run_cli(*common, "--prior", 1.5, "--out", "no")
+    assert (code, "--prior 1.5 is no share from 0 (what shots say) to 1 (the circuit)" in err) == (2, True)
 
 
 def test_folders_of_equal_rounds_add_and_rates_are_shared(folder: Path, run_cli: RunCli) -> None:

@@ -17,7 +17,7 @@ from qec import normal_form
 from sims.latency.measure import STAGES, DecoderLatency, LatencyPlan, StageTimes, contenders, measure
 from sims.latency.report import LatencyPoint, latency_table, summary_frame, write_report
 
-from ..conftest import RunCli
+from ..conftest import Refused, RunCli
 
 CIRCUIT = stim.Circuit.generated(
     "surface_code:rotated_memory_x", distance=3, rounds=3, after_clifford_depolarization=0.02
@@ -159,11 +159,9 @@ def test_cli_measures_with_a_real_network(
 
 
 def test_bad_distance_is_one_line_and_leaves_no_file(
-    tmp_path: Path, two_weights: tuple[Path, Path], run_cli: RunCli
+    tmp_path: Path, two_weights: tuple[Path, Path], refused: Refused
 ) -> None:
     out = tmp_path / "out"
-    code, _, err = run_cli("latency", "--distance", 1, "--weights", two_weights[0], "--out", out)
-    assert code == 2
-    assert err.count("\n") == 1
+    err = refused("latency", "--distance", 1, "--weights", two_weights[0], "--out", out)
     assert "distance=1" in err
     assert not out.exists()

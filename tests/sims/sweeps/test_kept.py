@@ -16,6 +16,8 @@ from sims.sweeps.measured_sampler import MeasuredSampler
 
 from ..conftest import RunCli
 
+SWEEP = ("sweep", "--distance", 3, "--p", 0.02, "--basis", "x", "--workers", 1)
+
 METADATA = {"d": 3, "rounds": 3, "p": 0.01, "basis": "x", "gap": True}
 
 
@@ -102,21 +104,8 @@ def test_a_sampler_with_gaps_counts_every_shot(predecoded: sinter.Decoder) -> No
 
 def test_a_sweep_keeps_what_it_is_asked_to(tmp_path: Path, run_cli: RunCli) -> None:
     out = tmp_path / "out"
-    common = (
-        "sweep",
-        "--decoder",
-        "pymatching",
-        "--distance",
-        3,
-        "--p",
-        0.02,
-        "--basis",
-        "x",
-        "--workers",
-        1,
-    )
-    limits = ("--max-shots", 4000, "--workers", 1)
-    code, text, err = run_cli(*common, *limits, "--keep", 0.9, 0.99, "--out", out)
+    command = (*SWEEP, "--decoder", "pymatching", "--max-shots", 4000)
+    code, text, err = run_cli(*command, "--keep", 0.9, 0.99, "--out", out)
     assert (code, err) == (0, "")
     assert "pymatching, keep 0.9 " in text
     assert (out / LER_VS_KEPT).stat().st_size > 10_000
@@ -133,19 +122,7 @@ def test_a_sweep_keeps_what_it_is_asked_to(tmp_path: Path, run_cli: RunCli) -> N
 
 
 def test_what_cannot_be_kept_is_refused_before_any_shot(tmp_path: Path, run_cli: RunCli) -> None:
-    common = (
-        "sweep",
-        "--distance",
-        3,
-        "--p",
-        0.02,
-        "--basis",
-        "x",
-        "--workers",
-        1,
-        "--out",
-        tmp_path / "out",
-    )
+    common = (*SWEEP, "--out", tmp_path / "out")
     code, _, err = run_cli(*common, "--decoder", "pymatching", "--keep", 90)
     assert code == 2
     assert "--keep 90 is not above 0 and at most 1; it is a fraction of the shots" in err
