@@ -135,7 +135,7 @@ class NormalForm:
     def _unrolled(self) -> Block:
         """`exact_dem` without REPEAT blocks."""
         errors = self._exact.errors()
-        flat = self.exact_dem.flattened()
+        flat = [line for line in self.exact_dem.flattened() if isinstance(line, stim.DemInstruction)]  # all
         return Block(tuple(Line(0, line, next(errors) if line.type == "error" else None) for line in flat))
 
     def _dem_of(self, block: Block) -> stim.DetectorErrorModel:
