@@ -79,12 +79,12 @@ def doubtful_gap(compiled: sinter.CompiledDecoder, dem: stim.DetectorErrorModel,
 
     At most the fraction is below it: many shots of a small patch may have the same gap.
     """
-    shots = min(_MOST_SHOTS, max(_LEAST_SHOTS, math.ceil(_DOUBTFUL_SHOTS / fraction)))
+    shots = math.ceil(min(_MOST_SHOTS, max(_LEAST_SHOTS, _DOUBTFUL_SHOTS / fraction)))
     sampler, gaps = dem.compile_sampler(seed=_SEED), []
     for start in range(0, shots, _LEAST_SHOTS):
         packed, _, _ = sampler.sample(min(_LEAST_SHOTS, shots - start), bit_packed=True)
         gaps.append(decode_with_gap(compiled, np.asarray(packed)).of_shots)
-    return float(np.sort(np.concatenate(gaps))[round(fraction * shots)])
+    return float(np.sort(np.concatenate(gaps))[min(round(fraction * shots), shots - 1)])
 
 
 class CompiledCascade(sinter.CompiledDecoder):

@@ -112,7 +112,7 @@ class NeuralEnsembleDecoder(NetworkDecoder):
 
         Raises:
             WeightsError, ValueError: see `NetworkDecoder`; or `doubtful` or `unsettled` is negative, or no
-                number.
+                number, or an opinion is named twice.
         """
         if not 0 <= doubtful < math.inf:
             raise ValueError(f"{doubtful=!r} is not a finite number of nats from 0 on")
@@ -129,6 +129,13 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
+        twice = [
+            str(named)
+            for named, file in zip(networks, self.opinions, strict=True)
+            if self.opinions.count(file) > 1
+        ]
+        if twice := [*twice, *(name for name in decoders if decoders.count(name) > 1)]:
+            raise ValueError(f"opinion {twice[0]} is named twice, and would count so; name it once")
         self.decoders, self._asked = decoders, tuple(make_decoder(name) for name in decoders)
         self.doubtful, self.unsettled = doubtful, unsettled
         self.shares = shares or (_WITH_DECODERS if decoders else EnsembleShares())

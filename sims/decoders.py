@@ -168,13 +168,18 @@ def _cascade_of(name: str) -> tuple[str, str, dict[str, float]]:
 def _cascade(name: str, parts: Sequence[NamedDecoder], doubtful: dict[str, float]) -> NamedDecoder:
     from global_decoders import CascadeDecoder
 
+    try:
+        cascade = CascadeDecoder(*(part.decoder for part in parts), **doubtful)
+    except ValueError as error:
+        raise ValueError(f"decoder {name!r}: {error}") from None
+
     def one(values: Iterable[str | None]) -> str | None:
         found = dict.fromkeys(value for value in values if value is not None)
         return ", then ".join(found) or None
 
     return NamedDecoder(
         name,
-        CascadeDecoder(*(part.decoder for part in parts), **doubtful),
+        cascade,
         weights=one(part.weights for part in parts),
         device=one(part.device for part in parts),
         policy=one(part.policy for part in parts),

@@ -68,13 +68,19 @@ class Structure:
             rates[found] = before * (1 - read.probability) + read.probability * (1 - before)
         probabilities = np.fromiter(rates.values(), dtype=np.float64, count=len(rates))
         certain = probabilities > 0.5
-        return cls.of_mechanisms(
+        structure = cls.of_mechanisms(
             tuple(rates),
             np.clip(np.where(certain, 1 - probabilities, probabilities), *_PRIOR_RANGE),
             certain,
             num_observables=dem.num_observables,
             coordinates=tuple(map(tuple, detector_coordinates(dem))),
         )
+        if not structure.detector_sets:
+            raise ValueError(
+                f"the DEM has {len(structure.mechanisms)} mechanisms and none flips a detector, so there is "
+                "nothing to learn; give a circuit or DEM with noise (any rates: only the structure counts)"
+            )
+        return structure
 
     @classmethod
     def of_mechanisms(
@@ -86,17 +92,8 @@ class Structure:
         num_observables: int,
         coordinates: Sequence[tuple[float, ...]],
     ) -> Structure:
-        """The structure of distinct mechanisms; see the attributes.
-
-        Raises:
-            ValueError: none flips a detector.
-        """
+        """The structure of distinct mechanisms; see the attributes."""
         detector_sets, set_of = _detector_sets([m.detectors for m in mechanisms])
-        if not detector_sets:
-            raise ValueError(
-                f"the DEM has {len(mechanisms)} mechanisms and none flips a detector, so there is nothing to "
-                "learn; give a circuit or DEM with noise (any rates: only the structure counts)"
-            )
         return cls(
             mechanisms=tuple(mechanisms),
             prior=prior,

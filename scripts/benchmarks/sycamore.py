@@ -54,6 +54,9 @@ JOINT_CYCLES = (3, 7, 9, 13, 15)
 
 DemName = Literal["circuit", "pij", "learned", "joint", "pij+circuit", "learned+circuit", "joint+circuit"]
 
+GOOGLES_DEMS = {"circuit": "circuit_detector_error_model.dem", "pij": "pij_from_even_for_odd.dem"}
+"""Files of a folder that DEMs are read from; the others are learned."""
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -176,10 +179,8 @@ class Shots:
         learned, _, prior = name.partition("+")
         if prior:
             return towards_prior(self.dem(learned), self.dem(prior), share=PRIOR_SHARE)
-        if name == "circuit":
-            return stim.DetectorErrorModel.from_file(self.folder / "circuit_detector_error_model.dem")
-        if name == "pij":
-            return stim.DetectorErrorModel.from_file(self.folder / "pij_from_even_for_odd.dem")
+        if name in GOOGLES_DEMS:
+            return stim.DetectorErrorModel.from_file(self.folder / GOOGLES_DEMS[name])
         if name == "joint":
             return _noise_of_patch(self.folder.parent).predict(self.structure).dem()
         model = SharedParameterModel.of_time_translations(self.structure)
@@ -205,7 +206,7 @@ def main() -> None:
     log = flags.out / "counts.jsonl"
     done = [Counted(**line) for line in read_lines(log)]
     wanted: list[Counted] = []
-    for folder, patch, cycles in _folders(flags):
+    for folder, patch, cycles in list(_folders(flags)):  # what is missing is said before anything is decoded
         shots = Shots(folder)
         for new in _of_folder(flags, shots, patch, cycles, done):
             wanted.append(new)
@@ -221,6 +222,10 @@ def main() -> None:
 
 
 def _folders(flags: Flags) -> Iterator[tuple[Path, str, int]]:
+    """Every folder that is wanted, with its patch and cycles; SystemExit for what is not there."""
+    if flags.shots is not None and flags.shots < 1:
+        raise SystemExit(f"--shots {flags.shots} is no number of shots of each folder; give 1 or more")
+    read = {GOOGLES_DEMS[name] for name in "+".join(flags.dems).split("+") if name in GOOGLES_DEMS}
     for patch in flags.patches:
         if not (flags.data / patch).is_dir():
             raise SystemExit(
@@ -229,6 +234,8 @@ def _folders(flags: Flags) -> Iterator[tuple[Path, str, int]]:
         for folder in sorted((flags.data / patch).glob("r*")):
             cycles = int(folder.name[1:])
             if flags.cycles is None or cycles in flags.cycles:
+                if missing := [name for name in sorted(read) if not (folder / name).is_file()]:
+                    raise SystemExit(f"{folder} has no {missing[0]}; add it, or leave its DEM out of --dems")
                 yield folder, patch, cycles
 
 

@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
     repeated = [name for k, name in enumerate(config.decoder) if name in config.decoder[:k]]
     if repeated:
         raise ValueError(f"{repeated[0]} is named twice; compare different decoders")
+    config.check_opinions(config.decoder)
     console = make_console()
     source = config.source()
     circuit, dem = config.model()

@@ -68,7 +68,9 @@ def run(arguments: list[str]) -> int:
         check_output_file(config.confidence, flag="--confidence", inputs=(*inputs, config.out))
     out_format = shot_format(config.out, config.out_format, "--out-format") if config.out else "01"
     circuit, dem = config.model()
-    decoders = {name: config.build(name) for name in (config.decoder, config.versus) if name is not None}
+    names = [name for name in (config.decoder, config.versus) if name is not None]
+    config.check_opinions(names)
+    decoders = {name: config.build(name) for name in names}
     compiled = {name: named.compiled(dem) for name, named in decoders.items()}
     config.say_choices(list(decoders.values()))
     if config.confidence is not None:

@@ -77,6 +77,7 @@ def run(arguments: list[str]) -> int:
         seconds=config.seconds,
         seed=config.seed,
     )
+    config.check_opinions(config.decoder)
     decoders, circuits = _decoders(config), list(config.circuits())
     config.say_choices(decoders)
     points: list[LatencyPoint] = []

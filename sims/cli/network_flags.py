@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sims.decoders import PREDECODER_PREFIX, Device, NamedDecoder, Policy, Precision, build_decoder
+from sims.decoders import (
+    NEURAL_ENSEMBLE,
+    PREDECODER_PREFIX,
+    Device,
+    NamedDecoder,
+    Policy,
+    Precision,
+    build_decoder,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,14 @@ class NetworkFlags:
     def weights_input(self) -> Path | None:
         """The file that --weights names, there or not; None for weights that ship with qecpipe."""
         return Path(self.weights) if self.weights.endswith(".safetensors") else None
+
+    def check_opinions(self, names: Sequence[str]) -> None:
+        """Raise ValueError for opinions that none of the decoders of these names asks for."""
+        if self.opinions and not any(NEURAL_ENSEMBLE in name for name in names):
+            raise ValueError(
+                f"--opinions {' '.join(self.opinions)} are asked by {NEURAL_ENSEMBLE} alone, and the decoders are "
+                f"{', '.join(names)}; add it, or leave --opinions out"
+            )
 
     def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:
         """The decoder called `name`, with this network where it has one."""

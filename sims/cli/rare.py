@@ -86,6 +86,7 @@ def run(arguments: list[str]) -> int:
         (RESULTS, ESTIMATES, LER_VS_P, LER_VS_DISTANCE),
         inputs=(weights_file(config.weights), config.noise_file),
     )
+    config.check_opinions(config.decoder)
     decoders = [
         config.build(name, threads=1 if workers > 1 else None)
         for name in dict.fromkeys(at_least_one("--decoder", config.decoder))

@@ -94,6 +94,7 @@ def run(arguments: list[str]) -> int:
         (RESULTS, LER_VS_P, LER_VS_DISTANCE, LER_VS_TIME, *((KEPT, LER_VS_KEPT) if config.keep else ())),
         inputs=(weights_file(config.weights), config.noise_file),
     )
+    config.check_opinions(config.decoder)
     seeded = _seeded(config)
     csv_path = _csv_path(config, seeded)
     decoders = [

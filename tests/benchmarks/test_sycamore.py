@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from qec import normal_form
 from scripts.benchmarks.results import update_results
-from scripts.benchmarks.sycamore import KEY, Counted, Cycle, Flags, Shots, render
+from scripts.benchmarks.sycamore import KEY, Counted, Cycle, Flags, Shots, _folders, render
 
 SYCAMORE = Path(__file__).parents[3] / "shared" / "data" / "google_sycamore"
 CYCLES = range(1, 26, 2)
@@ -66,6 +67,21 @@ def test_table_has_the_mean_of_the_small_patches():
         "1.000",
         "3.000",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"shots": 0}, "--shots 0 is no number of shots"),
+        ({"dems": ("pij+circuit",)}, "d5/r03 has no pij_from_even_for_odd.dem; add it, or leave its DEM out"),
+        ({"dems": ("learned",), "patches": ("d5", "d7")}, "has no folder d7"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_decoded(flags: dict, named: str, tmp_path: Path):
+    (tmp_path / "d5" / "r03").mkdir(parents=True)
+    (tmp_path / "d5" / "r03" / "circuit_detector_error_model.dem").touch()
+    with pytest.raises(SystemExit, match=named):
+        list(_folders(replace(Flags(out=tmp_path, data=tmp_path, patches=("d5",)), **flags)))
 
 
 def test_an_ensemble_names_all_its_weights():

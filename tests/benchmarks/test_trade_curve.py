@@ -60,6 +60,13 @@ def test_a_second_run_decodes_nothing_and_counts_are_those_of_the_accuracy_table
         assert row["measured"]["processor"]
 
 
+@pytest.mark.parametrize("flag", ["--shots", "--chunk-shots"])
+def test_no_shots_are_refused(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["table", "--out", str(tmp_path), flag, "0"])
+    with pytest.raises(SystemExit, match=f"{flag} 0.*have to be 1 or more"):
+        table.main()
+
+
 def test_times_are_compared_within_a_chunk() -> None:
     counts = {"shots": 4, "errors_plain": 1, "events": 6, "residual_events": 2}
     chunks: list[cell.Found] = [

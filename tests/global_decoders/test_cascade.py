@@ -66,6 +66,21 @@ def test_the_threshold_leaves_the_fraction_of_new_shots_and_of_any_batch(shots):
     assert compiled.decode_shots_bit_packed(bit_packed_detection_event_data=packed[:0]).shape == (0, 1)
 
 
+@pytest.mark.parametrize("fraction", [5e-324, 0.9999])
+def test_a_fraction_may_be_anything_between_none_and_all(shots, fraction):
+    """Of which the sample has less than a shot, or all but less than one."""
+    dem = _circuit().detector_error_model(decompose_errors=True)
+    plain = make_decoder("pymatching")
+    compiled = CascadeDecoder(plain, plain, fraction=fraction).compile_decoder_for_dem(dem=dem)
+    assert isinstance(compiled, CompiledCascade)
+    gap = decode_with_gap(compiled.first, shots).of_shots
+    if fraction < 0.5:
+        assert (gap < compiled.threshold).mean() < 0.002
+    else:
+        assert compiled.threshold == pytest.approx(gap.max(), rel=0.05)
+        assert (gap >= compiled.threshold)[gap < gap.max() * 0.9].sum() == 0
+
+
 def test_certain_flips_reach_both():
     """The cascade is of a DEM in normal form, whatever DEM it is given."""
     circuit = _circuit()

@@ -111,6 +111,15 @@ def test_a_decoder_without_a_gap_is_not_asked(model, weights):
         decoder.compile_decoder_for_dem(dem=model(3, 4, "z").dem)
 
 
+def test_an_opinion_that_is_named_twice_is_refused(weights):
+    """A decoder's gap would count twice; a network would run twice for the same mean."""
+    copy = weights[1].with_name("copy.safetensors")
+    copy.write_bytes(weights[1].read_bytes())
+    for opinions in (["trellis", "trellis"], [weights[1], weights[1]], [weights[1], "trellis", copy]):
+        with pytest.raises(ValueError, match=f"opinion {opinions[0]} is named twice"):
+            NeuralEnsembleDecoder(weights=weights[0], opinions=opinions, device="cpu")
+
+
 def test_what_results_depend_on_is_in_the_policy(weights):
     def policy(**options):
         return NeuralEnsembleDecoder(weights=weights[0], device="cpu", **options).policy

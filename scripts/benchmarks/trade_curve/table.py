@@ -62,6 +62,10 @@ class Flags:
 def main() -> None:
     """Decodes every cell chunk by chunk and prints the table."""
     flags = tyro.cli(Flags)
+    if min(flags.shots, flags.chunk_shots) < 1:
+        raise SystemExit(
+            f"--shots {flags.shots} and --chunk-shots {flags.chunk_shots}: both have to be 1 or more"
+        )
     if flags.threads:
         torch.set_num_threads(flags.threads)
     flags.out.mkdir(parents=True, exist_ok=True)

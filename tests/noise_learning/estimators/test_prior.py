@@ -106,6 +106,11 @@ def test_what_always_happens_is_what_was_learned():
     np.testing.assert_allclose(found.tables.probabilities, expected.tables.probabilities)
 
 
+def test_mechanisms_that_no_detector_sees_have_a_mean_too():
+    learned, prior = (stim.DetectorErrorModel(f"error({p}) L0") for p in (0.02, 0.08))
+    assert _rates(towards_prior(learned, prior, share=0.5)) == {(frozenset(), frozenset({0})): 0.04}
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_a_share_that_is_none_is_named(share: float, fit: NoiseFit):
     for towards in (lambda: fit.towards_prior(share), lambda: towards_prior(_dem([]), _dem([]), share=share)):

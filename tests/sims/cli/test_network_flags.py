@@ -32,3 +32,17 @@ def test_a_threshold_on_logits_that_are_to_be_matched_is_said_once(
     for _ in range(2):
         chosen.say_choices(built)
     assert capsys.readouterr().err.count(CONSISTENT) == said
+
+
+def test_opinions_that_no_decoder_asks_for_are_refused() -> None:
+    asked = NetworkFlags(opinions=("trellis",))
+    with pytest.raises(ValueError, match="--opinions trellis are asked by neural-ensemble alone"):
+        asked.check_opinions(["pymatching", "neural-matching"])
+    for names in (["pymatching", "neural-ensemble"], ["cascade:pymatching,neural-ensemble@1%"]):
+        asked.check_opinions(names)
+    NetworkFlags().check_opinions(["pymatching"])
+
+
+def test_a_cascade_that_cannot_be_is_named() -> None:
+    with pytest.raises(ValueError, match="decoder 'cascade:pymatching,trellis@100%': fraction=1.0 of"):
+        NetworkFlags(device="cpu").build("cascade:pymatching,trellis@100%")
