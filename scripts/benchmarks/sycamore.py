@@ -5,11 +5,12 @@
 
 Every folder PATCH/rNN holds 50,000 shots of a memory of NN cycles. Shots of even index are there to learn
 from: the DEM that Google fitted to their correlations (`pij`), ours (`learned`), and weights that were
-fine-tuned on them. `pij+circuit` and `learned+circuit` are geometric means with the rates of Google's
-circuit. Shots of odd index are decoded. The error per cycle e is the slope of a straight line through
-ln(1 - 2 LER) = const + NN ln(1 - 2 e), weighted by the binomial errors, over the cycles from 3 on, as in
-Google's article (doi:10.1038/s41586-022-05434-1). Counts of each folder stay in --out, so that a killed
-run goes on where it was.
+fine-tuned on them. `joint` is ours of the other cycles: learned from those of `JOINT_CYCLES` together and
+predicted for every number of cycles. `pij+circuit`, `learned+circuit` and `joint+circuit` are geometric means
+with the rates of Google's circuit. Shots of odd index are decoded. The error per cycle e is the slope of a
+straight line through ln(1 - 2 LER) = const + NN ln(1 - 2 e), weighted by the binomial errors, over the cycles
+from 3 on, as in Google's article (doi:10.1038/s41586-022-05434-1). Counts of each folder stay in --out, so
+that a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,16 @@ import stim
 import tyro
 
 from global_decoders import decoder_names
-from noise_learning import Moments, SharedParameterModel, Structure, learn, towards_prior
+from noise_learning import (
+    LearningData,
+    Moments,
+    SharedParameterModel,
+    StationaryNoise,
+    Structure,
+    fit_stationary_jointly,
+    learn,
+    towards_prior,
+)
 from predecoder import resolve_weights
 from qec import read_shots
 from scripts.benchmarks.lines import add_lines, read_lines
@@ -39,7 +49,10 @@ FIRST_FITTED = 3
 PRIOR_SHARE = 0.5
 """Of the circuit's rates in a DEM "+circuit": neither is said to be the better one (experiment 23)."""
 
-DemName = Literal["circuit", "pij", "learned", "pij+circuit", "learned+circuit"]
+JOINT_CYCLES = (3, 7, 9, 13, 15)
+"""Numbers of cycles that a DEM `joint` is learned from; all patches have them."""
+
+DemName = Literal["circuit", "pij", "learned", "joint", "pij+circuit", "learned+circuit", "joint+circuit"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,11 @@ class Shots:
         path = self.folder / "detection_events.b8"
         return read_shots(path, format="b8", num_detectors=self.circuit.num_detectors)
 
+    @cached_property
+    def structure(self) -> Structure:
+        """What can go wrong where."""
+        return Structure.from_circuit(self.circuit).simplified()
+
     def flips(self, name: str) -> np.ndarray:
         """Bool `(shots,)`: the observable, of all shots, or what was predicted of it."""
         flips = read_shots(self.folder / name, format="01", num_observables=1)
@@ -162,8 +180,22 @@ class Shots:
             return stim.DetectorErrorModel.from_file(self.folder / "circuit_detector_error_model.dem")
         if name == "pij":
             return stim.DetectorErrorModel.from_file(self.folder / "pij_from_even_for_odd.dem")
-        model = SharedParameterModel.of_time_translations(Structure.from_circuit(self.circuit).simplified())
+        if name == "joint":
+            return _noise_of_patch(self.folder.parent).predict(self.structure).dem()
+        model = SharedParameterModel.of_time_translations(self.structure)
         return learn(Moments.from_shots(model.structure.subsets, self.detections[0::2]), model).dem()
+
+
+@cache
+def _noise_of_patch(patch: Path) -> StationaryNoise:
+    """Rates that are the same in all rounds, of the shots of even index of `JOINT_CYCLES`."""
+    learned_from = [Shots(patch / f"r{cycles:02}") for cycles in JOINT_CYCLES]
+    return fit_stationary_jointly(
+        [
+            LearningData.of(Moments.from_shots(of.structure.subsets, of.detections[0::2]), of.structure)
+            for of in learned_from
+        ]
+    )
 
 
 def main() -> None:

@@ -109,6 +109,20 @@ def test_a_dem_with_the_circuits_rates_is_half_of_each():
     np.testing.assert_allclose(mixed.probabilities, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")
+def test_noise_of_other_cycles_says_how_often_detectors_fire():
+    shots = Shots(SYCAMORE / "d3_3_5" / "r05")  # no cycles that it is learned from
+    dem = normal_form(shots.dem("joint")).hyperedges
+    kept = np.ones(shots.circuit.num_detectors)
+    for detectors, probability in zip(dem.detectors, dem.probabilities, strict=True):
+        kept[list(detectors)] *= 1 - 2 * probability
+    bits = np.unpackbits(shots.detections[1::2], axis=1, bitorder="little")[:, : len(kept)]
+    np.testing.assert_allclose((1 - kept) / 2, bits.mean(axis=0), atol=0.02)
+    # Detections become more with the cycles, of leakage among others, and the rates are of up to 15.
+    assert ((1 - kept) / 2).mean() == pytest.approx(bits.mean(), rel=0.03)
+
+
 @pytest.mark.skipif(not SYCAMORE.is_dir(), reason="needs Google's Sycamore data in ../shared/data")
 @pytest.mark.parametrize(
     ("decoder", "published"), [("belief_matching", 0.0316), ("tensor_network_contraction", 0.0302)]
