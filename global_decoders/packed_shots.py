@@ -1,6 +1,9 @@
 """Bit-packed shots in, bit-packed predictions out: the part that all adapters share."""
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +22,10 @@ class UnexplainedShotsError(ValueError):
     def __init__(self, message: str, *, shots: np.ndarray) -> None:
         super().__init__(message)
         self.shots = shots
+
+    def __reduce__(self) -> tuple[functools.partial[UnexplainedShotsError], tuple[object, ...]]:
+        # Exceptions are pickled as class and arguments: without this no process could send it to another.
+        return functools.partial(type(self), shots=self.shots), self.args
 
 
 def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
@@ -52,7 +59,7 @@ class PackedShotFormat:
     possible: np.ndarray
 
     @staticmethod
-    def of_faults(faults: Faults) -> "PackedShotFormat":
+    def of_faults(faults: Faults) -> PackedShotFormat:
         possible = np.zeros(faults.num_detectors, dtype=bool)
         possible[[d for fault in faults.detectors for d in fault]] = True
         return PackedShotFormat(

@@ -188,7 +188,8 @@ class NoiseFit:
         """The same, drawn towards the circuit's probabilities: learned^(1 - share) * circuit^share.
 
         See `noise_learning.towards_prior`, which does the same with two DEMs. Above 1/2 it is 1 - p that is
-        drawn, so that what always happens stays.
+        drawn, so that what always happens stays. What flips a detector that fires half the time stays, too:
+        a decoder must not come to trust such a detector because the circuit does.
 
         The standard error is by how much the mean moves if the learned probability is one standard error
         higher, (1 - share) of the relative one where that is small: what shots leave open. How far off the
@@ -206,9 +207,20 @@ class NoiseFit:
             f"probabilities of mechanisms are learned^{1 - share:g} x circuit^{share:g}: geometric means, "
             "the circuit's rates being a second opinion; standard errors are of what shots say"
         )
+        stays = self._at_random_detectors()
+        drawn = np.where(self.p > 0.5, 1 - mean, mean)
         return replace(
-            self, p=np.where(self.p > 0.5, 1 - mean, mean), sigma=higher - mean, notes=(*self.notes, note)
+            self,
+            p=np.where(stays, self.p, drawn),
+            sigma=np.where(stays, self.sigma, higher - mean),
+            notes=(*self.notes, note),
         )
+
+    def _at_random_detectors(self) -> np.ndarray:
+        """bool (mechanisms,): whether one flips a detector that fires half the time, or nearly."""
+        states = self.detectors
+        random = set() if states is None else {*states.random, *states.near}
+        return np.array([not random.isdisjoint(one.detectors) for one in self.structure.mechanisms])
 
     def dem(self) -> stim.DetectorErrorModel:
         """The DEM with the structure's mechanisms, components and detector coordinates."""

@@ -36,7 +36,8 @@ def towards_prior(
     as one. What one DEM lacks has no geometric mean and gets the arithmetic one, the other's probability
     times the other's share: Google's p_ij leaves out what its correlations do not show, which is rare, not
     impossible. What always happens (an error above 1/2 is that, and one of 1 - p) is taken from the learned
-    DEM, since no shot leaves it in doubt.
+    DEM, since no shot leaves it in doubt. A DEM does not say which detectors fire half the time, so that an
+    error of about 1/2 is drawn like any other; `NoiseFit.towards_prior` knows them and lets them be.
 
     Args:
         learned: its decompositions and detector coordinates are kept, of equal mechanisms' decompositions

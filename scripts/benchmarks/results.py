@@ -16,6 +16,7 @@ __all__ = [
     "about_run",
     "markdown_table",
     "replace_rows",
+    "sorted_rows",
     "update_results",
     "with_table",
     "write_json",
@@ -80,6 +81,11 @@ def replace_rows(
     return list(by_key.values())
 
 
+def sorted_rows(rows: Iterable[dict[str, Any]], *, key: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows by the columns of a key, numbers by their size; see `replace_rows`."""
+    return sorted(rows, key=lambda row: [_in_order(row.get(column, "")) for column in key])
+
+
 def _in_order(value: object) -> tuple[bool, float, str]:
     """Sorts numbers by their size, before what is none."""
     number = isinstance(value, int | float)
@@ -109,8 +115,7 @@ def update_results(
     folder.mkdir(parents=True, exist_ok=True)
     data, page = folder / f"{name}.json", folder / f"{name}.md"
     rows = json.loads(data.read_text(encoding="utf-8")) if data.exists() else []
-    rows = replace_rows(rows, new, key=key, about=about_run())
-    rows.sort(key=lambda row: [_in_order(row.get(column, "")) for column in key])
+    rows = sorted_rows(replace_rows(rows, new, key=key, about=about_run()), key=key)
     write_json(data, rows)
     write_table(page, render(rows))
     return [data, page]

@@ -11,7 +11,7 @@ from rich.table import Table
 from sims.cli.console import make_console
 from sims.cli.files import about, check_inputs
 from sims.cli.parse_flags import parse_flags
-from sims.cli.shot_flags import ShotFlags
+from sims.cli.shot_flags import OptionalShotFlags
 from sims.doctor.finding import Finding
 
 RESUME_HINT = "nothing was changed"
@@ -19,7 +19,7 @@ _STYLES = {"ok": None, "note": "yellow", "problem": "bold red"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorConfig(ShotFlags):
+class DoctorConfig(OptionalShotFlags):
     """Say what is installed here, and from where; exit code 1 with a problem.
 
     Versions, import paths, instruction sets, GPUs, weights and decoders. With --dem or --circuit that model
@@ -27,7 +27,7 @@ class DoctorConfig(ShotFlags):
     (densities, chi^2, edges that are missing, logical error rates), and the likeliest mistake if they do not.
     """
 
-    shots: Path | None = None  # pyright: ignore[reportIncompatibleVariableOverride]  # other verbs need them
+    shots: Path | None = None
     """File of detection events, or of raw measurements with --measurements; 50,000 shots are looked at."""
     dem: Path | None = None
     """Detector error model to examine; left out: the circuit's."""

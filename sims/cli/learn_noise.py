@@ -35,6 +35,7 @@ DEM_FILE = "learned.dem"
 MECHANISMS_FILE = "mechanisms.parquet"
 REPORT_FILE = "report.md"
 OUTPUTS = (DEM_FILE, MECHANISMS_FILE, REPORT_FILE, "lattice.png", "drift.png")
+_TABLES = f"tables and pictures are of what shots say before that; {DEM_FILE} and {MECHANISMS_FILE} have it"
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def run(arguments: list[str]) -> int:
     with complete_folder(config.out) as folder:
         fit.dem().to_file(folder / DEM_FILE)
         mechanism_frame(fit).write_parquet(folder / MECHANISMS_FILE)
-        # Tables of the report are of what shots say, which a prior and a floor are not; notes tell of them.
-        _report(folder, replace(learned, notes=fit.notes), drift, config, selection)
+        notes = fit.notes if fit is learned else (*fit.notes, _TABLES)
+        _report(folder, replace(learned, notes=notes), drift, config, selection)
     for line in _summary(fit, config.out):
         console.print(line)
     return 0
@@ -144,7 +145,8 @@ def _learn_rounds(config: LearnConfig) -> int:
     selection = ShotSelection(config.which, config.start, config.stop)
     folders = [ExperimentFolder.find(path, detections=True) for path in config.data]
     return learn_rounds(
-        *(folders, config.out),
+        folders,
+        config.out,
         selection=selection,
         rounds=config.rounds,
         prior=config.prior,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ from sims.sweeps.tasks import decoder_dem
 if TYPE_CHECKING:
     from sims.shot_files.source import ShotSource
 
-__all__ = ["ShotFlags"]
+__all__ = ["OptionalShotFlags", "ShotFlags"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShotFlags:
-    """Shots from anywhere: detection events or raw measurements, in any of Stim's formats."""
+class OptionalShotFlags:
+    """A model, and shots of it if there are any: detections or raw measurements, in any Stim format."""
 
-    shots: Path
+    shots: Path | None = None
     """File of detection events, or of raw measurements with --measurements."""
     circuit: Path | None = None
     """Stim circuit that made the shots; --dem alone is enough for detection events."""
@@ -50,8 +50,10 @@ class ShotFlags:
 
     def source(self) -> ShotSource:
         """Where shots come from."""
-        from sims.shot_files.source import ShotSource  # not for a look at what is installed, and what is not
+        from sims.shot_files.source import ShotSource  # what it needs may be missing where doctor runs
 
+        if self.shots is None:
+            raise ValueError("there are no shots to read; add --shots")
         return ShotSource(
             shots=self.shots,
             format=shot_format(self.shots, self.format, "--format"),
@@ -87,6 +89,14 @@ class ShotFlags:
             )
         _require_a_question(dem, self.dem or self.circuit)
         return circuit, dem
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotFlags(OptionalShotFlags):
+    """The same, of verbs that cannot do without shots."""
+
+    shots: Path = field()
+    """File of detection events, or of raw measurements with --measurements."""
 
 
 def _circuit_dem(circuit: stim.Circuit, path: Path | None) -> stim.DetectorErrorModel:

@@ -1,5 +1,7 @@
 """Sums over errors against all errors of small codes, by convolution."""
 
+import pickle
+
 import numpy as np
 import pytest
 import stim
@@ -75,8 +77,10 @@ def test_shots_that_nothing_explains_are_told_and_the_others_decoded(name):
     dem = stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.02) D1 D2\ndetector D3")
     decoder = make_decoder(name).compile_decoder_for_dem(dem=dem)
     shots = np.array([[0b1], [0b10], [0b110], [0b1000], [0b101]], dtype=np.uint8)
-    with pytest.raises(UnexplainedShotsError, match=r"shot [13]"):
+    with pytest.raises(UnexplainedShotsError, match=r"shot [13]") as raised:
         decoder.decode_shots_bit_packed(bit_packed_detection_event_data=shots)
+    sent = pickle.loads(pickle.dumps(raised.value))  # as a worker process sends it
+    assert (str(sent), sent.shots.tolist()) == (str(raised.value), raised.value.shots.tolist())
     found, known = decode_explained(lambda packed: decode_with_gap(decoder, packed), shots)
     assert (found.predictions.tolist(), known.tolist()) == ([[1], [0]], [0, 2])
 

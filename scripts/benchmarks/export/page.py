@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.results import about_run, markdown_table, replace_rows, write_json, write_table
+from scripts.benchmarks.results import (
+    about_run,
+    markdown_table,
+    replace_rows,
+    sorted_rows,
+    write_json,
+    write_table,
+)
 
 __all__ = ["PAGE", "update_page"]
 
@@ -23,7 +30,7 @@ def update_page(kind: str, new: Sequence[dict[str, Any]], *, key: Sequence[str])
     data = PAGE.with_suffix(".json")
     kinds = json.loads(data.read_text(encoding="utf-8")) if data.exists() else {}
     rows = replace_rows(kinds.get(kind, []), new, key=key, about=about_run())
-    kinds[kind] = sorted(rows, key=lambda row: str(tuple(row[column] for column in key)))
+    kinds[kind] = sorted_rows(rows, key=key)
     write_json(data, kinds)
     write_table(PAGE, _TABLES[kind](kinds[kind]))
 

@@ -161,6 +161,22 @@ def test_a_fit_is_drawn_as_its_dem_is(fit: NoiseFit):
     np.testing.assert_allclose(fit.towards_prior(1).p, [0.04, 0.015, 0.99])
 
 
+def test_a_detector_that_fires_half_the_time_is_trusted_no_more_than_shots_say():
+    """It once came back as one that fires in 7 % of the shots, the mean of 1/2 and the circuit's 1 %."""
+    device = stim.DetectorErrorModel("error(0.02) D0\nerror(0.03) D0 D1 L0\nerror(0.5) D2\nerror(0.01) D1 D2")
+    circuit = stim.DetectorErrorModel(
+        "error(0.04) D0\nerror(0.04) D0 D1 L0\nerror(0.01) D2\nerror(0.04) D1 D2"
+    )
+    structure = Structure.from_dem(circuit)
+    shots, _, _ = device.compile_sampler(seed=1).sample(50_000, bit_packed=True)
+    fit = fit_closed_form(Moments.from_shots(structure.subsets, shots), structure)
+    drawn = fit.towards_prior(0.5)
+    np.testing.assert_array_equal(drawn.p[2:], fit.p[2:])
+    np.testing.assert_array_equal(drawn.sigma[2:], fit.sigma[2:])
+    np.testing.assert_allclose(drawn.p[:2], np.sqrt(fit.p[:2] * 0.04))
+    assert fit.p[2] == pytest.approx(0.5, abs=0.01)
+
+
 def test_standard_errors_are_how_the_mean_scatters_where_what_was_learned_does(fit: NoiseFit):
     """Against the spread of means of 20,000 fits that scatter by their standard errors."""
     drawn = fit.towards_prior(0.4)

@@ -83,10 +83,17 @@ def test_tables_are_of_what_shots_say_whatever_is_written_of_it(
         learned.append(pl.read_parquet(folder / out / "mechanisms.parquet"))
     said = [note in reports[1] for note in ("learned^0.7 x circuit^0.3", "were raised to 0.2")]
     assert said == [True, True]
+    assert "before that; learned.dem and mechanisms.parquet have it" in reports[1]
     assert reports[0] == "".join(
         line
         for line in reports[1].splitlines(keepends=True)
-        if not line.startswith(("- probabilities of mechanisms are learned", "- 24 mechanisms that flip"))
+        if not line.startswith(
+            (
+                "- probabilities of mechanisms are learned",
+                "- 24 mechanisms that flip",
+                "- tables and pictures",
+            )
+        )
     )
     alone = learned[0]["detectors"].list.len() == 1  # a floor is what the file keeps, so it comes last
     mean = learned[0]["p"] ** 0.7 * learned[0]["prior"] ** 0.3
