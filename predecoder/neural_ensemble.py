@@ -129,11 +129,8 @@ class NeuralEnsembleDecoder(NetworkDecoder):
             on_mismatch=on_mismatch,
             options=EngineOptions(device, precision=precision, batch_shots=batch_shots, threads=threads),
         )
-        twice = [
-            str(named)
-            for named, file in zip(networks, self.opinions, strict=True)
-            if self.opinions.count(file) > 1
-        ]
+        known = [file.sha256 for file in self.opinions]
+        twice = [str(named) for named, sha256 in zip(networks, known, strict=True) if known.count(sha256) > 1]
         if twice := [*twice, *(name for name in decoders if decoders.count(name) > 1)]:
             raise ValueError(f"opinion {twice[0]} is named twice, and would count so; name it once")
         self.decoders, self._asked = decoders, tuple(make_decoder(name) for name in decoders)

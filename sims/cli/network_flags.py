@@ -57,8 +57,8 @@ class NetworkFlags:
         """Raise ValueError for opinions that none of the decoders of these names asks for."""
         if self.opinions and not any(NEURAL_ENSEMBLE in name for name in names):
             raise ValueError(
-                f"--opinions {' '.join(self.opinions)} are asked by {NEURAL_ENSEMBLE} alone, and the decoders are "
-                f"{', '.join(names)}; add it, or leave --opinions out"
+                f"--opinions {' '.join(self.opinions)} are asked by {NEURAL_ENSEMBLE} alone, and the "
+                f"decoders are {', '.join(names)}; add it, or leave --opinions out"
             )
 
     def build(self, name: str, *, threads: int | None = None) -> NamedDecoder:

@@ -44,5 +44,5 @@ def test_opinions_that_no_decoder_asks_for_are_refused() -> None:
 
 
 def test_a_cascade_that_cannot_be_is_named() -> None:
-    with pytest.raises(ValueError, match="decoder 'cascade:pymatching,trellis@100%': fraction=1.0 of"):
+    with pytest.raises(ValueError, match=r"decoder 'cascade:pymatching,trellis@100%': fraction=1\.0 of"):
         NetworkFlags(device="cpu").build("cascade:pymatching,trellis@100%")
