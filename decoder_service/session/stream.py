@@ -168,11 +168,6 @@ class StreamSession:
         """Whether `take` has a row or a shot to abandon."""
         return self._next is not None or self.ordering.has_ready
 
-    @property
-    def has_work(self) -> bool:
-        """Whether `take` may have something, a Swap included."""
-        return self._swap is not None or self.has_ready
-
     def take(self) -> Row | Skip | Swap | None:
         """The next thing to do, in order. A row's flags say all that its outputs' flags depend on."""
         item = self._next if self._next is not None else self.ordering.take()
@@ -248,11 +243,6 @@ class StreamSession:
         return self.ordering.decoded != self._told
 
     @property
-    def at_boundary(self) -> bool:
-        """Whether the next row to decode is the first of a shot."""
-        return self.shape.place(self.ordering.decoded)[1] == 0
-
-    @property
     def outputs(self) -> int:
         """COMMITs and RESULTs so far."""
         return self._log.count
@@ -282,15 +272,6 @@ class StreamSession:
         """An ERROR about this stream, or about `count` rows of it."""
         payload = encode_message(Error(code, scope, message, count))
         return Frame(FrameType.ERROR, self.stream, epoch, sequence, payload)
-
-    def restart_ordering(self, *, conflict: bool) -> None:
-        """After rows of a journal went through `decoded`: goes on live from the place they reached."""
-        decoded = self.ordering.decoded
-        self.ordering = Ordering(self.shape, self.ordering.config, start=decoded)
-        self._told = decoded
-        epoch, sequence = self.shape.place(decoded)
-        if conflict and sequence:
-            self.ordering.conflicts.add(epoch)
 
     def _marked(self, row: Row) -> Row:
         if self._degraded is None and not self.ordering.conflicts:
