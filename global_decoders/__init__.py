@@ -22,6 +22,7 @@ Most compiled decoders also say how sure they are of every prediction, in nats:
     WithGap, NoGapError                   what they return, and raise
     UnexplainedShotsError                 raised where nothing explains some shots, with their numbers
     decode_explained(decode, packed)      decodes the others
+    numbered_after(count)                 has their numbers in a file that is decoded batch by batch
     CalibratedDecoder, CompiledCalibrated any of them, its gaps made log-odds by simulated shots of the DEM
     calibrate_gaps(compiled, dem, shots)  the same of one that is compiled
     GapCalibration                        what makes a gap a log-odds
@@ -43,7 +44,7 @@ from global_decoders.calibration import (
 from global_decoders.cascade import CascadeDecoder, CompiledCascade
 from global_decoders.compiling import NormalFormDecoder, compile_normal_form, with_certain_flips
 from global_decoders.doubtful_shots import ChosenShots, DoubtfulShots
-from global_decoders.packed_shots import UnexplainedShotsError
+from global_decoders.packed_shots import UnexplainedShotsError, numbered_after
 from global_decoders.registry import (
     MissingDecoderError,
     UnknownDecoderError,
@@ -83,6 +84,7 @@ __all__ = [
     "decoder_names",
     "is_available",
     "make_decoder",
+    "numbered_after",
     "relative_gap",
     "require_gap",
     "with_certain_flips",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import sinter
@@ -19,13 +20,26 @@ class UnexplainedShotsError(ValueError):
         shots: int64, ascending, one at least: their numbers in the batch.
     """
 
-    def __init__(self, message: str, *, shots: np.ndarray) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, shots: np.ndarray) -> None:
+        """What to say of the first of them, which is named before it."""
+        super().__init__(reason)
         self.shots = shots
+
+    def __str__(self) -> str:
+        return f"shot {self.shots[0]}: {self.args[0]}"
 
     def __reduce__(self) -> tuple[functools.partial[UnexplainedShotsError], tuple[object, ...]]:
         # Exceptions are pickled as class and arguments: without this no process could send it to another.
         return functools.partial(type(self), shots=self.shots), self.args
+
+
+@contextmanager
+def numbered_after(count: int) -> Iterator[None]:
+    """Shots that nothing explains get their numbers in a file of which so many came before the batch."""
+    try:
+        yield
+    except UnexplainedShotsError as error:
+        raise UnexplainedShotsError(error.args[0], shots=error.shots + count) from error
 
 
 def checked_packed(packed: np.ndarray, *, num_detectors: int) -> np.ndarray:
@@ -81,8 +95,8 @@ class PackedShotFormat:
             shots = np.flatnonzero(unexplained.any(axis=1))
             detector = np.flatnonzero(np.unpackbits(unexplained[shots[0]], bitorder="little"))[0]
             raise UnexplainedShotsError(
-                f"D{detector} fired in shot {shots[0]}, or did not although it always does: "
-                "no mechanism of the DEM explains that",
+                f"D{detector} fired, or did not although it always does: no mechanism of the DEM explains "
+                "that; give a DEM with noise there",
                 shots=shots,
             )
         return packed

@@ -328,7 +328,7 @@ def _require_explained(log_odds: np.ndarray) -> None:
     nowhere = np.flatnonzero(np.isnan(log_odds).any(axis=1))
     if len(nowhere):
         raise UnexplainedShotsError(
-            f"shot {nowhere[0]}: nothing explains its detections, of which no mechanism of the DEM flips "
-            "one; give a DEM with noise there",
+            "nothing explains its detections, of which no mechanism of the DEM flips one; give a DEM with "
+            "noise there",
             shots=nowhere,
         )

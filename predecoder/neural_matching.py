@@ -233,11 +233,10 @@ def _require_explained(residual: np.ndarray, numbers: np.ndarray | None = None) 
     unexplained = np.flatnonzero(residual.any(axis=1))
     if len(unexplained):
         left = np.flatnonzero(np.unpackbits(residual[unexplained[0]], bitorder="little"))
-        shots = unexplained if numbers is None else numbers[unexplained]
         raise UnexplainedShotsError(
-            f"shot {shots[0]}: nothing explains detector D{left[0]}, which no mechanism of the DEM flips; "
-            "give a DEM with noise there",
-            shots=shots,
+            f"nothing explains detector D{left[0]}, which no mechanism of the DEM flips; give a DEM with "
+            "noise there",
+            shots=unexplained if numbers is None else numbers[unexplained],
         )
 
 

@@ -83,7 +83,9 @@ class CompiledPyMatching(sinter.CompiledDecoder):
             shots = np.array([k for k in range(len(packed)) if not self._explains(packed[k : k + 1])])
             if not len(shots):
                 raise
-            raise UnexplainedShotsError(f"shot {shots[0]}: {error}", shots=shots) from error
+            raise UnexplainedShotsError(
+                "no edges of the DEM add up to its detections; give a DEM with noise there", shots=shots
+            ) from error
 
     def _predictions(self, packed: np.ndarray) -> np.ndarray:
         predictions = self.matching.decode_batch(

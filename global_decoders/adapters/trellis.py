@@ -94,8 +94,7 @@ class CompiledTrellis(sinter.CompiledDecoder):
             log_odds[lost] = self._of_components.log_odds(packed[lost], beam=self._beam)
         if len(lost := _lost(log_odds)):
             raise UnexplainedShotsError(
-                f"shot {lost[0]}: no components of the DEM's mechanisms add up to its detections; give a DEM "
-                "with noise there",
+                "no components of the DEM's mechanisms add up to its detections; give a DEM with noise there",
                 shots=lost,
             )
         predictions = np.packbits(log_odds < 0, axis=1, bitorder="little")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import sinter
 
+from global_decoders import numbered_after
 from qec import ShotFileError
 from sims.shot_files.source import Chunk
 from sims.statistics import Estimate, rate_ratio
@@ -167,7 +168,8 @@ def compare(
         predictions, seconds = [], np.zeros(len(names))
         for k, (name, predict) in enumerate(predictors.items()):
             start = time.perf_counter()
-            predictions.append(predict(detections))
+            with numbered_after(0 if total is None else total.shots):
+                predictions.append(predict(detections))
             seconds[k] = time.perf_counter() - start
             expected = predictions[0].shape if observed is None else observed.shape
             if predictions[k].shape != expected:

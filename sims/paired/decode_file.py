@@ -11,7 +11,7 @@ import numpy as np
 import sinter
 from scipy.special import expit
 
-from global_decoders import decode_with_gap
+from global_decoders import decode_with_gap, numbered_after
 from qec import ShotFileError, ShotFormat, write_shots
 from sims.paired.gap_file import gap_file
 from sims.shot_files.source import Chunk
@@ -66,16 +66,18 @@ def decode_file(
         def predictions() -> Iterator[np.ndarray]:
             nonlocal counts
             for detections, observed in chunks:
-                expected_wrong = 0.0
-                if write_gaps is None:
-                    predicted = decoder.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
-                else:
-                    predicted, gap = found = decode_with_gap(decoder, detections)
-                    write_gaps(gap)
-                    expected_wrong = float(expit(-found.of_shots.astype(np.float64)).sum())
-                other = None
-                if versus is not None and observed is not None:
-                    other = versus.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
+                expected_wrong, other = 0.0, None
+                with numbered_after(counts.shots):
+                    if write_gaps is None:
+                        predicted = decoder.decode_shots_bit_packed(
+                            bit_packed_detection_event_data=detections
+                        )
+                    else:
+                        predicted, gap = found = decode_with_gap(decoder, detections)
+                        write_gaps(gap)
+                        expected_wrong = float(expit(-found.of_shots.astype(np.float64)).sum())
+                    if versus is not None and observed is not None:
+                        other = versus.decode_shots_bit_packed(bit_packed_detection_event_data=detections)
                 counts += replace(_judge(predicted, observed, other), expected_wrong=expected_wrong)
                 on_chunk(counts)
                 yield predicted

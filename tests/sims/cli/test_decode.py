@@ -293,6 +293,24 @@ def test_calibrated_confidence_is_on_a_line_and_predictions_stay(
     np.testing.assert_allclose(runs["line"][0], slope * runs["raw"][0] + offset, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "command", [("decode", "--decoder", "pymatching"), ("decode", "--decoder", "trellis"), ("compare",)]
+)
+def test_a_shot_that_nothing_explains_has_its_number_in_the_file(
+    command: tuple[str, ...], tmp_path: Path, refused: Refused
+) -> None:
+    """Not that in the chunk of 4,096 shots which it is decoded in."""
+    dem = stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.02) D1 D2")
+    dem.to_file(tmp_path / "c.dem")
+    shots = np.zeros((5000, 3), dtype=np.bool_)
+    shots[4500, 1] = True
+    stim.write_shot_data_file(data=shots, path=tmp_path / "s.b8", format="b8", num_detectors=3)
+    names = ("pymatching", "trellis") if command == ("compare",) else ()
+    err = refused(*command, *names, "--dem", tmp_path / "c.dem", "--shots", tmp_path / "s.b8")
+    assert "s.b8: shot 4500: no " in err
+    assert "give a DEM with noise there" in err
+
+
 def test_confidence_that_cannot_be_given_is_refused(run_folder: Path, run_cli: RunCli) -> None:
     common = ("decode", "--circuit", run_folder / "c.stim", "--shots", run_folder / "shots.b8")
     code, _, err = run_cli(*common, "--confidence", run_folder / "gaps.txt")
