@@ -206,7 +206,10 @@ def main() -> None:
     log = flags.out / "counts.jsonl"
     done = [Counted(**line) for line in read_lines(log)]
     wanted: list[Counted] = []
-    for folder, patch, cycles in list(_folders(flags)):  # what is missing is said before anything is decoded
+    folders = list(_folders(flags))  # what is missing is said before anything is decoded
+    if not folders:
+        raise SystemExit(f"no folder of {', '.join(flags.patches)} has these --cycles: {flags.cycles}")
+    for folder, patch, cycles in folders:
         shots = Shots(folder)
         for new in _of_folder(flags, shots, patch, cycles, done):
             wanted.append(new)

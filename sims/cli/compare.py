@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import stim
 import tyro
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -60,36 +61,44 @@ def run(arguments: list[str]) -> int:
     source = config.source()
     circuit, dem = config.model()
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots compared"), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-        about(config.shots),
-        ExitStack() as ends,
-    ):
-        predictors: dict[str, Predict] = {}
-        for name in config.decoder:
-            if name in files:
-                predictions = _Predictions(files[name], config.shots, num_observables=dem.num_observables)
-                predictors[name] = predictions
-                ends.callback(predictions.close)
-            else:
-                named = config.build(name)
-                predictors[name] = predict_with(named.compiled(dem))
-                config.say_choices([named])
-        bar = progress.add_task("comparing", total=None)
-        found = compare(
-            source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
-            predictors,
-            on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
-        )
-        for predictions in predictors.values():
-            if isinstance(predictions, _Predictions):
-                predictions.require_end()
+    with ExitStack() as ends:
+        predictors = _predictors(config, files, dem, ends)
+        with (
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+            about(config.shots),
+        ):
+            bar = progress.add_task("comparing", total=None)
+            found = compare(
+                source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
+                predictors,
+                on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
+            )
+            for predictions in predictors.values():
+                if isinstance(predictions, _Predictions):
+                    predictions.require_end()
     for part in report(found, files=files):
         console.print(part)
     if config.out is not None:
         _write(found, config.out)
         console.print(f"counts: {config.out}")
     return 0
+
+
+def _predictors(
+    config: CompareConfig, files: dict[str, Path], dem: stim.DetectorErrorModel, ends: ExitStack
+) -> dict[str, Predict]:
+    """What is compared, by the names of the flags; files are closed at the end of `ends`."""
+    predictors: dict[str, Predict] = {}
+    for name in config.decoder:
+        if name in files:
+            predictions = _Predictions(files[name], config.shots, num_observables=dem.num_observables)
+            predictors[name] = predictions
+            ends.callback(predictions.close)
+        else:
+            named = config.build(name)
+            predictors[name] = predict_with(named.compiled(dem))
+            config.say_choices([named])
+    return predictors
 
 
 def _format_of(name: str) -> ShotFormat | None:

@@ -96,6 +96,9 @@ def test_the_dial_turns_what_it_is_given_and_leaves_the_rest_to_the_weights() ->
     assert said(turned, "threshold") == rules
     assert said(turned, "complete") == rules
     assert said(turned, "consistent", "abstain") == ["0 nats", "inf nats", "0.5 nats", "2 nats"]
+    for refused in ({"commit": (0,), "propose": (2,)}, {"propose": (-1,)}):
+        with pytest.raises(ValueError, match="propose"):
+            Dial(**refused)
     (setting,) = Dial(abstain_scale=(2,)).settings(["abstain"], own)
     assert setting.policies == replace(own, abstain=AbstainPolicy(2))
 

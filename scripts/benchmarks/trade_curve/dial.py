@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -60,6 +61,12 @@ class Dial:
     propose: tuple[float, ...] = (0.0,)
     leave_above: tuple[float, ...] = ()
     abstain_scale: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.propose != (0.0,) and not self.commit:
+            raise ValueError(f"propose {self.propose} is turned together with commit, which has no value")
+        if self.commit and max(self.commit) < min(self.propose, default=math.inf):
+            raise ValueError(f"commit {self.commit} is never at least propose {self.propose}")
 
     def settings(self, names: Sequence[PolicyName], own: Policies) -> list[Setting]:
         """Every setting of the policies of these names."""

@@ -99,7 +99,7 @@ def test_without_observables_only_agreement_is_known(folder: Path, run_cli: RunC
     [
         (("pymatching",), "1 decoders were given; compare 2 to 16"),
         (("pymatching", "pymatching"), "pymatching is named twice"),
-        (("pymatching", "pymatchin"), "unknown decoder 'pymatchin'"),
+        (("pymatching", "pymatchin"), "^qecpipe compare: unknown decoder 'pymatchin'"),
         (("pymatching", "short.01"), "short.01 ends after 4999 predictions, and .*s.b8 has more shots"),
         (("pymatching", "long.01"), "s.b8 ends after 5000 shots, and .*long.01 has more predictions"),
         (("pymatching", "wide.01"), "does not hold shots of 1 bits"),
