@@ -5,10 +5,12 @@ import math
 
 import fusion_blossom
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from global_decoders.compiling import NormalFormDecoder, require_edges
 from global_decoders.matching import MatchingGaps
-from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder
+from global_decoders.packed_shots import PackedShotFormat, ShotByShotDecoder, UnexplainedShotsError
 from global_decoders.soft_output import WithGap
 from qec import Faults, NormalForm
 
@@ -45,6 +47,25 @@ class CompiledFusionBlossom(ShotByShotDecoder):
         matcher = FusionBlossomMatcher(normal.edges)
         super().__init__(matcher.decode, shot_format=PackedShotFormat.of_faults(normal.edges))
         self._gaps = MatchingGaps(normal, correlated=False, scale=gap_scale)
+        self._closed = _closed_parts(normal.edges)
+
+    def decode_shots_bit_packed(self, *, bit_packed_detection_event_data: np.ndarray) -> np.ndarray:
+        """uint8 (shots, ceil(num_detectors/8)) -> uint8 (shots, ceil(num_observables/8)).
+
+        Raises:
+            ValueError: shots of another shape.
+            UnexplainedShotsError: a syndrome that no set of edges explains. The library would panic, which is
+                no `Exception`.
+        """
+        packed = self.shot_format.checked(bit_packed_detection_event_data)
+        if len(self._closed):
+            odd = (self.shot_format.unpacked(packed) @ self._closed.T) & 1
+            if odd.any():
+                raise UnexplainedShotsError(
+                    "no edges of the DEM add up to its detections; give a DEM with noise there",
+                    shots=np.flatnonzero(odd.any(axis=1)),
+                )
+        return super().decode_shots_bit_packed(bit_packed_detection_event_data=packed)
 
     def decode_shots_with_gap(
         self, *, bit_packed_detection_event_data: np.ndarray, limit: float = math.inf
@@ -54,6 +75,17 @@ class CompiledFusionBlossom(ShotByShotDecoder):
             bit_packed_detection_event_data=bit_packed_detection_event_data
         )
         return WithGap(predictions, self._gaps.of(bit_packed_detection_event_data, predictions, limit=limit))
+
+
+def _closed_parts(edges: Faults) -> np.ndarray:
+    """int64 0/1 (parts, detectors): connected parts of the graph without boundary, of even detections."""
+    boundary = edges.num_detectors
+    ends = [(fault[0], fault[1] if len(fault) == 2 else boundary) for fault in edges.detectors]
+    first, second = np.array(ends, dtype=np.int64).reshape(-1, 2).T
+    graph = csr_matrix((np.ones(len(ends)), (first, second)), shape=(boundary + 1, boundary + 1))
+    _, part = connected_components(graph, directed=False)
+    closed = np.setdiff1d(part[first], part[boundary])
+    return (part[:boundary] == closed[:, None]).astype(np.int64)
 
 
 class FusionBlossomMatcher:

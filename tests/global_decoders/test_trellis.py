@@ -7,7 +7,13 @@ import pytest
 import stim
 
 from _qecpipe import Trellis
-from global_decoders import UnexplainedShotsError, decode_explained, decode_with_gap, make_decoder
+from global_decoders import (
+    UnexplainedShotsError,
+    decode_explained,
+    decode_with_gap,
+    is_available,
+    make_decoder,
+)
 from global_decoders.adapters.trellis import TrellisDecoder
 
 
@@ -72,9 +78,11 @@ def test_shots_that_whole_mechanisms_do_not_explain_have_the_sums_over_component
     )
 
 
-@pytest.mark.parametrize("name", ["trellis", "pymatching", "pymatching-correlated"])
+@pytest.mark.parametrize("name", ["trellis", "pymatching", "pymatching-correlated", "fusion-blossom"])
 def test_shots_that_nothing_explains_are_told_and_the_others_decoded(name):
     dem = stim.DetectorErrorModel("error(0.1) D0 L0\nerror(0.02) D1 D2\ndetector D3")
+    if not is_available(name):
+        pytest.skip(f"{name} is not installed")
     decoder = make_decoder(name).compile_decoder_for_dem(dem=dem)
     shots = np.array([[0b1], [0b10], [0b110], [0b1000], [0b101]], dtype=np.uint8)
     with pytest.raises(UnexplainedShotsError, match=r"shot [13]") as raised:
