@@ -178,7 +178,7 @@ def _densities(evidence: Evidence) -> Iterator[Finding]:
     )
     far = np.argsort(-np.abs(evidence.z))
     far = far[np.abs(evidence.z[far]) > _FAR]
-    text = f"chi^2 {evidence.chi_squared:.2f} per detector (1 fits)"
+    text = f"chi^2 {evidence.chi_squared:.2f} per detector (about 1 where rates fit)"
     if len(far):
         worst = far[0]
         text += (
