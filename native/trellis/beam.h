@@ -22,8 +22,8 @@ struct Transition {
 template <class Key>
 class Beam {
   public:
-    // most: states between two faults, at least 1. negligible: score, beside the best one, below which a state
-    // is left out although there is room for it.
+    // most: states between two faults, at least 1. negligible: score, beside the best one, below which a
+    // state is left out although there is room for it.
     Beam(int64_t most, double negligible)
         : most_(most), negligible_(negligible), keys_(2 * most), scores_(2 * most), children_(2 * most),
           parents_(2 * most) {

@@ -40,9 +40,9 @@ class Trellis {
     int32_t num_observables() const { return num_observables_; }
     int64_t row_bytes() const { return (num_detectors_ + 7) / 8; }
 
-    // log_odds: (B, O), of no flip; infinite where no state is left that has the other value, NaN where none
-    // is left at all. packed: (B, ceil(D / 8)) detections, LSB first. beam: the most states that are kept, from
-    // 1 to kWidest. negligible: from 0 to below 1, see `Beam`. Several threads may call.
+    // log_odds: (B, O), of no flip; infinite where no state is left that has the other value, NaN where
+    // none is left at all. packed: (B, ceil(D / 8)) detections, LSB first. beam: the most states that are
+    // kept, from 1 to kWidest. negligible: from 0 to below 1, see `Beam`. Several threads may call.
     //
     // Throws std::invalid_argument for another beam or `negligible`.
     void log_odds(const uint8_t* packed, int64_t count, int64_t beam, double negligible,
