@@ -12,7 +12,6 @@ from typing import Annotated
 import numpy as np
 import stim
 import tyro
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from qec import SHOT_FORMATS, ShotFileError, ShotFormat, iter_shots, output_file
@@ -22,6 +21,7 @@ from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
 from sims.cli.parse_flags import parse_flags
 from sims.cli.shot_flags import ShotFlags
+from sims.cli.shots_progress import shots_progress
 from sims.paired import Comparison, Predict, compare, predict_with
 from sims.shot_files.source import CHUNK_SHOTS
 from sims.statistics import ENOUGH_ERRORS, INTERVAL_NAME, error_rate
@@ -60,18 +60,13 @@ def run(arguments: list[str]) -> int:
     console = make_console()
     source = config.source()
     circuit, dem = config.model()
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots compared"), TimeElapsedColumn())
     with ExitStack() as ends:
         predictors = _predictors(config, files, dem, ends)
-        with (
-            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-            about(config.shots),
-        ):
-            bar = progress.add_task("comparing", total=None)
+        with shots_progress(console, "compared") as compared, about(config.shots):
             found = compare(
                 source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
                 predictors,
-                on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
+                on_chunk=lambda so_far: compared(so_far.shots),
             )
             for predictions in predictors.values():
                 if isinstance(predictions, _Predictions):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import sinter
 import stim
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from global_decoders import NoGapError, calibrate_gaps, require_gap
 from qec import ShotFormat
@@ -18,6 +17,7 @@ from sims.cli.network_flags import NetworkFlags
 from sims.cli.options import weights_file
 from sims.cli.parse_flags import parse_flags
 from sims.cli.shot_flags import ShotFlags
+from sims.cli.shots_progress import shots_progress
 from sims.paired import DecodeCounts, check_gap_file, decode_file
 from sims.statistics import INTERVAL_NAME, error_rate
 
@@ -81,12 +81,7 @@ def run(arguments: list[str]) -> int:
         compiled[config.decoder] = calibrated
         for k, calibration in enumerate(calibrated.calibrations):
             console.print(f"log-odds of observable {k}: {calibration}")
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots decoded"), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-        about(config.shots),
-    ):
-        bar = progress.add_task("decoding", total=None)
+    with shots_progress(console, "decoded") as decoded, about(config.shots):
         counts = decode_file(
             source.chunks(circuit, num_detectors=dem.num_detectors, num_observables=dem.num_observables),
             compiled[config.decoder],
@@ -95,7 +90,7 @@ def run(arguments: list[str]) -> int:
             out=config.out,
             out_format=out_format,
             confidence=config.confidence,
-            on_chunk=lambda so_far: progress.update(bar, completed=so_far.shots),
+            on_chunk=lambda so_far: decoded(so_far.shots),
         )
     for line in _report(counts, config):
         console.print(line)

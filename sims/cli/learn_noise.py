@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import stim
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from qec import ShotFormat
 from sims.cli.console import make_console
@@ -24,6 +23,7 @@ from sims.cli.files import (
     shot_format,
 )
 from sims.cli.parse_flags import parse_flags
+from sims.cli.shots_progress import shots_progress
 from sims.shot_files.source import ShotSource
 
 if TYPE_CHECKING:
@@ -244,15 +244,8 @@ def _count(
             circuit, num_detectors=structure.num_detectors, num_observables=structure.num_observables
         )
     )
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} shots counted"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("counting", total=None)
-        return count_blocks(
-            chunks,
-            structure.subsets,
-            selection=selection,
-            on_chunk=lambda shots: progress.update(bar, completed=shots),
-        )
+    with shots_progress(console, "counted") as counted:
+        return count_blocks(chunks, structure.subsets, selection=selection, on_chunk=counted)
 
 
 def _report(

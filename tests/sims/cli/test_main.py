@@ -97,18 +97,21 @@ def test_flags_are_an_instance_of_their_dataclass() -> None:
     assert parse_flags(_Flags, "verb", given) == _Flags(needed=3, number=(5,), names=["y"], text="c")
 
 
-def test_help_is_of_the_first_class_that_has_a_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+def _help_text(capsys: pytest.CaptureFixture[str]) -> str:
+    """Of `_Flags`, in one line, without its frames."""
     with pytest.raises(SystemExit):
         parse_flags(_Flags, "verb", ["--help"])
-    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_help_is_of_the_first_class_that_has_a_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+    help_text = _help_text(capsys)
     assert "The first line of a help text, and its" in help_text
     assert "A flag without default. (required)" in help_text
 
 
 def test_help_has_each_default_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_flags(_Flags, "verb", ["--help"])
-    help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    help_text = _help_text(capsys)
     assert "Numbers. (default: 1 2)" in help_text
     assert "(default: x)" in help_text
     assert "A limit; left out: none." in help_text
